@@ -1,0 +1,1 @@
+"""Two-tower, DLRM and their peers: training, evaluation and ONNX export."""

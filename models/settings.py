@@ -1,0 +1,65 @@
+"""Typed configuration of each model and of evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cartwheel.settings import Settings
+
+Widths = tuple[Annotated[int, Field(gt=0)], ...]
+
+
+class TrainingSettings(Settings):
+    """What every trained model shares."""
+
+    epochs: Annotated[int, Field(gt=0)] = 10
+    """Passes over the training examples, at most; early stopping ends sooner."""
+    patience: Annotated[int, Field(gt=0)] = 2
+    """Epochs without a better validation figure before training stops; the best weights are kept."""
+    batch_size: Annotated[int, Field(gt=1)] = 2048
+    """Examples in a step."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
+    """Step size of Adam."""
+    embedding_l2: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the squared embeddings in the loss."""
+    id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of user and item ids replaced by the out-of-vocabulary id in training, so that strangers are learnt too."""
+
+
+class TwoTowerSettings(TrainingSettings):
+    """The retrieval model (Yi et al., RecSys 2019, https://doi.org/10.1145/3298689.3346996)."""
+
+    dimension: Annotated[int, Field(gt=1)] = 64
+    """Length of the query and item vectors."""
+    embedding_dimension: Annotated[int, Field(gt=1)] = 64
+    """Length of each id embedding; other categorical features get a quarter of it."""
+    hidden: Widths = (128,)
+    """Widths of each tower's hidden layers."""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.1
+    """Divides the logits of the in-batch softmax."""
+
+
+class DLRMSettings(TrainingSettings):
+    """The ranking model (Naumov et al., 2019, https://arxiv.org/abs/1906.00091)."""
+
+    embedding_dimension: Annotated[int, Field(gt=1)] = 16
+    """Length of every embedding and of the bottom MLP's output."""
+    bottom: Widths = (64,)
+    """Hidden widths of the MLP over continuous features."""
+    top: Widths = (64, 32)
+    """Widths of the MLP over the interactions."""
+
+
+class EvaluateSettings(Settings):
+    """How models are judged."""
+
+    cutoffs: tuple[Annotated[int, Field(gt=0)], ...] = (10, 20, 100)
+    """Values of k."""
+    bootstrap: Annotated[int, Field(ge=100)] = 500
+    """Resamples of users behind each interval."""
+    candidates: Annotated[int, Field(gt=0)] = 200
+    """How many retrieved items the ranking stage sees, in evaluation and in serving."""
+    max_two_stage_anchors: Annotated[int, Field(gt=0)] = 2_000
+    """Test anchors on which the two stages are judged together."""

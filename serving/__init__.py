@@ -1,0 +1,1 @@
+"""Triton model repository, ensembles, embedded server and client."""

@@ -1,0 +1,47 @@
+"""What may be decided about the repository and its server."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cartwheel.settings import Settings
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+
+
+class ExportSettings(Settings):
+    """How the model repository is written."""
+
+    target: Literal["embedded", "native"] = "embedded"
+    """``embedded`` for the Triton binary of nvidia-pytriton; ``native`` for any Triton with the onnxruntime backend."""
+    max_k: Annotated[int, Field(gt=0, le=1000)] = 100
+    """The most items that one answer can hold."""
+    max_batch: Annotated[int, Field(gt=0)] = 64
+    """The most requests that a step answers together."""
+    queue_microseconds: Annotated[int, Field(ge=0)] = 200
+    """How long a step waits for company before it answers a smaller batch."""
+    diversity: Annotated[float, Field(ge=0.0)] = 0.0
+    """Score taken off for each better item of the same category in the list; a request may override it."""
+    max_per_category: Annotated[int, Field(ge=0)] = 0
+    """The most items of one category in an answer; 0 sets no limit."""
+    parity_rows: Annotated[int, Field(gt=0)] = 512
+    """How many test examples must score the same in serving as offline."""
+
+
+class ServeSettings(Settings):
+    """Where and how the embedded server listens."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    grpc_port: Port = 0
+    """gRPC port; 0 picks a free one."""
+    http_port: Port = 0
+    """HTTP port of health and metadata; 0 picks a free one."""
+    metrics_port: Port = 0
+    """Port of Prometheus metrics; 0 picks a free one."""
+    start_seconds: Annotated[float, Field(gt=0.0)] = 60.0
+    """How long the server may take to be ready."""
+    threads: Annotated[int, Field(gt=0)] = 1
+    """ONNX Runtime threads within one step."""
