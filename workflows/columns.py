@@ -21,7 +21,14 @@ QUERY_CONTINUOUS: Final = (
 )
 QUERY_LISTS: Final = ("recent_items", "recent_categories", "recent_brands")
 ITEM_CATEGORICAL: Final = ("item_id", "item_category", "item_brand")
-ITEM_CONTINUOUS: Final = ("item_price", "item_price_ratio", "item_recent_events", "item_events", "item_purchases", "item_age_days")
+ITEM_CONTINUOUS: Final = (
+    "item_price",
+    "item_price_ratio",
+    "item_recent_events",
+    "item_events",
+    "item_purchases",
+    "item_age_days",
+)
 CROSS: Final = ("category_affinity", "brand_affinity", "price_gap")
 CART: Final = ("cart_lines", "cart_value")
 
