@@ -1,0 +1,134 @@
+"""Metrics of yes/no predictions; each takes optional row weights, which is how a bootstrap resamples."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Numbers = npt.NDArray[np.floating[Any]]
+Labels = npt.NDArray[np.integer[Any]]
+
+TIE_RULE: Final = "tied pairs count one half (ROC AUC); tied scores share one threshold (PR AUC)"
+ECE_BINS: Final = 15
+"""Bins of equal width, the number that Guo et al. use."""
+
+_EPSILON = 1e-15
+
+
+class Thresholds:
+    """Labelled scores sorted once, for ROC AUC and PR AUC under many row weights.
+
+    Args:
+        label: [n] 0 or 1.
+        score: [n] higher means more likely 1; any monotone scale.
+
+    >>> curve = Thresholds(np.array([0, 1, 1]), np.array([0.1, 0.8, 0.1]))
+    >>> curve.roc_auc(), round(curve.pr_auc(), 4)
+    (0.75, 0.8333)
+    """
+
+    def __init__(self, label: Labels, score: Numbers) -> None:
+        if np.isnan(score).any():
+            raise ValueError("Thresholds: some scores are NaN; leave those rows out")
+        distinct, self._group = np.unique(score, return_inverse=True)
+        self._groups = len(distinct)
+        self._true = label.astype(np.float64)
+
+    def _sums(self, weight: Floats | None) -> tuple[Floats, Floats]:
+        """Return the weight of true and of false rows at each distinct score, ascending."""
+        weight = np.ones(len(self._true)) if weight is None else weight
+        total = np.bincount(self._group, weights=weight, minlength=self._groups).astype(np.float64)
+        true = np.bincount(self._group, weights=weight * self._true, minlength=self._groups).astype(np.float64)
+        return true, total - true
+
+    def roc_auc(self, weight: Floats | None = None) -> float:
+        """Return P(score of a true row > score of a false row) + P(equal) / 2; NaN with one class only.
+
+        The Mann-Whitney form of the area under the ROC curve (Hanley and McNeil, 1982,
+        https://doi.org/10.1148/radiology.143.1.7063747).
+        """
+        true, false = self._sums(weight)
+        pairs = true.sum() * false.sum()
+        below = np.cumsum(false) - false
+        return float(np.sum(true * (below + false / 2.0)) / pairs) if pairs > 0 else float("nan")
+
+    def pr_auc(self, weight: Floats | None = None) -> float:
+        """Return average precision, the sum over thresholds of (change of recall) * precision; NaN without a true row.
+
+        No interpolation between thresholds, which would flatter (Davis and Goadrich, ICML 2006,
+        https://doi.org/10.1145/1143844.1143874).
+        """
+        true, false = self._sums(weight)
+        true, false = true[::-1], false[::-1]
+        if true.sum() <= 0:
+            return float("nan")
+        kept = np.cumsum(true)
+        shown = kept + np.cumsum(false)
+        precision = np.divide(kept, shown, out=np.zeros_like(kept), where=shown > 0)
+        return float(np.sum(true * precision) / true.sum())
+
+
+def roc_auc(label: Labels, score: Numbers, weight: Floats | None = None) -> float:
+    """Return the area under the ROC curve, see ``Thresholds.roc_auc``.
+
+    >>> roc_auc(np.array([0, 1]), np.array([0.5, 0.5]))
+    0.5
+    """
+    return Thresholds(label, score).roc_auc(weight)
+
+
+def pr_auc(label: Labels, score: Numbers, weight: Floats | None = None) -> float:
+    """Return average precision, see ``Thresholds.pr_auc``.
+
+    >>> pr_auc(np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.8, 0.2]))
+    1.0
+    """
+    return Thresholds(label, score).pr_auc(weight)
+
+
+def row_log_loss(label: Labels, probability: Numbers) -> Floats:
+    """Return [n] -log of the probability given to what happened; probabilities are kept 1e-15 away from 0 and 1.
+
+    Good, 1952, "Rational decisions", https://doi.org/10.1111/j.2517-6161.1952.tb00104.x.
+
+    >>> row_log_loss(np.array([1, 0]), np.array([0.5, 0.0])).round(4)
+    array([0.6931, 0.    ])
+    """
+    clipped = np.clip(probability.astype(np.float64), _EPSILON, 1.0 - _EPSILON)
+    return np.where(label == 1, -np.log(clipped), -np.log1p(-clipped))
+
+
+def log_loss(label: Labels, probability: Numbers) -> float:
+    """Return the mean of ``row_log_loss``; NaN without rows.
+
+    >>> round(log_loss(np.array([1, 0]), np.array([0.8, 0.2])), 4)
+    0.2231
+    """
+    return float(np.mean(row_log_loss(label, probability))) if len(label) else float("nan")
+
+
+def calibration_columns(label: Labels, probability: Numbers, bins: int = ECE_BINS) -> Floats:
+    """Return [n, bins] label minus probability in the column of the row's bin, 0 elsewhere.
+
+    The calibration error is a function of the sums of these columns, so sums over users resample it.
+    """
+    column = np.clip((probability * bins).astype(np.int64), 0, bins - 1)
+    result = np.zeros((len(label), bins))
+    result[np.arange(len(label)), column] = label - probability.astype(np.float64)
+    return result
+
+
+def expected_calibration_error(label: Labels, probability: Numbers) -> float:
+    """Return the sum over bins b of (n_b / n) * |mean label - mean probability| in b, with 15 bins of equal width.
+
+    Guo et al., ICML 2017, https://arxiv.org/abs/1706.04599. NaN without rows.
+
+    >>> round(expected_calibration_error(np.array([1, 0, 1, 1]), np.array([0.5, 0.5, 0.9, 0.9])), 4)
+    0.05
+    """
+    if not len(label):
+        return float("nan")
+    return float(np.abs(calibration_columns(label, probability).sum(axis=0)).sum() / len(label))
