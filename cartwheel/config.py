@@ -1,0 +1,123 @@
+"""One ``cartwheel.toml`` that says everything about a run."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+from pydantic import BaseModel, Field, ValidationError
+
+from cartwheel.errors import ConfigError
+from cartwheel.settings import Settings
+from models.settings import DLRMSettings, EvaluateSettings, TwoTowerSettings
+from serving.settings import ExportSettings, ServeSettings
+from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, SourceSettings
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+
+class RunSettings(Settings):
+    """The whole of ``cartwheel.toml``; every section may be left out."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
+    """Fixes simulation, sampling, initial weights and intervals: two runs with one seed give the same metrics."""
+    run: Path = Path("runs")
+    """The run directory; a relative path starts at the folder of the configuration file."""
+    source: SourceSettings = SourceSettings()
+    """``[source]``: where the events come from."""
+    events: EventSettings = EventSettings()
+    """``[events]``: how strictly they are checked."""
+    prepare: PrepareSettings = PrepareSettings()
+    """``[prepare]``: how examples are cut out of them."""
+    features: FeatureSettings = FeatureSettings()
+    """``[features]``: how features are encoded."""
+    two_tower: TwoTowerSettings = TwoTowerSettings()
+    """``[two_tower]``: the retrieval model."""
+    ranking: DLRMSettings = DLRMSettings()
+    """``[ranking]``: the DLRM that ranks what was retrieved."""
+    cart: DLRMSettings = DLRMSettings()
+    """``[cart]``: the DLRM that predicts purchases of cart lines."""
+    evaluate: EvaluateSettings = EvaluateSettings()
+    """``[evaluate]``: how models are judged."""
+    export: ExportSettings = ExportSettings()
+    """``[export]``: how the model repository is written."""
+    serve: ServeSettings = ServeSettings()
+    """``[serve]``: where the embedded server listens."""
+
+
+def load_settings(path: Path) -> RunSettings:
+    """Read and check a configuration file.
+
+    Args:
+        path: a TOML file. Relative paths inside it start at its folder; ``run`` defaults to ``runs/<name of the file>``.
+
+    Returns:
+        The settings, with every path absolute.
+
+    Raises:
+        ConfigError: if the file is missing, is not TOML, or has a key or value that is not known. The message names each one.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no configuration file {path}.", "Give the path of one, or run `cartwheel demo` to see a complete run."
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration file {path} cannot be read: {error}.", "Give a readable UTF-8 text file.") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}.", "Mend that line; see https://toml.io for the syntax.") from None
+    content.setdefault("run", f"runs/{path.stem}")
+    return parse_settings(content, str(path), path.resolve().parent)
+
+
+def parse_settings(content: Mapping[str, Any], name: str, folder: Path) -> RunSettings:
+    """Check settings that are already a mapping.
+
+    Args:
+        content: what a TOML file holds.
+        name: what to call it in messages.
+        folder: where relative paths start.
+
+    Raises:
+        ConfigError: as ``load_settings``.
+    """
+    try:
+        settings = RunSettings.model_validate(content)
+    except ValidationError as error:
+        raise _config_error(error, name) from None
+    source = settings.source
+    if source.path is not None:
+        source = source.model_copy(update={"path": folder / source.path})
+    return settings.model_copy(update={"run": folder / settings.run, "source": source})
+
+
+def _config_error(error: ValidationError, name: str) -> ConfigError:
+    problems = [_problem(dict(detail)) for detail in error.errors()]
+    return ConfigError(f"{name}: {' '.join(problems)}", "Correct the file and run the same command again.")
+
+
+def _problem(detail: Mapping[str, Any]) -> str:
+    location: Sequence[Any] = detail["loc"]
+    key = ".".join(str(part) for part in location)
+    if detail["type"] != "extra_forbidden":
+        return f"{key} = {detail['input']!r} is not accepted: {detail['msg'][0].lower()}{detail['msg'][1:]}."
+    known = _known_keys(location[:-1])
+    close = difflib.get_close_matches(str(location[-1]), known, n=1)
+    hint = f"did you mean {close[0]!r}?" if close else f"known keys here: {', '.join(known)}."
+    return f"{key} is not a known key; {hint}"
+
+
+def _known_keys(section: Sequence[Any]) -> list[str]:
+    model: Any = RunSettings
+    for part in section:
+        field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
+        annotation = field.annotation if field else None
+        model = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -1,0 +1,167 @@
+"""Says what of this machine is fit to run Cartwheel, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from importlib import metadata
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+_SERVING: Final = ("numpy", "onnxruntime", "tritonclient", "nvidia-pytriton", "grpcio", "pydantic", "typer", "rich")
+_TRAINING: Final = ("nvtabular", "merlin-models", "tensorflow-cpu", "polars", "onnx", "tf2onnx", "scikit-learn", "pyarrow")
+_STATE_STYLES: Final = {"fit": "green", "note": "yellow", "unfit": "red"}
+_GIB: Final = 1 << 30
+
+
+class State(str, Enum):
+    """How a check came out; only ``UNFIT`` keeps something from working."""
+
+    FIT = "fit"
+    NOTE = "note"
+    UNFIT = "unfit"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The outcome of one check: what was looked at, what was found, and what to do about it."""
+
+    subject: str
+    state: State
+    found: str
+    fix: str = ""
+
+
+def examine(grpc_port: int = 8001) -> list[Finding]:
+    """Run every check.
+
+    Args:
+        grpc_port: the port that a server would be started on.
+    """
+    checks: tuple[Callable[[], Finding], ...] = (
+        _python,
+        _machine,
+        _disk,
+        _shared_memory,
+        lambda: _packages("serving packages", _SERVING, "pip install cartwheel", State.UNFIT),
+        lambda: _packages(
+            "training packages", _TRAINING, "pip install 'cartwheel[train]' (only needed to prepare and train)", State.NOTE
+        ),
+        _triton,
+        _gpu,
+        lambda: _port(grpc_port),
+    )
+    return [check() for check in checks]
+
+
+def show(findings: list[Finding], console: Console) -> None:
+    """Print the findings as a table."""
+    table = Table("", "state", "found", "what to do")
+    for finding in findings:
+        style = _STATE_STYLES[finding.state.value]
+        table.add_row(finding.subject, f"[{style}]{finding.state.value}[/{style}]", escape(finding.found), escape(finding.fix))
+    console.print(table)
+
+
+def _python() -> Finding:
+    version = platform.python_version()
+    if (3, 10) <= sys.version_info[:2] <= (3, 11):
+        return Finding("python", State.FIT, version)
+    return Finding(
+        "python", State.UNFIT, version, "Install Python 3.11 (NVTabular's pandas ends there) and make the environment anew."
+    )
+
+
+def _machine() -> Finding:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    found = f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GiB"
+    if platform.system() != "Linux" or platform.machine() != "x86_64":
+        return Finding("machine", State.UNFIT, found, "Use Linux on x86-64: the Triton binary is built for it.")
+    if memory < 4:
+        return Finding("machine", State.NOTE, found, "Training wants 4 GiB or more.")
+    return Finding("machine", State.FIT, found)
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(Path.cwd()).free / _GIB
+    state = State.FIT if free >= 5 else State.NOTE
+    return Finding(
+        "disk", state, f"{free:.0f} GiB free here", "" if state is State.FIT else "The packages and one run want about 5 GiB."
+    )
+
+
+def _shared_memory() -> Finding:
+    folder = Path("/dev/shm")  # noqa: S108 - Triton's Python backend exchanges tensors there
+    if not folder.is_dir():
+        return Finding(
+            "shared memory", State.UNFIT, f"{folder} is absent", "Mount a tmpfs there: Triton's Python backend needs it."
+        )
+    free = shutil.disk_usage(folder).free / _GIB
+    if free < 0.25:
+        return Finding("shared memory", State.UNFIT, f"{free:.2f} GiB free", "Give it 256 MiB or more (docker: --shm-size=1g).")
+    return Finding("shared memory", State.FIT, f"{free:.1f} GiB free")
+
+
+def _packages(subject: str, names: tuple[str, ...], fix: str, otherwise: State) -> Finding:
+    versions = {name: _version(name) for name in names}
+    missing = [name for name, version in versions.items() if version is None]
+    if missing:
+        return Finding(subject, otherwise, f"missing: {', '.join(missing)}", fix)
+    return Finding(subject, State.FIT, ", ".join(f"{name} {version}" for name, version in versions.items()))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _triton() -> Finding:
+    spec = importlib.util.find_spec("pytriton")
+    binary = Path(spec.origin).parent / "tritonserver" / "bin" / "tritonserver" if spec and spec.origin else None
+    if binary is None or not binary.is_file():
+        return Finding("triton", State.UNFIT, "no binary", "pip install --force-reinstall nvidia-pytriton")
+    stub = binary.parent.parent / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"
+    if not stub.is_dir():
+        return Finding("triton", State.UNFIT, f"no stub for Python {platform.python_version()}", "Use Python 3.10 or 3.11.")
+    return Finding("triton", State.FIT, f"embedded, nvidia-pytriton {metadata.version('nvidia-pytriton')}")
+
+
+def _gpu() -> Finding:
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return Finding(
+            "gpu", State.NOTE, "none", "Nothing: everything runs on the CPU. With a GPU: pip install 'cartwheel[train,gpu]'."
+        )
+    query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        return Finding("gpu", State.NOTE, f"nvidia-smi fails: {error}", "Mend the driver, or ignore this to run on the CPU.")
+    return Finding("gpu", State.FIT, answer.stdout.strip().replace("\n", "; "))
+
+
+def _port(port: int) -> Finding:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            return Finding(
+                f"port {port}", State.NOTE, error.strerror or str(error), "Serve on another: `cartwheel serve --grpc-port 0`."
+            )
+    return Finding(f"port {port}", State.FIT, "free")

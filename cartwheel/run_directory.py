@@ -1,0 +1,200 @@
+"""One folder that holds a whole run, and the manifest that says what of it is finished.
+
+A stage is done when the manifest holds its key: a hash of its settings, of the versions that matter and of the stages it
+builds on. A stage whose key and files are unchanged is skipped; one that was killed has no key and runs again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from cartwheel import __version__, files
+from cartwheel.errors import RunError
+
+MANIFEST: Final = "manifest.json"
+
+
+class FileRecord(BaseModel):
+    """What the manifest knows of one file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    sha256: str
+    bytes: int
+    rows: int | None = None
+
+
+class StageRecord(BaseModel):
+    """What the manifest knows of one finished stage."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+    settings: dict[str, Any]
+    seconds: float
+    files: dict[str, FileRecord]
+
+
+class Manifest(BaseModel):
+    """Lineage of a run: versions, and for each finished stage its settings and files."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    cartwheel: str = __version__
+    packages: dict[str, str] = {}
+    stages: dict[str, StageRecord] = {}
+
+
+class RunDirectory:
+    """A run on disk.
+
+    Args:
+        path: the folder; it is created when a stage first writes.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def manifest(self) -> Manifest:
+        """Read the manifest; a run that has not begun has an empty one.
+
+        Raises:
+            RunError: if the file is there but is not a manifest.
+        """
+        file = self.path / MANIFEST
+        try:
+            return Manifest.model_validate_json(file.read_bytes())
+        except FileNotFoundError:
+            return Manifest()
+        except NotADirectoryError:
+            raise RunError(
+                f"The run directory {self.path} is a file.", "Give a folder, or a path that does not exist yet."
+            ) from None
+        except ValidationError as error:
+            raise RunError(
+                f"The run directory {self.path} is corrupt: {MANIFEST} is not a manifest ({error.errors()[0]['msg']}).",
+                f"Delete {file} to run every stage again, or give another run directory.",
+            ) from None
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the run for this process.
+
+        Raises:
+            RunError: if another process holds it, or the folder cannot be written.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            stream = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunError(
+                f"The run directory {self.path} cannot be written: {error.strerror}.", "Give a folder that you may write to."
+            ) from None
+        with stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(
+                    f"Another process is working in the run directory {self.path}.", "Wait for it to end, or give another --run."
+                ) from None
+            yield
+
+    def is_done(self, stage: str, key: str) -> bool:
+        """Whether ``stage`` finished with this key and every file it wrote is still as it wrote it."""
+        record = self.manifest().stages.get(stage)
+        return record is not None and record.key == key and not self.changed_files(record)
+
+    def changed_files(self, record: StageRecord) -> list[str]:
+        """Return the files of a finished stage that are missing or differ from what it wrote, sorted."""
+        return sorted(name for name, file in record.files.items() if not self._is_intact(name, file))
+
+    def _is_intact(self, name: str, record: FileRecord) -> bool:
+        file = self.path / name
+        return file.is_file() and file.stat().st_size == record.bytes and files.sha256(file) == record.sha256
+
+    def finish(self, stage: str, key: str, settings: Mapping[str, Any], outputs: Sequence[str], seconds: float) -> None:
+        """Write into the manifest that ``stage`` is done.
+
+        Args:
+            stage: name of the stage.
+            key: what ``stage_key`` gave.
+            settings: the settings it ran with, as JSON values.
+            outputs: files and folders that it wrote, relative to the run directory; those that are absent are left out.
+            seconds: how long it took.
+        """
+        written = sorted(file for output in outputs for file in _files_below(self.path / output))
+        records = {file.relative_to(self.path).as_posix(): _record(file) for file in written}
+        manifest = self.manifest()
+        stages = {
+            **manifest.stages,
+            stage: StageRecord(key=key, settings=dict(settings), seconds=round(seconds, 2), files=records),
+        }
+        content = Manifest(packages=_package_versions(), stages=stages)
+        files.write_json(self.path / MANIFEST, content.model_dump(mode="json"))
+
+
+def stage_key(settings: Mapping[str, Any], upstream: Sequence[str], inputs: Sequence[Path] = ()) -> str:
+    """Return the key under which a stage counts as done.
+
+    Args:
+        settings: what the stage was told, as JSON values.
+        upstream: keys of the stages that it reads from.
+        inputs: files from outside the run that it reads; size and time of change stand for their content.
+    """
+    outside = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in inputs]
+    content = json.dumps([__version__, dict(settings), list(upstream), outside], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+@contextlib.contextmanager
+def stopwatch() -> Iterator[list[float]]:
+    """Yield a list that holds the seconds spent inside once the block has ended."""
+    started = time.monotonic()
+    seconds: list[float] = []
+    yield seconds
+    seconds.append(time.monotonic() - started)
+
+
+def _files_below(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return [file for file in path.rglob("*") if file.is_file()]
+
+
+def _record(file: Path) -> FileRecord:
+    rows = None
+    if file.suffix == ".parquet":
+        import pyarrow.parquet
+
+        rows = pyarrow.parquet.read_metadata(file).num_rows
+    return FileRecord(sha256=files.sha256(file), bytes=file.stat().st_size, rows=rows)
+
+
+def _package_versions() -> dict[str, str]:
+    from importlib import metadata
+
+    names = (
+        "nvtabular",
+        "merlin-models",
+        "tensorflow-cpu",
+        "tensorflow",
+        "polars",
+        "onnx",
+        "onnxruntime",
+        "nvidia-pytriton",
+        "numpy",
+    )
+    found: dict[str, str] = {}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = metadata.version(name)
+    return found

@@ -1,0 +1,64 @@
+"""A configuration is read whole, or refused in a sentence that names the key."""
+
+from pathlib import Path
+
+import pytest
+
+from cartwheel.config import load_settings
+from cartwheel.errors import ConfigError
+
+CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.toml"))
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "shop.toml"
+    path.write_text(text)
+    return path
+
+
+def test_an_empty_file_means_the_defaults_and_a_run_directory_named_for_it(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, ""))
+    assert settings.source.kind == "simulated"
+    assert settings.run == tmp_path.resolve() / "runs" / "shop"
+
+
+def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, 'run = "here"\n[source]\nkind = "table"\npath = "events/*.csv"\n'))
+    assert settings.run == tmp_path.resolve() / "here"
+    assert settings.source.path == tmp_path.resolve() / "events/*.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("[two_tower]\nepoch = 3\n", "two_tower.epoch is not a known key; did you mean 'epochs'?"),
+        ("sed = 3\n", "sed is not a known key; did you mean 'seed'?"),
+        ("[serve]\nzzz = 1\n", "serve.zzz is not a known key; known keys here: host, grpc_port"),
+        ("[ranking]\nepochs = 0\n", "ranking.epochs = 0 is not accepted: input should be greater than 0."),
+        ('[two_tower]\nepochs = "many"\n', "two_tower.epochs = 'many' is not accepted: input should be a valid integer"),
+        ('[export]\ntarget = "moon"\n', "export.target = 'moon' is not accepted: input should be 'embedded' or 'native'."),
+        ("[source\n", "is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, sentence: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_settings(write(tmp_path, text))
+    assert sentence in str(caught.value)
+    assert "shop.toml" in str(caught.value)
+
+
+def test_all_problems_are_named_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"two_tower\.epochs = 0 .*sed is not"):
+        load_settings(write(tmp_path, "sed = 1\n[two_tower]\nepochs = 0\n"))
+
+
+def test_a_missing_file_and_a_folder_are_said_so(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no configuration file"):
+        load_settings(tmp_path / "absent.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_settings(tmp_path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configurations_of_the_repository_are_valid(path: Path) -> None:
+    assert load_settings(path).source.path is not None
