@@ -1,0 +1,162 @@
+"""Figures with their protocol: the records of ``evaluation/metrics.json``."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from cartwheel.errors import RunError
+from cartwheel.files import write_json
+from models.metrics.intervals import Interval
+
+Role = Literal["model", "baseline", "oracle", "task"]
+"""What a figure is of: a trained model, a baseline beside it, the truth of simulated data, or the task itself."""
+
+METRICS_FILE: Final = Path("evaluation") / "metrics.json"
+DIFFERENCE: Final = "_minus_"
+"""Joins a metric with a baseline in the name of a paired difference, for example ``recall_minus_most_popular``."""
+LOWER_IS_BETTER: Final = frozenset({"log_loss", "calibration_error"})
+
+_DIGITS = 9
+"""Significant digits kept: more would only record the order in which a machine adds."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a figure came about; two figures compare only where these agree."""
+
+    split: str
+    """``valid`` or ``test``."""
+    candidate_set: str
+    """What competed for the places of a list, or which rows were predicted."""
+    tie_rule: str
+    """What equal scores mean for the figure."""
+    sample_size: dict[str, int]
+    """Rows behind the figure, by kind, for example ``{"anchors": 4812, "users": 3201}``."""
+    excluded: str
+    """What was left out of candidates and truth."""
+    interval: str
+    """Method and level of the interval."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """One figure of one model in one task."""
+
+    task: str
+    model: str
+    metric: str
+    k: int | None
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int
+    protocol: Protocol
+    role: Role = "model"
+    reason: str | None = None
+    """Why ``value`` or its interval is null."""
+
+    @property
+    def baseline(self) -> str | None:
+        """The baseline that was subtracted, where this is a paired difference."""
+        return self.metric.partition(DIFFERENCE)[2] or None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """All records of a run."""
+
+    records: tuple[Record, ...] = field(default=())
+
+    def find(self, task: str, model: str, metric: str, k: int | None = None) -> Record | None:
+        """Return the record of that figure, or None."""
+        for record in self.records:
+            if (record.task, record.model, record.metric, record.k) == (task, model, metric, k):
+                return record
+        return None
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """The tasks, in the order in which they were judged."""
+        return tuple(dict.fromkeys(record.task for record in self.records))
+
+    def write(self, run: Path) -> None:
+        """Write ``evaluation/metrics.json``: a list of records, equal bytes for equal figures."""
+        write_json(run / METRICS_FILE, [asdict(record) for record in self.records])
+
+    @staticmethod
+    def read(run: Path) -> Evaluation:
+        """Read ``evaluation/metrics.json``.
+
+        Raises:
+            RunError: if it is missing or is not a list of records.
+        """
+        path = run / METRICS_FILE
+        try:
+            rows = json.loads(path.read_text(encoding="utf-8"))
+            return Evaluation(tuple(_record(row) for row in rows))
+        except FileNotFoundError as error:
+            raise RunError(f"{path} is missing.", "Run `cartwheel evaluate` on this run directory first.") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise RunError(f"{path} does not hold evaluation records: {error}.", "Run `cartwheel evaluate` again.") from error
+
+
+def record(
+    task: str,
+    model: str,
+    metric: str,
+    value: float,
+    interval: Interval,
+    protocol: Protocol,
+    *,
+    n: int,
+    role: Role,
+    k: int | None = None,
+    undefined: str = "",
+) -> Record:
+    """Return a record whose numbers are finite and rounded to 9 significant digits.
+
+    Args:
+        task: name of the task.
+        model: name of the model.
+        metric: name of the metric.
+        value: the figure; NaN where it is not defined.
+        interval: its interval.
+        protocol: how it came about.
+        n: independent rows behind it.
+        role: what kind of model it is.
+        k: cutoff of the metric, where it has one.
+        undefined: why the value is NaN, where it is.
+    """
+    if math.isnan(value):
+        return Record(task, model, metric, k, None, None, None, n, protocol, role, undefined or "not defined on these rows")
+    return Record(
+        task,
+        model,
+        metric,
+        k,
+        _rounded(value),
+        _rounded(interval.low),
+        _rounded(interval.high),
+        n,
+        protocol,
+        role,
+        interval.reason,
+    )
+
+
+def merged(parts: Iterable[Iterable[Record]]) -> Evaluation:
+    """Return the evaluation made of the records of all tasks."""
+    return Evaluation(tuple(row for part in parts for row in part))
+
+
+def _record(row: dict[str, Any]) -> Record:
+    return Record(**{**row, "protocol": Protocol(**row["protocol"])})
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.{_DIGITS}g}")

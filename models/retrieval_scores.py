@@ -1,0 +1,245 @@
+"""Ranking a whole catalogue for each anchor, a chunk of anchors at a time, so that no [A, N] matrix is ever held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cartwheel.progress import progress
+from models.data import read_table as read_features
+from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
+from models.onnx_scores import OnnxModel
+from models.run_tables import check_aligned, read_json, read_table
+from workflows.columns import ITEM, QUERY, QUERY_LISTS
+
+SESSION_PREFIX = "session:"
+"""Begins the ``user_key`` of an anonymous session."""
+
+_CELLS = 4_000_000
+"""Scores held in memory at once: 32 MB of float64."""
+
+Scorer = Callable[[Ints], Numbers]
+"""Rows of ``examples/<split>/recommend`` [b] -> scores of the catalogue [b, N]."""
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """The moments at which a model is asked, what came true, and what must not be recommended.
+
+    ``truth_*`` and ``hidden_*`` are parallel lists of (anchor, catalogue column), sorted by anchor.
+    """
+
+    row: Ints
+    """[A] row of the anchor in ``examples/<split>/recommend``."""
+    users: npt.NDArray[Any]
+    """[A] user key."""
+    n_truth: Ints
+    """[A] truth items, in the catalogue or not; at least 1."""
+    truth_row: Ints
+    truth_column: Ints
+    hidden_row: Ints
+    hidden_column: Ints
+    items: int
+    """N, size of the catalogue."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+    def take(self, chosen: Ints) -> Anchors:
+        """Return the anchors numbered ``chosen`` (ascending), renumbered from 0."""
+        truth_row, truth_column = _kept(self.truth_row, self.truth_column, chosen)
+        hidden_row, hidden_column = _kept(self.hidden_row, self.hidden_column, chosen)
+        return replace(
+            self,
+            row=self.row[chosen],
+            users=self.users[chosen],
+            n_truth=self.n_truth[chosen],
+            truth_row=truth_row,
+            truth_column=truth_column,
+            hidden_row=hidden_row,
+            hidden_column=hidden_column,
+        )
+
+    @cached_property
+    def reachable(self) -> Floats:
+        """[A] share of each anchor's truth items that are in the catalogue."""
+        return np.bincount(self.truth_row, minlength=len(self)) / self.n_truth
+
+    @property
+    def sample_size(self) -> dict[str, int]:
+        """Anchors, users, truth items and catalogue items."""
+        return {
+            "anchors": len(self),
+            "users": len(np.unique(self.users)),
+            "truth_items": int(self.n_truth.sum()),
+            "catalogue_items": self.items,
+        }
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What a scorer made of the anchors."""
+
+    placement: Placement
+    """Where the truth items stand."""
+    top: Ints
+    """[A, K] catalogue columns of the first K items, best first; -1 where fewer remained."""
+
+
+def read_anchors(run: Path, split: str) -> Anchors:
+    """Read the anchors of ``split`` that have something to find.
+
+    Where the snapshot says ``exclude_recent``, the shopper's recent items are neither candidates nor truth; anchors that have
+    no other truth item are left out.
+
+    Raises:
+        RunError: if a file is missing or lacks a column.
+    """
+    folder = run / "examples" / split
+    queries = read_table(folder / "recommend.parquet", ["user_key", "recent_items", "target_items"]).with_row_index("row")
+    catalogue = read_table(folder / "catalogue.parquet", ["item_id"]).with_row_index("column")
+    truth = _exploded(queries, "target_items")
+    hidden = _exploded(queries, "recent_items") if read_json(run / "snapshot" / "state.json")["exclude_recent"] else truth.clear()
+    truth = truth.join(hidden, on=["row", "item_id"], how="anti")
+    n_truth = np.bincount(truth["row"].to_numpy(), minlength=len(queries))
+    everyone = Anchors(
+        row=np.arange(len(queries)),
+        users=queries["user_key"].to_numpy(),
+        n_truth=n_truth,
+        **_positions("truth", truth, catalogue),
+        **_positions("hidden", hidden, catalogue),
+        items=len(catalogue),
+    )
+    return everyone.take(np.flatnonzero(n_truth))
+
+
+def judge(scorer: Scorer, anchors: Anchors, depth: int, title: str) -> Judged:
+    """Rank the catalogue for every anchor.
+
+    Args:
+        scorer: gives the scores of some anchors.
+        anchors: A anchors over a catalogue of N items.
+        depth: K, how long the lists are that coverage and re-ranking look at.
+        title: what to call it in the progress.
+    """
+    placements, tops = [], [np.zeros((0, min(depth, anchors.items)), np.int64)]
+    with progress(title, len(anchors)) as advance:
+        for start, stop in _chunks(len(anchors), anchors.items):
+            part = anchors.take(np.arange(start, stop))
+            scores = allowed(scorer(part.row), part)
+            placements.append(place(scores, part.truth_row, part.truth_column, part.n_truth))
+            tops.append(top_columns(scores, depth))
+            advance(stop - start)
+    return Judged(Placement.join(placements), np.concatenate(tops))
+
+
+def allowed(scores: Numbers, anchors: Anchors) -> Numbers:
+    """Return a copy of ``scores`` ([A, N]) with ``-inf`` where an item must not be recommended."""
+    result = np.array(scores)
+    result[anchors.hidden_row, anchors.hidden_column] = -np.inf
+    return result
+
+
+class TwoTower:
+    """The retrieval model's ONNX files over one split: a ``Scorer`` with its vectors.
+
+    Args:
+        run: run directory.
+        split: ``valid`` or ``test``.
+        rows: the rows of ``examples/<split>/recommend`` that will be asked for; None means all.
+    """
+
+    def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
+        length = int(read_json(run / "snapshot" / "state.json")["recent_items"])
+        folder = run / "models" / "two_tower"
+        query, item = OnnxModel(folder / "query.onnx"), OnnxModel(folder / "item.onnx")
+        queries = read_queries(run, split, length)
+        self.items = item.table(read_catalogue(run, split), "item_vector")
+        """[N, D] item vectors."""
+        number = len(next(iter(queries.values())))
+        rows = np.arange(number) if rows is None else rows
+        vectors = query.table({name: values[rows] for name, values in queries.items()}, "query_vector")
+        self.queries = np.zeros((number, self.items.shape[1]), np.float32)
+        """[all rows, D] query vectors; zero where not asked for."""
+        self.queries[rows] = vectors
+
+    def __call__(self, rows: Ints) -> Numbers:
+        """Return [b, N] dot products."""
+        return np.asarray(self.queries[rows] @ self.items.T)
+
+
+def popularity(run: Path, split: str, column: str) -> Scorer:
+    """Return the scorer that gives every anchor the same count of the catalogue, 0 where it is unknown.
+
+    Args:
+        run: run directory.
+        split: ``valid`` or ``test``; the counts are of its start, so they use nothing after it.
+        column: ``item_events`` (most popular) or ``item_recent_events`` (recently popular).
+    """
+    counts = read_table(run / "examples" / split / "catalogue.parquet", [column])[column].fill_null(0.0).fill_nan(0.0)
+    values = counts.to_numpy().astype(np.float64)
+    return lambda rows: np.broadcast_to(values, (len(rows), len(values)))
+
+
+def read_queries(run: Path, split: str, list_length: int) -> dict[str, npt.NDArray[Any]]:
+    """Return the encoded query columns of ``features/<split>/recommend``, lists as [A, ``list_length``] padded with 0.
+
+    Raises:
+        RunError: if they are not row-aligned with the examples.
+    """
+    folder = run / "features" / split / "recommend"
+    table = read_features(folder, QUERY)
+    examples = run / "examples" / split / "recommend.parquet"
+    check_aligned(folder, len(table), examples, len(read_table(examples, ["user_key"])))
+    return {name: _widened(table[name], list_length) if name in QUERY_LISTS else table[name] for name in QUERY}
+
+
+def read_catalogue(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:
+    """Return the encoded item columns of ``features/<split>/catalogue``.
+
+    Raises:
+        RunError: if they are not row-aligned with the examples.
+    """
+    folder = run / "features" / split / "catalogue"
+    table = read_features(folder, ITEM)
+    examples = run / "examples" / split / "catalogue.parquet"
+    check_aligned(folder, len(table), examples, len(read_table(examples, ["item_id"])))
+    return dict(table.columns)
+
+
+def _exploded(queries: pl.DataFrame, column: str) -> pl.DataFrame:
+    """Return the distinct (row, item_id) pairs of a list column, by row."""
+    pairs = queries.select("row", pl.col(column).alias("item_id")).explode("item_id")
+    return pairs.filter(pl.col("item_id").is_not_null() & (pl.col("item_id") != "")).unique(maintain_order=True)
+
+
+def _positions(name: str, pairs: pl.DataFrame, catalogue: pl.DataFrame) -> dict[str, Any]:
+    found = pairs.join(catalogue, on="item_id", how="inner").sort("row", "column")
+    return {
+        f"{name}_row": found["row"].to_numpy().astype(np.int64),
+        f"{name}_column": found["column"].to_numpy().astype(np.int64),
+    }
+
+
+def _kept(row: Ints, column: Ints, chosen: Ints) -> tuple[Ints, Ints]:
+    """Keep the pairs whose row is in ``chosen`` (ascending), and renumber."""
+    place_of = np.searchsorted(chosen, row)
+    kept = place_of < len(chosen)
+    kept[kept] = chosen[place_of[kept]] == row[kept]
+    return place_of[kept].astype(np.int64), column[kept]
+
+
+def _chunks(anchors: int, items: int) -> list[tuple[int, int]]:
+    step = max(1, _CELLS // max(1, items))
+    return [(start, min(start + step, anchors)) for start in range(0, anchors, step)]
+
+
+def _widened(lists: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:
+    return np.pad(lists, ((0, 0), (0, max(0, length - lists.shape[1]))))
