@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
+from typing_extensions import Self
 
 from cartwheel.settings import Settings
 
@@ -45,3 +47,19 @@ class ServeSettings(Settings):
     """How long the server may take to be ready."""
     threads: Annotated[int, Field(gt=0)] = 1
     """ONNX Runtime threads within one step."""
+    drain_seconds: Annotated[float, Field(ge=0.0)] = 30.0
+    """How long requests in flight may still take when the server is told to stop."""
+    tls_certificate: Path | None = None
+    """PEM file of the server's certificate; with it gRPC speaks TLS only."""
+    tls_key: Path | None = None
+    """PEM file of the certificate's private key."""
+    tls_client_roots: Path | None = None
+    """PEM file of the authorities whose clients may ask; without it no client certificate is wanted."""
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("tls_certificate and tls_key belong together; set both or neither")
+        if self.tls_client_roots is not None and self.tls_certificate is None:
+            raise ValueError("tls_client_roots needs tls_certificate and tls_key; set all three")
+        return self

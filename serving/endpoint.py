@@ -1,0 +1,62 @@
+"""Where a running server can be reached: told by the server, read by the command line."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cartwheel.errors import ServerError
+from cartwheel.files import write_json
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """The addresses of one running server.
+
+    Attributes:
+        grpc: ``host:port`` that clients ask.
+        http: ``host:port`` of health and metadata.
+        metrics: ``host:port`` of Prometheus metrics, at ``/metrics``.
+        pid: process that runs the server.
+        tls: whether gRPC speaks TLS.
+    """
+
+    grpc: str
+    http: str
+    metrics: str
+    pid: int
+    tls: bool = False
+
+    def write(self, path: Path) -> None:
+        """Write the addresses as JSON, atomically."""
+        write_json(path, asdict(self))
+
+    @classmethod
+    def read(cls, path: Path) -> Endpoint:
+        """Read the addresses of the server that wrote ``path`` and is still running.
+
+        Raises:
+            ServerError: if there is no such file, it is not what :meth:`write` wrote, or its server is gone.
+        """
+        fix = "Start the server with `cartwheel serve`."
+        try:
+            found = cls(**json.loads(path.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise ServerError(f"No server is running here: there is no {path}.", fix) from None
+        except (OSError, ValueError, TypeError) as error:
+            raise ServerError(f"{path} does not hold the addresses of a server ({error}).", fix) from error
+        if not _is_alive(found.pid):
+            raise ServerError(f"The server that wrote {path} (process {found.pid}) is no longer running.", fix)
+        return found
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

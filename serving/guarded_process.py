@@ -1,0 +1,119 @@
+"""A child process that cannot outlive this one, seen from the owner's side; :mod:`serving.watch` is the other side."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from serving import watch
+
+
+class GuardedProcess:
+    """A program under the guard of :mod:`serving.watch`, which ends and tidies up even if this process is killed.
+
+    Args:
+        command: the program and its arguments.
+        environment: its whole environment.
+        log: file that its output is appended to.
+        workspace: folder that is removed once it has ended.
+        shared_memory: prefix of the POSIX shared memory regions that are removed once it has ended.
+        grace_seconds: how long :meth:`drain` lets it finish.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        log: Path,
+        workspace: Path,
+        shared_memory: str,
+        grace_seconds: float,
+    ) -> None:
+        task = {
+            "command": list(command),
+            "log": str(log.absolute()),
+            "workspace": str(workspace.absolute()),
+            "shared_memory": shared_memory,
+            "grace_seconds": grace_seconds,
+            "owner": os.getpid(),
+        }
+        # A session of its own: a Ctrl-C in the terminal reaches the owner alone, who decides.
+        self._guard = subprocess.Popen(
+            [sys.executable, "-I", "-S", watch.__file__, json.dumps(task)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=dict(environment),
+            start_new_session=True,
+        )
+        self._ended = threading.Event()
+        self._ordered = False
+        self._outcome = ""
+        self._listener = threading.Thread(target=self._listen, name="guarded-process", daemon=True)
+        self._listener.start()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the program, and all that it started, is gone."""
+        return self._ended.is_set()
+
+    @property
+    def ended_by_itself(self) -> bool:
+        """Whether it has ended although neither :meth:`drain` nor :meth:`kill` was called."""
+        return self.ended and not self._ordered
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, as the end of a sentence such as ``exit code 1`` or ``signal 9``; empty while it runs."""
+        return self._outcome
+
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Wait for the end; return whether it has come."""
+        return self._ended.wait(timeout_seconds)
+
+    def when_ended(self, call: Callable[[], None]) -> None:
+        """Have ``call`` called, in another thread, as soon as it has ended."""
+
+        def wait_and_call() -> None:
+            self._ended.wait()
+            call()
+
+        threading.Thread(target=wait_and_call, name="guarded-process-end", daemon=True).start()
+
+    def drain(self) -> None:
+        """Ask it to finish what it does and end; after the grace it is killed."""
+        self._order(b"d")
+
+    def kill(self) -> None:
+        """End it, and everything that it started, at once."""
+        self._order(b"k")
+
+    def _order(self, letter: bytes) -> None:
+        stream = self._guard.stdin
+        self._ordered = self._ordered or not self.ended
+        with contextlib.suppress(BrokenPipeError, ValueError):  # it has ended meanwhile
+            if stream is not None:
+                stream.write(letter)
+                stream.flush()
+
+    def _listen(self) -> None:
+        assert self._guard.stdout is not None
+        with self._guard.stdout as answers:
+            word, _, rest = answers.read().decode(errors="replace").strip().partition(" ")
+        code = self._guard.wait()
+        if word == "exit" and rest.startswith("-"):
+            self._outcome = f"signal {rest[1:]}"
+        elif word == "exit":
+            self._outcome = f"exit code {rest}"
+        else:
+            self._outcome = rest or f"its guard ended with code {code}"
+        if self._guard.stdin is not None:
+            with contextlib.suppress(BrokenPipeError):
+                self._guard.stdin.close()
+        self._ended.set()
