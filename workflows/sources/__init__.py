@@ -1,0 +1,46 @@
+"""The sources of shop events: one file each, all on the interface of ``workflows.sources.base``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from cartwheel.errors import ConfigError
+from workflows.reading import did_you_mean
+from workflows.settings import SourceSettings
+from workflows.sources.base import Source
+from workflows.sources.movielens import MovieLens
+from workflows.sources.online_retail import OnlineRetail
+from workflows.sources.rees46 import Rees46
+from workflows.sources.retailrocket import RetailRocket
+from workflows.sources.table import Table
+
+SOURCES: Final[dict[str, Callable[[SourceSettings, Path], Source]]] = {
+    "rees46": Rees46,
+    "retailrocket": RetailRocket,
+    "online_retail": OnlineRetail,
+    "movielens": MovieLens,
+    "table": Table,
+}
+"""Kind -> what opens it; a new source is one file and one line here."""
+
+
+def open_source(settings: SourceSettings, base_folder: Path) -> Source:
+    """Return the source that ``settings`` names, its files found but not yet read.
+
+    Args:
+        settings: the section ``source`` of the configuration.
+        base_folder: where relative paths start: the folder of the configuration file.
+
+    Raises:
+        ConfigError: the kind is unknown, a path is missing, or a setting does not fit the kind.
+        DataError: there are no files to read at the path.
+    """
+    opener = SOURCES.get(settings.kind)
+    if opener is None:
+        raise ConfigError(
+            f"source.kind is '{settings.kind}', which is no known source.{did_you_mean(settings.kind, SOURCES)}",
+            f"Known are {', '.join(sorted(SOURCES))}.",
+        )
+    return opener(settings, base_folder)

@@ -1,0 +1,220 @@
+"""The one interface of all sources, and what those that read files share.
+
+A source brings a publisher's tables to raw canonical events: the columns of ``EVENT_SCHEMA`` as text, exactly as the file has
+them, beside where each row came from. It judges nothing; ``workflows.validate`` does.
+"""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import ClassVar, Final, TypeAlias
+
+import polars as pl
+
+from cartwheel.errors import ConfigError, DataError
+from workflows import reading
+from workflows.events import ASIDE, CANONICAL, DUPLICATE_KEY, FILE, FLAW, ROW
+from workflows.instants import ISO
+from workflows.settings import SourceSettings
+
+Names: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Column -> the names under which it may stand in a file."""
+_TABLE_ONLY: Final = ("columns", "event_types", "default_event_type", "timestamp_format")
+_INTEGRAL_LIMIT: Final = float(1 << 63)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """The raw events of one file."""
+
+    name: str
+    """How the quarantine and the progress line call it."""
+    path: Path
+    """What error messages call it."""
+    events: pl.LazyFrame
+    """Columns of ``Source.scan``."""
+    timestamp_formats: tuple[str, ...]
+    """What ``workflows.instants.parse_instant`` should try."""
+    text_ids: frozenset[str] = frozenset()
+    """Of ``user_id`` and ``item_id`` those that the file declares to be text, so that they stay text even if all are digits."""
+
+
+class Source(abc.ABC):
+    """A log of shop events.
+
+    A new source is one file with one subclass, and one line in ``workflows.sources``.
+    """
+
+    kind: ClassVar[str]
+    """Name in ``source.kind``."""
+    duplicate_key: ClassVar[tuple[str, ...]] = DUPLICATE_KEY
+    """Rows that agree in all of these columns are duplicates; the first of them stays."""
+
+    aside_reasons: ClassVar[frozenset[str]] = frozenset()
+    """Reasons of rows that are set aside rather than bad: they do not count towards ``events.max_bad_share``."""
+
+    @property
+    def anonymous_baskets(self) -> bool:
+        """Whether a row without user, but with a session, is an anonymous basket rather than a row with a missing id."""
+        return False
+
+    @abc.abstractmethod
+    def parts(self) -> Sequence[Part]:
+        """Return the raw events file by file, in a fixed order.
+
+        Raises:
+            DataError: a file cannot be read or lacks a column.
+        """
+
+    def scan(self) -> pl.LazyFrame:
+        """Return all raw events, lazily.
+
+        Returns:
+            One row for each data row of the files. The columns of ``EVENT_SCHEMA``, all String and as the file has them (a float
+            that is a whole number loses its ``.0``; a typed time is ISO 8601 in UTC; an absent column is null); then the shop's
+            own columns; then ``_file`` (String), ``_row`` (Int64: the data row within the file, the first after the header is
+            1), ``_flaw`` (String or null: what is wrong with the row as a whole) and ``_aside`` (String or null: why a sound row
+            is no event of a shopper).
+        """
+        return pl.concat([part.events for part in self.parts()], how="vertical_relaxed")
+
+
+class FileSource(Source):
+    """A source that reads tables; subclasses say which columns mean what and, where needed, reshape the rows."""
+
+    required: ClassVar[Names] = {}
+    """Canonical column -> names in the file, the first that is there is taken; none there is an error."""
+    optional: ClassVar[Names] = {}
+    """The same for columns that may be absent."""
+    own: ClassVar[Names] = {}
+    """Own column -> names in the file; may be absent."""
+    timestamp_formats: tuple[str, ...] = (ISO,)
+    """How the file writes times; ignored where the column is typed."""
+    event_files: ClassVar[tuple[str, ...]] = ()
+    """Names under which the publisher ships the events; where a folder holds one of them, only that one is read."""
+    extra_suffixes: ClassVar[tuple[str, ...]] = ()
+    """Suffixes of the publisher's own text format."""
+
+    def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
+        self.check_settings(settings)
+        if settings.path is None:
+            raise ConfigError(
+                f"source.path is not set, but the source '{self.kind}' reads files.",
+                "Set it to a file, a folder or a glob; relative paths start at the folder of the configuration file.",
+            )
+        self.path = base_folder / settings.path.expanduser()
+        self.files = reading.discover(self._chosen(self.path), self.extra_suffixes)
+
+    def check_settings(self, settings: SourceSettings) -> None:
+        """Raise ``ConfigError`` where settings are given that this source would ignore."""
+        for name in _TABLE_ONLY:
+            if getattr(settings, name):
+                raise ConfigError(
+                    f"source.{name} is set, but the source '{self.kind}' knows its columns.",
+                    "Remove it, or set source.kind to 'table'.",
+                )
+
+    def _chosen(self, path: Path) -> Path:
+        return next((path / name for name in self.event_files if (path / name).is_file()), path)
+
+    @property
+    def folder(self) -> Path:
+        """Where side tables of the publisher are looked for: beside the first file of events."""
+        return self.files[0].path.parent
+
+    def parts(self) -> list[Part]:
+        """Return the raw events file by file."""
+        return [self._part(file) for file in self.files]
+
+    def layout(self, file: reading.TableFile) -> reading.Layout | None:  # noqa: ARG002 - for subclasses
+        """Return how a text file is laid out; None means a header line and a separator that it shows."""
+        return None
+
+    def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
+        """Bring the publisher's ways to canonical ones; ``events`` has the columns of ``Source.scan`` already."""
+        return events
+
+    def _part(self, file: reading.TableFile) -> Part:
+        table = reading.scan(file, self.layout(file))
+        schema = table.collect_schema()
+        found = [name for name in schema.names() if name not in (reading.INDEX, FLAW)]
+        places = self._places(found, file)
+        own = {column: names for column, names in _present(self.own, found).items() if column not in CANONICAL}
+        events = table.select(
+            *(_canonical_text(column, places.get(column), schema, file).alias(column) for column in CANONICAL),
+            *(_own_column(column, name, schema, file) for column, name in own.items()),
+            pl.lit(file.name).alias(FILE),
+            pl.col(reading.INDEX).cast(pl.Int64).alias(ROW),
+            pl.col(FLAW),
+            pl.lit(None, pl.String).alias(ASIDE),
+        )
+        time_type = schema[places["timestamp"]]
+        if time_type.is_numeric() and self.timestamp_formats == (ISO,):
+            raise DataError(
+                f"{file.path}: the column '{places['timestamp']}' holds numbers ({time_type}), but ISO 8601 text was expected.",
+                "Set source.timestamp_format to the unit of Unix time: s, ms, us or ns.",
+            )
+        return Part(
+            name=file.name,
+            path=file.path,
+            events=_in_order(self.shape(events)),
+            timestamp_formats=(ISO,) if time_type.is_temporal() else self.timestamp_formats,
+            text_ids=frozenset(
+                column for column in ("user_id", "item_id") if file.is_parquet and _is_text(schema.get(places.get(column, "")))
+            ),
+        )
+
+    def _places(self, found: Sequence[str], file: reading.TableFile) -> dict[str, str]:
+        places = _present({**self.required, **self.optional}, found)
+        for column, names in self.required.items():
+            if column not in places:
+                reading.require(column, names, found, file)
+        return places
+
+
+def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
+    marks = (FILE, ROW, FLAW, ASIDE)
+    own = [name for name in events.collect_schema().names() if name not in CANONICAL and name not in marks]
+    return events.select(*CANONICAL, *own, *marks)
+
+
+def _present(wanted: Names, found: Sequence[str]) -> dict[str, str]:
+    first = {column: next((name for name in names if name in found), None) for column, names in wanted.items()}
+    return {column: name for column, name in first.items() if name is not None}
+
+
+def _is_text(dtype: pl.DataType | None) -> bool:
+    return dtype is not None and (dtype in (pl.String, pl.Categorical, pl.Binary) or isinstance(dtype, pl.Enum))
+
+
+def _canonical_text(column: str, name: str | None, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:
+    if name is None:
+        return pl.lit(None, pl.String)
+    dtype = schema[name]
+    _refuse_nested(name, dtype, file)
+    cell = pl.col(name)
+    if isinstance(dtype, pl.Datetime):
+        cell = cell.dt.convert_time_zone("UTC") if dtype.time_zone else cell
+        return cell.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    if dtype.is_float():
+        whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < _INTEGRAL_LIMIT)
+        # A whole float is an integer that a null forced into floating point: customer 17850.0 is customer 17850.
+        text = pl.when(whole).then(cell.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(cell.cast(pl.String))
+        return pl.when(cell.is_not_nan()).then(text) if column.endswith("_id") else text
+    return cell.cast(pl.String, strict=False)
+
+
+def _own_column(column: str, name: str, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:
+    _refuse_nested(name, schema[name], file)
+    return pl.col(name).alias(column)
+
+
+def _refuse_nested(name: str, dtype: pl.DataType, file: reading.TableFile) -> None:
+    if dtype.is_nested() or dtype in (pl.Object, pl.Duration, pl.Time):
+        raise DataError(
+            f"{file.path}: the column '{name}' holds {dtype}, but one plain value in a cell was expected.",
+            "Leave the column out of source.columns, or flatten it in the export.",
+        )

@@ -1,0 +1,111 @@
+"""MovieLens: ``u.data`` (100K), ``ratings.dat`` (1M, 10M) and ``ratings.csv`` (all later ones), with the films where they lie beside.
+
+https://grouplens.org/datasets/movielens
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Final
+
+import polars as pl
+
+from workflows import reading
+from workflows.events import RATING
+from workflows.settings import SourceSettings
+from workflows.sources.base import Names, FileSource
+
+_COLUMNS: Final = ("userId", "movieId", "rating", "timestamp")
+_NO_GENRES: Final = frozenset({"", "(no genres listed)", "unknown"})
+_GENRES_100K: Final = (
+    *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
+    *("Film-Noir", "Horror", "Musical", "Mystery", "Romance", "Sci-Fi", "Thriller", "War", "Western"),
+)
+
+
+class MovieLens(FileSource):
+    """Ratings as events; ``category`` is the film's first genre, and ``rating``, ``title`` and ``genres`` are own columns."""
+
+    kind = "movielens"
+    required: ClassVar[Names] = {"user_id": ("userId",), "item_id": ("movieId",), "timestamp": ("timestamp",)}
+    own: ClassVar[Names] = {"rating": ("rating",)}
+    timestamp_formats = ("s",)
+    event_files: ClassVar[tuple[str, ...]] = ("ratings.csv", "ratings.csv.gz", "ratings.parquet", "ratings.dat", "u.data")
+    extra_suffixes: ClassVar[tuple[str, ...]] = (".dat", ".data")
+
+    def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
+        super().__init__(settings, base_folder)
+        self._films = _films(self.folder)
+
+    def layout(self, file: reading.TableFile) -> reading.Layout | None:
+        """Return the layout of the two formats without header; ``::`` reads as fields with an empty one between each two."""
+        if file.path.suffix == ".data":
+            return reading.Layout("\t", _COLUMNS, quoted=False)
+        if file.path.suffix == ".dat":
+            between = [name for number, column in enumerate(_COLUMNS) for name in (column, f"between_{number}")]
+            return reading.Layout(":", tuple(between[:-1]), quoted=False)
+        return None
+
+    def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
+        """Make each row a rating, and look up its film."""
+        events = events.with_columns(pl.lit(RATING).alias("event_type"))
+        if "rating" in events.collect_schema():
+            events = events.with_columns(pl.col("rating").cast(pl.Float64, strict=False))
+        if self._films is None:
+            return events
+        return events.drop("category").join(self._films.lazy(), on="item_id", how="left")
+
+
+def _films(folder: Path) -> pl.DataFrame | None:
+    """Return item_id, category, title and genres (parted by ``|``), or None where no list of films lies in ``folder``."""
+    for name, read in (("movies.csv", _read_csv), ("movies.dat", _read_dat), ("u.item", _read_100k)):
+        path = folder / name
+        if path.is_file():
+            films = {item: (title, genres) for item, title, genres in read(path)}
+            columns = {
+                "item_id": list(films),
+                "category": [_category(genres) for _, genres in films.values()],
+                "title": [title or None for title, _ in films.values()],
+                "genres": [genres or None for _, genres in films.values()],
+            }
+            return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String()))
+    return None
+
+
+def _category(genres: str) -> str | None:
+    first = genres.split("|", 1)[0]
+    return None if first in _NO_GENRES else first
+
+
+def _read_csv(path: Path) -> Iterator[tuple[str, str, str]]:
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
+        for row in csv.DictReader(stream):
+            yield row.get("movieId") or "", row.get("title") or "", row.get("genres") or ""
+
+
+def _read_dat(path: Path) -> Iterator[tuple[str, str, str]]:
+    for line in _lines(path):
+        fields = line.split("::")
+        if len(fields) >= 3:
+            yield fields[0], "::".join(fields[1:-1]), fields[-1]
+
+
+def _read_100k(path: Path) -> Iterator[tuple[str, str, str]]:
+    for line in _lines(path):
+        fields = line.split("|")
+        flags = fields[-len(_GENRES_100K) :]
+        if len(fields) >= 2 + len(_GENRES_100K):
+            yield fields[0], fields[1], "|".join(genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1")
+
+
+def _lines(path: Path) -> list[str]:
+    """Return the lines of a file in UTF-8 or, as GroupLens shipped the early sets, Latin-1."""
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    return [line.rstrip("\r\n") for line in io.StringIO(text)]

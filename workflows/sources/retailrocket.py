@@ -1,0 +1,128 @@
+"""RetailRocket e-commerce data: ``events.csv``, with ``item_properties*.csv`` and ``category_tree.csv`` where they lie beside.
+
+https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+from typing import ClassVar, Final
+
+import polars as pl
+
+from workflows import reading
+from workflows.events import CART, FLAW, PURCHASE
+from workflows.instants import parse_instant
+from workflows.settings import SourceSettings
+from workflows.sources.base import Names, FileSource
+
+_EVENT_TYPES: Final = {"addtocart": CART, "transaction": PURCHASE}
+_SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
+_FROM: Final = "__cartwheel_from"
+_UNTIL: Final = "__cartwheel_until"
+_ALWAYS: Final = dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc)
+_FOREVER: Final = dt.datetime(9999, 12, 31, tzinfo=dt.timezone.utc)
+
+
+class RetailRocket(FileSource):
+    """Views, additions to the cart and transactions; visitors without sessions, items without prices.
+
+    ``category`` is the item's ``categoryid`` as it stood at the instant of the event: the published properties are dated
+    snapshots, and an event before the first of them has no category rather than one from its future. With the category tree
+    come the own columns ``category_parent`` and ``category_root``. ``transaction_id`` is an own column too.
+    """
+
+    kind = "retailrocket"
+    required: ClassVar[Names] = {
+        "user_id": ("visitorid",),
+        "item_id": ("itemid",),
+        "event_type": ("event",),
+        "timestamp": ("timestamp",),
+    }
+    own: ClassVar[Names] = {"transaction_id": ("transactionid",)}
+    timestamp_formats = ("ms",)
+    event_files: ClassVar[tuple[str, ...]] = tuple(f"events{suffix}" for suffix in _SUFFIXES)
+
+    def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
+        super().__init__(settings, base_folder)
+        self._categories = _category_spans(self.folder)
+        self._tree = _category_tree(self.folder)
+
+    def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
+        """Name the event types and look up the category of each event."""
+        events = events.with_columns(pl.col("event_type").replace(_EVENT_TYPES))
+        if self._categories is not None:
+            instant = parse_instant(pl.col("timestamp"), self.timestamp_formats).fill_null(pl.lit(_ALWAYS))
+            # The spans of an item cover all time without overlap, so that exactly one joined row survives for each event.
+            events = (
+                events.drop("category")
+                .join(self._categories.lazy(), on="item_id", how="left")
+                .filter(pl.col(_FROM).is_null() | ((instant >= pl.col(_FROM)) & (instant < pl.col(_UNTIL))))
+                .drop(_FROM, _UNTIL)
+            )
+        if self._tree is not None:
+            events = events.join(self._tree.lazy(), on="category", how="left")
+        return events
+
+
+def _side_files(folder: Path, stem: str) -> list[reading.TableFile]:
+    """Return the files of a side table: ``<stem>*`` with a readable suffix."""
+    return [
+        reading.TableFile(path, path.name)
+        for path in sorted(folder.glob(f"{stem}*"))
+        if path.name.lower().endswith(_SUFFIXES) and path.stat().st_size
+    ]
+
+
+def _side_column(table: pl.LazyFrame, name: str, file: reading.TableFile) -> pl.Expr:
+    found = [column for column in table.collect_schema().names() if column not in (reading.INDEX, FLAW)]
+    if name not in found:
+        reading.require(name, (name,), found, file)
+    return pl.col(name).cast(pl.String)
+
+
+def _category_spans(folder: Path) -> pl.DataFrame | None:
+    """Return item_id, category and the span of time over which it held; spans of one item cover all time."""
+    tables = []
+    for file in _side_files(folder, "item_properties"):
+        table = reading.scan(file)
+        item, moment, value = (_side_column(table, name, file) for name in ("itemid", "timestamp", "value"))
+        wanted = table.filter(_side_column(table, "property", file) == "categoryid").select(
+            item.alias("item_id"), parse_instant(moment, ("ms",)).alias(_FROM), value.alias("category")
+        )
+        tables.append(reading.collect(wanted.drop_nulls(), file.path))
+    if not tables:
+        return None
+    snapshots = pl.concat(tables).sort("item_id", _FROM, "category").unique(["item_id", _FROM], keep="last", maintain_order=True)
+    changes = snapshots.filter((pl.col("category") != pl.col("category").shift(1).over("item_id")).fill_null(value=True))
+    before = changes.select(pl.col("item_id").unique(maintain_order=True)).with_columns(
+        pl.lit(_ALWAYS).cast(pl.Datetime("us", "UTC")).alias(_FROM), pl.lit(None, pl.String).alias("category")
+    )
+    spans = pl.concat([before, changes]).sort("item_id", _FROM)
+    return spans.with_columns(pl.col(_FROM).shift(-1).over("item_id").fill_null(pl.lit(_FOREVER)).alias(_UNTIL))
+
+
+def _category_tree(folder: Path) -> pl.DataFrame | None:
+    """Return category, category_parent and category_root (a category without parent is its own root)."""
+    parents: dict[str, str | None] = {}
+    for file in _side_files(folder, "category_tree"):
+        table = reading.scan(file)
+        pairs = table.select(*(_side_column(table, name, file).alias(name) for name in ("categoryid", "parentid")))
+        parents.update(pair for pair in reading.collect(pairs, file.path).iter_rows() if pair[0])
+    if not parents:
+        return None
+    columns = {
+        "category": list(parents),
+        "category_parent": [parent or None for parent in parents.values()],
+        "category_root": [_root(category, parents) for category in parents],
+    }
+    return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String()))
+
+
+def _root(category: str, parents: dict[str, str | None]) -> str:
+    seen = {category}  # A tree that runs in a circle must not hang the run.
+    while (parent := parents.get(category)) and parent not in seen:
+        seen.add(parent)
+        category = parent
+    return category
