@@ -16,7 +16,7 @@ import polars as pl
 from workflows import reading
 from workflows.events import RATING
 from workflows.settings import SourceSettings
-from workflows.sources.base import Names, FileSource
+from workflows.sources.base import FileSource, Names
 
 _COLUMNS: Final = ("userId", "movieId", "rating", "timestamp")
 _NO_GENRES: Final = frozenset({"", "(no genres listed)", "unknown"})

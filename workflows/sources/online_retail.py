@@ -8,7 +8,7 @@ import polars as pl
 
 from workflows.events import ASIDE, DUPLICATE_KEY, PURCHASE, REFUND
 from workflows.instants import ISO
-from workflows.sources.base import Names, FileSource
+from workflows.sources.base import FileSource, Names
 
 NOT_A_PRODUCT: Final = "not a product"
 """Reason of the lines that book postage, fees, discounts, samples and corrections."""

@@ -7,7 +7,7 @@ from typing import ClassVar
 import polars as pl
 
 from workflows.instants import ISO
-from workflows.sources.base import Names, FileSource
+from workflows.sources.base import FileSource, Names
 
 
 class Rees46(FileSource):

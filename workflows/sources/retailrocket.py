@@ -15,7 +15,7 @@ from workflows import reading
 from workflows.events import CART, FLAW, PURCHASE
 from workflows.instants import parse_instant
 from workflows.settings import SourceSettings
-from workflows.sources.base import Names, FileSource
+from workflows.sources.base import FileSource, Names
 
 _EVENT_TYPES: Final = {"addtocart": CART, "transaction": PURCHASE}
 _SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
