@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cartwheel.errors import ConfigError
+from cartwheel.errors import ConfigError, UsageError
 from workflows.simulate.settings import SimulateSettings
 
 __all__ = ["SimulateSettings", "simulate"]
@@ -28,6 +28,7 @@ def simulate(settings: SimulateSettings, seed: int, folder: Path) -> None:
 
     Raises:
         ConfigError: a negative seed.
+        UsageError: ``folder`` cannot be written.
     """
     from workflows.simulate.funnel import make_funnel
     from workflows.simulate.journeys import make_sessions, make_views
@@ -36,6 +37,10 @@ def simulate(settings: SimulateSettings, seed: int, folder: Path) -> None:
 
     if seed < 0:
         raise ConfigError(f"The seed is {seed}, but a seed is 0 or more.", "Choose a non-negative integer, for example 1.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"{folder}: no folder can be made there ({error.strerror}).", "Choose another output folder.") from error
     # Streams of their own, so that a change in one part of the world leaves the draws of the others as they were.
     of_world, of_sessions, of_views, of_funnel = (np.random.default_rng(s) for s in np.random.SeedSequence(seed).spawn(4))
     world = make_world(settings, of_world)

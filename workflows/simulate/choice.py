@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from workflows.simulate.world import Doubles, Floats, Ints, World
 
-WANDER: Final = 0.25
+WANDER: Final = 0.35
 """Probability that a view leaves the session's intent and its category is drawn anew."""
 FATIGUE: Final = 2.5
 """What an item among a shopper's remembered views loses in utility on a later day."""

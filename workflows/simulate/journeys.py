@@ -110,7 +110,8 @@ def _draw(probabilities: Doubles, rng: np.random.Generator) -> Ints:
     """One category for each row of probabilities."""
     cumulated = np.cumsum(probabilities, axis=1)
     drawn = (cumulated < rng.random(len(probabilities))[:, None]).sum(axis=1)
-    return np.minimum(drawn, probabilities.shape[1] - 1).astype(np.int64)
+    category: Ints = np.minimum(drawn, probabilities.shape[1] - 1).astype(np.int64)
+    return category
 
 
 def make_views(settings: SimulateSettings, world: World, sessions: Sessions, rng: np.random.Generator) -> Views:

@@ -32,7 +32,7 @@ class SimulateSettings(Settings):
     views_per_session: Annotated[float, Field(ge=1.0, le=15.0)] = 5.0
     """Mean of the geometric number of views in a session (cut at 25)."""
     categories: Annotated[int, Field(gt=0, le=1000)] | None = None
-    """How many categories there are; None means one for every 60 items, from 2 to 40. Never more than items."""
+    """How many categories there are; None means one for every 100 items, from 2 to 40. Never more than items."""
     taste: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
     """How much personal taste weighs in the choice of an item; at 0 all shoppers differ by category and price alone."""
     promotions: bool = True
@@ -41,7 +41,7 @@ class SimulateSettings(Settings):
     @property
     def category_count(self) -> int:
         """The number of categories that the catalogue really gets."""
-        wanted = self.categories if self.categories is not None else max(2, min(40, self.items // 60))
+        wanted = self.categories if self.categories is not None else max(2, min(40, self.items // 100))
         return min(wanted, self.items)
 
     @property

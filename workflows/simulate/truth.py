@@ -59,10 +59,15 @@ class Truth:
             }
             sessions = read_part(Sessions, truth / "sessions.parquet")
             views, carts = pl.read_parquet(truth / "views.parquet"), pl.read_parquet(truth / "carts.parquet")
-        except FileNotFoundError as error:
+        except (FileNotFoundError, NotADirectoryError) as error:
             raise DataError(
                 f"{error.filename or truth}: not found, but the truth of a simulated shop was expected there.",
                 "Only a simulated log has a truth; write one with `cartwheel simulate`.",
+            ) from error
+        except (ValueError, KeyError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f"{truth}: the truth of the simulated shop is damaged ({str(error).splitlines()[0]}).",
+                "Write it again with `cartwheel simulate`.",
             ) from error
         return cls(World(float(settings["taste"]), *parts), sessions, ids, views, carts)  # type: ignore[arg-type]
 
@@ -102,14 +107,15 @@ class Truth:
         columns = np.array([self._codes["item"].get(item, -1) for item in item_ids], dtype=np.int64)
         out = np.full((len(users), len(columns)), -np.inf, dtype=np.float32)
         known = columns >= 0
-        days = np.where(sessions >= 0, self.sessions.day[sessions] if len(self.sessions.user) else 0, instants // DAY)
+        began = np.where(sessions >= 0, _at(self.sessions.start, sessions), instants)
+        days = began // DAY
         step = max(1, _CHUNK_CELLS // len(self._sorted))
         for day in np.unique(days):
             catalogue = catalogue_on(self.world, int(day))
             rows = np.flatnonzero(days == day)
             for part in range(0, len(rows), step):
                 some = rows[part : part + step]
-                table = self._log_probabilities(catalogue, int(day), users[some], instants[some], sessions[some])
+                table = self._log_probabilities(catalogue, users[some], began[some], sessions[some], instants[some])
                 out[np.ix_(some, np.flatnonzero(known))] = table[:, self._place[columns[known]]]
         return out
 
@@ -155,11 +161,11 @@ class Truth:
         self._span = int(day.max(initial=0)) + 2
         self._user_day = user[self._by_user] * self._span + day[self._by_user]
 
-    def _log_probabilities(self, catalogue: Day, day: int, users: Ints, instants: Ints, sessions: Ints) -> Floats:
-        """[B, I] in category-sorted item order."""
+    def _log_probabilities(self, catalogue: Day, users: Ints, began: Ints, sessions: Ints, instants: Ints) -> Floats:
+        """[B, I] in category-sorted item order, for sessions that all began on the day of ``catalogue``."""
         running = sessions >= 0
-        hours = np.where(running, self.sessions.start[sessions] % DAY, instants % DAY) // HOUR
-        tired = self._tired(day, users)
+        hours = (began % DAY) // HOUR
+        tired = self._tired(int(began[0] // DAY), users)
         gone = self._seen_in(sessions, instants)
         probability = np.zeros((len(users), len(self._sorted)))
         for occasion in range(len(self.world.occasions.price_shift)):
@@ -215,6 +221,11 @@ class Truth:
             before = self._view_instant[view] < instants[rows]
             mask[rows[before], self._place[self._view_item[view[before]]]] = True
         return mask
+
+
+def _at(values: Ints, codes: Ints) -> Ints:
+    """``values[codes]``, with 0 for the code -1 (nobody); there may be no values at all."""
+    return np.append(values, 0)[codes]
 
 
 def _with_stranger(users: Users) -> Users:

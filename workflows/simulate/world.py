@@ -18,10 +18,10 @@ MEMORY: Final = 20
 """How many last views a shopper remembers, and is a little tired of, on a later day."""
 
 _MEAN_LOG_PRICE: Final = 3.4
-_ZIPF_CATEGORY: Final = 0.6
-_ZIPF_ITEM: Final = 0.55
-_BRAND_SPREAD: Final = 0.50
-_ITEM_SPREAD: Final = 0.35
+_ZIPF_CATEGORY: Final = 0.4
+_ZIPF_ITEM: Final = 0.45
+_BRAND_SPREAD: Final = 0.40
+_ITEM_SPREAD: Final = 0.28
 _OCCASION_SPREAD: Final = 0.50
 _LAUNCHED_LATER: Final = 0.25
 _JOINED_LATER: Final = 0.5
@@ -144,8 +144,8 @@ def make_world(settings: SimulateSettings, rng: np.random.Generator) -> World:
         settings: sizes and strengths.
         rng: the stream that decides it.
     """
-    categories = _make_categories(settings.category_count, rng)
     items = _make_items(settings, rng)
+    categories = _make_categories(settings.category_count, items.category, rng)
     occasions = Occasions(
         taste_shift=_normal(rng, _OCCASION_SPREAD, OCCASIONS, DIMENSIONS),
         price_shift=_normal(rng, 0.35, OCCASIONS),
@@ -158,9 +158,10 @@ def _normal(rng: np.random.Generator, spread: float, *shape: int) -> Floats:
     return (spread * rng.standard_normal(shape)).astype(np.float32)
 
 
-def _make_categories(count: int, rng: np.random.Generator) -> Categories:
+def _make_categories(count: int, of_items: Ints, rng: np.random.Generator) -> Categories:
+    size = np.bincount(of_items, minlength=count)  # more people come for what has more to offer
     return Categories(
-        popularity=(-_ZIPF_CATEGORY * np.log1p(rng.permutation(count))).astype(np.float32),
+        popularity=(0.5 * np.log(size) - _ZIPF_CATEGORY * np.log1p(rng.permutation(count))).astype(np.float32),
         peak_hour=rng.uniform(0.0, 24.0, count),
         centre=_normal(rng, 1.0 / np.sqrt(DIMENSIONS), count, DIMENSIONS),
     )
@@ -181,7 +182,7 @@ def _make_items(settings: SimulateSettings, rng: np.random.Generator) -> Items:
         launch_day=launch,
         base_price=np.round(np.exp(np.clip(log_price, 0.0, 8.0)), 2),
         appeal=_power_law(category, rng),
-        novelty=rng.gamma(2.0, 0.6, count),
+        novelty=rng.gamma(2.0, 0.45, count),
         drift_size=rng.gamma(2.0, 0.3, count),
         drift_days=rng.uniform(25.0, 120.0, count),
         drift_phase=rng.uniform(0.0, 2.0 * np.pi, count),
@@ -228,7 +229,7 @@ def _make_users(settings: SimulateSettings, categories: Categories, rng: np.rand
     stay = np.ceil(rng.exponential(_MEAN_STAY_DAYS, count)).astype(np.int64)
     activity = np.minimum(rng.lognormal(-0.5, 1.0, count), 20.0)  # mean of the lognormal: 1
     taste = _normal(rng, 1.0, count, DIMENSIONS)
-    own_reasons = rng.gumbel(0.0, 0.9, (count, settings.category_count)).astype(np.float32)
+    own_reasons = rng.gumbel(0.0, 0.7, (count, settings.category_count)).astype(np.float32)
     liking = np.einsum("ud,cd->uc", taste, categories.centre)
     return Users(
         join_day=join,
@@ -239,7 +240,7 @@ def _make_users(settings: SimulateSettings, categories: Categories, rng: np.rand
         price_sensitivity=rng.gamma(3.0, 0.5, count).astype(np.float32),
         conversion=0.9 * rng.standard_normal(count),
         taste=taste,
-        category_logits=categories.popularity + np.float32(1.6) * liking.astype(np.float32) + own_reasons,
+        category_logits=categories.popularity + np.float32(1.3) * liking.astype(np.float32) + own_reasons,
         occasion_share=rng.dirichlet(np.full(OCCASIONS, 0.7), count).astype(np.float32),
     )
 
