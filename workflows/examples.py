@@ -1,0 +1,220 @@
+"""From checked events to point-in-time examples and the serving snapshot: the middle step of prepare."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from cartwheel.errors import DataError
+from cartwheel.files import atomic_path, write_json
+from cartwheel.progress import progress
+from workflows.cart_examples import CartLog, cart_frame, choose_carts
+from workflows.catalogue import catalogue_frame
+from workflows.event_log import EventLog, code_events, read_events
+from workflows.history import History
+from workflows.item_state import ItemHistory
+from workflows.leakage import audit
+from workflows.negatives import NegativeSampler
+from workflows.ranking_examples import ranking_frame
+from workflows.recommend_examples import Anchors, choose_anchors, find_anchors, recommend_examples, recommend_frame
+from workflows.sessions import with_sessions
+from workflows.settings import PrepareSettings
+from workflows.snapshot import read_id_types, write_snapshot
+from workflows.split import SPLITS, Split, SplitName, iso, split_by_time
+
+MIN_KEYS = 3
+_STREAMS = ("recommend", "ranking", "cart", "snapshot")
+_STEPS = 6
+
+
+@dataclass(frozen=True)
+class PrepareReport:
+    """What became of the events; also written as ``examples/report.json``.
+
+    Attributes:
+        t_valid: where validation begins, ISO 8601.
+        t_test: where test begins, ISO 8601.
+        last: the last event, ISO 8601.
+        events: events read.
+        users: history keys (users and anonymous sessions).
+        items: items.
+        sessions: sessions, the log's own and those found by pauses.
+        rows: rows of each table, by split ("train", "valid", "test", "snapshot") and table.
+        dropped: what was left out, by split ("all", "train", "valid", "test") and reason.
+        audit: how many rows each check of the leakage audit looked at.
+        warnings: what the reader should know.
+    """
+
+    t_valid: str
+    t_test: str
+    last: str
+    events: int
+    users: int
+    items: int
+    sessions: int
+    rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    dropped: dict[str, dict[str, int]] = field(default_factory=dict)
+    audit: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Shop:
+    """Everything the steps below share."""
+
+    log: EventLog
+    history: History
+    items: ItemHistory
+    split: Split
+    settings: PrepareSettings
+    seed: int
+    report: PrepareReport
+
+    def rng(self, stream: str, split: SplitName = "train") -> np.random.Generator:
+        """Return the random stream of one table, independent of which other tables are made."""
+        return np.random.default_rng([self.seed, _STREAMS.index(stream), SPLITS.index(split)])
+
+
+Tables = dict[tuple[SplitName, str], pl.DataFrame]
+
+
+def build_examples(events: Path, target: Path, settings: PrepareSettings, seed: int) -> PrepareReport:
+    """Make the examples of every task and the serving snapshot; equal events, settings and seed give equal bytes.
+
+    Args:
+        events: the canonical events file, sorted by time.
+        target: the run directory; ``examples/`` and ``snapshot/`` in it are replaced, each as a whole.
+        settings: how examples are cut out of the log.
+        seed: the only source of chance.
+
+    Returns:
+        Counts, split instants and warnings.
+
+    Raises:
+        DataError: the log is too small or too short for the settings; nothing is written.
+        LeakageError: the audit of the examples failed; nothing is written.
+    """
+    with progress("prepare examples", _STEPS) as advance:
+        frame = read_events(events)
+        shop = _open_shop(frame, settings, seed)
+        advance(note="events coded")
+        tables = _recommend_and_ranking(shop)
+        advance(2, note="recommend and ranking examples")
+        tables |= _cart_tables(shop)
+        advance(note="cart examples")
+        shop.report.audit.update(audit(tables, frame, shop.split, settings, seed))
+        advance(note="leakage audit passed")
+        has_cart = ("train", "cart") in tables
+        with atomic_path(target / "snapshot") as folder:
+            folder.mkdir()
+            state = {"id_types": read_id_types(events), "has_cart": has_cart}
+            rng = shop.rng("snapshot")
+            shop.report.rows["snapshot"] = write_snapshot(folder, shop.log, shop.history, shop.items, settings, rng, state)
+        with atomic_path(target / "examples") as folder:
+            _write_examples(folder, shop, tables)
+        advance(note="written")
+    return shop.report
+
+
+def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int) -> _Shop:
+    log = code_events(frame, settings.interaction_types)
+    _check_enough(log, settings)
+    split = split_by_time(log.time, settings.valid_share, settings.test_share)
+    history = History(log, settings.session_gap_minutes, settings.recent_items)
+    items = ItemHistory(log, settings.popularity_days)
+    report = PrepareReport(
+        t_valid=iso(split.t_valid),
+        t_test=iso(split.t_test),
+        last=iso(log.last),
+        events=len(log.key),
+        users=len(log.keys),
+        items=len(log.items),
+        sessions=with_sessions(frame, settings.session_gap_minutes)["session_id"].n_unique(),
+    )
+    return _Shop(log, history, items, split, settings, seed, report)
+
+
+def _check_enough(log: EventLog, settings: PrepareSettings) -> None:
+    interacting = len(np.unique(log.key[log.interaction]))
+    if interacting < MIN_KEYS:
+        raise DataError(
+            f"{interacting} users or anonymous sessions of the log have an event of the types "
+            f"{', '.join(settings.interaction_types)}; at least {MIN_KEYS} are needed to train and to test.",
+            "Give a log of more users, or name the log's own event types in prepare.interaction_types.",
+        )
+
+
+def _recommend_and_ranking(shop: _Shop) -> Tables:
+    settings, history = shop.settings, shop.history
+    anchors, left_out = find_anchors(history, exclude_recent=settings.exclude_recent)
+    shop.report.dropped["all"] = {"interactions_that_ask_for_nothing_new": left_out}
+    sampler = NegativeSampler(shop.items.first_seen, history.item, history.time)
+    tables: Tables = {}
+    for name in SPLITS:
+        chosen = _chosen_anchors(shop, anchors, name)
+        examples = recommend_examples(history, chosen, shop.split, name, settings)
+        tables[name, "recommend"] = recommend_frame(shop.log, history, shop.items, examples, settings)
+        ranking, unsold = ranking_frame(history, shop.items, sampler, examples, settings, shop.rng("ranking", name))
+        shop.report.dropped[name]["ranking_targets_not_yet_sold"] = unsold
+        if ranking.is_empty():
+            raise DataError(
+                f"None of the {len(chosen.key)} {name} examples is about an item that was sold before the last refresh of the item "
+                f"statistics (every {settings.state_minutes} minutes), so there is nothing to rank.",
+                "Lower prepare.state_minutes, or give a log that covers more days.",
+            )
+        tables[name, "ranking"] = ranking
+    return tables
+
+
+def _chosen_anchors(shop: _Shop, anchors: Anchors, name: SplitName) -> Anchors:
+    chosen = choose_anchors(anchors, shop.split, name, shop.settings, shop.rng("recommend", name))
+    available = int(shop.split.mask(name, anchors.anchor).sum())
+    shop.report.dropped[name] = {"recommend_beyond_the_cap_or_simultaneous": available - len(chosen.key)}
+    if not len(chosen.key):
+        raise DataError(
+            f"No interaction from {iso(shop.split.t_valid)} (validation) and {iso(shop.split.t_test)} (test) on turns to an item "
+            f"that is new to its shopper: the {name} split has no examples."
+            if name != "train"
+            else f"No interaction before {iso(shop.split.t_valid)} can train: the train split has no examples.",
+            "Give a longer log, change prepare.valid_share and prepare.test_share, or set prepare.exclude_recent to false.",
+        )
+    return chosen
+
+
+def _cart_tables(shop: _Shop) -> Tables:
+    carts = CartLog(shop.log, shop.settings.cart_window_hours)
+    key, anchor = carts.anchors()
+    if not len(key):
+        shop.report.warnings.append("The log has no cart events: the cart task is left out.")
+        return {}
+    tables: Tables = {}
+    for name in SPLITS:
+        rng = shop.rng("cart", name)
+        of_split, at, censored = choose_carts(key, anchor, carts.window_us, shop.split, name, shop.settings, rng)
+        shop.report.dropped[name]["carts_censored"] = censored
+        max_rows = shop.settings.max_train_examples if name == "train" else None
+        found = carts.carts(of_split, at)
+        table = cart_frame(shop.log, shop.history, shop.items, found, shop.settings, max_rows=max_rows)
+        if table["label"].n_unique() < 2:
+            shop.report.warnings.append(
+                f"The {len(of_split)} whole carts of the {name} split ({censored} end after it) do not have both bought and unbought "
+                f"lines: the cart task is left out. A longer log or a smaller prepare.cart_window_hours would help."
+            )
+            return {}
+        tables[name, "cart"] = table
+    return tables
+
+
+def _write_examples(folder: Path, shop: _Shop, tables: Tables) -> None:
+    for name in SPLITS:
+        (folder / name).mkdir(parents=True)
+        written = {task: table for (split, task), table in tables.items() if split == name}
+        if name != "train":
+            written["catalogue"] = catalogue_frame(shop.items, shop.split.start_of(name))
+        for task, table in written.items():
+            table.write_parquet(folder / name / f"{task}.parquet")
+        shop.report.rows[name] = {task: len(table) for task, table in written.items()}
+    write_json(folder / "report.json", asdict(shop.report))

@@ -1,0 +1,171 @@
+"""Query features: what a shopper did strictly before the instant at which a prediction is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from workflows import columns
+from workflows.asof import AsOf, Floats, Ints, before, group_starts, last_valid, running_sum
+from workflows.event_log import DAY_US, HOUR_US, MINUTE_US, EventLog, float32, string_lists
+from workflows.sessions import Runs, find_runs
+
+COUNTED_KINDS = {"user_views": "view", "user_carts": "cart", "user_purchases": "purchase"}
+_MONDAY_OFFSET = 3  # 1970-01-01 was a Thursday
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Raw query features as arrays, one row a query.
+
+    Attributes:
+        key: int64 [Q], history key.
+        anchor: int64 [Q], microseconds.
+        continuous: float64 [Q] by name (``columns.QUERY_CONTINUOUS``), NaN = unknown.
+        recent: int64 [Q, L], rows of the history's interactions, one a distinct item, most recent FIRST; -1 = none.
+    """
+
+    key: Ints
+    anchor: Ints
+    continuous: dict[str, Floats]
+    recent: Ints
+
+
+class History:
+    """The interactions of every key in time order, ready to be asked what was known before an instant.
+
+    Args:
+        log: the coded events; only interactions are history.
+        session_gap_minutes: a longer pause ends the running session.
+        recent_items: L, how many distinct last items are looked back on.
+    """
+
+    def __init__(self, log: EventLog, session_gap_minutes: int, recent_items: int) -> None:
+        rows = np.flatnonzero(log.interaction)
+        self._log = log
+        self._length = recent_items
+        self.key, self.item, self.time, self.row = log.key[rows], log.item[rows], log.time[rows], log.row[rows]
+        self.category, self.brand = log.category[rows], log.brand[rows]
+        price = log.price[rows]
+        starts = group_starts(self.key)
+        priced = ~np.isnan(price)
+        counted = {name: log.is_kind(kind)[rows] for name, kind in COUNTED_KINDS.items()}
+        self._counts = {name: running_sum(flags.astype(np.float64), starts) for name, flags in counted.items()}
+        self._price_sum = running_sum(np.where(priced, price, 0.0), starts)
+        self._priced = running_sum(priced.astype(np.float64), starts)
+        self._as_of = AsOf(self.key, self.time)
+        self.runs: Runs = find_runs(self.key, self.time, session_gap_minutes)
+
+    def bounds(self, key: Ints, anchor: Ints) -> tuple[Ints, Ints]:
+        """Rows ``start <= row < stop`` of the key's interactions strictly before the anchor: int64 [Q] each."""
+        return self._as_of.bounds(key, anchor)
+
+    def queries(self, key: Ints, anchor: Ints) -> Queries:
+        """Compute the features of queries from the interactions strictly before their anchors.
+
+        Args:
+            key: int64 [Q]; a key that the log does not know (-1, say) is a stranger.
+            anchor: int64 [Q], microseconds.
+        """
+        start, stop = self.bounds(key, anchor)
+        return Queries(key, anchor, self._continuous(anchor, start, stop), self.recent(start, stop))
+
+    def _continuous(self, anchor: Ints, start: Ints, stop: Ints) -> dict[str, Floats]:
+        seen = stop > start
+        last = np.where(seen, stop - 1, 0)
+        features: dict[str, Floats] = {"user_events": (stop - start).astype(np.float64)}
+        features |= {name: before(running, start, stop) for name, running in self._counts.items()}
+        since = anchor - self._at(self.time, last)
+        features["user_recency_hours"] = np.where(seen, since / HOUR_US, np.nan)
+        priced = before(self._priced, start, stop)
+        mean = before(self._price_sum, start, stop) / np.maximum(priced, 1)
+        features["user_mean_price"] = np.where(priced > 0, mean, np.nan)
+        run = self._at(self.runs.starts, last)
+        running = seen & (since <= self.runs.gap_us)
+        features["session_events"] = np.where(running, last - run + 1, 0).astype(np.float64)
+        features["session_minutes"] = np.where(running, (anchor - self._at(self.time, run)) / MINUTE_US, 0.0)
+        return {name: features[name] for name in columns.QUERY_CONTINUOUS}
+
+    @staticmethod
+    def _at(values: Ints, rows: Ints) -> Ints:
+        return values[rows] if len(values) else np.zeros(len(rows), dtype=np.int64)
+
+    def recent(self, start: Ints, stop: Ints) -> Ints:
+        """Find the last distinct items of ranges of interactions.
+
+        Let R_k(p) be the row of the k-th most recent distinct item as of row p (that item's latest row). Row p moves its item
+        to the front, so R_1(p) = p, and R_k(p) is R_{k-1}(p - 1) where that lies after the previous row of p's item, and
+        R_k(p - 1) otherwise: a forward fill for each place, with no loop over shoppers or events.
+
+        Args:
+            start: int64 [Q], first row of the key.
+            stop: int64 [Q], one past the last row that may be seen.
+
+        Returns:
+            int64 [Q, L], rows, most recent first, -1 where there are fewer than L distinct items.
+        """
+        total = len(self.key)
+        found = np.full((len(start), self._length), -1, dtype=np.int64)
+        if not total:
+            return found
+        rows = np.arange(total, dtype=np.int64)
+        starts = group_starts(self.key)
+        previous = self._previous_of_item()
+        place = rows
+        seen = stop > start
+        last = np.maximum(stop - 1, 0)
+        for k in range(self._length):
+            found[:, k] = np.where(seen, place[last], -1)
+            one_earlier = np.where(starts < rows, np.append(-1, place[:-1]), -1)
+            moved = (one_earlier > previous) | (starts == rows)
+            place = one_earlier[last_valid(moved, starts)]
+            if not (found[:, k] >= 0).any():
+                break
+        return found
+
+    def _previous_of_item(self) -> Ints:
+        """Return for each row the row of the same key's previous interaction with the same item, -1 where there is none."""
+        order = np.lexsort((np.arange(len(self.key)), self.item, self.key))
+        previous = np.full(len(self.key), -1, dtype=np.int64)
+        same = (np.diff(self.key[order]) == 0) & (np.diff(self.item[order]) == 0)
+        previous[order[1:][same]] = order[:-1][same]
+        return previous
+
+    def recent_codes(self, recent: Ints, codes: Ints) -> Ints:
+        """Look ``codes`` [interactions] up for ``recent`` rows [Q, L]: int64 [Q, L], -1 where there is no item."""
+        if not len(codes):
+            return np.full_like(recent, -1)
+        return np.where(recent >= 0, codes[np.maximum(recent, 0)], -1)
+
+    def frame(self, queries: Queries, *, lists: bool) -> pl.DataFrame:
+        """Write queries as a frame in the order of ``columns.QUERY``.
+
+        Args:
+            queries: from ``queries``; keys must be known to the log.
+            lists: whether the recent items, categories and brands are among the columns (most recent LAST).
+        """
+        data = {"user_id": self._log.users.gather(queries.key), **clock(queries.anchor)}
+        data |= {name: float32(values) for name, values in queries.continuous.items()}
+        if lists:
+            data |= self.list_columns(queries.recent)
+        return pl.DataFrame(data)
+
+    def list_columns(self, recent: Ints) -> dict[str, pl.Series]:
+        """Write ``recent`` rows [Q, L] as the columns ``columns.QUERY_LISTS``, most recent LAST."""
+        tables = (self._log.items, self._log.categories, self._log.brands)
+        oldest_first = recent[:, ::-1]
+        return {
+            name: string_lists(table, self.recent_codes(oldest_first, codes))
+            for name, table, codes in zip(columns.QUERY_LISTS, tables, (self.item, self.category, self.brand), strict=True)
+        }
+
+
+def clock(anchor: Ints) -> dict[str, pl.Series]:
+    """Hour (0 to 23) and weekday (Monday = 1) of instants [Q] in microseconds, UTC: Int64 each."""
+    days = anchor // DAY_US
+    return {
+        "hour": pl.Series(values=anchor % DAY_US // HOUR_US, dtype=pl.Int64),
+        "weekday": pl.Series(values=(days + _MONDAY_OFFSET) % 7 + 1, dtype=pl.Int64),
+    }

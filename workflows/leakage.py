@@ -1,0 +1,267 @@
+"""The leakage audit: no example may have looked at its own future. It runs in every prepare and fails the run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from cartwheel.errors import LeakageError
+from workflows.brute_force import Event, cart_lines, cross_columns, item_features, query_features, recommend_truth
+from workflows.event_log import ANONYMOUS_PREFIX, HOUR_US, MINUTE_US
+from workflows.settings import PrepareSettings
+from workflows.split import Split, SplitName, iso
+
+Tables = Mapping[tuple[SplitName, str], pl.DataFrame]
+"""Example tables by (split, task): tasks are recommend, ranking and cart."""
+
+SAMPLE = 200
+MAX_AUC = 0.99
+MIN_AUC_ROWS = 200
+_AUC_ROWS = 100_000
+_TOLERANCE = 1e-5
+_NOT_FEATURES: Final = {"example_id", "label", "cart_label"}
+_FIX = "This is a fault in how the examples were made, not in your events: report it, and do not train on them."
+
+
+def audit(tables: Tables, events: pl.DataFrame, split: Split, settings: PrepareSettings, seed: int) -> dict[str, int]:
+    """Run every check on the examples of a run.
+
+    Args:
+        tables: the example tables.
+        events: the canonical events that they were made from, in file order.
+        split: the split instants.
+        settings: how the examples were made.
+        seed: picks the examples that are computed again.
+
+    Returns:
+        How many rows each check looked at.
+
+    Raises:
+        LeakageError: a check failed; the message names the file, the column and the example.
+    """
+    recomputed = sum(
+        check_features(
+            table, events, split, settings, np.random.default_rng([seed, number]), name, max(SAMPLE // len(tables), 20)
+        )
+        for number, (name, table) in enumerate(tables.items())
+    )
+    return {
+        "rows_recomputed": recomputed,
+        "rows_in_time_order": check_split_order(tables, split, settings),
+        "rows_against_single_features": sum(check_single_features(table, name) for name, table in tables.items()),
+        "rows_without_duplicates": check_duplicates(tables),
+    }
+
+
+def check_features(
+    table: pl.DataFrame,
+    events: pl.DataFrame,
+    split: Split,
+    settings: PrepareSettings,
+    rng: np.random.Generator,
+    name: tuple[SplitName, str],
+    size: int,
+) -> int:
+    """Compute a sample of rows again, by brute force over events strictly before their anchors, and compare.
+
+    Args:
+        table: one example table.
+        events: canonical events in file order.
+        split: the split instants.
+        settings: how the examples were made.
+        rng: picks the rows.
+        name: (split, task) of the table.
+        size: how many rows to pick.
+
+    Returns:
+        How many rows were compared.
+
+    Raises:
+        LeakageError: a value differs from what the events before the anchor give.
+    """
+    rows = np.sort(rng.choice(len(table), size=min(size, len(table)), replace=False))
+    sample = table[rows].with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
+    keyed = _with_keys(events)
+    if "user_key" not in sample.columns:
+        sample = sample.with_columns(keyed["user_key"].gather(sample["example_id"]).alias("user_key"))
+    of_key = _by(keyed.filter(pl.col("user_key").is_in(sample["user_key"].unique().to_list())), "user_key")
+    items = _RelatedEvents(keyed, sample["item_id"])
+    for row in sample.iter_rows(named=True):
+        own, anchor = of_key[row["user_key"]], row["_anchor"]
+        query = query_features(own, anchor, settings)
+        instant = anchor // (settings.state_minutes * MINUTE_US) * settings.state_minutes * MINUTE_US
+        item = item_features(row["item_id"], items.events(row["item_id"], instant), instant, settings)
+        expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name)
+        for column, value in expected.items():
+            if column in row and not _same(row[column], value):
+                raise LeakageError(
+                    f"examples/{name[0]}/{name[1]}.parquet, column {column}: the example of {row['user_key']} at {iso(anchor)} "
+                    f"(item {row['item_id']}) has {row[column]!r}, but the events that it may look at give {value!r}.",
+                    _FIX,
+                )
+    return len(sample)
+
+
+def _labels(
+    row: dict[str, Any], own: list[Event], split: Split, settings: PrepareSettings, name: tuple[SplitName, str]
+) -> dict[str, Any]:
+    """What the labels of an example must be, by column."""
+    if name[1] == "cart":
+        return {"label": int(cart_lines(own, row["_anchor"], settings).get(row["item_id"], -1))}
+    at_anchor = {e["item_id"] for e in own if e["time"] == row["_anchor"]}
+    if name[1] == "ranking":
+        return {"label": int(row["item_id"] in at_anchor)}
+    if name[0] == "train":
+        return {"target_items": [row["item_id"]] if row["item_id"] in at_anchor else []}
+    true = recommend_truth(own, row["_anchor"], split.end_of(name[0]), settings)
+    return {"target_items": [row["item_id"], *sorted(true - {row["item_id"]})] if row["item_id"] in true else []}
+
+
+class _RelatedEvents:
+    """For an item, the events of all items that ever shared a category with it."""
+
+    def __init__(self, events: pl.DataFrame, items: pl.Series) -> None:
+        distinct = items.unique().to_list()
+        pairs = (
+            events.select("item_id", "category").unique().filter(pl.col("category").is_not_null() & (pl.col("category") != ""))
+        )
+        of_sample = pairs.filter(pl.col("item_id").is_in(distinct))
+        self._categories = {
+            key[0]: part["category"].to_list() for key, part in of_sample.partition_by("item_id", as_dict=True).items()
+        }
+        members = pairs.filter(pl.col("category").is_in(of_sample["category"].unique().to_list()))
+        self._members = {key[0]: part["item_id"] for key, part in members.partition_by("category", as_dict=True).items()}
+        wanted = pl.concat([members["item_id"], items.cast(pl.String)]).unique()
+        self._events = events.join(wanted.to_frame("item_id"), on="item_id", how="semi", maintain_order="left")
+
+    def events(self, item: str, instant: int) -> list[Event]:
+        """List the events of ``item``, and for each other item what decides its category and price as of ``instant``.
+
+        Of the other items only the latest event with a category and the latest with a price are listed: brute force over a whole
+        shop for each sampled row would take minutes.
+        """
+        own = self._events.filter(pl.col("item_id") == item)
+        listed = own.to_dicts()
+        past = self._events.filter(pl.col("time") < instant)
+        for category in self._categories.get(item, []):
+            others = past.filter(pl.col("item_id").is_in(self._members[category].to_list()) & (pl.col("item_id") != item))
+            named = others.filter(pl.col("category").is_not_null() & (pl.col("category") != ""))
+            for deciding in (named, others.filter(pl.col("price").is_not_null())):
+                listed += deciding.group_by("item_id", maintain_order=True).last().to_dicts()
+        return listed
+
+
+def check_split_order(tables: Tables, split: Split, settings: PrepareSettings) -> int:
+    """Check that every anchor lies in its split and that no label window of a cart ends after it.
+
+    Raises:
+        LeakageError: an example reaches into another split.
+    """
+    if not split.t_valid < split.t_test:
+        raise LeakageError(f"t_valid {iso(split.t_valid)} is not before t_test {iso(split.t_test)}.", _FIX)
+    for (name, task), table in tables.items():
+        anchors = table["anchor"].dt.epoch("us").to_numpy()
+        outside = ~split.mask(name, anchors)
+        if outside.any():
+            raise LeakageError(
+                f"examples/{name}/{task}.parquet: {int(outside.sum())} anchors lie outside the split, the first at "
+                f"{iso(int(anchors[outside][0]))}; {name} ends before {iso(split.end_of(name))}.",
+                _FIX,
+            )
+        ends = anchors + round(settings.cart_window_hours * HOUR_US)
+        if task == "cart" and (ends >= split.end_of(name)).any():
+            raise LeakageError(
+                f"examples/{name}/cart.parquet: a label window ends at {iso(int(ends.max()))}, after the end of the split "
+                f"{iso(split.end_of(name))}.",
+                _FIX,
+            )
+    return sum(len(table) for table in tables.values())
+
+
+def check_single_features(table: pl.DataFrame, name: tuple[SplitName, str]) -> int:
+    """Check that no single number of a labelled table tells the label almost perfectly.
+
+    Returns:
+        How many rows were looked at: 0 where there is no label or there are fewer than ``MIN_AUC_ROWS`` rows.
+
+    Raises:
+        LeakageError: the area under the ROC curve of a column is above ``MAX_AUC``, in either direction.
+    """
+    if "label" not in table.columns or len(table) < MIN_AUC_ROWS:
+        return 0
+    rows = table.gather_every(max(len(table) // _AUC_ROWS, 1)) if name[1] != "ranking" else table.head(_AUC_ROWS)
+    label = (rows["label"] > 0).to_numpy()
+    for column, dtype in rows.schema.items():
+        if column in _NOT_FEATURES or not (dtype.is_numeric() or dtype == pl.Boolean):
+            continue
+        area = roc_auc(rows[column], label)
+        if max(area, 1 - area) > MAX_AUC:
+            raise LeakageError(
+                f"examples/{name[0]}/{name[1]}.parquet, column {column}: alone it tells the label of {len(rows)} rows with an area "
+                f"under the ROC curve of {max(area, 1 - area):.4f}, above {MAX_AUC}; only a feature that has seen the label does.",
+                "Leave the column out, or compute it from events strictly before the anchor.",
+            )
+    return len(rows)
+
+
+def roc_auc(values: pl.Series, label: np.ndarray[Any, np.dtype[np.bool_]]) -> float:
+    """Compute the area under the ROC curve, ties counted half (the Mann-Whitney statistic); 0.5 where a class is empty.
+
+    Args:
+        values: numbers or booleans [N]; null is a value of its own, below all others.
+        label: bool [N].
+    """
+    positives = int(label.sum())
+    negatives = len(label) - positives
+    if not positives or not negatives:
+        return 0.5
+    ranks = values.cast(pl.Float64).fill_null(-math.inf).rank("average").to_numpy()
+    return float((ranks[label].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+
+
+def check_duplicates(tables: Tables) -> int:
+    """Check that no recommend example, and no cart line, is there twice, in one split or in two.
+
+    Raises:
+        LeakageError: it names the example.
+    """
+    checked = 0
+    for task, identity in (
+        ("recommend", ["example_id"]),
+        ("ranking", ["example_id", "item_id"]),
+        ("cart", ["cart_id", "item_id"]),
+    ):
+        parts = [table.select(identity) for (_, of_task), table in tables.items() if of_task == task]
+        if not parts:
+            continue
+        together = pl.concat(parts)
+        checked += len(together)
+        twice = together.filter(together.is_duplicated())
+        if not twice.is_empty():
+            first = ", ".join(f"{name} {value}" for name, value in twice.row(0, named=True).items())
+            raise LeakageError(f"examples/*/{task}.parquet: {first} is there more than once.", _FIX)
+    return checked
+
+
+def _with_keys(events: pl.DataFrame) -> pl.DataFrame:
+    key = pl.coalesce("user_id", pl.lit(ANONYMOUS_PREFIX) + pl.col("session_id").fill_null(""))
+    return events.with_columns(
+        key.alias("user_key"), pl.col("timestamp").dt.epoch("us").alias("time"), pl.col("price").fill_nan(None)
+    )
+
+
+def _by(events: pl.DataFrame, column: str) -> dict[str, list[Event]]:
+    return {key[0]: part.to_dicts() for key, part in events.partition_by(column, as_dict=True, maintain_order=True).items()}
+
+
+def _same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, list):
+        ordered = found == expected
+        return ordered or (len(found) > 0 and expected[:1] == found[:1] and sorted(found) == sorted(expected))
+    if found is None or expected is None or isinstance(expected, str):
+        return bool(found == expected)
+    return math.isclose(found, expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)

@@ -1,0 +1,163 @@
+"""Examples of the task "recommend": who asked when, what they had done by then, and what they turned to next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from workflows.asof import Bools, Ints, expand
+from workflows.event_log import DAY_US, EventLog, instants, ragged_strings
+from workflows.history import History, Queries
+from workflows.item_state import ItemHistory, state_instant
+from workflows.settings import PrepareSettings
+from workflows.split import Split, SplitName
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """Interactions that may become examples, each [A], sorted by (anchor, example).
+
+    Attributes:
+        key: int64, history key.
+        anchor: int64, the instant of the interaction, microseconds.
+        item: int64, the item of the interaction.
+        example: int64, row of the interaction in the events file.
+        recent: int64 [A, L], what the shopper's recent items were (rows of the history, most recent first, -1 = none).
+    """
+
+    key: Ints
+    anchor: Ints
+    item: Ints
+    example: Ints
+    recent: Ints
+
+    def take(self, rows: Ints | Bools) -> Anchors:
+        """Keep some of the anchors, in the order given."""
+        return Anchors(self.key[rows], self.anchor[rows], self.item[rows], self.example[rows], self.recent[rows])
+
+
+@dataclass(frozen=True)
+class RecommendExamples:
+    """The examples of one split.
+
+    Attributes:
+        anchors: the examples, [A].
+        queries: their features.
+        truth_sizes: int64 [A], how many items are true for each.
+        truth: int64 [sum of sizes], their codes, the anchor's own item first.
+    """
+
+    anchors: Anchors
+    queries: Queries
+    truth_sizes: Ints
+    truth: Ints
+
+
+def find_anchors(history: History, *, exclude_recent: bool) -> tuple[Anchors, int]:
+    """Find the interactions that ask for a recommendation.
+
+    Interactions of one key with one item at one instant are one anchor.
+
+    Args:
+        history: the interactions.
+        exclude_recent: whether an interaction with one of the shopper's recent items is no anchor.
+
+    Returns:
+        The anchors, and how many interactions are none.
+    """
+    order = np.lexsort((history.row, history.item, history.time, history.key))
+    same = np.zeros(len(order), dtype=bool)
+    same[1:] = np.logical_and.reduce([np.diff(column[order]) == 0 for column in (history.key, history.time, history.item)])
+    kept = np.sort(order[~same])
+    start, stop = history.bounds(history.key[kept], history.time[kept])
+    recent = history.recent(start, stop)
+    if exclude_recent:
+        fresh = ~(history.recent_codes(recent, history.item) == history.item[kept][:, None]).any(axis=1)
+        kept, recent = kept[fresh], recent[fresh]
+    anchors = Anchors(history.key[kept], history.time[kept], history.item[kept], history.row[kept], recent)
+    by_time = np.lexsort((anchors.example, anchors.anchor))
+    return anchors.take(by_time), len(history.key) - len(kept)
+
+
+def choose_anchors(
+    anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings, rng: np.random.Generator
+) -> Anchors:
+    """Choose the anchors of a split: the latest for training, a sample elsewhere.
+
+    In validation and test the anchors of one key at one instant have the same history and the same truth, so only the first of
+    them (in file order) is a candidate.
+
+    Args:
+        anchors: all anchors.
+        split: the split instants.
+        name: which split.
+        settings: how many anchors to keep.
+        rng: draws the sample.
+    """
+    chosen = anchors.take(split.mask(name, anchors.anchor))
+    if name == "train":
+        return chosen.take(np.arange(len(chosen.key))[-settings.max_train_examples :])
+    order = np.lexsort((chosen.example, chosen.key, chosen.anchor))
+    same = np.zeros(len(order), dtype=bool)
+    same[1:] = (np.diff(chosen.anchor[order]) == 0) & (np.diff(chosen.key[order]) == 0)
+    chosen = chosen.take(np.sort(order[~same]))
+    size = min(len(chosen.key), settings.max_eval_anchors)
+    return chosen.take(np.sort(rng.choice(len(chosen.key), size=size, replace=False)))
+
+
+def recommend_examples(
+    history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings
+) -> RecommendExamples:
+    """Compute the features and the truth of the chosen anchors of a split.
+
+    Truth in training is the anchor's own item; in validation and test it is every distinct item that the key interacts with
+    from the anchor to ``horizon_days`` after it, within the split, less the recent items where these are excluded.
+    """
+    queries = history.queries(anchors.key, anchors.anchor)
+    if name == "train":
+        return RecommendExamples(anchors, queries, np.ones(len(anchors.key), dtype=np.int64), anchors.item)
+    horizon = anchors.anchor + round(settings.horizon_days * DAY_US) + 1  # one past the last instant that counts
+    first = history.bounds(anchors.key, anchors.anchor)[1]
+    stop = history.bounds(anchors.key, np.minimum(horizon, split.end_of(name)))[1]
+    query, row = expand(first, stop)
+    width = int(history.item.max(initial=0)) + 1
+    pair = query * width + history.item[row]
+    own = history.item[row] == anchors.item[query]
+    order = np.lexsort((row, ~own, query))
+    distinct = order[np.sort(np.unique(pair[order], return_index=True)[1])]
+    if settings.exclude_recent:
+        distinct = distinct[~np.isin(pair[distinct], _recent_pairs(history, anchors, width))]
+    sizes = np.bincount(query[distinct], minlength=len(anchors.key)).astype(np.int64)
+    return RecommendExamples(anchors, queries, sizes, history.item[row[distinct]])
+
+
+def _recent_pairs(history: History, anchors: Anchors, width: int) -> Ints:
+    number, place = np.nonzero(anchors.recent >= 0)
+    pairs: Ints = number * width + history.item[anchors.recent[number, place]]
+    return pairs
+
+
+def recommend_frame(
+    log: EventLog, history: History, items: ItemHistory, examples: RecommendExamples, settings: PrepareSettings
+) -> pl.DataFrame:
+    """Write the examples of a split as a frame.
+
+    Returns:
+        ``example_id``, ``user_key``, ``anchor``, the query columns, ``target_items`` and the item columns of the first target.
+    """
+    anchors = examples.anchors
+    state = items.arrays(anchors.item, state_instant(anchors.anchor, settings.state_minutes))
+    head = pl.DataFrame(
+        {
+            "example_id": pl.Series(values=anchors.example, dtype=pl.Int64),
+            "user_key": log.keys.gather(anchors.key),
+            "anchor": instants(anchors.anchor),
+        }
+    )
+    targets = ragged_strings(log.items, examples.truth_sizes, examples.truth).alias("target_items")
+    return pl.concat(
+        [head, history.frame(examples.queries, lists=True), targets.to_frame(), items.frame(anchors.item, state)],
+        how="horizontal",
+    )

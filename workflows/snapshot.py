@@ -1,0 +1,142 @@
+"""The state of the shop at the end of the log: what the server starts from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cartwheel.errors import RunError
+from cartwheel.files import write_json
+from workflows import columns
+from workflows.asof import Ints
+from workflows.catalogue import catalogue_frame
+from workflows.event_log import MINUTE_US, EventLog, float32, instants
+from workflows.history import History, Queries, clock
+from workflows.item_state import ItemHistory
+from workflows.settings import PrepareSettings
+from workflows.split import iso
+
+PARITY_USERS = 512
+_STRANGER = "stranger"
+
+
+def snapshot_instant(last: int, state_minutes: int) -> int:
+    """Return the first refresh after the last event: ``ceil(last + 1 us, state_minutes)``, microseconds."""
+    step = state_minutes * MINUTE_US
+    return -(-(last + 1) // step) * step
+
+
+def write_snapshot(
+    folder: Path,
+    log: EventLog,
+    history: History,
+    items: ItemHistory,
+    settings: PrepareSettings,
+    rng: np.random.Generator,
+    state: dict[str, Any],
+) -> dict[str, int]:
+    """Write ``items.parquet``, ``users.parquet``, ``queries.parquet`` and ``state.json``.
+
+    Args:
+        folder: an existing folder.
+        log: the coded events.
+        history: their interactions.
+        items: the item statistics.
+        settings: how features were computed.
+        rng: samples the parity queries.
+        state: what else ``state.json`` says (``id_types``, ``has_cart``).
+
+    Returns:
+        Rows of each table.
+    """
+    as_of = snapshot_instant(log.last, settings.state_minutes)
+    tables = {
+        "items": catalogue_frame(items, as_of),
+        "users": users_frame(log, history, as_of),
+        "queries": parity_queries(log, history, as_of, rng),
+    }
+    for name, table in tables.items():
+        table.write_parquet(folder / f"{name}.parquet")
+    facts = {
+        "as_of": iso(as_of),
+        "as_of_us": as_of,
+        "session_gap_us": settings.session_gap_minutes * MINUTE_US,
+        "recent_items": settings.recent_items,
+        "exclude_recent": settings.exclude_recent,
+    }
+    write_json(folder / "state.json", facts | state)
+    return {name: len(table) for name, table in tables.items()}
+
+
+def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
+    """Describe every identified user with an interaction, sorted by ``user_id``.
+
+    Returns:
+        ``user_id``, ``user_events`` to ``user_purchases`` (Float32), ``user_mean_price`` (Float32, null = unknown),
+        ``last_seen`` and ``session_start`` (UTC instants), ``session_events`` (Int64, of the last running session, whenever it
+        was), and the recent items, categories and brands, most recent LAST.
+    """
+    keys = _identified(log, history)
+    start, stop = history.bounds(keys, np.full(len(keys), as_of, dtype=np.int64))
+    queries = history.queries(keys, np.full(len(keys), as_of, dtype=np.int64))
+    last = stop - 1
+    counts = ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price")
+    return pl.DataFrame(
+        {
+            "user_id": log.users.gather(keys),
+            **{name: float32(queries.continuous[name]) for name in counts},
+            "last_seen": instants(history.time[last]),
+            "session_start": instants(history.time[history.runs.starts[last]]),
+            "session_events": pl.Series(values=last - history.runs.starts[last] + 1, dtype=pl.Int64),
+            **history.list_columns(history.recent(start, stop)),
+        }
+    )
+
+
+def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.Generator) -> pl.DataFrame:
+    """Compute the query features of some users and of a stranger at ``as_of``, by the code that made the training examples.
+
+    Returns:
+        ``columns.QUERY``; at most ``PARITY_USERS`` users, sorted by ``user_id``, then an id that the log does not know.
+    """
+    keys = _identified(log, history)
+    keys = np.sort(rng.choice(keys, size=min(len(keys), PARITY_USERS), replace=False))
+    known = history.frame(history.queries(keys, np.full(len(keys), as_of, dtype=np.int64)), lists=True)
+    stranger = history.queries(np.array([-1]), np.array([as_of]))
+    return pl.concat([known, _stranger_frame(log, history, stranger)])
+
+
+def _stranger_frame(log: EventLog, history: History, stranger: Queries) -> pl.DataFrame:
+    name = _STRANGER
+    while name in log.users:
+        name += "?"
+    data = {"user_id": pl.Series([name]), **clock(stranger.anchor)}
+    data |= {column: float32(values) for column, values in stranger.continuous.items()}
+    return pl.DataFrame(data | history.list_columns(stranger.recent)).select(columns.QUERY)
+
+
+def _identified(log: EventLog, history: History) -> Ints:
+    """Codes of the users that have an id and at least one interaction, in order."""
+    with_history = np.unique(history.key)
+    named: Ints = with_history[(log.users != "").to_numpy()[with_history]]
+    return named
+
+
+def read_id_types(events: Path) -> dict[str, str]:
+    """Read which ids were integers in the source from the ``summary.json`` beside the events; strings where it is absent.
+
+    Raises:
+        RunError: the summary is not JSON, or does not say.
+    """
+    summary = events.parent / "summary.json"
+    if not summary.exists():
+        return {"user_id": "string", "item_id": "string"}
+    try:
+        types: dict[str, str] = json.loads(summary.read_text(encoding="utf-8"))["id_types"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{summary} has no readable id_types ({error}).", "Run the prepare stage again from its start.") from error
+    return types
