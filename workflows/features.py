@@ -1,0 +1,249 @@
+"""Fits the feature workflows on the training examples alone, saves them, encodes every table, and compiles them to ONNX.
+
+Three NVTabular workflows share fitted operators (see ``workflows.feature_graph``): ``recommend`` (QUERY and ITEM), ``ranking`` (QUERY
+without its lists, ITEM, CROSS) and ``cart`` (the same and CART). NVTabular's transform encodes the tables; the ONNX models made from the
+loaded workflows are checked against it on rows of every split, and a difference fails the run.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import onnx
+import polars as pl
+
+from cartwheel.errors import DataError, RunError
+from cartwheel.files import atomic_path
+from cartwheel.progress import progress
+from workflows.columns import CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
+from workflows.compile import compile_onnx
+from workflows.encode import SLICE_ROWS, check_columns, encode, load_workflow
+from workflows.feature_parity import check_parity
+from workflows.feature_schema import build_schema, load_schema, write_schema
+from workflows.operators.categorify import OUT_OF_VOCABULARY, Lookup
+from workflows.operators.normalize import Standardize
+from workflows.plan import FeaturePlan, read_plan
+from workflows.quiet import quiet_nvtabular
+from workflows.settings import FeatureSettings
+from workflows.vocabulary import choose_vocabularies
+
+__all__ = ["FeatureReport", "fit_features", "load_schema", "load_workflow"]
+
+WORKFLOWS: Final[Mapping[str, tuple[str, ...]]] = {
+    "recommend": QUERY + ITEM,
+    "ranking": QUERY_SCALARS + ITEM + CROSS,
+    "cart": QUERY_SCALARS + ITEM + CROSS + CART,
+}
+"""Workflow -> the columns that it encodes."""
+
+GRAPHS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
+    "query": ("recommend", QUERY),
+    "item": ("recommend", ITEM),
+    "cross": ("ranking", CROSS),
+    "cart": ("cart", CART),
+}
+"""ONNX file -> the workflow that it is compiled from, and its columns."""
+
+SPLITS: Final = ("train", "valid", "test")
+PARITY_ROWS: Final = 256
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table to encode: the raw file, the folder of the encoded one, and which columns of which workflow."""
+
+    source: str
+    target: str
+    workflow: str
+    columns: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FeatureReport:
+    """What was fitted and written.
+
+    Attributes:
+        workflows: names of the fitted workflows; ``cart`` is missing where the log has no carts.
+        cardinalities: categorical column -> number of ids, 3 of them reserved.
+        constant: continuous columns that never vary in training; they encode to their difference from that one value.
+        rows: encoded table, for example ``train/ranking`` -> rows.
+        unknown: encoded table -> share of its ``item_id`` that is out of vocabulary.
+    """
+
+    workflows: tuple[str, ...]
+    cardinalities: Mapping[str, int]
+    constant: tuple[str, ...]
+    rows: Mapping[str, int]
+    unknown: Mapping[str, float]
+
+
+def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
+    """Fit, save, encode and compile the features of a run.
+
+    Reads ``examples/`` and ``snapshot/``; writes ``workflow/`` (whole or not at all) and ``features/`` (each table whole or not at all).
+
+    Args:
+        run: the run directory, after the examples are written.
+        settings: frequency thresholds.
+
+    Returns:
+        What was written.
+
+    Raises:
+        RunError: if a table of examples is missing or cannot be read.
+        DataError: if a table has not the columns of the contract, or there is nothing to train on.
+        NotCompilableError: if the feature graph has an operator without an ONNX form.
+        ParityError: if the compiled graph differs from NVTabular; nothing is written then.
+    """
+    tables = list_tables(run)
+    with progress("features", 2 + len(tables)) as advance:
+        with atomic_path(run / "workflow") as folder:
+            names = _fit_and_save(run, settings, folder)
+            advance(1, "fitted")
+            plans = {name: read_plan(load_workflow(folder / name)) for name in names}
+            for name, (workflow, columns) in GRAPHS.items():
+                if workflow in plans:
+                    model = compile_onnx(plans[workflow], columns, name)
+                    _check(run, folder / workflow, plans[workflow], model, columns)
+                    onnx.save_model(model, str(folder / f"{name}.onnx"))
+            advance(1, "compiled and checked")
+        cardinalities = _cardinalities(plans)
+        rows, unknown = {}, {}
+        for table in tables:
+            name = table.target.removeprefix("features/")
+            rows[name], unknown[name] = _encode_table(run, table, cardinalities)
+            advance(1, name)
+    return FeatureReport(names, cardinalities, _constants(plans), rows, unknown)
+
+
+def list_tables(run: Path) -> list[Table]:
+    """List the tables of a run that get encoded; those of carts only where training has them."""
+    carts = (run / "examples/train/cart.parquet").is_file()
+    tables = [
+        Table(f"examples/{split}/{name}.parquet", f"features/{split}/{name}", name, columns)
+        for split in SPLITS
+        for name, columns in WORKFLOWS.items()
+        if name != "cart" or (carts and (run / f"examples/{split}/cart.parquet").is_file())
+    ]
+    tables += [
+        Table(f"examples/{split}/catalogue.parquet", f"features/{split}/catalogue", "recommend", ITEM) for split in SPLITS[1:]
+    ]
+    tables.append(Table("snapshot/items.parquet", "features/snapshot/items", "recommend", ITEM))
+    tables.append(Table("snapshot/queries.parquet", "features/snapshot/queries", "recommend", QUERY))
+    return tables
+
+
+def read_table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+    """Read a table of examples and check its raw feature columns.
+
+    Args:
+        path: a Parquet file.
+        columns: the raw features wanted of it.
+
+    Returns:
+        All its columns.
+
+    Raises:
+        RunError: if it is missing or no Parquet file.
+        DataError: if columns are missing or of another type.
+    """
+    try:
+        frame = pl.read_parquet(path)
+    except FileNotFoundError as error:
+        raise RunError(f"{path} is missing.", "Run prepare, which writes it.") from error
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise RunError(f"{path} cannot be read as Parquet ({error}).", "Run prepare again.") from error
+    check_columns(frame, columns, path)
+    return frame
+
+
+def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path) -> tuple[str, ...]:
+    """Fit the blocks on the training tables and save the workflows that they make up; return their names."""
+    recommend = _training_table(run, "recommend")
+    scratch = folder / ".fitting"
+    scratch.mkdir(parents=True)
+    with quiet_nvtabular():
+        from workflows import feature_graph
+
+        def fit_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> list[Any]:
+            return list(feature_graph.fit_numbers(frame.select(columns).to_pandas()))
+
+        chains = [
+            *feature_graph.categorical_block(choose_vocabularies(recommend, settings), scratch),
+            *feature_graph.fit_calendar(recommend.select(feature_graph.CALENDAR).to_pandas(), scratch),
+            *fit_numbers(recommend, QUERY_CONTINUOUS),
+            *fit_numbers(recommend, ITEM_CONTINUOUS),
+        ]
+        for name, columns in WORKFLOWS.items():
+            if name == "ranking":
+                chains += fit_numbers(_training_table(run, name), CROSS)
+            if name == "cart":
+                if not (run / "examples/train/cart.parquet").is_file():
+                    continue
+                chains += fit_numbers(_training_table(run, name), CART)
+            feature_graph.compose(chains, columns).save(str(folder / name))
+    shutil.rmtree(scratch)
+    return tuple(name for name in WORKFLOWS if (folder / name).is_dir())
+
+
+def _training_table(run: Path, name: str) -> pl.DataFrame:
+    path = run / f"examples/train/{name}.parquet"
+    frame = read_table(path, WORKFLOWS[name])
+    if not frame.height:
+        raise DataError(
+            f"{path} has no rows to fit features on.", "Give prepare a longer log or smaller valid_share and test_share."
+        )
+    return frame
+
+
+def _check(run: Path, folder: Path, plan: FeaturePlan, model: onnx.ModelProto, columns: Sequence[str]) -> None:
+    """Check a compiled graph on rows of every split against the saved workflow."""
+    workflow = load_workflow(folder, columns)
+    for split in SPLITS:
+        path = run / f"examples/{split}/{folder.name}.parquet"
+        if path.is_file():
+            raw = read_table(path, columns).select(columns)
+            raw = raw.gather_every(max(1, raw.height // PARITY_ROWS)).head(PARITY_ROWS)
+            check_parity(model, plan, raw, encode(workflow, raw))
+
+
+def _encode_table(run: Path, table: Table, cardinalities: Mapping[str, int]) -> tuple[int, float]:
+    """Encode one table; return its rows and the share of its items that are out of vocabulary."""
+    import pyarrow.parquet as pq
+
+    frame = read_table(run / table.source, table.columns)
+    workflow = load_workflow(run / "workflow" / table.workflow, table.columns)
+    kept = [column for column in frame.columns if column not in (*QUERY, *ITEM, *CROSS, *CART, "target_items")]
+    unknown, writer = 0, None
+    with atomic_path(run / table.target) as folder:
+        folder.mkdir()
+        for piece in [frame] if not frame.height else frame.iter_slices(SLICE_ROWS):
+            encoded = encode(workflow, piece).select(table.columns)
+            if "item_id" in table.columns:
+                unknown += int((encoded["item_id"] == OUT_OF_VOCABULARY).sum())
+            rows = pl.concat([piece.select(kept), encoded], how="horizontal").to_arrow()
+            writer = writer or pq.ParquetWriter(folder / "part.0.parquet", rows.schema)
+            writer.write_table(rows)
+        assert writer is not None
+        writer.close()
+        write_schema(build_schema([*kept, *table.columns], cardinalities), folder)
+    return frame.height, unknown / max(frame.height, 1)
+
+
+def _cardinalities(plans: Mapping[str, FeaturePlan]) -> dict[str, int]:
+    columns = {name: column for plan in plans.values() for name, column in plan.items()}
+    lookups = {name: step for name, column in columns.items() for step in column.steps if isinstance(step, Lookup)}
+    return {name: step.cardinality for name, step in lookups.items()}
+
+
+def _constants(plans: Mapping[str, FeaturePlan]) -> tuple[str, ...]:
+    columns = {name: column for plan in plans.values() for name, column in plan.items()}
+    return tuple(
+        name
+        for name, column in columns.items()
+        if any(isinstance(step, Standardize) and not step.std > 0 for step in column.steps)
+    )

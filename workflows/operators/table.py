@@ -1,0 +1,85 @@
+"""Every operator that the plan can read, by the class that NVTabular stores.
+
+The names are whole and exact: a subclass is another operator until it is listed. Adding one: write its file with a frozen step and
+its reader, list it here, and give it a conformance test in ``tests/workflows/operators``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+from workflows.operators.categorify import read_categorify, read_shared_categorify
+from workflows.operators.clip import read_clip
+from workflows.operators.fill import read_fill_median, read_fill_missing
+from workflows.operators.log import read_log
+from workflows.operators.normalize import read_normalize
+from workflows.operators.step import Applied, Reader, Step
+
+
+def _nothing(_: Applied) -> tuple[Step, ...]:
+    """Read an operator that names, groups or tags columns and leaves their values alone."""
+    return ()
+
+
+READERS: Final[Mapping[str, Reader]] = MappingProxyType(
+    {
+        "merlin.dag.ops.add_metadata.AddMetadata": _nothing,
+        "merlin.dag.ops.concat_columns.ConcatColumns": _nothing,
+        "merlin.dag.ops.grouping.GroupingOp": _nothing,
+        "merlin.dag.ops.rename.Rename": _nothing,
+        "merlin.dag.ops.selection.SelectionOp": _nothing,
+        "merlin.dag.ops.subset_columns.SubsetColumns": _nothing,
+        "merlin.dag.ops.subtraction.SubtractionOp": _nothing,
+        "nvtabular.ops.add_metadata.AddMetadata": _nothing,
+        "nvtabular.ops.add_metadata.AddProperties": _nothing,
+        "nvtabular.ops.add_metadata.AddTags": _nothing,
+        "nvtabular.ops.add_metadata.TagAsItemFeatures": _nothing,
+        "nvtabular.ops.add_metadata.TagAsItemID": _nothing,
+        "nvtabular.ops.add_metadata.TagAsUserFeatures": _nothing,
+        "nvtabular.ops.add_metadata.TagAsUserID": _nothing,
+        "nvtabular.ops.categorify.Categorify": read_categorify,
+        "nvtabular.ops.clip.Clip": read_clip,
+        "nvtabular.ops.fill.FillMedian": read_fill_median,
+        "nvtabular.ops.fill.FillMissing": read_fill_missing,
+        "nvtabular.ops.logop.LogOp": read_log,
+        "nvtabular.ops.normalize.Normalize": read_normalize,
+        "nvtabular.ops.rename.Rename": _nothing,
+        "workflows.shared_categorify.SharedCategorify": read_shared_categorify,
+    }
+)
+
+_INSTEAD: Final = {
+    "LambdaOp": "compute the column when the examples are made and give the workflow the result",
+    "UDF": "compute the column when the examples are made and give the workflow the result",
+    "HashBucket": "use Categorify, whose unknown values share one id",
+    "NormalizeMinMax": "use Normalize",
+}
+
+
+def read_steps(applied: Applied) -> tuple[Step, ...]:
+    """Read what a fitted operator does to one column.
+
+    Args:
+        applied: the operator and its column.
+
+    Returns:
+        The steps in order; none where the operator leaves values alone.
+
+    Raises:
+        NotCompilableError: if the operator is not listed, or is used in a way that has no exact ONNX form; names the operator, its
+            column and what to use instead.
+    """
+    kind = type(applied.operator)
+    reader = READERS.get(f"{kind.__module__}.{kind.__qualname__}")
+    if reader is None:
+        values = sorted({name.rsplit(".", 1)[-1] for name, known in READERS.items() if known is not _nothing})
+        instead = _INSTEAD.get(applied.kind, f"use one of {', '.join(values)}")
+        raise applied.refuse(
+            f"(of column{'s' if len(applied.sources) > 1 else ''} {', '.join(applied.sources)}) has no ONNX form",
+            f"Instead, {instead}; or list the operator in workflows/operators/table.py.",
+        )
+    if len(applied.sources) != 1:
+        raise applied.refuse(f"makes one column of {list(applied.sources)}", "Use operators that make a column of one column.")
+    return reader(applied)

@@ -1,0 +1,29 @@
+"""Runs NVTabular without its noise: one thread of Dask, no deprecation warnings of its old dependencies, no logged tracebacks."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def quiet_nvtabular() -> Iterator[None]:
+    """Import and run NVTabular inside this; restores warnings, logging levels and Dask's scheduler afterwards."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # NVTabular imports TensorFlow where it finds it
+    loggers = [logging.getLogger(name) for name in ("nvtabular", "merlin", "tensorflow", "distributed")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL + 1)
+            import dask
+
+            with dask.config.set(scheduler="synchronous"):
+                yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
