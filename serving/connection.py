@@ -1,0 +1,191 @@
+"""How a client reaches a server: its address, TLS, deadlines, retries, and the errors that tell what went wrong.
+
+Nothing here does input or output, so that the synchronous and the asyncio client follow the same rules.
+
+Every request only reads, so asking twice is harmless. Retried is yet only what a second try can mend: a connection that was
+refused, lost or not there (``UNAVAILABLE``). An answer, even a bad one, and a passed deadline are final.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy.typing as npt
+from tritonclient.grpc import InferResult
+from tritonclient.utils import InferenceServerException
+
+from cartwheel.errors import CartwheelError, ServerError, UsageError
+
+DEFAULT_TIMEOUT_SECONDS: Final = 5.0
+DEFAULT_RETRIES: Final = 3
+CHANNEL_OPTIONS: Final = [
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # gRPC's own pause after a refused connection starts at a second, during which every call fails unasked.
+    ("grpc.initial_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.max_reconnect_backoff_ms", 1000),
+]
+_FIRST_PAUSE_SECONDS = 0.05
+_LONGEST_PAUSE_SECONDS = 1.0
+_ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
+_PREFIXES = re.compile(r"^(?:\[request id: [^\]]*\] |in ensemble '[^']*', )+")
+
+
+@dataclass(frozen=True)
+class Tls:
+    """What TLS needs; all PEM files.
+
+    Attributes:
+        root_certificates: authorities that the server's certificate is checked against; None means the system's.
+        client_certificate: this client's certificate, if the server wants one.
+        client_key: its private key.
+    """
+
+    root_certificates: Path | None = None
+    client_certificate: Path | None = None
+    client_key: Path | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the files are there.
+
+        Raises:
+            UsageError: if one is not, or the certificate and the key are not given together.
+        """
+        if (self.client_certificate is None) != (self.client_key is None):
+            raise UsageError(
+                "Of client_certificate and client_key only one is given.", "Give both, or neither if the server wants none."
+            )
+        for name, path in vars(self).items():
+            if path is not None and not Path(path).is_file():
+                raise UsageError(f"{name} is {path}, which is not a file.", "Name a PEM file.")
+
+
+def channel_arguments(address: str, tls: Tls | None) -> dict[str, Any]:
+    """Return the arguments of Triton's client, synchronous or asyncio.
+
+    Raises:
+        UsageError: if ``address`` is not ``host:port``.
+    """
+    if not isinstance(address, str) or not _ADDRESS.fullmatch(address):
+        raise UsageError(f"The address is {address!r}; expected host:port.", "Pass for example '127.0.0.1:8001', the gRPC port.")
+    arguments: dict[str, Any] = {"url": address, "channel_args": CHANNEL_OPTIONS}
+    if tls is not None:
+        arguments |= {
+            "ssl": True,
+            "root_certificates": _text(tls.root_certificates),
+            "private_key": _text(tls.client_key),
+            "certificate_chain": _text(tls.client_certificate),
+        }
+    return arguments
+
+
+class Attempts:
+    """The time and the tries of one call.
+
+    Args:
+        address: the server, for errors.
+        timeout_seconds: time for everything together, retries and pauses included.
+        retries: how often a lost connection is tried again.
+
+    Raises:
+        UsageError: if ``timeout_seconds`` is not positive or ``retries`` is negative.
+    """
+
+    def __init__(self, address: str, timeout_seconds: float, retries: int) -> None:
+        if not timeout_seconds > 0:
+            raise UsageError(f"timeout_seconds is {timeout_seconds!r}.", "Pass a number of seconds above 0.")
+        if retries < 0:
+            raise UsageError(f"retries is {retries!r}.", "Pass 0 for a single try, or more.")
+        self._address = address
+        self._timeout_seconds = timeout_seconds
+        self._deadline = time.monotonic() + timeout_seconds
+        self._retries = retries
+        self._failures = 0
+
+    def seconds_left(self) -> float:
+        """Return the time that is left.
+
+        Raises:
+            ServerError: if none is.
+        """
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self._late()
+        return left
+
+    def pause_after(self, error: InferenceServerException) -> float:
+        """Return how many seconds to wait before the next try, doubling with each and spread at random.
+
+        Raises:
+            CartwheelError: if another try would not help or there is no time or try left, telling what went wrong.
+        """
+        self._failures += 1
+        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (self._failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  spread, not secrecy
+        is_last = self._failures > self._retries or time.monotonic() + pause >= self._deadline
+        if is_last or not _may_pass(error):
+            raise self._explained(error) from error
+        return pause
+
+    def _explained(self, error: InferenceServerException) -> CartwheelError:
+        status = _status(error)
+        message = _PREFIXES.sub("", (error.message() or "").strip()).rstrip(". ")
+        if status == "DEADLINE_EXCEEDED":
+            return self._late()
+        if status == "INVALID_ARGUMENT":
+            return UsageError(f"The server at {self._address} refused the request: {message}.")
+        if status == "UNAVAILABLE":
+            return self._unreachable(message)
+        if status == "NOT_FOUND":
+            return ServerError(
+                f"The server at {self._address} has not what was asked for: {message}.",
+                "It serves another repository; start `cartwheel serve` on one that `cartwheel export` wrote.",
+            )
+        if status == "UNIMPLEMENTED":
+            return ServerError(f"What answers at {self._address} is not Triton ({message}).", "Check the address.")
+        return ServerError(
+            f"The server at {self._address} broke while answering ({status}): {message}.", "Its log, triton.log, tells more."
+        )
+
+    def _unreachable(self, message: str) -> ServerError:
+        reason = message.rpartition("last error: ")[2]
+        if "handshake" in reason.lower():
+            return ServerError(
+                f"No TLS connection to {self._address}: {reason}.",
+                "Check that the server speaks TLS, and that tls.root_certificates holds the authority of its certificate.",
+            )
+        tries = "1 try" if self._failures == 1 else f"{self._failures} tries"
+        return ServerError(
+            f"No server answers at {self._address} after {tries}: {reason}.",
+            "Check the address (the gRPC port, and TLS if the server speaks it), or start the server with `cartwheel serve`.",
+        )
+
+    def _late(self) -> ServerError:
+        return ServerError(
+            f"The server at {self._address} did not answer within {self._timeout_seconds:g} s.",
+            "Allow more with timeout_seconds, or ask a less busy server.",
+        )
+
+
+def read_outputs(result: InferResult) -> Mapping[str, npt.NDArray[Any]]:
+    """Return the output tensors of an answer by name."""
+    return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+
+def _may_pass(error: InferenceServerException) -> bool:
+    message = (error.message() or "").lower()
+    return _status(error) == "UNAVAILABLE" and "handshake" not in message and "protocol is restricted" not in message
+
+
+def _status(error: InferenceServerException) -> str:
+    return str(error.status() or "UNKNOWN").rpartition(".")[2]
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)

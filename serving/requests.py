@@ -1,0 +1,228 @@
+"""What a client asks, checked and put into tensors before anything is sent."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Generic, Literal, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from tritonclient.grpc import InferInput
+
+from cartwheel.errors import UsageError
+from serving.answers import (
+    CartPrediction,
+    Metadata,
+    Recommendations,
+    ScoredItem,
+    ShopId,
+    parse_cart,
+    parse_recommendations,
+    parse_scored_items,
+)
+
+When: TypeAlias = datetime | Literal["snapshot"] | None
+"""When it is asked: an instant with a time zone, ``"snapshot"`` for the instant of the exported state, or None for now."""
+
+Outputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
+Answer = TypeVar("Answer")
+
+DEFAULT_K = 10
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True)
+class RecommendRequest:
+    """One visitor to recommend to.
+
+    Attributes:
+        user_id: the user; None or unknown is a stranger, which is a normal request.
+        recent_items: items of the running visit, the latest last; empty means those of the exported state.
+        exclude: items that must not be answered.
+        timestamp: when it is asked.
+    """
+
+    user_id: ShopId | None = None
+    recent_items: Sequence[ShopId] = ()
+    exclude: Sequence[ShopId] = ()
+    timestamp: When = None
+
+
+@dataclass(frozen=True)
+class Question(Generic[Answer]):
+    """One request that is ready to be sent, and how to read its answer.
+
+    Attributes:
+        ensemble: the ensemble that answers.
+        inputs: its tensors.
+        parse: reads the output tensors.
+    """
+
+    ensemble: str
+    inputs: list[InferInput]
+    parse: Callable[[Outputs], Answer]
+
+
+def ask_recommend(
+    requests: Sequence[RecommendRequest], k: int, diversity: float | None, metadata: Metadata
+) -> Question[tuple[Recommendations, ...]]:
+    """Ask for the best items of several visitors at once.
+
+    Args:
+        requests: the visitors, at least one.
+        k: how many items each.
+        diversity: score taken off for each better item of the same category; None means the exported setting.
+        metadata: what the server says about its run.
+
+    Raises:
+        UsageError: if a value cannot be honoured, naming it.
+    """
+    if not requests:
+        raise UsageError("requests is empty.", "Pass at least one RecommendRequest.")
+    inputs = [
+        *_optional_ids("user_id", [_one("user_id", request.user_id) for request in requests]),
+        *_optional_ids("recent_items", [_many("recent_items", request.recent_items) for request in requests]),
+        *_optional_ids("exclude", [_many("exclude", request.exclude) for request in requests]),
+        _timestamps([request.timestamp for request in requests]),
+        _k(k, metadata),
+    ]
+    if diversity is not None:
+        inputs.append(_tensor("diversity", "FP32", np.array([_diversity(diversity)], dtype=np.float32)))
+    users = [request.user_id for request in requests]
+    return Question("recommend", inputs, lambda outputs: parse_recommendations(outputs, users, metadata))
+
+
+def ask_cart(
+    cart_items: Sequence[ShopId],
+    user_id: ShopId | None,
+    recent_items: Sequence[ShopId],
+    k: int,
+    timestamp: When,
+    metadata: Metadata,
+) -> Question[CartPrediction]:
+    """Ask what of a cart will be bought, and what completes it.
+
+    Raises:
+        UsageError: if a value cannot be honoured, naming it.
+    """
+    lines = _many("cart_items", cart_items)
+    for place, line in enumerate(lines):
+        if not line:
+            raise UsageError(f"cart_items[{place}] is empty.", "Pass the item id of each line.")
+    inputs = [
+        *_optional_ids("user_id", [_one("user_id", user_id)]),
+        *_optional_ids("recent_items", [_many("recent_items", recent_items)]),
+        _ids("cart_items", [lines or [b""]]),
+        _timestamps([timestamp]),
+        _k(k, metadata),
+    ]
+    asked = tuple(cart_items)
+    return Question("cart", inputs, lambda outputs: parse_cart(outputs, asked, metadata))
+
+
+def ask_similar_items(item_id: ShopId, k: int, metadata: Metadata) -> Question[tuple[ScoredItem, ...]]:
+    """Ask for the nearest items of an item.
+
+    Raises:
+        UsageError: if a value cannot be honoured, naming it.
+    """
+    item = _one("item_id", item_id)
+    if not item[0]:
+        raise UsageError("item_id is empty.", "Pass the id of the item whose neighbours are wanted.")
+    return Question(
+        "similar_items", [_ids("item_id", [item]), _k(k, metadata)], lambda outputs: parse_scored_items(outputs, metadata)
+    )
+
+
+def _k(k: int, metadata: Metadata) -> InferInput:
+    if isinstance(k, bool) or not isinstance(k, (int, np.integer)):
+        raise UsageError(f"k is {k!r}; expected a whole number.", f"Ask for 1 to {metadata.max_k} items.")
+    if not 1 <= k <= metadata.max_k:
+        raise UsageError(
+            f"k is {k}; this server answers 1 to {metadata.max_k} items.",
+            "Ask for a k within that range; a larger one needs `max_k` under [export] and a new export.",
+        )
+    return _tensor("k", "INT32", np.array([k], dtype=np.int32))
+
+
+def _diversity(value: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value) or value < 0:
+        raise UsageError(f"diversity is {value!r}; expected a number of at least 0.", "0 orders by score alone.")
+    return float(value)
+
+
+def _timestamps(instants: Sequence[When]) -> InferInput:
+    now = datetime.now(timezone.utc)
+    values = [_microseconds(now if instant is None else instant) for instant in instants]
+    return _tensor("timestamp", "INT64", np.array(values, dtype=np.int64).reshape(-1, 1))
+
+
+def _microseconds(instant: datetime | Literal["snapshot"]) -> int:
+    if instant == "snapshot":
+        return 0
+    if not isinstance(instant, datetime):
+        raise UsageError(
+            f"timestamp is {instant!r}; expected a datetime, None for now, or 'snapshot'.",
+            "Pass for example datetime.now(timezone.utc).",
+        )
+    if instant.tzinfo is None:
+        raise UsageError(
+            f"timestamp is {instant.isoformat()}, which has no time zone.", "Pass for example datetime.now(timezone.utc)."
+        )
+    return (instant - _EPOCH) // _MICROSECOND
+
+
+def _one(name: str, value: ShopId | None) -> list[bytes]:
+    return [b""] if value is None else [_encoded(name, value)]
+
+
+def _many(name: str, values: Iterable[ShopId]) -> list[bytes]:
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise UsageError(f"{name} is {values!r}; expected a list of item ids.", f"Pass [{values!r}] for a single item.")
+    return [_encoded(name, value, place) for place, value in enumerate(values)]
+
+
+def _encoded(name: str, value: object, place: int | None = None) -> bytes:
+    if isinstance(value, str):
+        try:
+            return value.encode()
+        except UnicodeEncodeError as error:
+            raise UsageError(f"{_field(name, place)} is {value!r}, which is not valid text.", "Decode it as UTF-8.") from error
+    if not isinstance(value, bool):
+        try:
+            return b"%d" % operator.index(value)  # type: ignore[arg-type]
+        except TypeError:
+            pass
+    raise UsageError(
+        f"{_field(name, place)} is {value!r}, a {type(value).__name__}; expected a string or a whole number.",
+        "Pass the id as the shop's event log writes it.",
+    )
+
+
+def _field(name: str, place: int | None) -> str:
+    return name if place is None else f"{name}[{place}]"
+
+
+def _optional_ids(name: str, rows: Sequence[list[bytes]]) -> list[InferInput]:
+    """Return the tensor, or nothing where every row is empty, since an absent input is the shortest way to say so."""
+    return [_ids(name, rows)] if any(map(any, rows)) else []
+
+
+def _ids(name: str, rows: Sequence[list[bytes]]) -> InferInput:
+    """Return a BYTES tensor [B, widest row], the shorter rows filled with empty ids, which mean absent."""
+    width = max(map(len, rows))
+    array = np.full((len(rows), width), b"", dtype=np.object_)
+    for place, row in enumerate(rows):
+        array[place, : len(row)] = row
+    return _tensor(name, "BYTES", array)
+
+
+def _tensor(name: str, kind: str, array: npt.NDArray[Any]) -> InferInput:
+    tensor = InferInput(name, list(array.shape), kind)
+    tensor.set_data_from_numpy(array)
+    return tensor
