@@ -1,0 +1,243 @@
+"""Judging the ranking and the cart model on the rows that they predict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cartwheel.errors import RunError
+from models.baselines import (
+    BASE_RATE,
+    LOGISTIC_REGRESSION,
+    POPULARITY,
+    CartBaseline,
+    LogisticBaseline,
+    TrainRows,
+    read_train_rows,
+    sigmoid,
+)
+from models.figures import Protocol, Record
+from models.judge_chances import Forecast, chance_records
+from models.metrics.classification import Floats, Labels
+from models.onnx_scores import OnnxModel
+from models.oracle_scores import Oracle, OracleQueries, line_probability
+from models.run_tables import check_aligned, read_json, read_table
+from models.settings import EvaluateSettings
+
+SPLIT: Final = "test"
+RANKING: Final = "ranking"
+CART_LINE: Final = "cart_line"
+CART: Final = "cart"
+JUST_ADDED: Final = "cart_line_just_added"
+DLRM: Final = "dlrm"
+ORACLE: Final = "oracle"
+
+_NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """The test rows of a task with everything that predicts them."""
+
+    examples: pl.DataFrame
+    """Raw examples."""
+    features: pl.DataFrame
+    """Encoded, row-aligned."""
+    label: Labels
+    users: npt.NDArray[Any]
+    logit: Floats
+    """[n] of the model's ONNX file."""
+    train: TrainRows
+    baseline: LogisticBaseline | None
+    """None where training has one class only."""
+
+    def beside(self) -> list[Forecast]:
+        """Return the forecasts of the baselines."""
+        forecasts = []
+        if self.baseline is not None:
+            logit = self.baseline.logit(self.features)
+            forecasts.append(Forecast(LOGISTIC_REGRESSION, "baseline", logit, sigmoid(logit)))
+        for name, column in POPULARITY.items():
+            counts = self.examples[column].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64)
+            forecasts.append(Forecast(name, "baseline", counts))
+        return [*forecasts, _base_rate(self.train, len(self.label))]
+
+
+def ranking_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None) -> list[Record]:
+    """Judge ``models/ranking`` on ``features/test/ranking``.
+
+    Args:
+        run: run directory.
+        settings: resamples.
+        seed: fixes samples and resamples.
+        oracle: the truth, judged by its order only: it knows the next view, not how negatives were sampled.
+
+    Raises:
+        RunError: if a file or a column is missing or tables are not row-aligned.
+    """
+    rows = _read_rows(run, RANKING, seed)
+    forecasts = [Forecast(DLRM, "model", rows.logit, sigmoid(rows.logit)), *rows.beside()]
+    if oracle is not None:
+        queries = OracleQueries(run, SPLIT, oracle)
+        row = _rows_of(queries.example_id, rows.examples["example_id"].to_numpy())
+        forecasts.append(Forecast(ORACLE, "oracle", queries.pairs(row, rows.examples["item_id"].to_list())))
+    candidates = "one item that the shopper turned to, and items sampled among those that the shopper did not"
+    return chance_records(RANKING, rows.label, rows.users, forecasts, settings, seed, _protocol(rows, candidates))
+
+
+def cart_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None) -> list[Record]:
+    """Judge ``models/cart`` on the lines and on the carts of ``features/test/cart``; nothing where the log has no carts.
+
+    Args:
+        run: run directory.
+        settings: resamples.
+        seed: fixes samples and resamples.
+        oracle: the truth; it knows the line that was just added, so it and the models are judged on those lines apart.
+
+    Raises:
+        RunError: if a file or a column is missing or tables are not row-aligned.
+    """
+    if not (run / "models" / CART / "model.onnx").is_file() or not (run / "examples" / SPLIT / "cart.parquet").is_file():
+        return []
+    rows = _read_rows(run, CART, seed)
+    calibration = _numbers(run / "models" / CART / "calibration.json", "slope", "intercept")
+    calibrated = calibration["slope"] * rows.logit + calibration["intercept"]
+    forecasts = [Forecast(DLRM, "model", calibrated, sigmoid(calibrated)), *rows.beside()]
+    protocol = _protocol(rows, "the lines of each cart just after something was added to it")
+    records = chance_records(CART_LINE, rows.label, rows.users, forecasts, settings, seed, protocol)
+    records += _whole_cart_records(run, rows, settings, seed)
+    if oracle is not None:
+        records += _just_added_records(rows, forecasts, line_probability(oracle, rows.examples), settings, seed)
+    return records
+
+
+def _just_added_records(
+    rows: _Rows, forecasts: list[Forecast], truth: Floats, settings: EvaluateSettings, seed: int
+) -> list[Record]:
+    known = np.flatnonzero(~np.isnan(truth))
+    same = [
+        Forecast(each.model, each.role, each.score[known], None if each.probability is None else each.probability[known])
+        for each in forecasts
+    ]
+    same.append(Forecast(ORACLE, "oracle", truth[known], truth[known]))
+    protocol = Protocol(
+        SPLIT,
+        "the line whose adding made the moment of the prediction",
+        "",
+        {"rows": len(known), "users": len(np.unique(rows.users[known]))},
+        "older lines of the cart, of which the oracle knows nothing",
+        "",
+    )
+    return chance_records(JUST_ADDED, rows.label[known], rows.users[known], same, settings, seed, protocol)
+
+
+def _whole_cart_records(run: Path, rows: _Rows, settings: EvaluateSettings, seed: int) -> list[Record]:
+    carts = cart_summary(rows.examples["cart_id"], rows.logit, rows.examples["cart_label"], pl.Series(rows.users))
+    logit = cart_logit(run, carts)
+    forecasts = [Forecast(DLRM, "model", logit, sigmoid(logit))]
+    train = read_train_rows(run, CART, "cart_label", seed, "cart_id")
+    one_each = train.table.with_columns(pl.Series("_label", train.label)).unique("cart_id", maintain_order=True)
+    base = TrainRows(one_each, one_each["_label"].to_numpy())
+    if 0.0 < base.base_rate < 1.0:
+        baseline = CartBaseline(train.table, train.label, train.table["cart_id"], seed)
+        logit = baseline.logit(rows.features, rows.examples["cart_id"])
+        forecasts.append(Forecast(LOGISTIC_REGRESSION, "baseline", logit, sigmoid(logit)))
+    forecasts.append(_base_rate(base, len(carts)))
+    label, users = carts["label"].to_numpy().astype(np.int64), carts["user"].to_numpy()
+    sizes = {"carts": len(carts), "lines": len(rows.label), "users": len(np.unique(users))}
+    protocol = Protocol(SPLIT, "carts just after something was added to them", "", sizes, _NOTHING, "")
+    return chance_records(CART, label, users, forecasts, settings, seed, protocol)
+
+
+def cart_summary(cart: pl.Series, logit: Floats, label: pl.Series, user: pl.Series) -> pl.DataFrame:
+    """Return what the cart head sees of each cart, in the order in which carts first appear.
+
+    Args:
+        cart: [n] cart of each line.
+        logit: [n] uncalibrated logit of each line.
+        label: [n] whether anything of the line's cart gets bought.
+        user: [n] user of each line.
+
+    Returns:
+        ``max``, ``mean``, ``lines`` (log1p of their number), ``label`` and ``user`` of each cart.
+    """
+    lines = pl.DataFrame({"cart": cart, "logit": logit, "label": label, "user": user})
+    return lines.group_by("cart", maintain_order=True).agg(
+        pl.col("logit").max().alias("max"),
+        pl.col("logit").mean().alias("mean"),
+        pl.len().log1p().alias("lines"),
+        pl.col("label").first(),
+        pl.col("user").first(),
+    )
+
+
+def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
+    """Return the log odds that ``models/cart/head.json`` gives to each cart of ``cart_summary``.
+
+    Raises:
+        RunError: if the file is missing or does not hold three weights and a bias.
+    """
+    path = run / "models" / CART / "head.json"
+    head = read_json(path)
+    weights = np.asarray(head.get("weights", []), np.float64)
+    if weights.shape != (3,) or not np.isfinite(weights).all():
+        raise RunError(f"{path}: weights is {head.get('weights')!r}, expected three numbers.", "Run `cartwheel train` again.")
+    bias = _numbers(path, "bias")["bias"]
+    return np.asarray(carts.select("max", "mean", "lines").to_numpy().astype(np.float64) @ weights + bias)
+
+
+def _read_rows(run: Path, task: str, seed: int) -> _Rows:
+    example_path, folder = run / "examples" / SPLIT / f"{task}.parquet", run / "features" / SPLIT / task
+    examples, features = read_table(example_path), read_table(folder)
+    check_aligned(example_path, len(examples), folder, len(features))
+    model = OnnxModel(run / "models" / task / "model.onnx")
+    columns = {name: features[name].to_numpy() for name in model.inputs if name in features.columns}
+    logit = model.table(columns)[:, 0] if len(features) else np.zeros(0)
+    train = read_train_rows(run, task, "label", seed)
+    baseline = LogisticBaseline(train.table, train.label, seed) if 0.0 < train.base_rate < 1.0 else None
+    return _Rows(
+        examples,
+        features,
+        examples["label"].to_numpy().astype(np.int64),
+        _users(run, examples),
+        np.asarray(logit, np.float64),
+        train,
+        baseline,
+    )
+
+
+def _users(run: Path, examples: pl.DataFrame) -> npt.NDArray[Any]:
+    """Return the user key of each row; ranking rows have it in the recommendation of the same example."""
+    if "user_key" in examples.columns:
+        return examples["user_key"].to_numpy()
+    keys = read_table(run / "examples" / SPLIT / "recommend.parquet", ["example_id", "user_key"])
+    joined = examples.select("example_id").join(keys.unique("example_id"), on="example_id", how="left", maintain_order="left")
+    return joined.select(pl.coalesce("user_key", pl.format("example:{}", "example_id"))).to_series().to_numpy()
+
+
+def _rows_of(example_id: npt.NDArray[np.int64], wanted: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    order = np.argsort(example_id, kind="stable")
+    return order[np.clip(np.searchsorted(example_id[order], wanted), 0, len(order) - 1)].astype(np.int64)
+
+
+def _base_rate(train: TrainRows, rows: int) -> Forecast:
+    rate = np.full(rows, train.base_rate if len(train.label) else 0.5)
+    return Forecast(BASE_RATE, "baseline", rate, rate)
+
+
+def _protocol(rows: _Rows, candidates: str) -> Protocol:
+    sizes = {"rows": len(rows.label), "positives": int(rows.label.sum()), "users": len(np.unique(rows.users))}
+    return Protocol(SPLIT, candidates, "", sizes, _NOTHING, "")
+
+
+def _numbers(path: Path, *names: str) -> dict[str, float]:
+    content = read_json(path)
+    for name in names:
+        if not isinstance(content.get(name), int | float) or not np.isfinite(content[name]):
+            raise RunError(f"{path}: {name} is {content.get(name)!r}, expected a finite number.", "Run `cartwheel train` again.")
+    return {name: float(content[name]) for name in names}

@@ -1,0 +1,143 @@
+"""The figures of an evaluation as tables for a terminal, with a verdict in words under each task."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+
+from models.figures import DIFFERENCE, LOWER_IS_BETTER, Evaluation, Record
+
+_LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
+_CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
+_JUDGED_BY: Final = ("ndcg", "roc_auc")
+"""The metric that a verdict is about: the first of these that a task has."""
+_ROLE_STYLES: Final = {"model": "bold", "baseline": "", "oracle": "dim"}
+
+
+@dataclass(frozen=True)
+class _Column:
+    metric: str
+    k: int | None
+
+    @property
+    def title(self) -> str:
+        name = self.metric.replace("_", " ")
+        return name if self.k is None else f"{name}@{self.k}"
+
+
+def report(evaluation: Evaluation) -> Group:
+    """Return all tasks as tables with their verdicts, for ``rich.console.Console.print``.
+
+    Each cell holds the figure, its 95% interval, and in the rows of models the ratio to the best baseline's figure.
+
+    Args:
+        evaluation: the records.
+    """
+    parts: list[Table | Text] = []
+    for task in evaluation.tasks:
+        records = [record for record in evaluation.records if record.task == task]
+        parts.append(_table(task, records))
+        parts += [Text(f"  {sentence}") for sentence in verdicts(records)]
+        parts.append(Text(f"  {_protocol(records)}\n", style="dim"))
+    return Group(*parts) if parts else Group(Text("Nothing was evaluated."))
+
+
+def report_text(evaluation: Evaluation, width: int = 200) -> str:
+    """Return ``report`` as plain text of that width."""
+    console = Console(width=width, color_system=None, force_terminal=False)
+    with console.capture() as captured:
+        console.print(report(evaluation))
+    return captured.get()
+
+
+def verdicts(records: list[Record]) -> list[str]:
+    """Say of each model of a task whether it beats each baseline beyond the interval of the paired difference.
+
+    Args:
+        records: all records of one task.
+
+    Returns:
+        Sentences such as "two_tower: not distinguishable from most_popular by ndcg@10 (+0.002, 95% -0.004 to +0.008)".
+    """
+    metric = next((name for name in _JUDGED_BY if any(record.metric == name for record in records)), None)
+    if metric is None:
+        return []
+    differences = [record for record in records if record.metric.startswith(metric + DIFFERENCE)]
+    first_k = next((record.k for record in differences), None)
+    return [_verdict(record, metric) for record in differences if record.k == first_k] or _unknown(records)
+
+
+def _verdict(difference: Record, metric: str) -> str:
+    name = metric if difference.k is None else f"{metric}@{difference.k}"
+    if difference.value is None:
+        return f"{difference.model}: cannot be compared with {difference.baseline} by {name}: {difference.reason}"
+    if difference.low is None or difference.high is None:
+        return f"{difference.model}: {difference.value:+.4f} {name} against {difference.baseline}; {difference.reason}"
+    low, high = (-difference.high, -difference.low) if metric in LOWER_IS_BETTER else (difference.low, difference.high)
+    word = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
+    numbers = f"{difference.value:+.4f}, 95% {difference.low:+.4f} to {difference.high:+.4f}"
+    return f"{difference.model}: {word} {difference.baseline} by {name} ({numbers})"
+
+
+def _unknown(records: list[Record]) -> list[str]:
+    reasons = dict.fromkeys(record.reason for record in records if record.value is None and record.reason)
+    return [f"no figures: {reason}" for reason in reasons]
+
+
+def _table(task: str, records: list[Record]) -> Table:
+    columns = _columns(records)
+    table = Table(title=task.replace("_", " "), title_justify="left", title_style="bold")
+    table.add_column("model", no_wrap=True)
+    for column in columns:
+        table.add_column(column.title, justify="right")
+    figures = {(record.model, record.metric, record.k): record for record in records}
+    roles = {record.model: record.role for record in records if record.role != "task"}
+    for model, role in roles.items():
+        cells = [_cell(figures.get((model, column.metric, column.k)), _best_baseline(records, column)) for column in columns]
+        table.add_row(model if role == "model" else f"{model} ({role})", *cells, style=_ROLE_STYLES[role])
+    return table
+
+
+def _columns(records: list[Record]) -> list[_Column]:
+    """Return every cutoff of recall, the first cutoff of the other list metrics, and all that has no cutoff."""
+    columns = []
+    for metric in (*_LIST_METRICS, *_CHANCE_METRICS):
+        cutoffs = list(dict.fromkeys(record.k for record in records if record.metric == metric))
+        columns += [_Column(metric, k) for k in (cutoffs if metric == "recall" else cutoffs[:1])]
+    return columns
+
+
+def _best_baseline(records: list[Record], column: _Column) -> float | None:
+    values = [
+        record.value
+        for record in records
+        if record.role == "baseline" and (record.metric, record.k) == (column.metric, column.k) and record.value is not None
+    ]
+    if not values:
+        return None
+    return min(values) if column.metric in LOWER_IS_BETTER else max(values)
+
+
+def _cell(record: Record | None, baseline: float | None) -> str:
+    if record is None or record.value is None:
+        return "-"
+    lines = [f"{record.value:.4f}"]
+    if record.low is not None and record.high is not None:
+        lines.append(f"{record.low:.4f}..{record.high:.4f}")
+    if record.role == "model" and baseline and record.metric not in ("coverage", "calibration_error"):
+        lines.append(f"x{record.value / baseline:.2f}")
+    return "\n".join(lines)
+
+
+def _protocol(records: list[Record]) -> str:
+    first = next((record.protocol for record in records if record.role == "model"), records[0].protocol)
+    sizes = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in first.sample_size.items())
+    reachable = next((record.value for record in records if record.metric == "reachable"), None)
+    share = "" if reachable is None else f"; {reachable:.1%} of the truth is in the catalogue"
+    return (
+        f"{first.split} split; {first.candidate_set}; left out: {first.excluded}; {sizes}{share}. x: ratio to the best baseline."
+    )

@@ -1,0 +1,235 @@
+"""Retrieval and ranking together: the two-tower finds candidates, the DLRM and the dot product order them.
+
+final score = DLRM logit + w * dot product, with w of ``models/ranking/fusion.json``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from cartwheel.errors import RunError
+from cartwheel.files import write_json
+from cartwheel.progress import progress
+from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
+from models.onnx_scores import OnnxModel
+from models.retrieval_scores import Anchors, Judged, TwoTower, judge, read_anchors, read_catalogue, read_queries
+from models.run_tables import read_json, read_table
+from models.settings import EvaluateSettings
+from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, QUERY_SCALARS
+from workflows.cross import MISSING, PADDING, cross_features
+
+_PAIRS = 65_536
+"""(anchor, candidate) pairs that the ranking model sees at once."""
+
+
+@dataclass(frozen=True)
+class TwoStage:
+    """The candidates of A anchors, C of each, best retrieved first.
+
+    Places that no item fills (a catalogue of fewer than C allowed items) have candidate -1, dot product 0 and logit -inf.
+    """
+
+    anchors: Anchors
+    candidates: Ints
+    """[A, C] catalogue columns."""
+    dot: npt.NDArray[np.float32]
+    """[A, C] retrieval scores."""
+    logit: npt.NDArray[np.float32]
+    """[A, C] ranking scores."""
+    relevant: npt.NDArray[np.bool_]
+    """[A, C] whether the candidate is a truth item."""
+    retrieved: Judged
+    """What retrieval alone made of the whole catalogue, for the same anchors."""
+
+    def judged(self, retrieval_weight: float) -> Judged:
+        """Return where truth items stand after re-ranking; those that were not retrieved are missed."""
+        scores = self.logit.astype(np.float64) + retrieval_weight * self.dot.astype(np.float64)
+        return Judged(self._placement(scores), self._top(scores))
+
+    def _placement(self, scores: Numbers) -> Placement:
+        row, column = np.nonzero(self.relevant)
+        return place(scores, row.astype(np.int64), column.astype(np.int64), self.anchors.n_truth)
+
+    def _top(self, scores: Numbers) -> Ints:
+        order = top_columns(scores, scores.shape[1])
+        return np.where(order < 0, -1, np.take_along_axis(self.candidates, np.maximum(order, 0), axis=1))
+
+
+def two_stage_arrays(
+    run: Path, split: str, settings: EvaluateSettings, rows: Ints | None = None
+) -> tuple[Numbers, Numbers, npt.NDArray[np.bool_], Ints]:
+    """Score the retrieved candidates of some anchors with both stages, before fusion.
+
+    Args:
+        run: run directory with both models' ONNX files.
+        split: ``valid`` or ``test``.
+        settings: how many candidates are retrieved.
+        rows: rows of ``examples/<split>/recommend``; None means all. Rows without a truth item are left out.
+
+    Returns:
+        dot products [A, C], logits [A, C], whether each candidate is true [A, C], and all truth items of each anchor [A].
+    """
+    anchors = read_anchors(run, split)
+    if rows is not None:
+        anchors = anchors.take(np.flatnonzero(np.isin(anchors.row, rows)))
+    stages = retrieve_and_rank(run, split, settings, anchors)
+    return stages.dot, stages.logit, stages.relevant, anchors.n_truth
+
+
+def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> float:
+    """Choose the weight of the retrieval score on ``valid`` and write it to ``models/ranking/fusion.json``.
+
+    Args:
+        run: run directory with both models' ONNX files.
+        settings: how many candidates and anchors to use.
+        seed: fixes the sample of anchors.
+
+    Returns:
+        The weight; 1 where no validation anchor has a truth item.
+    """
+    from models.fusion import best_fusion_weight
+
+    anchors = sample(read_anchors(run, "valid"), settings.max_two_stage_anchors, seed)
+    weight = 1.0
+    if len(anchors):
+        stages = retrieve_and_rank(run, "valid", settings, anchors)
+        weight = float(best_fusion_weight(stages.dot, stages.logit, stages.relevant, anchors.n_truth))
+    write_json(run / "models" / "ranking" / "fusion.json", {"retrieval_weight": weight})
+    return weight
+
+
+def read_fusion(run: Path) -> float:
+    """Return the weight of the retrieval score.
+
+    Raises:
+        RunError: if ``models/ranking/fusion.json`` is missing or holds no finite number.
+    """
+    path = run / "models" / "ranking" / "fusion.json"
+    weight = read_json(path).get("retrieval_weight")
+    if not isinstance(weight, int | float) or not np.isfinite(weight):
+        raise RunError(f"{path}: retrieval_weight is {weight!r}, expected a finite number.", "Run `cartwheel train` again.")
+    return float(weight)
+
+
+def sample(anchors: Anchors, most: int, seed: int) -> Anchors:
+    """Return at most ``most`` of the anchors, drawn without replacement, in their order."""
+    if len(anchors) <= most:
+        return anchors
+    chosen = np.random.default_rng(seed).choice(len(anchors), size=most, replace=False)
+    return anchors.take(np.sort(chosen))
+
+
+def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors: Anchors) -> TwoStage:
+    """Retrieve ``settings.candidates`` items for each anchor and score them with the ranking model.
+
+    Args:
+        run: run directory.
+        split: ``valid`` or ``test``.
+        settings: how many candidates.
+        anchors: anchors of that split.
+
+    Returns:
+        Candidates and both scores.
+    """
+    tower = TwoTower(run, split, anchors.row)
+    retrieved = judge(tower, anchors, max(settings.candidates, *settings.cutoffs), f"retrieve {split}")
+    candidates = retrieved.top[:, : settings.candidates]
+    pairs = _Pairs(run, split)
+    dot = np.zeros(candidates.shape, np.float32)
+    logit = np.full(candidates.shape, -np.inf, np.float32)
+    step = max(1, _PAIRS // max(1, candidates.shape[1]))
+    with progress(f"rank {split}", len(anchors)) as advance:
+        for start in range(0, len(anchors), step):
+            part = slice(start, start + step)
+            place_of, slot = np.nonzero(candidates[part] >= 0)
+            column = candidates[part][place_of, slot]
+            row = anchors.row[part][place_of]
+            dot[start + place_of, slot] = np.einsum("nd,nd->n", tower.queries[row], tower.items[column])
+            logit[start + place_of, slot] = pairs.logits(row, column)
+            advance(len(candidates[part]))
+    return TwoStage(anchors, candidates, dot, logit, _relevant(anchors, candidates), retrieved)
+
+
+class _Pairs:
+    """The ranking model over (anchor, item) pairs of one split."""
+
+    def __init__(self, run: Path, split: str) -> None:
+        self._model = OnnxModel(run / "models" / "ranking" / "model.onnx")
+        self._cross = OnnxModel(run / "workflow" / "cross.onnx")
+        length = int(read_json(run / "snapshot" / "state.json")["recent_items"])
+        self._queries = {name: values for name, values in read_queries(run, split, length).items() if name in QUERY_SCALARS}
+        self._items = {name: values for name, values in read_catalogue(run, split).items() if name in ITEM}
+        self._raw = _read_raw(run, split)
+
+    def logits(self, row: Ints, column: Ints) -> npt.NDArray[np.float32]:
+        """Return [n] logits of the anchors in examples row ``row`` [n] with the catalogue items ``column`` [n]."""
+        if not len(row):
+            return np.zeros(0, np.float32)
+        raw = cross_features(
+            self._raw.recent_categories[row],
+            self._raw.recent_brands[row],
+            self._raw.mean_price[row],
+            self._raw.category[column],
+            self._raw.brand[column],
+            self._raw.price[column],
+        )
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: self._cross.batch(raw, name + ENCODED_SUFFIX) for name in CROSS if name in self._model.inputs
+        }
+        columns |= {name: values[row] for name, values in self._queries.items() if name in self._model.inputs}
+        columns |= {name: values[column] for name, values in self._items.items() if name in self._model.inputs}
+        return self._model.table(columns)[:, 0]
+
+
+@dataclass(frozen=True)
+class _Raw:
+    """What the cross features are computed from, categories and brands as integer codes."""
+
+    recent_categories: Ints
+    recent_brands: Ints
+    mean_price: Floats
+    category: Ints
+    brand: Ints
+    price: Floats
+
+
+def _read_raw(run: Path, split: str) -> _Raw:
+    folder = run / "examples" / split
+    queries = read_table(folder / "recommend.parquet", ["recent_categories", "recent_brands", "user_mean_price"])
+    items = read_table(folder / "catalogue.parquet", ["item_category", "item_brand", "item_price"])
+    recent_categories, category = _codes(queries["recent_categories"], items["item_category"])
+    recent_brands, brand = _codes(queries["recent_brands"], items["item_brand"])
+    prices = [
+        column.cast(pl.Float64).fill_null(float("nan")).to_numpy() for column in (queries["user_mean_price"], items["item_price"])
+    ]
+    return _Raw(recent_categories, recent_brands, prices[0], category, brand, prices[1])
+
+
+def _codes(lists: pl.Series, own: pl.Series) -> tuple[Ints, Ints]:
+    """Return lists as [A, L] codes and ``own`` as [N] codes of one table, in which the empty string is ``MISSING``."""
+    lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
+    flat = lists.filter(pl.Series(lengths > 0)).explode().fill_null("")
+    names = pl.concat([flat, own.fill_null("")]).unique().sort()
+    names = names.filter(names != "")
+    code = pl.DataFrame({"name": names, "code": np.arange(1, len(names) + 1)})
+
+    def coded(values: pl.Series) -> Ints:
+        joined = pl.DataFrame({"name": values}).join(code, on="name", how="left", maintain_order="left")
+        return joined["code"].fill_null(MISSING).to_numpy().astype(np.int64)
+
+    table = np.full((len(lists), max(1, int(lengths.max(initial=0)))), PADDING, np.int64)
+    table[np.arange(table.shape[1]) < lengths[:, None]] = coded(flat)
+    return table, coded(own.fill_null(""))
+
+
+def _relevant(anchors: Anchors, candidates: Ints) -> npt.NDArray[np.bool_]:
+    wanted = np.unique(anchors.truth_row * anchors.items + anchors.truth_column)
+    pairs = np.arange(len(candidates))[:, None] * anchors.items + candidates
+    found: npt.NDArray[np.bool_] = np.isin(pairs, wanted) & (candidates >= 0)
+    return found

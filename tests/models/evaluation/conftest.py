@@ -1,0 +1,244 @@
+"""A small run directory made by hand: shoppers who like one category, and models of a few nodes that know it."""
+
+import json
+import shutil
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import numpy as np
+import onnx
+import polars as pl
+import pytest
+
+from workflows.columns import (
+    CART,
+    CROSS,
+    ENCODED_SUFFIX,
+    ITEM,
+    ITEM_CATEGORICAL,
+    ITEM_CONTINUOUS,
+    QUERY,
+    QUERY_CATEGORICAL,
+    QUERY_CONTINUOUS,
+    QUERY_LISTS,
+    QUERY_SCALARS,
+)
+from workflows.onnx_graph import GraphBuilder
+
+ITEMS, ANCHORS, USERS, CATEGORIES, LENGTH = 60, 120, 40, 5, 4
+START = datetime(2024, 3, 1, tzinfo=timezone.utc)
+
+
+def item_frame(generator: np.random.Generator) -> pl.DataFrame:
+    recent = generator.integers(0, 6, ITEMS).astype(np.float32)  # few values, so that popularity ties
+    price = generator.uniform(5, 50, ITEMS).astype(np.float32)
+    return pl.DataFrame(
+        {
+            "item_id": [f"item{number:03d}" for number in range(ITEMS)],
+            "item_category": [f"category{number % CATEGORIES}" if number % 11 else "" for number in range(ITEMS)],
+            "item_brand": [f"brand{number % 3}" for number in range(ITEMS)],
+            "item_price": pl.Series(
+                [None if number % 13 == 0 else value for number, value in enumerate(price)], dtype=pl.Float32
+            ),
+            "item_price_ratio": np.ones(ITEMS, np.float32),
+            "item_recent_events": recent,
+            "item_events": recent * 3,
+            "item_purchases": recent // 2,
+            "item_age_days": generator.uniform(1, 90, ITEMS).astype(np.float32),
+        }
+    )
+
+
+def query_frame(generator: np.random.Generator, items: pl.DataFrame, rows: int) -> pl.DataFrame:
+    users = generator.integers(0, USERS, rows)
+    columns: dict[str, object] = {
+        "user_id": ["" if user == 0 else f"user{user:02d}" for user in users],
+        "hour": generator.integers(0, 24, rows),
+        "weekday": generator.integers(1, 8, rows),
+    }
+    columns |= {name: generator.uniform(0, 5, rows).astype(np.float32) for name in QUERY_CONTINUOUS}
+    recents = [
+        generator.choice(np.arange(user % CATEGORIES, ITEMS, CATEGORIES), n, replace=False)
+        for user, n in zip(users, generator.integers(0, LENGTH + 1, rows), strict=True)
+    ]
+    for name in QUERY_LISTS:
+        values = items[
+            "item_id"
+            if name == "recent_items"
+            else name.replace("recent_categories", "item_category").replace("recent_brands", "item_brand")
+        ].to_list()
+        columns[name] = pl.Series([[values[item] for item in some] for some in recents], dtype=pl.List(pl.String))
+    frame = pl.DataFrame(columns).select(QUERY)
+    head = pl.DataFrame(
+        {
+            "example_id": np.arange(rows),
+            "user_key": ["session:s0" if user == 0 else f"user{user:02d}" for user in users],
+            "anchor": [START + timedelta(minutes=int(minute)) for minute in range(rows)],
+        }
+    )
+    favourite = pl.Series("favourite", users % CATEGORIES)
+    return pl.concat([head, frame, favourite.to_frame()], how="horizontal")
+
+
+def with_targets(generator: np.random.Generator, queries: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    names = items["item_id"].to_list()
+    targets = []
+    for favourite, recent in zip(queries["favourite"], queries["recent_items"].to_list(), strict=True):
+        liked = np.arange(favourite, ITEMS, CATEGORIES)
+        drawn = [int(generator.choice(liked)) if generator.random() < 0.8 else int(generator.integers(ITEMS)) for _ in range(3)]
+        wanted = [name for name in dict.fromkeys(names[item] for item in drawn) if name not in recent]
+        targets.append([*wanted, "unseen"] if generator.random() < 0.1 else wanted)
+    first = [names.index(some[0]) if some and some[0] != "unseen" else 0 for some in targets]
+    labelled = queries.with_columns(pl.Series("target_items", targets, dtype=pl.List(pl.String)))
+    return pl.concat([labelled, items[first]], how="horizontal").drop("favourite")
+
+
+def pair_frame(generator: np.random.Generator, queries: pl.DataFrame, items: pl.DataFrame, each: int) -> pl.DataFrame:
+    """Rows of the ranking or the cart table: each query with ``each`` items, likelier true in the favourite category."""
+    row = np.repeat(np.arange(len(queries)), each)
+    item = generator.integers(0, ITEMS, len(row))
+    liked = queries["favourite"].to_numpy()[row] == item % CATEGORIES
+    cross = pl.DataFrame({name: np.where(liked, 0.8, 0.1).astype(np.float32) for name in CROSS})
+    label = (generator.random(len(row)) < np.where(liked, 0.7, 0.2)).astype(np.int8)
+    kept = queries[row].select("example_id", "user_key", "anchor", *QUERY_SCALARS)
+    return pl.concat([kept, items[item], cross, pl.DataFrame({"label": label})], how="horizontal")
+
+
+def encoded(frame: pl.DataFrame) -> pl.DataFrame:
+    """Encode ids as their number + 3 and floats as themselves."""
+
+    def code(name: str) -> pl.Expr:
+        return pl.col(name).str.extract(r"(\d+)$").cast(pl.Int64).fill_null(-2) + 3
+
+    out = []
+    for name in frame.columns:
+        if name in ("user_id", *ITEM_CATEGORICAL):
+            out.append(code(name))
+        elif name in QUERY_LISTS:
+            out.append(pl.col(name).list.eval(pl.element().str.extract(r"(\d+)$").cast(pl.Int64).fill_null(-2) + 3))
+        elif name in (*QUERY_CONTINUOUS, *ITEM_CONTINUOUS, *CROSS, *CART):
+            out.append(pl.col(name).fill_null(0.0).cast(pl.Float32))
+        else:
+            out.append(pl.col(name))
+    return frame.select(out)
+
+
+def builder_with(inputs: dict[str, str]) -> GraphBuilder:
+    builder = GraphBuilder("small")
+    for name, dtype in inputs.items():
+        builder.input(name, dtype, ["B", LENGTH if name in QUERY_LISTS else 1])
+    return builder
+
+
+def types(names: tuple[str, ...]) -> dict[str, str]:
+    floats = (*QUERY_CONTINUOUS, *ITEM_CONTINUOUS, *CROSS, *CART)
+    return {name: "float32" if name in floats else "int64" for name in names}
+
+
+def towers() -> dict[str, onnx.ModelProto]:
+    """Both towers give the category as a one-hot vector; the item's vector adds a little of its popularity."""
+    table = np.zeros((CATEGORIES + 3, CATEGORIES + 1), np.float32)
+    table[3:, :CATEGORIES] = np.eye(CATEGORIES)
+    query = builder_with(types(QUERY))
+    taste = query.add(
+        "ReduceSum", query.add("Gather", query.constant(table), "recent_categories"), query.constant([1], np.int64), keepdims=0
+    )
+    popular = np.zeros(CATEGORIES + 1, np.float32)
+    popular[-1] = 0.05
+    query.output(query.add("Add", taste, query.constant(popular)), "query_vector", "float32", ["B", CATEGORIES + 1])
+    item = builder_with(types(ITEM))
+    category = item.add(
+        "Gather", item.constant(table[:, :-1]), item.add("Squeeze", "item_category", item.constant([1], np.int64))
+    )
+    item.output(item.add("Concat", category, "item_recent_events", axis=1), "item_vector", "float32", ["B", CATEGORIES + 1])
+    return {"query": query.model(), "item": item.model()}
+
+
+def ranker(names: tuple[str, ...]) -> onnx.ModelProto:
+    """logit = 3 * category_affinity - 1.5 + 0.01 * item_recent_events."""
+    builder = builder_with(types(names))
+    affinity = builder.add("Mul", "category_affinity", builder.constant(3.0, np.float32))
+    recent = builder.add("Mul", "item_recent_events", builder.constant(0.01, np.float32))
+    total = builder.add("Sub", builder.add("Add", affinity, recent), builder.constant(1.5, np.float32))
+    builder.output(total, "logit", "float32", ["B", 1])
+    return builder.model()
+
+
+def cross_encoder() -> onnx.ModelProto:
+    builder = builder_with(types(CROSS))
+    for name in CROSS:
+        known = builder.add("Where", builder.add("IsNaN", name), builder.constant(0.0, np.float32), name)
+        builder.output(known, name + ENCODED_SUFFIX, "float32", ["B", 1])
+    return builder.model()
+
+
+def write(run: Path, path: str, frame: pl.DataFrame) -> None:
+    target = run / path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    frame.write_parquet(target)
+
+
+def write_split(run: Path, split: str, generator: np.random.Generator, items: pl.DataFrame) -> None:
+    queries = query_frame(generator, items, ANCHORS)
+    recommend = with_targets(generator, queries, items)
+    ranking = pair_frame(generator, queries, items, 5).drop("user_key")
+    cart = pair_frame(generator, queries, items, 3).rename({"example_id": "cart_id"})
+    cart = cart.with_columns(
+        pl.format("cart{}", "cart_id").alias("cart_id"),
+        pl.lit(3.0, pl.Float32).alias("cart_lines"),
+        pl.col("item_price").fill_null(0.0).alias("cart_value"),
+        pl.col("label").max().over("cart_id").alias("cart_label"),
+    )
+    tables = {"recommend": recommend, "ranking": ranking, "cart": cart}
+    if split != "train":
+        tables["catalogue"] = items
+    for name, frame in tables.items():
+        write(run, f"examples/{split}/{name}.parquet", frame)
+        kept = encoded(frame).drop("target_items", strict=False)
+        write(run, f"features/{split}/{name}/part_0.parquet", kept)
+
+
+def build_run(run: Path) -> Path:
+    generator = np.random.default_rng(5)
+    items = item_frame(generator)
+    for split in ("train", "valid", "test"):
+        write_split(run, split, generator, items)
+    models = {
+        "workflow/cross.onnx": cross_encoder(),
+        "models/ranking/model.onnx": ranker(QUERY_SCALARS + ITEM + CROSS),
+        "models/cart/model.onnx": ranker(QUERY_SCALARS + ITEM + CROSS + CART),
+    }
+    models |= {f"models/two_tower/{name}.onnx": model for name, model in towers().items()}
+    for path, model in models.items():
+        (run / path).parent.mkdir(parents=True, exist_ok=True)
+        onnx.save_model(model, str(run / path))
+    documents = {
+        "snapshot/state.json": {"recent_items": LENGTH, "exclude_recent": True},
+        "models/ranking/fusion.json": {"retrieval_weight": 0.5},
+        "models/cart/calibration.json": {"slope": 1.1, "intercept": -0.1},
+        "models/cart/head.json": {"weights": [1.0, 0.2, 0.1], "bias": 0.1},
+    }
+    for path, content in documents.items():
+        (run / path).parent.mkdir(parents=True, exist_ok=True)
+        (run / path).write_text(json.dumps(content))
+    log = pl.DataFrame(
+        {
+            "session_id": [f"s{row // 4}" for row in range(ANCHORS)],
+            "timestamp": [START + timedelta(minutes=row) for row in range(ANCHORS)],
+        }
+    )
+    write(run, "events/events.parquet", log)
+    assert set(QUERY_CATEGORICAL) < set(QUERY)
+    return run
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run after prepare and train; do not change it."""
+    return build_run(tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture
+def own_run(finished_run: Path, tmp_path: Path) -> Path:
+    """A copy of the run, to damage."""
+    return Path(shutil.copytree(finished_run, tmp_path / "run"))
