@@ -1,0 +1,1 @@
+"""The steps of the ensembles as ONNX graphs, one module a step."""

@@ -1,0 +1,85 @@
+"""Cart: the chance that each line, and that any line, of a cart is bought."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from serving.graphs.common import INFINITY, PairColumns, cast, declare_inputs, declare_outputs, encode_columns, run_model
+from serving.snapshot import Catalogue
+from serving.tensors import StepModel
+from workflows.columns import CART
+from workflows.onnx_graph import GraphBuilder
+
+
+@dataclass(frozen=True)
+class CartModels:
+    """What the cart step is made of.
+
+    Attributes:
+        cross: ``workflow/cross.onnx``.
+        cart: ``workflow/cart.onnx``.
+        lines: ``models/cart/model.onnx``.
+        slope: Platt slope of the line logit (Platt, 1999).
+        intercept: Platt intercept.
+        head: weights of the largest logit, the mean logit and log1p(lines) in the logit of the whole cart.
+        head_bias: its bias.
+    """
+
+    cross: onnx.ModelProto
+    cart: onnx.ModelProto
+    lines: onnx.ModelProto
+    slope: float
+    intercept: float
+    head: Sequence[float]
+    head_bias: float
+
+
+def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recents: int) -> onnx.ModelProto:
+    """Return the graph of ``cart_score``."""
+    graph = GraphBuilder(step.name)
+    inputs = declare_inputs(graph, step)
+    lines = inputs["cart_index"]
+    present = graph.add("GreaterOrEqual", lines, graph.constant(0, np.int64))
+    ones = graph.constant([1], np.int64)
+    count = graph.add("ReduceSum", cast(graph, present, onnx.TensorProto.FLOAT), ones, keepdims=1)
+    pairs = PairColumns(graph, catalogue, inputs, lines, recents)
+    raw = {**pairs.cross(), **dict(zip(CART, map(pairs.repeated, (count, _value(graph, pairs, present))), strict=True))}
+    encoded = {
+        **pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, raw), **encode_columns(graph, models.cart, raw),
+    }  # fmt: skip
+    logit = graph.add("Reshape", run_model(graph, models.lines, encoded, "logit"), graph.add("Shape", lines))
+    scaled = graph.add("Mul", logit, graph.constant(models.slope, np.float32))
+    chance = graph.add("Sigmoid", graph.add("Add", scaled, graph.constant(models.intercept, np.float32)))
+    values = {
+        "line_probability": graph.add("Where", present, chance, graph.constant(np.nan, np.float32)),
+        "cart_probability": _whole(graph, models, logit, present, count),
+    }
+    return declare_outputs(graph, step, values)
+
+
+def _value(graph: GraphBuilder, pairs: PairColumns, present: str) -> str:
+    """Return the sum of the known prices of the lines [B, 1]."""
+    prices = pairs.prices()
+    known = graph.add("And", present, graph.add("Not", graph.add("IsNaN", prices)))
+    summands = graph.add("Where", known, prices, graph.constant(0, np.float32))
+    return graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
+
+
+def _whole(graph: GraphBuilder, models: CartModels, logit: str, present: str, count: str) -> str:
+    """Return the chance that any line is bought [B, 1]; 0 for an empty cart."""
+    zero = graph.constant(0, np.float32)
+    some = graph.add("Greater", count, zero)
+    largest = graph.add(
+        "ReduceMax", graph.add("Where", present, logit, graph.constant(-INFINITY, np.float32)), axes=[1], keepdims=1
+    )
+    total = graph.add("ReduceSum", graph.add("Where", present, logit, zero), graph.constant([1], np.int64), keepdims=1)
+    mean = graph.add("Div", total, graph.add("Max", count, graph.constant(1, np.float32)))
+    length = graph.add("Log", graph.add("Add", count, graph.constant(1, np.float32)))
+    features = graph.add("Concat", graph.add("Where", some, largest, zero), mean, length, axis=1)
+    weights = graph.constant(np.asarray(models.head, np.float32).reshape(3, 1))
+    whole = graph.add("Add", graph.add("MatMul", features, weights), graph.constant(models.head_bias, np.float32))
+    return graph.add("Where", some, graph.add("Sigmoid", whole), zero)

@@ -1,0 +1,42 @@
+"""Rank: the DLRM over every candidate, joined with the retrieval score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+
+from serving.graphs.common import INFINITY, PairColumns, declare_inputs, declare_outputs, encode_columns, run_model
+from serving.snapshot import Catalogue
+from serving.tensors import StepModel
+from workflows.onnx_graph import GraphBuilder
+
+
+@dataclass(frozen=True)
+class RankingModels:
+    """What the ranking step is made of.
+
+    Attributes:
+        cross: ``workflow/cross.onnx``.
+        ranking: ``models/ranking/model.onnx``.
+        retrieval_weight: weight of the retrieval dot product beside the ranking logit.
+    """
+
+    cross: onnx.ModelProto
+    ranking: onnx.ModelProto
+    retrieval_weight: float
+
+
+def rank_graph(step: StepModel, catalogue: Catalogue, models: RankingModels, recents: int) -> onnx.ModelProto:
+    """Return the graph of ``recommend_rank``: score = logit + retrieval_weight * dot product, -inf for fillers."""
+    graph = GraphBuilder(step.name)
+    inputs = declare_inputs(graph, step)
+    items, retrieved = inputs["candidates"], inputs["retrieval_scores"]
+    pairs = PairColumns(graph, catalogue, inputs, items, recents)
+    encoded = {**pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, pairs.cross())}
+    logit = graph.add("Reshape", run_model(graph, models.ranking, encoded, "logit"), graph.add("Shape", items))
+    lowest = graph.constant(-INFINITY, np.float32)
+    weighted = graph.add("Mul", retrieved, graph.constant(models.retrieval_weight, np.float32))
+    score = graph.add("Where", graph.add("Greater", retrieved, lowest), graph.add("Add", logit, weighted), lowest)
+    return declare_outputs(graph, step, {"ranking_scores": score})

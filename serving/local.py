@@ -1,0 +1,116 @@
+"""Answers requests from a repository in this process, with ONNX Runtime and without Triton.
+
+For parity checks, tests and offline use; it runs the same files in the same order as Triton's ensembles do.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.errors import RunError, UsageError
+from serving.tensors import Contract, Ensemble, Sizes, Tensor, contract
+
+_DTYPES: Mapping[str, Any] = {"string": object, "int64": np.int64, "int32": np.int32, "float32": np.float32}
+METADATA = "cartwheel.json"
+"""File at the root of a repository that tells what it holds."""
+
+
+def read_metadata(repository: Path) -> dict[str, Any]:
+    """Read ``cartwheel.json`` of a repository.
+
+    Raises:
+        RunError: if it is missing or not readable.
+    """
+    try:
+        content: dict[str, Any] = json.loads((repository / METADATA).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(f"{repository} is no Cartwheel repository: {error}.", "Write one with `cartwheel export`.") from None
+    return content
+
+
+class LocalRepository:
+    """A repository whose models run in this process.
+
+    Args:
+        path: the repository.
+        threads: ONNX Runtime threads within a step.
+    """
+
+    def __init__(self, path: Path, threads: int = 1) -> None:
+        self.path = path
+        self.metadata = read_metadata(path)
+        self.contract: Contract = contract(Sizes(**self.metadata["sizes"]))
+        self._threads = threads
+        self._sessions: dict[str, Any] = {}
+        self._ensembles = {ensemble.name: ensemble for ensemble in self.contract.ensembles}
+
+    def ask(self, ensemble: str, **inputs: npt.ArrayLike) -> dict[str, npt.NDArray[Any]]:
+        """Answer one request.
+
+        Args:
+            ensemble: ``recommend``, ``cart`` or ``similar_items``.
+            **inputs: its inputs; optional ones may be left out.
+
+        Returns:
+            Its outputs by name.
+
+        Raises:
+            UsageError: if the ensemble or an input is not known, or an input is missing or out of range.
+        """
+        if ensemble not in self._ensembles:
+            raise UsageError(f"There is no ensemble {ensemble!r}.", f"Ask one of {sorted(self._ensembles)}.")
+        found = self._ensembles[ensemble]
+        tensors = _checked(found, inputs)
+        for step in found.steps:
+            feeds = {own: tensors[shared] for own, shared in step.inputs.items() if shared in tensors}
+            answers = self.run(step.model, feeds)
+            tensors.update({shared: answers[own] for own, shared in step.outputs.items()})
+        return {tensor.name: tensors[tensor.name] for tensor in found.outputs}
+
+    def run(self, model: str, feeds: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Run one step model and return all its outputs by name."""
+        session = self._session(model)
+        names = [output.name for output in session.get_outputs()]
+        return dict(zip(names, session.run(names, dict(feeds)), strict=True))
+
+    def _session(self, model: str) -> Any:
+        if model not in self._sessions:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = self._threads
+            options.inter_op_num_threads = 1
+            options.log_severity_level = 3
+            path = self.path / model / "1" / "model.onnx"
+            self._sessions[model] = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return self._sessions[model]
+
+
+def _checked(ensemble: Ensemble, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
+    declared = {tensor.name: tensor for tensor in ensemble.inputs}
+    unknown = sorted(set(inputs) - set(declared))
+    if unknown:
+        raise UsageError(f"{ensemble.name!r} has no inputs {unknown}.", f"Its inputs are {sorted(declared)}.")
+    missing = [tensor.name for tensor in ensemble.inputs if not tensor.optional and tensor.name not in inputs]
+    if missing:
+        raise UsageError(f"{ensemble.name!r} needs the inputs {missing}.", "Give them.")
+    return {name: _value(declared[name], value) for name, value in inputs.items()}
+
+
+def _value(tensor: Tensor, given: npt.ArrayLike) -> npt.NDArray[Any]:
+    value = np.asarray(given, dtype=_DTYPES[tensor.dtype])
+    if value.ndim != len(tensor.shape):
+        raise UsageError(f"The input {tensor.name!r} has shape {list(value.shape)}.", f"Give it with shape {list(tensor.shape)}.")
+    rule = tensor.allowed
+    if rule is None:
+        return value
+    good = (value >= rule["low"]) & (value <= rule["high"]) | (bool(rule.get("zero")) & (value == 0))
+    if not good.all():
+        raise UsageError(f"The input {tensor.name!r} holds {value[~good][0]};", f"{rule['sentence']}.")
+    return value

@@ -1,0 +1,55 @@
+"""Runs an ONNX model that reads columns by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.errors import RunError
+
+_TYPES: Final[Mapping[str, Any]] = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(string)": object}
+
+
+class ColumnModel:
+    """A feature graph or model of the run.
+
+    Args:
+        path: the ONNX file.
+
+    Raises:
+        RunError: if it is missing or does not load.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime's errors share no public base
+            raise RunError(f"{path} does not load: {error}.", "Run the stage that writes it again.") from None
+        self._path = path
+        self.inputs: dict[str, Any] = {value.name: _TYPES[value.type] for value in self._session.get_inputs()}
+        """Each input -> its NumPy type."""
+
+    def run(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Run on columns [rows, width] and return the outputs by name.
+
+        Raises:
+            RunError: if a column is missing.
+        """
+        missing = [name for name in self.inputs if name not in columns]
+        if missing:
+            raise RunError(f"{self._path} reads the columns {missing}, which are not there.", "Run the earlier stages again.")
+        names = [value.name for value in self._session.get_outputs()]
+        values = self._session.run(names, {name: columns[name] for name in self.inputs})
+        return dict(zip(names, values, strict=True))
+
+    def run_where_fed(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
+        """Run if all inputs are among the columns, else return nothing: a table may lack a family of columns."""
+        return self.run(columns) if all(name in columns for name in self.inputs) else {}

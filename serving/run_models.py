@@ -1,0 +1,102 @@
+"""The compiled feature graphs and trained models of a run, as serving composes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from cartwheel.errors import RunError
+from serving.graphs.cart import CartModels
+from serving.graphs.rank import RankingModels
+from serving.snapshot import read_json
+from workflows.columns import ENCODED_SUFFIX, ITEM_CATEGORICAL, ITEM_CONTINUOUS, STRINGS
+
+
+@dataclass(frozen=True)
+class RunModels:
+    """The ONNX files and figures of a run that the repository is composed of."""
+
+    query: onnx.ModelProto
+    item: onnx.ModelProto
+    tower: onnx.ModelProto
+    ranking: RankingModels
+    cart: CartModels | None
+
+
+def read_models(run: Path) -> RunModels:
+    """Read the ONNX files of a run.
+
+    Raises:
+        RunError: if one is missing or no ONNX.
+    """
+    cross = read_onnx(run / "workflow" / "cross.onnx")
+    fusion = read_json(run / "models" / "ranking" / "fusion.json")
+    ranking = RankingModels(cross, read_onnx(run / "models" / "ranking" / "model.onnx"), float(fusion["retrieval_weight"]))
+    return RunModels(
+        query=read_onnx(run / "workflow" / "query.onnx"),
+        item=read_onnx(run / "workflow" / "item.onnx"),
+        tower=read_onnx(run / "models" / "two_tower" / "query.onnx"),
+        ranking=ranking,
+        cart=_read_cart(run, cross) if (run / "models" / "cart" / "model.onnx").exists() else None,
+    )
+
+
+def _read_cart(run: Path, cross: onnx.ModelProto) -> CartModels:
+    folder = run / "models" / "cart"
+    calibration, head = read_json(folder / "calibration.json"), read_json(folder / "head.json")
+    return CartModels(
+        cross=cross,
+        cart=read_onnx(run / "workflow" / "cart.onnx"),
+        lines=read_onnx(folder / "model.onnx"),
+        slope=float(calibration["slope"]),
+        intercept=float(calibration["intercept"]),
+        head=[float(weight) for weight in head["weights"]],
+        head_bias=float(head["bias"]),
+    )
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        RunError: if it is missing or no ONNX.
+    """
+    try:
+        return onnx.load(path)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.", "Run `cartwheel prepare` and `cartwheel train` first.") from None
+    except Exception as error:  # protobuf's decoding errors share no public base
+        raise RunError(f"{path} is no ONNX model: {error}.", "Run the stage that writes it again.") from error
+
+
+def unknown_item(item: onnx.ModelProto, known: set[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Encode an item of which nothing is known.
+
+    Args:
+        item: ``workflow/item.onnx``.
+        known: all item ids, so that an id can be found that is none of them.
+
+    Returns:
+        Encoded ITEM_CATEGORICAL [3] and ITEM_CONTINUOUS [6].
+    """
+    import onnxruntime
+
+    stranger = "?"
+    while stranger in known:
+        stranger += "?"
+    feeds: dict[str, npt.NDArray[Any]] = {name: np.full((1, 1), 0.0, np.float32) for name in ITEM_CONTINUOUS}
+    feeds.update({name: np.full((1, 1), np.nan, np.float32) for name in ("item_price", "item_price_ratio")})
+    feeds.update({name: np.array([[stranger if name == "item_id" else ""]], dtype=object) for name in STRINGS})
+    session = onnxruntime.InferenceSession(item.SerializeToString(), providers=["CPUExecutionProvider"])
+    names = [value.name for value in session.get_inputs()]
+    columns = [name + ENCODED_SUFFIX for name in (*ITEM_CATEGORICAL, *ITEM_CONTINUOUS)]
+    values = session.run(columns, {name: feeds[name] for name in names})
+    width = len(ITEM_CATEGORICAL)
+    return np.array([value.item() for value in values[:width]], np.int64), np.array(
+        [value.item() for value in values[width:]], np.float32
+    )

@@ -1,0 +1,190 @@
+"""Runs one step's ``model.onnx`` inside Triton's Python backend.
+
+This file is copied as ``model.py`` into the version folder of each step of an embedded repository, so it stands alone: it
+imports nothing of Cartwheel. What it must know of its step lies in the model's ``config.pbtxt``.
+
+Requests that Triton hands over together are padded to the longest and answered by one run of the graph. A request that cannot
+be answered gets an error of its own and spoils no other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+
+Feeds = dict[str, npt.NDArray[Any]]
+
+WIDE = 1024
+"""A request with a longer list than this runs alone: padding its companions to it would cost more than batching saves."""
+_FILLERS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_INT64": -1, "TYPE_INT32": 0, "TYPE_FP32": 0.0}
+"""What pads a list, by type; -1 is "no item"."""
+_ABSENT: Mapping[str, Any] = {**_FILLERS, "TYPE_INT64": 0}
+"""What stands for an input that one request of a batch leaves out."""
+_DTYPES: Mapping[str, Any] = {"TYPE_STRING": object, "TYPE_INT64": np.int64, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
+
+
+class BadRequestError(Exception):
+    """A request that the caller must correct."""
+
+
+class TritonPythonModel:
+    """The interface that Triton's Python backend looks for by this name."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the graph that lies beside this file."""
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        self._name: str = config["name"]
+        self._batching: bool = config["max_batch_size"] > 0
+        self._types: dict[str, str] = {tensor["name"]: tensor["data_type"] for tensor in config["input"]}
+        self._optional = {tensor["name"] for tensor in config["input"] if tensor.get("optional")}
+        self._shapes: dict[str, list[int | str]] = json.loads(parameters["shapes"])
+        self._allowed: dict[str, dict[str, Any]] = json.loads(parameters["allowed"])
+        self._trim: dict[str, str] = json.loads(parameters["trim"])
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = int(os.environ.get("CARTWHEEL_THREADS", parameters["intra_op_threads"]))
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        # Spinning threads would take the cores from the other steps.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        path = f"{args['model_repository']}/{args['model_version']}/model.onnx"
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer requests, in their order."""
+        responses: list[Any] = [None] * len(requests)
+        readable: list[tuple[int, Feeds]] = []
+        for place, request in enumerate(requests):
+            try:
+                readable.append((place, self._read(request)))
+            except BadRequestError as error:
+                responses[place] = _error(str(error), pb_utils.TritonError.INVALID_ARGUMENT)
+            except Exception as error:  # noqa: BLE001 - whatever is wrong with one request must not reach the others
+                responses[place] = _error(f"{self._name} cannot read the request: {error}", pb_utils.TritonError.INTERNAL)
+        for group in self._groups(readable):
+            self._answer(group, requests, responses)
+        return responses
+
+    def _groups(self, readable: list[tuple[int, Feeds]]) -> Iterator[list[tuple[int, Feeds]]]:
+        """Yield requests that are worth running together."""
+        together: list[tuple[int, Feeds]] = []
+        for place, feeds in readable:
+            if not self._batching or any(value.ndim > 1 and value.shape[1] > WIDE for value in feeds.values()):
+                yield [(place, feeds)]
+            else:
+                together.append((place, feeds))
+        if together:
+            yield together
+
+    def _answer(self, group: list[tuple[int, Feeds]], requests: Sequence[Any], responses: list[Any]) -> None:
+        try:
+            answers = self._run([feeds for _, feeds in group])
+        except Exception as error:  # noqa: BLE001 - ONNX Runtime's errors share no public base
+            if len(group) > 1:
+                for alone in group:
+                    self._answer([alone], requests, responses)
+            else:
+                responses[group[0][0]] = _error(f"{self._name} failed: {error}", pb_utils.TritonError.INTERNAL)
+            return
+        for (place, _), answer in zip(group, answers, strict=True):
+            wanted = requests[place].requested_output_names()
+            tensors = [pb_utils.Tensor(name, value) for name, value in answer.items() if name in wanted]
+            responses[place] = pb_utils.InferenceResponse(output_tensors=tensors)
+
+    def _read(self, request: Any) -> Feeds:
+        """Return the inputs that the request gives, checked.
+
+        Raises:
+            BadRequestError: if one cannot be used.
+        """
+        feeds: Feeds = {}
+        for name, kind in self._types.items():
+            tensor = pb_utils.get_input_tensor_by_name(request, name)
+            if tensor is not None:
+                value = tensor.as_numpy()
+                self._check(name, value)
+                feeds[name] = _texts(value) if kind == "TYPE_STRING" else value
+            elif name not in self._optional:
+                raise BadRequestError(f"The input {name!r} is missing; give it with shape {self._shape(name)}.")
+        rows = {name: len(value) for name, value in feeds.items() if self._shapes[name][0] == "B"}
+        if len(set(rows.values())) > 1:
+            raise BadRequestError(f"The inputs differ in their number of rows: {rows}; give each the same first size.")
+        return feeds
+
+    def _shape(self, name: str) -> str:
+        return "[" + ", ".join(str(size) for size in self._shapes[name]) + "]"
+
+    def _check(self, name: str, value: npt.NDArray[Any]) -> None:
+        expected = self._shapes[name]
+        fits = len(expected) == value.ndim and all(
+            isinstance(size, str) or size == found for size, found in zip(expected, value.shape, strict=True)
+        )
+        if not fits or len(value) == 0:
+            raise BadRequestError(f"The input {name!r} has shape {list(value.shape)}; give it with shape {self._shape(name)}.")
+        rule = self._allowed.get(name)
+        if rule is None:
+            return
+        good = (value >= rule["low"]) & (value <= rule["high"])
+        if rule.get("zero"):
+            good |= value == 0
+        if not good.all():
+            wrong = value[~good].ravel()[0]
+            raise BadRequestError(f"The input {name!r} holds {wrong}; {rule['sentence']}.")
+
+    def _run(self, requests: list[Feeds]) -> list[dict[str, npt.NDArray[Any]]]:
+        """Run the graph once for all requests and return the outputs of each."""
+        if len(requests) == 1:
+            joined = requests[0]
+        else:
+            given = {name for feeds in requests for name in feeds}
+            joined = {name: self._join(name, requests) for name in given}
+        names = [output.name for output in self._session.get_outputs()]
+        outputs = dict(zip(names, self._session.run(names, joined), strict=True))
+        if len(requests) == 1:
+            return [outputs]
+        ends = np.cumsum([_rows(feeds) for feeds in requests])
+        answers = []
+        for feeds, start, end in zip(requests, [0, *ends[:-1]], ends, strict=True):
+            answer = {name: value[start:end] for name, value in outputs.items()}
+            for name, like in self._trim.items():
+                answer[name] = answer[name][:, : feeds[like].shape[1] if like in feeds else 1]
+            answers.append(answer)
+        return answers
+
+    def _join(self, name: str, requests: list[Feeds]) -> npt.NDArray[Any]:
+        """Stack one input of several requests, padded to the longest; where a request leaves it out, a neutral value stands."""
+        kind = self._types[name]
+        widths = [feeds[name].shape[1] for feeds in requests if name in feeds]
+        rows = [_rows(feeds) for feeds in requests]
+        joined = np.full((sum(rows), max(widths)), _FILLERS[kind], dtype=_DTYPES[kind])
+        start = 0
+        for feeds, count in zip(requests, rows, strict=True):
+            if name in feeds:
+                joined[start : start + count, : feeds[name].shape[1]] = feeds[name]
+            else:
+                joined[start : start + count] = _ABSENT[kind]
+            start += count
+        return joined
+
+
+def _rows(feeds: Feeds) -> int:
+    return len(next(iter(feeds.values()))) if feeds else 1
+
+
+def _texts(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Decode ids; bytes that are not UTF-8 become an id that nothing has, as any unknown id is answered."""
+    decoded = np.empty(value.size, dtype=object)
+    decoded[:] = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in value.ravel().tolist()]
+    return decoded.reshape(value.shape)
+
+
+def _error(message: str, code: Any) -> Any:
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message, code))

@@ -1,0 +1,316 @@
+"""The state of the shop as of the last event, read from a run directory into plain arrays.
+
+Reads Parquet with PyArrow, which belongs to the extra ``train``: exporting needs it, serving does not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.errors import MissingDependencyError, RunError
+from workflows.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
+
+if TYPE_CHECKING:
+    import pyarrow
+
+SHOPPER_NUMBERS: Final = ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price", "session_events")
+"""Columns of ``Shoppers.numbers``."""
+_STRANGER: Final = (0.0, 0.0, 0.0, 0.0, np.nan, 0.0)
+
+
+@dataclass(frozen=True)
+class State:
+    """``snapshot/state.json``.
+
+    Attributes:
+        as_of_us: instant of the snapshot, Unix microseconds.
+        as_of: the same, ISO 8601.
+        session_gap_us: a longer pause ends a session, microseconds.
+        recent_items: how many recent items a query looks back on (L).
+        exclude_recent: whether recent items are left out of recommendations.
+        id_types: ``user_id`` and ``item_id`` -> ``string`` or ``int64``.
+        has_cart: whether the log has carts.
+    """
+
+    as_of_us: int
+    as_of: str
+    session_gap_us: int
+    recent_items: int
+    exclude_recent: bool
+    id_types: dict[str, str]
+    has_cart: bool
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The items; row number = catalogue index. Tables of N + 1 rows end with the unknown item.
+
+    Attributes:
+        ids: item ids, sorted [N].
+        categories: category of each code; code 0 is "".
+        brands: brand of each code; code 0 is "".
+        category_codes: int64 [N + 1].
+        brand_codes: int64 [N + 1].
+        prices: last known price, float32 [N + 1], NaN where unknown.
+        popularity: recent events, float32 [N + 1].
+        categorical: encoded ITEM_CATEGORICAL, int64 [N + 1, 3].
+        continuous: encoded ITEM_CONTINUOUS, float32 [N + 1, 6].
+        vectors: item vectors of the two towers, float32 [N, D].
+    """
+
+    ids: list[str]
+    categories: list[str]
+    brands: list[str]
+    category_codes: npt.NDArray[np.int64]
+    brand_codes: npt.NDArray[np.int64]
+    prices: npt.NDArray[np.float32]
+    popularity: npt.NDArray[np.float32]
+    categorical: npt.NDArray[np.int64]
+    continuous: npt.NDArray[np.float32]
+    vectors: npt.NDArray[np.float32]
+
+    @cached_property
+    def directions(self) -> npt.NDArray[np.float32]:
+        """Item vectors of length 1, float32 [N + 1, D]; the unknown item's is zero."""
+        lengths = np.linalg.norm(self.vectors.astype(np.float64), axis=1, keepdims=True)
+        unit = self.vectors / np.maximum(lengths, 1e-12)
+        return np.concatenate([unit, np.zeros((1, unit.shape[1]))]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Shoppers:
+    """What is stored of each identified user; row 0 of the tables is the stranger.
+
+    Attributes:
+        ids: user ids [U].
+        numbers: SHOPPER_NUMBERS, float32 [U + 1, 6].
+        times: last seen and start of the last session, Unix microseconds, int64 [U + 1, 2]; 0 where never.
+        recents: catalogue indices, category codes and brand codes of the recent items, int32 [U + 1, 3 L]; -1, 0, 0 pad.
+    """
+
+    ids: list[str]
+    numbers: npt.NDArray[np.float32]
+    times: npt.NDArray[np.int64]
+    recents: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """All that serving keeps of the log."""
+
+    state: State
+    catalogue: Catalogue
+    shoppers: Shoppers
+
+
+def read_snapshot(run: Path, unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]) -> Snapshot:
+    """Read the snapshot of a run.
+
+    Args:
+        run: run directory after ``prepare`` and ``train``.
+        unknown: the encoded ITEM_CATEGORICAL [3] and ITEM_CONTINUOUS [6] of an item that training never saw.
+
+    Raises:
+        RunError: if a file is missing or its rows do not match the others.
+        MissingDependencyError: if PyArrow is not installed.
+    """
+    state = read_state(run)
+    items = read_table(run / "snapshot" / "items.parquet")
+    users = read_table(run / "snapshot" / "users.parquet")
+    categories = _vocabulary(items["item_category"], users["recent_categories"])
+    brands = _vocabulary(items["item_brand"], users["recent_brands"])
+    catalogue = _catalogue(run, items, categories, brands, unknown)
+    return Snapshot(state, catalogue, _shoppers(users, catalogue, state.recent_items))
+
+
+def read_state(run: Path) -> State:
+    """Read ``snapshot/state.json``.
+
+    Raises:
+        RunError: if it is missing or lacks a key.
+    """
+    content = read_json(run / "snapshot" / "state.json")
+    try:
+        return State(**{name: content[name] for name in State.__dataclass_fields__})
+    except KeyError as error:
+        raise RunError(f"{run / 'snapshot' / 'state.json'} has no key {error}.", "Run `cartwheel prepare` again.") from None
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of the run.
+
+    Raises:
+        RunError: if it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.") from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} is not JSON: {error}.", "Run the stage that writes it again.") from None
+
+
+def read_table(path: Path) -> pyarrow.Table:
+    """Read a Parquet file, or the parts of a folder in the order of their numbers.
+
+    Raises:
+        RunError: if there is none.
+        MissingDependencyError: if PyArrow is not installed.
+    """
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise MissingDependencyError("Exporting a repository reads Parquet.", "Install `cartwheel[train]`.") from None
+    parts = sorted(path.glob("*.parquet"), key=_part_number) if path.is_dir() else [path]
+    if not parts or not parts[0].exists():
+        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.")
+    return pyarrow.concat_tables([pyarrow.parquet.ParquetFile(part).read() for part in parts])
+
+
+def _part_number(path: Path) -> tuple[int, str]:
+    number = re.search(r"\d+", path.stem)
+    return (int(number.group()) if number else -1, path.name)
+
+
+def item_ids(run: Path) -> list[str]:
+    """Read the ids of all items, in the order of the catalogue."""
+    return strings(read_table(run / "snapshot" / "items.parquet")["item_id"])
+
+
+def strings(column: pyarrow.ChunkedArray) -> list[str]:
+    """Return a column of strings, "" for null."""
+    return ["" if value is None else value for value in column.to_pylist()]
+
+
+def floats(column: pyarrow.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Return a column of numbers as float32, NaN for null."""
+    return np.asarray(column.cast("float64").to_numpy(), dtype=np.float32)
+
+
+def microseconds(column: pyarrow.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return a column of instants as Unix microseconds, 0 for null."""
+    import pyarrow
+
+    if pyarrow.types.is_timestamp(column.type):
+        column = column.cast(pyarrow.timestamp("us", column.type.tz))
+    return np.asarray(column.cast("int64").fill_null(0).to_numpy(), dtype=np.int64)
+
+
+def encoded(table: pyarrow.Table, names: Sequence[str], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return encoded columns side by side, [rows, columns].
+
+    Raises:
+        RunError: if a column is missing.
+    """
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise RunError(f"The features lack the columns {missing}.", "Run `cartwheel prepare` again.")
+    return np.stack([np.asarray(table[name].to_numpy(), dtype=dtype) for name in names], axis=1)
+
+
+def padded(column: pyarrow.ChunkedArray, width: int, filler: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return a column of lists as an array [rows, width]: the last ``width`` of each, in order, ``filler`` behind."""
+    combined = column.combine_chunks()
+    values = combined.flatten().to_numpy(zero_copy_only=False)
+    lengths = np.asarray(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    ends = np.cumsum(lengths)
+    kept = np.minimum(lengths, width)
+    result = np.full((len(lengths), width), filler, dtype=dtype)
+    slots = np.arange(width)[None, :]
+    filled = slots < kept[:, None]
+    result[filled] = values[((ends - kept)[:, None] + slots)[filled]]
+    return result
+
+
+def _vocabulary(single: pyarrow.ChunkedArray, lists: pyarrow.ChunkedArray) -> list[str]:
+    names = {name for name in single.unique().to_pylist() if name}
+    names.update(name for name in lists.combine_chunks().flatten().unique().to_pylist() if name)
+    return ["", *sorted(names)]
+
+
+def _codes(column: pyarrow.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the place of each value in the vocabulary, -1 where it is not there."""
+    import pyarrow
+    import pyarrow.compute
+
+    places = pyarrow.compute.index_in(column.cast("string"), value_set=pyarrow.array(vocabulary, type="string"))
+    return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
+
+
+def _list_codes(column: pyarrow.ChunkedArray, vocabulary: Sequence[str], width: int, filler: int) -> npt.NDArray[np.int32]:
+    """Return the places of the values of lists, [rows, width], padded with ``filler``."""
+    import pyarrow
+
+    combined = column.combine_chunks()
+    flat = _codes(pyarrow.chunked_array([combined.flatten()]), vocabulary)
+    offsets = np.concatenate([[0], np.cumsum(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))])
+    lists = pyarrow.ListArray.from_arrays(pyarrow.array(offsets, type="int32"), pyarrow.array(flat))
+    return padded(pyarrow.chunked_array([lists]), width, filler, np.int32)
+
+
+def _catalogue(
+    run: Path,
+    items: pyarrow.Table,
+    categories: list[str],
+    brands: list[str],
+    unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
+) -> Catalogue:
+    features = read_table(run / "features" / "snapshot" / "items")
+    vectors = _vectors(run / "models" / "two_tower" / "item_vectors.npy")
+    for path, rows in (("features/snapshot/items", len(features)), ("models/two_tower/item_vectors.npy", len(vectors))):
+        if rows != len(items):
+            raise RunError(
+                f"{run / path} has {rows} rows and {run / 'snapshot' / 'items.parquet'} has {len(items)}; they must be equal.",
+                "Run `cartwheel prepare` and `cartwheel train` again, in this order.",
+            )
+    return Catalogue(
+        ids=strings(items["item_id"]),
+        categories=categories,
+        brands=brands,
+        category_codes=np.append(np.maximum(_codes(items["item_category"], categories), 0), 0),
+        brand_codes=np.append(np.maximum(_codes(items["item_brand"], brands), 0), 0),
+        prices=np.append(floats(items["item_price"]), np.float32(np.nan)),
+        popularity=np.append(np.nan_to_num(floats(items["item_recent_events"])), np.float32(0)),
+        categorical=np.concatenate([encoded(features, ITEM_CATEGORICAL, np.int64), unknown[0][None]]),
+        continuous=np.concatenate([encoded(features, ITEM_CONTINUOUS, np.float32), unknown[1][None]]),
+        vectors=vectors,
+    )
+
+
+def _vectors(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.", "Run `cartwheel train` first.") from None
+    except ValueError as error:
+        raise RunError(f"{path} is not a NumPy array: {error}.", "Run `cartwheel train` again.") from None
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise RunError(f"{path} must hold finite numbers of shape [items, dimension].", "Run `cartwheel train` again.")
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def _shoppers(users: pyarrow.Table, catalogue: Catalogue, width: int) -> Shoppers:
+    numbers = np.stack([floats(users[name]) for name in SHOPPER_NUMBERS], axis=1)
+    times = np.stack([microseconds(users[name]) for name in ("last_seen", "session_start")], axis=1)
+    vocabularies = ((catalogue.ids, -1), (catalogue.categories, 0), (catalogue.brands, 0))
+    lists = [
+        _list_codes(users[name], vocabulary, width, filler)
+        for name, (vocabulary, filler) in zip(QUERY_LISTS, vocabularies, strict=True)
+    ]
+    nobody = np.repeat(np.array([[-1, 0, 0]], np.int32), width, axis=1)
+    return Shoppers(
+        ids=strings(users["user_id"]),
+        numbers=np.concatenate([np.array([_STRANGER], np.float32), numbers]),
+        times=np.concatenate([np.zeros((1, 2), np.int64), times]),
+        recents=np.concatenate([nobody, np.concatenate(lists, axis=1)]),
+    )
