@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -62,15 +63,17 @@ class History:
         """Rows ``start <= row < stop`` of the key's interactions strictly before the anchor: int64 [Q] each."""
         return self._as_of.bounds(key, anchor)
 
-    def queries(self, key: Ints, anchor: Ints) -> Queries:
+    def queries(self, key: Ints, anchor: Ints, recent: Ints | None = None) -> Queries:
         """Compute the features of queries from the interactions strictly before their anchors.
 
         Args:
             key: int64 [Q]; a key that the log does not know (-1, say) is a stranger.
             anchor: int64 [Q], microseconds.
+            recent: int64 [Q, L], what ``recent`` gives for these queries, where the caller has it already.
         """
         start, stop = self.bounds(key, anchor)
-        return Queries(key, anchor, self._continuous(anchor, start, stop), self.recent(start, stop))
+        found = self.recent(start, stop) if recent is None else recent
+        return Queries(key, anchor, self._continuous(anchor, start, stop), found)
 
     def _continuous(self, anchor: Ints, start: Ints, stop: Ints) -> dict[str, Floats]:
         seen = stop > start
@@ -112,7 +115,7 @@ class History:
             return found
         rows = np.arange(total, dtype=np.int64)
         starts = group_starts(self.key)
-        previous = self._previous_of_item()
+        previous = self._previous_of_item
         place = rows
         seen = stop > start
         last = np.maximum(stop - 1, 0)
@@ -125,6 +128,7 @@ class History:
                 break
         return found
 
+    @cached_property
     def _previous_of_item(self) -> Ints:
         """Return for each row the row of the same key's previous interaction with the same item, -1 where there is none."""
         order = np.lexsort((np.arange(len(self.key)), self.item, self.key))

@@ -122,36 +122,32 @@ def _labels(
 
 
 class _RelatedEvents:
-    """For an item, the events of all items that ever shared a category with it."""
+    """For an item, its events and those of the items that ever shared a category with it."""
 
     def __init__(self, events: pl.DataFrame, items: pl.Series) -> None:
-        distinct = items.unique().to_list()
-        pairs = (
-            events.select("item_id", "category").unique().filter(pl.col("category").is_not_null() & (pl.col("category") != ""))
-        )
-        of_sample = pairs.filter(pl.col("item_id").is_in(distinct))
-        self._categories = {
-            key[0]: part["category"].to_list() for key, part in of_sample.partition_by("item_id", as_dict=True).items()
-        }
-        members = pairs.filter(pl.col("category").is_in(of_sample["category"].unique().to_list()))
+        known = pl.col("category").is_not_null() & (pl.col("category") != "")
+        self._own = _by(events.filter(pl.col("item_id").is_in(items.unique().to_list())), "item_id")
+        categories = {event["category"] or "" for own in self._own.values() for event in own} - {""}
+        named = events.filter(known & pl.col("category").is_in(list(categories)))
+        members = named.select("category", "item_id").unique()
         self._members = {key[0]: part["item_id"] for key, part in members.partition_by("category", as_dict=True).items()}
-        wanted = pl.concat([members["item_id"], items.cast(pl.String)]).unique()
-        self._events = events.join(wanted.to_frame("item_id"), on="item_id", how="semi", maintain_order="left")
+        priced = events.filter(
+            (known | pl.col("price").is_not_null()) & pl.col("item_id").is_in(members["item_id"].unique().to_list())
+        )
+        self._deciding = (priced.filter(known), priced.filter(pl.col("price").is_not_null()))
 
     def events(self, item: str, instant: int) -> list[Event]:
         """List the events of ``item``, and for each other item what decides its category and price as of ``instant``.
 
-        Of the other items only the latest event with a category and the latest with a price are listed: brute force over a whole
+        Of the other items only the latest event with a category and the latest with a price are listed: all the events of half a
         shop for each sampled row would take minutes.
         """
-        own = self._events.filter(pl.col("item_id") == item)
-        listed = own.to_dicts()
-        past = self._events.filter(pl.col("time") < instant)
-        for category in self._categories.get(item, []):
-            others = past.filter(pl.col("item_id").is_in(self._members[category].to_list()) & (pl.col("item_id") != item))
-            named = others.filter(pl.col("category").is_not_null() & (pl.col("category") != ""))
-            for deciding in (named, others.filter(pl.col("price").is_not_null())):
-                listed += deciding.group_by("item_id", maintain_order=True).last().to_dicts()
+        listed = list(self._own.get(item, []))
+        for category in {event["category"] or "" for event in listed} - {""}:
+            others = pl.col("item_id").is_in(self._members[category].to_list()) & (pl.col("item_id") != item)
+            for events in self._deciding:
+                past = events.filter((pl.col("time") < instant) & others)
+                listed += past.unique("item_id", keep="last", maintain_order=True).to_dicts()
         return listed
 
 

@@ -115,7 +115,7 @@ def recommend_examples(
     Truth in training is the anchor's own item; in validation and test it is every distinct item that the key interacts with
     from the anchor to ``horizon_days`` after it, within the split, less the recent items where these are excluded.
     """
-    queries = history.queries(anchors.key, anchors.anchor)
+    queries = history.queries(anchors.key, anchors.anchor, anchors.recent)
     if name == "train":
         return RecommendExamples(anchors, queries, np.ones(len(anchors.key), dtype=np.int64), anchors.item)
     horizon = anchors.anchor + round(settings.horizon_days * DAY_US) + 1  # one past the last instant that counts

@@ -81,9 +81,9 @@ def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
         was), and the recent items, categories and brands, most recent LAST.
     """
     keys = _identified(log, history)
-    start, stop = history.bounds(keys, np.full(len(keys), as_of, dtype=np.int64))
-    queries = history.queries(keys, np.full(len(keys), as_of, dtype=np.int64))
-    last = stop - 1
+    at = np.full(len(keys), as_of, dtype=np.int64)
+    queries = history.queries(keys, at)
+    last = history.bounds(keys, at)[1] - 1
     counts = ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price")
     return pl.DataFrame(
         {
@@ -92,7 +92,7 @@ def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
             "last_seen": instants(history.time[last]),
             "session_start": instants(history.time[history.runs.starts[last]]),
             "session_events": pl.Series(values=last - history.runs.starts[last] + 1, dtype=pl.Int64),
-            **history.list_columns(history.recent(start, stop)),
+            **history.list_columns(queries.recent),
         }
     )
 
