@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -20,6 +20,7 @@ MIRRORED: Final = "95% mirrored percentile of {} bootstrap resamples of users"
 NO_ROWS: Final = "the split has no row of this task"
 ONE_CLASS: Final = "all {} rows have the same label"
 
+_AREAS: Final = ("roc_auc", "pr_auc")
 _TIES: Final = {
     "roc_auc": "a tied pair counts one half",
     "pr_auc": "tied scores share one threshold",
@@ -106,13 +107,15 @@ def chance_records(
 
 
 def _metrics(forecast: Forecast) -> list[str]:
-    return list(_TIES) if forecast.probability is not None else ["roc_auc", "pr_auc"]
+    return list(_TIES if forecast.probability is not None else _AREAS)
 
 
 def _figures(label: Labels, forecast: Forecast, bootstrap: UserBootstrap) -> dict[str, _Figure]:
     curve = Thresholds(label, forecast.score)
-    areas: dict[str, Callable[[Floats | None], float]] = {"roc_auc": curve.roc_auc, "pr_auc": curve.pr_auc}
-    figures = {name: _Figure(area(None), bootstrap.draws(area)) for name, area in areas.items()}
+    draws = bootstrap.draws(curve.areas)
+    figures = {
+        name: _Figure(value, draws[:, index]) for index, (name, value) in enumerate(zip(_AREAS, curve.areas(), strict=True))
+    }
     if forecast.probability is None:
         return figures
     losses = classification.row_log_loss(label, forecast.probability)

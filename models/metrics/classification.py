@@ -26,7 +26,8 @@ class Thresholds:
         score: [n] higher means more likely 1; any monotone scale.
 
     >>> curve = Thresholds(np.array([0, 1, 1]), np.array([0.1, 0.8, 0.1]))
-    >>> curve.roc_auc(), round(curve.pr_auc(), 4)
+    >>> roc, pr = curve.areas()
+    >>> roc, round(pr, 4)
     (0.75, 0.8333)
     """
 
@@ -44,49 +45,42 @@ class Thresholds:
         true = np.bincount(self._group, weights=weight * self._true, minlength=self._groups).astype(np.float64)
         return true, total - true
 
-    def roc_auc(self, weight: Floats | None = None) -> float:
-        """Return P(score of a true row > score of a false row) + P(equal) / 2; NaN with one class only.
+    def areas(self, weight: Floats | None = None) -> tuple[float, float]:
+        """Return (ROC AUC, PR AUC) of the rows, each weighted; NaN where there is no true row, or for ROC AUC no false one.
 
-        The Mann-Whitney form of the area under the ROC curve (Hanley and McNeil, 1982,
-        https://doi.org/10.1148/radiology.143.1.7063747).
-        """
-        true, false = self._sums(weight)
-        pairs = true.sum() * false.sum()
-        below = np.cumsum(false) - false
-        return float(np.sum(true * (below + false / 2.0)) / pairs) if pairs > 0 else float("nan")
-
-    def pr_auc(self, weight: Floats | None = None) -> float:
-        """Return average precision, the sum over thresholds of (change of recall) * precision; NaN without a true row.
-
-        No interpolation between thresholds, which would flatter (Davis and Goadrich, ICML 2006,
+        ROC AUC is P(score of a true row > score of a false row) + P(equal) / 2, the Mann-Whitney form (Hanley and McNeil, 1982,
+        https://doi.org/10.1148/radiology.143.1.7063747). PR AUC is average precision, the sum over thresholds of (change of
+        recall) * precision, without interpolation, which would flatter (Davis and Goadrich, ICML 2006,
         https://doi.org/10.1145/1143844.1143874).
         """
         true, false = self._sums(weight)
-        true, false = true[::-1], false[::-1]
-        if true.sum() <= 0:
-            return float("nan")
-        kept = np.cumsum(true)
-        shown = kept + np.cumsum(false)
-        precision = np.divide(kept, shown, out=np.zeros_like(kept), where=shown > 0)
-        return float(np.sum(true * precision) / true.sum())
+        n_true, n_false = float(true.sum()), float(false.sum())
+        if n_true <= 0:
+            return float("nan"), float("nan")
+        false_below = np.cumsum(false) - false
+        roc = float(np.sum(true * (false_below + false / 2.0)) / (n_true * n_false)) if n_false > 0 else float("nan")
+        true_shown = n_true - (np.cumsum(true) - true)
+        shown = true_shown + n_false - false_below
+        precision = np.divide(true_shown, shown, out=np.zeros_like(shown), where=shown > 0)
+        return roc, float(np.sum(true * precision) / n_true)
 
 
 def roc_auc(label: Labels, score: Numbers, weight: Floats | None = None) -> float:
-    """Return the area under the ROC curve, see ``Thresholds.roc_auc``.
+    """Return the area under the ROC curve, see ``Thresholds.areas``.
 
     >>> roc_auc(np.array([0, 1]), np.array([0.5, 0.5]))
     0.5
     """
-    return Thresholds(label, score).roc_auc(weight)
+    return Thresholds(label, score).areas(weight)[0]
 
 
 def pr_auc(label: Labels, score: Numbers, weight: Floats | None = None) -> float:
-    """Return average precision, see ``Thresholds.pr_auc``.
+    """Return average precision, see ``Thresholds.areas``.
 
     >>> pr_auc(np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.8, 0.2]))
     1.0
     """
-    return Thresholds(label, score).pr_auc(weight)
+    return Thresholds(label, score).areas(weight)[1]
 
 
 def row_log_loss(label: Labels, probability: Numbers) -> Floats:

@@ -7,7 +7,7 @@ a difference is that of the paired difference.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -68,9 +68,9 @@ class UserBootstrap:
         for counts in self._counts:
             yield counts[self.codes].astype(np.float64)
 
-    def draws(self, figure: Callable[[Floats], float]) -> Floats:
-        """Return [resamples] a figure of the weighted rows, NaN where it is not defined."""
-        return np.array([figure(weight) for weight in self.weights()])
+    def draws(self, figures: Callable[[Floats], Sequence[float]]) -> Floats:
+        """Return [resamples, M] some figures of the weighted rows, NaN where they are not defined."""
+        return np.array([figures(weight) for weight in self.weights()])
 
     def percentile(self, draws: Floats) -> Interval:
         """Return the interval between the 2.5% and the 97.5% point of ``draws`` (Efron, 1979).
@@ -128,10 +128,8 @@ def coverage_interval(top: Ints, users: Ints, items: int, k: int, value: float) 
     if number < 2:
         return Interval(None, None, "no interval: all rows belong to one user")
     shown = top[:, :k]
-    pairs = np.stack([np.repeat(users, shown.shape[1]), shown.reshape(-1)], axis=1)
-    pairs = np.unique(pairs[pairs[:, 1] >= 0], axis=0)
-    shown_to = np.bincount(pairs[:, 1], minlength=items)
-    alone = pairs[shown_to[pairs[:, 1]] == 1, 0]
-    lost = np.bincount(alone, minlength=number) / items
+    user, item = np.divmod(np.unique((users[:, None] * items + shown)[shown >= 0]), items)
+    shown_to = np.bincount(item, minlength=items)
+    lost = np.bincount(user[shown_to[item] == 1], minlength=number) / items
     spread = float(np.sqrt((number - 1) / number * np.sum((lost - lost.mean()) ** 2)))
     return Interval(max(0.0, value - _NORMAL_QUANTILE * spread), min(1.0, value + _NORMAL_QUANTILE * spread))

@@ -23,9 +23,6 @@ Numbers = npt.NDArray[np.floating[Any]]
 
 TIE_RULE: Final = "expected value over all orders of tied items"
 
-_CELLS = 8_000_000
-"""Comparisons held in memory at once."""
-
 
 @dataclass(frozen=True)
 class Placement:
@@ -84,12 +81,10 @@ def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints) -
     kept = own > -np.inf
     row, own = truth_row[kept].astype(np.int64), own[kept]
     above, tied = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
-    step = max(1, _CELLS // max(1, scores.shape[1]))
-    for start in range(0, len(row), step):
-        part = slice(start, start + step)
-        others, mine = scores[row[part]], own[part, None]
-        above[part] = np.count_nonzero(others > mine, axis=1)
-        tied[part] = np.count_nonzero(others == mine, axis=1)
+    for index, (list_number, mine) in enumerate(zip(row, own, strict=True)):  # one row at a time: no copy of the scores
+        others = scores[list_number]
+        above[index] = np.count_nonzero(others > mine)
+        tied[index] = np.count_nonzero(others == mine)
     group = row * (scores.shape[1] + 1) + above
     _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
     return Placement(row, above, tied, counts[inverse].astype(np.int64), n_truth.astype(np.int64))
@@ -199,8 +194,9 @@ def top_columns(scores: Numbers, k: int) -> Ints:
     threshold = np.partition(scores, cut, axis=1)[:, cut, None]
     higher, equal = scores > threshold, scores == threshold
     room = k - np.count_nonzero(higher, axis=1)[:, None]
-    if (np.count_nonzero(equal, axis=1)[:, None] > room).any():
-        equal &= np.cumsum(equal, axis=1) <= room
+    crowded = np.flatnonzero(np.count_nonzero(equal, axis=1) > room[:, 0])
+    if len(crowded):
+        equal[crowded] &= np.cumsum(equal[crowded], axis=1, dtype=np.int32) <= room[crowded]
     columns = np.nonzero(higher | equal)[1].reshape(len(scores), k)
     values = np.take_along_axis(scores, columns, axis=1)
     order = np.argsort(-values, axis=1, kind="stable")
@@ -218,8 +214,9 @@ def _expected_reciprocal(above: int, tied: int, truths: int) -> float:
 
 def _first_of_group(placement: Placement) -> Ints:
     """Return the index of one truth item of each group of tied truth items."""
-    pairs = np.stack([placement.row, placement.above], axis=1)
-    return np.unique(pairs, axis=0, return_index=True)[1].astype(np.int64)
+    group = placement.row * (placement.above.max(initial=0) + 1) + placement.above
+    first: Ints = np.unique(group, return_index=True)[1].astype(np.int64)
+    return first
 
 
 def _per_list(placement: Placement, values: Floats) -> Floats:

@@ -54,8 +54,8 @@ def test_certain_predictions_fall_in_the_last_bin() -> None:
 
 def test_one_class_has_no_area() -> None:
     curve = Thresholds(np.array([0, 0]), np.array([0.2, 0.3]))
-    assert np.isnan(curve.roc_auc())
-    assert np.isnan(curve.pr_auc())
+    assert np.isnan(curve.areas()).all()
+    assert Thresholds(np.array([1, 1]), np.array([0.2, 0.3])).areas()[1] == 1.0
     assert np.isnan(log_loss(np.array([], int), np.array([])))
     assert np.isnan(expected_calibration_error(np.array([], int), np.array([])))
 

@@ -21,7 +21,7 @@ def test_one_seed_gives_one_interval() -> None:
 def test_sums_and_weights_tell_of_the_same_resamples() -> None:
     bootstrap = UserBootstrap(np.array(["b", "a", "b", "c"]), 100, 1)
     values = np.array([[1.0], [10.0], [100.0], [1000.0]])
-    np.testing.assert_allclose(bootstrap.sums(values)[:, 0], bootstrap.draws(lambda weight: float(weight @ values[:, 0])))
+    np.testing.assert_allclose(bootstrap.sums(values)[:, 0], bootstrap.draws(lambda weight: [weight @ values[:, 0]])[:, 0])
     assert bootstrap.users == 3
 
 
