@@ -1,0 +1,287 @@
+"""The embedded Triton: started, refused, watched and stopped, with nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tritonclient.grpc as triton
+from serving.endpoint import Endpoint
+from serving.server import EmbeddedServer
+from serving.settings import ServeSettings
+
+from cartwheel.errors import RunError, ServerError, UsageError
+
+SERVE = Path(__file__).parent / "serve.py"
+ROOT = Path(__file__).parents[3]
+
+
+def processes_about(text: str) -> set[int]:
+    """Processes, other than this one, whose command line has ``text`` in it."""
+    found = set()
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if text.encode() in (folder / "cmdline").read_bytes() and int(folder.name) != os.getpid():
+                found.add(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def leftovers(pid: int) -> list[Path]:
+    """Shared memory and temporary folders of the server whose owner was ``pid``."""
+    return [*Path("/dev/shm").glob(f"cartwheel_{pid}_*"), *Path("/tmp").glob(f"cartwheel-{pid}-*")]
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+@pytest.fixture(scope="module")
+def one_model(write_repository: Any) -> Path:
+    return write_repository("recommend")
+
+
+class Served:
+    """A process that serves ``repository`` until told otherwise."""
+
+    def __init__(self, repository: Path, folder: Path) -> None:
+        self.repository, self.log = repository, folder / "triton.log"
+        path = folder / "server.json"
+        command = [sys.executable, str(SERVE), str(repository), str(path), str(self.log)]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+        assert eventually(lambda: path.is_file() or self.process.poll() is not None, 60)
+        assert self.process.poll() is None, self.process.communicate()[1]
+        self.endpoint = Endpoint.read(path)
+
+    @property
+    def triton(self) -> int:
+        (pid,) = (pid for pid in processes_about(f"--model-repository={self.repository}"))
+        return pid
+
+    def is_gone(self) -> bool:
+        return not processes_about(str(self.repository)) and not leftovers(self.process.pid)
+
+
+@pytest.fixture
+def served(one_model: Path, tmp_path: Path) -> Any:
+    running = Served(one_model, tmp_path)
+    yield running
+    if running.process.poll() is None:
+        running.process.kill()
+        running.process.wait()
+
+
+def test_a_started_server_answers_at_all_its_addresses(server: EmbeddedServer) -> None:
+    where = server.endpoint
+    assert triton.InferenceServerClient(where.grpc).is_server_ready()
+    with urllib.request.urlopen(f"http://{where.http}/v2/health/ready") as answer:
+        assert answer.status == 200
+    with urllib.request.urlopen(f"http://{where.metrics}/metrics") as answer:
+        assert b"nv_inference_request_success" in answer.read()
+    assert (where.pid, where.tls) == (os.getpid(), False)
+    assert server.start() == where, "starting twice starts once"
+
+
+def test_http_gives_health_and_metadata_but_no_inference(server: EmbeddedServer) -> None:
+    body = {"inputs": [{"name": "k", "shape": [1], "datatype": "INT32", "data": [3]}]}
+    address = f"http://{server.http_address}/v2/models/recommend"
+    with urllib.request.urlopen(f"{address}/config") as answer:
+        assert json.load(answer)["parameters"]["max_k"] == {"string_value": "20"}
+    with pytest.raises(urllib.error.HTTPError) as refused:
+        urllib.request.urlopen(f"{address}/infer", data=json.dumps(body).encode())
+    assert refused.value.code == 403
+
+
+@pytest.mark.parametrize("closed", ["get_model_repository_index", "get_system_shared_memory_status", "get_log_settings"])
+def test_what_reaches_into_the_server_is_closed(server: EmbeddedServer, closed: str) -> None:
+    with pytest.raises(triton.InferenceServerException, match="restricted"):
+        getattr(triton.InferenceServerClient(server.grpc_address), closed)()
+
+
+def test_stopping_leaves_no_process_no_shared_memory_and_no_files(one_model: Path) -> None:
+    with EmbeddedServer(one_model) as running:
+        log = running.log
+        assert processes_about(str(one_model))
+        assert log.read_text()
+    assert not processes_about(str(one_model))
+    assert not log.exists()
+    with pytest.raises(ServerError, match="has not been started"):
+        running.endpoint  # noqa: B018
+
+
+def test_a_stopped_server_starts_again_and_keeps_the_log_before(one_model: Path, tmp_path: Path) -> None:
+    server = EmbeddedServer(one_model, log=tmp_path / "logs" / "triton.log")
+    first = server.start()
+    server.stop(drain=False)
+    server.stop()
+    assert server.start() != first
+    server.stop(drain=False)
+    assert "Started GRPCInferenceService" in (tmp_path / "logs" / "triton.log.previous").read_text()
+
+
+@pytest.mark.parametrize("option", ["grpc_port", "http_port", "metrics_port"])
+def test_a_taken_port_is_named_before_triton_starts(one_model: Path, option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(ServerError, match=rf"serve\.{option} = {port} is taken.*set serve\.{option} to another port"):
+            EmbeddedServer(one_model, ServeSettings(**{option: port})).start()
+
+
+def test_a_port_that_is_taken_while_triton_loads_is_named(one_model: Path, tmp_path: Path) -> None:
+    log = tmp_path / "triton.log"
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        other.bind(("127.0.0.1", 0))
+        port = other.getsockname()[1]
+
+        def take_the_port_once_triton_runs() -> None:
+            eventually(lambda: log.is_file() and log.stat().st_size > 0)
+            other.listen()
+
+        thief = threading.Thread(target=take_the_port_once_triton_runs)
+        thief.start()
+        with pytest.raises(ServerError, match=rf"serve\.grpc_port = {port} is taken"):
+            EmbeddedServer(one_model, ServeSettings(grpc_port=port), log=log).start()
+        thief.join()
+
+
+@pytest.mark.parametrize("host", ["203.0.113.7", "no such host"])
+def test_a_host_that_is_not_this_machine_is_refused(one_model: Path, host: str) -> None:
+    with pytest.raises(UsageError, match=rf"serve\.host is '{host}'"):
+        EmbeddedServer(one_model, ServeSettings(host=host)).start()
+
+
+def test_listening_everywhere_gives_an_address_that_can_be_asked(one_model: Path) -> None:
+    with EmbeddedServer(one_model, ServeSettings(host="0.0.0.0")) as running:
+        assert running.grpc_address.startswith("127.0.0.1:")
+        assert triton.InferenceServerClient(running.grpc_address).is_server_ready()
+
+
+def test_a_missing_or_empty_repository_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"no model repository at .*nowhere.*cartwheel export"):
+        EmbeddedServer(tmp_path / "nowhere")
+    (tmp_path / "recommend").mkdir()
+    with pytest.raises(RunError, match=r"no folder in it holds a config\.pbtxt"):
+        EmbeddedServer(tmp_path)
+
+
+def test_a_broken_repository_names_each_model_and_why(write_repository: Any, tmp_path: Path) -> None:
+    repository = write_repository("recommend", "cart", "similar_items", extra={"lost_import": "import no_such_package\n"})
+    (repository / "cart" / "config.pbtxt").write_text("inpu t {")
+    (repository / "similar_items" / "1" / "model.py").unlink()
+    with pytest.raises(ServerError) as raised:
+        EmbeddedServer(repository, log=tmp_path / "triton.log").start()
+    message = str(raised.value)
+    assert "model lost_import: ModuleNotFoundError: No module named 'no_such_package' (at " in message
+    assert "model cart: failed to read text proto" in message
+    assert '1:6: Message type "inference.ModelConfig" has no field named "inpu"' in message
+    assert "model similar_items: " in message
+    assert "model recommend" not in message
+    assert str(tmp_path / "triton.log") in message
+    assert eventually(lambda: not processes_about(str(repository)))
+
+
+def test_a_start_that_takes_too_long_names_the_model_and_leaves_nothing(write_repository: Any) -> None:
+    slow = "import time\n\nclass TritonPythonModel:\n    def initialize(self, args):\n        time.sleep(60)\n"
+    repository = write_repository("recommend", extra={"slow": slow})
+    with pytest.raises(ServerError, match=r"not ready within 1\.5 s \(serve\.start_seconds\): still loading slow\."):
+        EmbeddedServer(repository, ServeSettings(start_seconds=1.5)).start()
+    assert not processes_about(str(repository))
+
+
+def test_a_log_that_cannot_be_written_is_refused(one_model: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UsageError, match=r"log cannot be written"):
+        EmbeddedServer(one_model, log=tmp_path / "file" / "triton.log").start()
+
+
+def test_sigterm_ends_everything_cleanly(served: Served) -> None:
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(20) == 0
+    assert served.is_gone()
+
+
+def test_a_second_signal_ends_everything_at_once(served: Served) -> None:
+    served.process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    begun = time.monotonic()
+    served.process.send_signal(signal.SIGINT)
+    assert served.process.wait(20) == 0
+    assert time.monotonic() - begun < 2.0
+    assert served.is_gone()
+
+
+def test_a_killed_owner_leaves_nothing_behind(served: Served) -> None:
+    served.process.kill()
+    served.process.wait()
+    assert eventually(served.is_gone)
+    with pytest.raises(ServerError, match="no longer running"):
+        Endpoint.read(served.log.parent / "server.json")
+
+
+def test_a_killed_guard_takes_triton_with_it(served: Served) -> None:
+    guard = int((Path("/proc") / str(served.triton) / "stat").read_text().rpartition(")")[2].split()[1])
+    os.kill(guard, signal.SIGKILL)
+    assert served.process.wait(20) == ServerError.exit_code
+    assert eventually(lambda: not processes_about(str(served.repository)))
+
+
+def test_a_server_that_dies_ends_its_owner_with_a_clear_error(served: Served) -> None:
+    os.kill(served.triton, signal.SIGKILL)
+    _, said = served.process.communicate(timeout=20)
+    assert served.process.returncode == ServerError.exit_code
+    assert "Triton ended by itself (signal 9) while serving" in said
+    assert "Started Metrics Service" in said, "the last lines of the log are quoted"
+    assert str(served.log) in said
+    assert served.is_gone()
+
+
+def test_a_dead_server_is_noticed_at_once(one_model: Path) -> None:
+    with EmbeddedServer(one_model) as running:
+        (pid,) = processes_about(f"--model-repository={one_model}")
+        os.kill(pid, signal.SIGKILL)
+        with pytest.raises(ServerError, match="signal 9"):
+            eventually(lambda: bool(running.check()), 5.0)
+    running.log.unlink()
+
+
+def test_serve_forever_wants_the_main_thread(one_model: Path) -> None:
+    caught: list[BaseException] = []
+
+    def serve() -> None:
+        try:
+            EmbeddedServer(one_model).serve_forever()
+        except UsageError as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=serve)
+    thread.start()
+    thread.join()
+    assert "main thread" in str(caught[0])
+
+
+def test_an_endpoint_file_that_is_missing_or_corrupt_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ServerError, match=r"there is no .*server\.json.*cartwheel serve"):
+        Endpoint.read(tmp_path / "server.json")
+    (tmp_path / "server.json").write_text('{"grpc": 1')
+    with pytest.raises(ServerError, match="does not hold the addresses"):
+        Endpoint.read(tmp_path / "server.json")
