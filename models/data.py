@@ -1,0 +1,187 @@
+"""Encoded features as dense arrays, the form in which the models train on them.
+
+Lists become fixed-length rows, values first and 0 (the padding id) after them, because ragged tensors have no ONNX form.
+Integers are int32 and floats float32: half the memory of the files, and batches that need no conversion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.errors import DataError, MissingDependencyError, RunError
+from models.keras_compat import silence
+from workflows.columns import ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, SHARED_VOCABULARY
+
+Array = npt.NDArray[Any]
+
+PADDING_ID: Final = 0
+NULL_ID: Final = 1
+OOV_ID: Final = 2
+FIRST_ID: Final = 3
+
+CATEGORICAL: Final = QUERY_CATEGORICAL + ITEM_CATEGORICAL + QUERY_LISTS
+SCHEMA_FILE: Final = "schema.pbtxt"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Some columns of one features folder.
+
+    Attributes:
+        folder: where they come from, for messages.
+        columns: name -> int32 or float32 array, ``[N]`` for scalars and ``[N, L]`` for lists.
+    """
+
+    folder: Path
+    columns: dict[str, Array]
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, name: str) -> Array:
+        return self.columns[name]
+
+    def batch(self, rows: Array | slice, names: Sequence[str]) -> dict[str, Array]:
+        """Return the named columns at ``rows``, scalars as ``[B, 1]`` and lists as ``[B, L]``."""
+        picked = {name: self.columns[name][rows] for name in names}
+        return {name: values[:, None] if values.ndim == 1 else values for name, values in picked.items()}
+
+    def head(self, rows: int) -> Table:
+        """Return the first ``rows`` rows."""
+        return Table(self.folder, {name: values[:rows] for name, values in self.columns.items()})
+
+
+def exists(folder: Path) -> bool:
+    """Tell whether a features folder was written."""
+    return any(folder.glob("*.parquet"))
+
+
+def read_table(folder: Path, names: Sequence[str], sizes: Mapping[str, int] | None = None, *, empty_ok: bool = False) -> Table:
+    """Read columns of a features folder.
+
+    Args:
+        folder: a folder of ``features/`` with its parquet files.
+        names: the columns to read; lists are padded.
+        sizes: column -> number of ids it may hold; columns without an entry are not checked.
+        empty_ok: whether a table without rows is returned rather than refused.
+
+    Raises:
+        RunError: if the folder holds no parquet file or one that cannot be read.
+        DataError: if a column is missing, is empty, is not a number, or holds an id out of range.
+    """
+    table = _read(folder, names)
+    if table.num_rows == 0 and not empty_ok:
+        raise DataError(f"{folder} holds no row, where at least one is needed.", "Give prepare a longer log.")
+    columns = {name: _to_array(table[name], f"{folder}, column {name!r}") for name in names}
+    for name, size in (sizes or {}).items():
+        if name in columns:
+            _check_ids(columns[name], size, f"{folder}, column {name!r}")
+    return Table(folder, columns)
+
+
+def read_strings(folder: Path, name: str) -> Array:
+    """Return a passed-through string column as an object array; errors as in ``read_table``."""
+    return np.asarray(_read(folder, [name])[name].to_pylist(), dtype=object)
+
+
+def read_sizes(folder: Path) -> dict[str, int]:
+    """Return how many ids each categorical column of a features folder may hold, by its Merlin schema.
+
+    Columns that share a vocabulary get one size.
+
+    Raises:
+        RunError: if the schema is missing or cannot be read.
+    """
+    silence()
+    try:
+        from merlin.schema.io.tensorflow_metadata import TensorflowMetadata
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"Training needs Merlin, which cannot be imported ({error}).", 'Install it with pip install "cartwheel[train]".'
+        ) from error
+    path = folder / SCHEMA_FILE
+    try:
+        schema = TensorflowMetadata.from_proto_text_file(str(folder), SCHEMA_FILE).to_merlin_schema()
+    except Exception as error:  # the text format's parser raises errors of its own module
+        raise RunError(f"{path} cannot be read as a Merlin schema ({_first_line(error)}).", "Run prepare again.") from error
+    sizes = {name: _domain_size(schema[name].properties, path, name) for name in CATEGORICAL if name in schema.column_names}
+    for listed, source in SHARED_VOCABULARY.items():
+        if listed in sizes and source in sizes:
+            sizes[listed] = sizes[source] = max(sizes[listed], sizes[source])
+    return sizes
+
+
+def _read(folder: Path, names: Sequence[str]) -> Any:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        raise RunError(f"{folder} holds no parquet file, where the encoded features are expected.", "Run prepare first.")
+    try:
+        have = set(pq.read_schema(files[0]).names)
+        missing = [name for name in names if name not in have]
+        if missing:
+            raise DataError(f"{folder} has no column {missing[0]!r}; its columns are {sorted(have)}.", "Run prepare again.")
+        return pa.concat_tables([pq.read_table(file, columns=list(names)) for file in files])
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(f"{folder} cannot be read as parquet ({_first_line(error)}).", "Run prepare again.") from error
+
+
+def _domain_size(properties: Mapping[str, Any], path: Path, name: str) -> int:
+    largest = properties.get("domain", {}).get("max") or 0
+    size = max(int(largest) + 1, int(properties.get("embedding_sizes", {}).get("cardinality", 0)))
+    if size <= 1:
+        raise RunError(f"{path} states no domain for the categorical column {name!r}.", "Run prepare again.")
+    return max(size, FIRST_ID)
+
+
+def _to_array(column: Any, where: str) -> Array:
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return _pad(column.combine_chunks(), where)
+    if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind)):
+        raise DataError(f"{where} is of type {kind}, where an encoded number is expected.", "Run prepare again.")
+    if column.null_count:
+        raise DataError(f"{where} has {column.null_count} nulls, where encoded features have none.", "Run prepare again.")
+    values = column.to_numpy()
+    if not pa.types.is_floating(kind):
+        return values.astype(np.int32)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise DataError(f"{where}, row {row} is {values[row]}, where a finite number is expected.", "Run prepare again.")
+    return values.astype(np.float32)
+
+
+def _pad(column: Any, where: str) -> Array:
+    import pyarrow as pa
+
+    array = pa.concat_arrays(column.chunks) if isinstance(column, pa.ChunkedArray) else column
+    lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False).astype(np.int64)
+    values = array.flatten().to_numpy(zero_copy_only=False)
+    if len(values) and not np.issubdtype(values.dtype, np.integer):
+        raise DataError(f"{where} is a list of {values.dtype}, where lists of encoded ids are expected.", "Run prepare again.")
+    padded = np.full((len(lengths), max(int(lengths.max(initial=0)), 1)), PADDING_ID, dtype=np.int32)
+    padded[np.arange(padded.shape[1]) < lengths[:, None]] = values
+    return padded
+
+
+def _check_ids(values: Array, size: int, where: str) -> None:
+    if len(values) and (int(values.min()) < 0 or int(values.max()) >= size):
+        row = int(np.flatnonzero(((values < 0) | (values >= size)).reshape(len(values), -1).any(axis=1))[0])
+        raise DataError(
+            f"{where}, row {row} holds an id outside 0..{size - 1}, the domain that its schema states.", "Run prepare again."
+        )
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

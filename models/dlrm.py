@@ -1,0 +1,190 @@
+"""The DLRM ranking model: does this shopper want this item?
+
+Naumov et al., "Deep learning recommendation model for personalization and recommendation systems", 2019,
+https://arxiv.org/abs/1906.00091. Merlin's ``mm.DLRMModel``: an MLP over the continuous features, an embedding for each
+categorical one, the dot products of all pairs, and an MLP on top. The output is the logit; probabilities are made later.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from cartwheel.errors import UsageError
+from models.data import Array, Table
+from models.settings import DLRMSettings
+from models.training import drop_ids, load_weights
+from workflows.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
+
+CATEGORICAL: Final = QUERY_CATEGORICAL + ITEM_CATEGORICAL
+CONTINUOUS: Final = {
+    "ranking": QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS,
+    "cart": QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART,
+}
+"""Continuous columns of each model."""
+LABEL: Final = "label"
+_SCORE_ROWS: Final = 16_384
+_INITIAL_SPREAD: Final = 0.05
+
+
+@dataclass(frozen=True)
+class DLRM:
+    """A built model.
+
+    Attributes:
+        name: ``ranking`` or ``cart``, which decides the columns.
+        settings: what it was built from.
+        sizes: ids of each categorical column.
+        merlin: the Merlin model; it maps ``[B, 1]`` columns to the logit ``[B, 1]``.
+    """
+
+    name: str
+    settings: DLRMSettings
+    sizes: dict[str, int]
+    merlin: Any
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Input columns: ids first."""
+        return CATEGORICAL + CONTINUOUS[self.name]
+
+    @cached_property
+    def variables(self) -> list[Any]:
+        """Every weight once, in a fixed order."""
+        return list({id(variable): variable for variable in self.merlin.variables}.values())
+
+    def logits(self, table: Table) -> Array:
+        """Return float32 ``[N]`` logits."""
+        parts = [
+            self._function(table.batch(slice(start, start + _SCORE_ROWS), self.columns)).numpy()
+            for start in range(0, len(table), _SCORE_ROWS)
+        ]
+        return np.concatenate(parts)[:, 0].astype(np.float32)
+
+    @cached_property
+    def _function(self) -> Any:
+        from models.keras_compat import tf
+
+        return tf.function(lambda columns: self.merlin(columns, training=False), reduce_retracing=True)
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that no DLRM has, with a UsageError."""
+    if name not in CONTINUOUS:
+        raise UsageError(f"There is no DLRM named {name!r}; there are {sorted(CONTINUOUS)}.", "Use one of these names.")
+
+
+def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed: int = 0) -> DLRM:
+    """Build the model with fresh weights.
+
+    Args:
+        name: ``ranking`` or ``cart``.
+        settings: its configuration.
+        sizes: ids of each categorical column.
+        seed: fixes the initial weights.
+
+    Raises:
+        UsageError: if there is no DLRM of that name.
+    """
+    check_name(name)
+    from models.keras_compat import mm, tf
+    from models.schema import model_schema
+
+    tf.keras.utils.set_random_seed(seed)
+    schema = model_schema(CATEGORICAL, CONTINUOUS[name], sizes, LABEL)
+    embeddings = mm.Embeddings(
+        model_schema(CATEGORICAL, (), sizes),
+        dim=settings.embedding_dimension,
+        embeddings_initializer=tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD),
+        l2_batch_regularization_factor=settings.embedding_l2 / settings.batch_size,  # Merlin sums over the batch
+    )
+    merlin = mm.DLRMModel(
+        schema,
+        embeddings=embeddings,
+        bottom_block=mm.MLPBlock([*settings.bottom, settings.embedding_dimension]),
+        top_block=mm.MLPBlock(list(settings.top)),
+        prediction_tasks=mm.BinaryOutput(LABEL, to_call=tf.keras.layers.Dense(1)),
+    )
+    merlin({c: tf.zeros([1, 1], tf.int32 if c in CATEGORICAL else tf.float32) for c in CATEGORICAL + CONTINUOUS[name]})
+    return DLRM(name, settings, dict(sizes), merlin)
+
+
+def load_dlrm(folder: Path) -> DLRM:
+    """Rebuild the trained model of a folder (``models/ranking`` or ``models/cart``) from its ``config.json`` and weights.
+
+    Raises:
+        RunError: if a file is missing or corrupt.
+    """
+    from models.store import read_config
+
+    config = read_config(folder, folder.name, DLRMSettings)
+    built = build_dlrm(config.model, config.settings, config.sizes)
+    load_weights(folder, built.variables)
+    return built
+
+
+class DLRMLearner:
+    """Trains a DLRM on labelled rows; see ``models.training.fit``.
+
+    Args:
+        dlrm: the model.
+        train: its columns and the label.
+        valid: the same of the validation rows, or None.
+    """
+
+    def __init__(self, dlrm: DLRM, train: Table, valid: Table | None) -> None:
+        from models.keras_compat import mm, tf
+
+        self.title = dlrm.name
+        self.dlrm = dlrm
+        self.examples = len(train)
+        self.variables = dlrm.variables
+        self.optimizer = mm.LazyAdam(dlrm.settings.learning_rate)
+        self._train = train
+        self._valid = valid
+        self._step = tf.function(self._learn, reduce_retracing=True)
+
+    def step(self, rows: Array, rng: np.random.Generator) -> float:
+        """Learn from the rows; return their mean loss."""
+        columns = drop_ids(self._train.batch(rows, self.dlrm.columns), self.dlrm.settings.id_dropout, rng)
+        return float(self._step(columns, self._train[LABEL][rows].astype(np.float32)[:, None]))
+
+    def _learn(self, columns: Mapping[str, Any], labels: Any) -> Any:
+        from models.keras_compat import tf
+
+        with tf.GradientTape() as tape:
+            logits = self.dlrm.merlin(columns, training=True)
+            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
+            loss = tf.add_n([tf.reduce_mean(losses), *self.dlrm.merlin.losses])
+        gradients = tape.gradient(loss, self.variables)
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        return loss
+
+    def validate(self) -> dict[str, float]:
+        """Return the validation ``log_loss``, ``score`` (its negative) and, where both labels occur, ``auc``."""
+        if self._valid is None:
+            return {}
+        logits, labels = self.dlrm.logits(self._valid).astype(np.float64), self._valid[LABEL].astype(np.float64)
+        log_loss = float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
+        figures = {"score": -log_loss, "log_loss": log_loss}
+        if 0 < labels.sum() < len(labels):
+            figures["auc"] = area_under_curve(labels, logits)
+        return figures
+
+
+def area_under_curve(labels: Array, scores: Array) -> float:
+    """Return the chance that a positive scores above a negative, ties counting half.
+
+    Args:
+        labels: 0 or 1, both present, ``[N]``.
+        scores: ``[N]``.
+    """
+    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
+    positives = float(labels.sum())
+    return float((ranks[labels > 0].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))

@@ -1,0 +1,105 @@
+"""How much the retrieval score adds to the ranking score.
+
+final score = DLRM logit + w * (query vector . item vector). The DLRM learnt from sampled negatives and the retrieval model from
+the whole catalogue, so each knows what the other cannot; ``w`` is chosen on validation anchors by NDCG@10.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from cartwheel.errors import DataError, RunError
+from cartwheel.files import write_json
+from models.data import Array
+from models.settings import TwoTowerSettings
+
+FUSION_FILE: Final = "fusion.json"
+CUTOFF: Final = 10
+RATIOS: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10.0, 20.0)
+"""Weights tried, in units of spread(logit) / spread(dot), so that the two scores' scales do not matter."""
+
+
+def default_fusion_weight(two_tower: TwoTowerSettings | None = None) -> float:
+    """Return the weight to use until one is tuned: 1 / temperature, at which the dot product is a log-odds like the logit."""
+    return 1.0 / (two_tower or TwoTowerSettings()).temperature
+
+
+def best_fusion_weight(dot: Array, logit: Array, relevant: Array, n_relevant: Array) -> float:
+    """Choose the weight with the best mean NDCG@10; of equal ones the smallest.
+
+    Args:
+        dot: ``[A, C]`` retrieval scores of C candidates of A anchors.
+        logit: ``[A, C]`` DLRM logits; -inf marks a place that holds no candidate.
+        relevant: ``[A, C]`` bool, whether the candidate is among the anchor's true items.
+        n_relevant: ``[A]`` how many true items the anchor has, among the candidates or not; anchors with 0 are left out.
+
+    Returns:
+        The weight, >= 0. ``default_fusion_weight()`` where no anchor has a true item among its candidates.
+
+    Raises:
+        DataError: if the shapes do not fit together or a score is NaN.
+    """
+    if not dot.shape == logit.shape == relevant.shape or dot.ndim != 2 or n_relevant.shape != dot.shape[:1]:
+        raise DataError(
+            f"Fusion got scores of shapes {dot.shape} and {logit.shape}, truth {relevant.shape} and counts {n_relevant.shape}, "
+            "where [A, C] three times and [A] are expected."
+        )
+    present = np.isfinite(logit)
+    if np.isnan(logit).any() or not np.isfinite(dot[present]).all():
+        raise DataError(
+            "Fusion got a score that is NaN or infinite, where finite scores are expected.", "Train the models again."
+        )
+    useful = (n_relevant > 0) & (relevant & present).any(axis=1)  # the other anchors score 0 under every weight
+    if not useful.any():
+        return default_fusion_weight()
+    dot, logit, relevant, n_relevant, present = (values[useful] for values in (dot, logit, relevant, n_relevant, present))
+    dot = np.where(present, dot, 0.0)
+    spread = float(np.std(dot[present]))
+    unit = float(np.std(logit[present])) / spread if spread > 0 else 0.0
+    if unit == 0.0:
+        unit = 1.0 / spread if spread > 0 else 1.0  # a constant logit: any positive weight ranks by the dot product
+    weights = [ratio * unit for ratio in RATIOS]
+    values = [mean_ndcg(logit + weight * dot, relevant & present, n_relevant) for weight in weights]
+    return weights[int(np.argmax(values))]
+
+
+def mean_ndcg(scores: Array, relevant: Array, n_relevant: Array, cutoff: int = CUTOFF) -> float:
+    """Return the mean NDCG at a cut-off, with the ideal of all true items; equal scores keep the candidates' order.
+
+    Args:
+        scores: ``[A, C]``.
+        relevant: ``[A, C]`` bool.
+        n_relevant: ``[A]`` true items of each anchor, all > 0.
+        cutoff: how many places count.
+    """
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :cutoff]
+    discounts = 1.0 / np.log2(np.arange(2, cutoff + 2))
+    gained = (np.take_along_axis(relevant, order, axis=1) * discounts[: order.shape[1]]).sum(axis=1)
+    ideal = np.cumsum(discounts)[np.minimum(n_relevant, cutoff).astype(np.int64) - 1]
+    return float(np.mean(gained / ideal))
+
+
+def write_fusion(folder: Path, weight: float) -> None:
+    """Write ``fusion.json`` in the ranking model's folder."""
+    write_json(folder / FUSION_FILE, {"retrieval_weight": weight})
+
+
+def read_fusion(folder: Path) -> float:
+    """Return the weight that ``fusion.json`` holds.
+
+    Raises:
+        RunError: if the file is missing or holds no finite number.
+    """
+    path = folder / FUSION_FILE
+    try:
+        weight = float(json.loads(path.read_text(encoding="utf-8"))["retrieval_weight"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{path} cannot be read ({error}).", "Train the ranking model again.") from error
+    if not math.isfinite(weight):
+        raise RunError(f"{path} holds the weight {weight}, where a finite number is expected.", "Train the ranking model again.")
+    return weight

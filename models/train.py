@@ -1,0 +1,285 @@
+"""Trains the models of a run and writes their folders.
+
+Outputs are written before the checkpoint is removed, so a training that is killed at any moment and started again continues.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from cartwheel.errors import RunError
+from cartwheel.files import atomic_path, sha256, write_json
+from models.calibration import calibration_error, cart_features, fit_head, fit_platt, sigmoid
+from models.data import Array, Table, exists, read_sizes, read_strings, read_table
+from models.fusion import default_fusion_weight, write_fusion
+from models.onnx_export import export
+from models.settings import DLRMSettings, TrainingSettings, TwoTowerSettings
+from models.store import HISTORY_FILE, ModelConfig, write_config
+from models.training import History, fit, remove_checkpoint, save_weights
+from workflows.columns import ITEM, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+
+OFFLINE_ROWS: Final = 512
+"""Rows whose TensorFlow scores are kept, to compare serving with."""
+_PARITY_ROWS: Final = 256
+
+
+@dataclass(frozen=True)
+class ModelReport:
+    """How the training of one model went.
+
+    Attributes:
+        name: the model.
+        examples: training rows.
+        epochs: epochs trained.
+        best: loss and validation figures of the epoch that was kept.
+        seconds: wall clock of training, export included.
+        onnx_difference: largest difference between an ONNX file's answers and TensorFlow's.
+        notes: sentences about anything that did not go the usual way.
+    """
+
+    name: str
+    examples: int
+    epochs: int
+    best: dict[str, float]
+    seconds: float
+    onnx_difference: float
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """How the training of a run went; ``cart`` is None where the log has no carts."""
+
+    two_tower: ModelReport
+    ranking: ModelReport
+    cart: ModelReport | None
+
+
+def train_models(run: Path, two_tower: TwoTowerSettings, ranking: DLRMSettings, cart: DLRMSettings, seed: int) -> TrainReport:
+    """Train every model that the run's features allow.
+
+    Args:
+        run: the run directory; reads ``features/``, writes ``models/``.
+        two_tower: configuration of the retrieval model.
+        ranking: configuration of the ranking DLRM.
+        cart: configuration of the cart DLRM.
+        seed: fixes everything random.
+
+    Raises:
+        RunError, DataError: if features are missing or corrupt.
+        ConfigError: if a training diverges.
+        ParityError: if an exported model answers otherwise than the trained one.
+    """
+    return TrainReport(
+        train_two_tower(run, two_tower, seed),
+        train_dlrm(run, "ranking", ranking, seed, default_fusion_weight(two_tower)),
+        train_dlrm(run, "cart", cart, seed) if exists(run / "features" / "train" / "cart") else None,
+    )
+
+
+def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelReport:
+    """Train the retrieval model and write ``models/two_tower``.
+
+    Args:
+        run: the run directory.
+        settings: the model's configuration.
+        seed: fixes everything random.
+
+    Raises:
+        RunError, DataError: if features are missing or corrupt.
+        ConfigError: if the loss becomes NaN.
+        ParityError: if ONNX and TensorFlow differ.
+    """
+    from models.two_tower import TwoTowerLearner, build_two_tower, item_probabilities
+
+    started = time.monotonic()
+    features, folder = run / "features", run / "models" / "two_tower"
+    sizes = read_sizes(features / "train" / "recommend")
+    _require(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *ITEM_CATEGORICAL), features / "train" / "recommend")
+    train = read_table(features / "train" / "recommend", (*QUERY, *ITEM), sizes)
+    valid = _optional(features / "valid" / "recommend", (*QUERY, *ITEM), sizes)
+    catalogue = _optional(features / "valid" / "catalogue", ITEM, sizes)
+    tower = build_two_tower(settings, sizes, seed, item_probabilities(train, sizes["item_id"]))
+    learner = TwoTowerLearner(tower, train, valid, catalogue)
+    inputs = [features / "train" / "recommend", features / "valid" / "recommend", features / "valid" / "catalogue"]
+    history = fit(learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
+    notes = _validation_notes(valid if catalogue is not None else None, history)
+    difference = max(
+        export(
+            lambda columns: tower.query(columns, training=False),
+            QUERY_CATEGORICAL,
+            QUERY_LISTS,
+            QUERY_CONTINUOUS,
+            "query_vector",
+            folder / "query.onnx",
+            train.head(_PARITY_ROWS).batch(slice(None), QUERY),
+        ),
+        export(
+            lambda columns: tower.item(columns, training=False),
+            ITEM_CATEGORICAL,
+            (),
+            ITEM_CONTINUOUS,
+            "item_vector",
+            folder / "item.onnx",
+            train.head(_PARITY_ROWS).batch(slice(None), ITEM),
+        ),
+    )
+    _write_offline_vectors(tower, features, folder, sizes)
+    counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
+    config = ModelConfig("two_tower", settings, sizes, seed, counts, notes)
+    return _finish(folder, config, learner.variables, history, {}, started, difference)
+
+
+def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieval_weight: float | None = None) -> ModelReport:
+    """Train the ``ranking`` or the ``cart`` model and write its folder.
+
+    Args:
+        run: the run directory.
+        name: ``ranking`` or ``cart``.
+        settings: the model's configuration.
+        seed: fixes everything random.
+        retrieval_weight: written to ``fusion.json`` of ``ranking`` until a tuned one is; None is the default one.
+
+    Raises:
+        UsageError: if there is no DLRM of that name.
+        RunError, DataError: if features are missing or corrupt.
+        ConfigError: if the loss becomes NaN.
+        ParityError: if ONNX and TensorFlow differ.
+    """
+    from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm, check_name
+
+    check_name(name)
+    started = time.monotonic()
+    features, folder = run / "features", run / "models" / name
+    inputs = [features / "train" / name, features / "valid" / name]
+    sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in CATEGORICAL}
+    _require(sizes, CATEGORICAL, inputs[0])
+    columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
+    train, valid = read_table(inputs[0], columns, sizes), _optional(inputs[1], columns, sizes)
+    dlrm = build_dlrm(name, settings, sizes, seed)
+    learner = DLRMLearner(dlrm, train, valid)
+    history = fit(learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
+    rows = train.head(_PARITY_ROWS).batch(slice(None), dlrm.columns)
+    difference = export(
+        lambda columns: dlrm.merlin(columns, training=False),
+        CATEGORICAL,
+        (),
+        CONTINUOUS[name],
+        "logit",
+        folder / "model.onnx",
+        rows,
+    )
+    notes, extra = _validation_notes(valid, history), {}
+    if name == "ranking":
+        write_fusion(folder, default_fusion_weight() if retrieval_weight is None else retrieval_weight)
+    else:
+        extra = _calibrate(dlrm, valid, inputs[1], folder, notes)
+    test = _optional(features / "test" / name, dlrm.columns, sizes)
+    if test is not None:
+        _write_offline(folder / "offline.parquet", "logit", dlrm.logits(test.head(OFFLINE_ROWS)))
+    counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
+    config = ModelConfig(name, settings, sizes, seed, counts, notes)
+    return _finish(folder, config, learner.variables, history, extra, started, difference)
+
+
+def _calibrate(dlrm: Any, valid: Table | None, source: Path, folder: Path, notes: list[str]) -> dict[str, float]:
+    """Write ``calibration.json`` and ``head.json``; return the calibration errors, measured on the rows that were fitted."""
+    logits = np.zeros(0, np.float32) if valid is None else dlrm.logits(valid)
+    labels = np.zeros(0, np.int32) if valid is None else valid["label"]
+    platt = fit_platt(logits, labels)
+    features, cart_labels = np.zeros((0, 3)), labels
+    if valid is not None:
+        features, cart_labels = cart_features(
+            read_strings(source, "cart_id"), logits, read_table(source, ["cart_label"])["cart_label"]
+        )
+    head = fit_head(features, cart_labels, platt)
+    notes.extend(note for note in (platt.note, head.note) if note)
+    write_json(folder / "calibration.json", platt.content())
+    write_json(folder / "head.json", head.content())
+    if valid is None:
+        return {}
+    return {
+        "calibration_error_before": calibration_error(sigmoid(logits), labels),
+        "calibration_error_after": calibration_error(platt.probability(logits), labels),
+        "cart_calibration_error": calibration_error(head.probability(features), cart_labels),
+    }
+
+
+def _write_offline_vectors(tower: Any, features: Path, folder: Path, sizes: Mapping[str, int]) -> None:
+    test = _optional(features / "test" / "recommend", QUERY, sizes)
+    if test is not None:
+        _write_offline(folder / "offline.parquet", "query_vector", tower.encode_queries(test.head(OFFLINE_ROWS)))
+    queries = _optional(features / "snapshot" / "queries", QUERY, sizes)
+    if queries is not None:
+        _write_offline(folder / "offline_queries.parquet", "query_vector", tower.encode_queries(queries))
+    items = _optional(features / "snapshot" / "items", ITEM, sizes)
+    if items is not None:
+        with atomic_path(folder / "item_vectors.npy") as aside:
+            np.save(aside, tower.encode_items(items))
+
+
+def _write_offline(path: Path, column: str, scores: Array) -> None:
+    """Write the scores of the first rows of a table: ``row`` int64 and the score, a number or a list, float32."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values = pa.array(list(scores), pa.list_(pa.float32()) if scores.ndim == 2 else pa.float32())
+    with atomic_path(path) as aside:
+        pq.write_table(pa.table({"row": pa.array(np.arange(len(scores))), column: values}), aside)
+
+
+def _finish(
+    folder: Path,
+    config: ModelConfig[Any],
+    variables: Sequence[Any],
+    history: History,
+    extra: Mapping[str, float],
+    started: float,
+    difference: float,
+) -> ModelReport:
+    save_weights(folder, variables)
+    write_json(folder / HISTORY_FILE, history.content() | dict(extra))
+    write_config(folder, config)
+    remove_checkpoint(folder)
+    seconds = time.monotonic() - started
+    best = history.best | dict(extra)
+    return ModelReport(
+        config.model, config.examples["train"], len(history.epochs), best, seconds, difference, tuple(config.notes)
+    )
+
+
+def _optional(folder: Path, names: Sequence[str], sizes: Mapping[str, int]) -> Table | None:
+    """Read a table that a short log may lack."""
+    if not exists(folder):
+        return None
+    table = read_table(folder, names, sizes, empty_ok=True)
+    return table if len(table) else None
+
+
+def _validation_notes(valid: Table | None, history: History) -> list[str]:
+    if valid is not None:
+        return []
+    return [
+        f"validation: there are no validation rows, so training ran for all {len(history.epochs)} epochs and kept the last weights"
+    ]
+
+
+def _require(sizes: Mapping[str, int], columns: Sequence[str], folder: Path) -> None:
+    missing = [column for column in columns if column not in sizes]
+    if missing:
+        raise RunError(f"The schema of {folder} has no categorical column {missing[0]!r}.", "Run prepare again.")
+
+
+def _fingerprint(settings: TrainingSettings, seed: int, sizes: Mapping[str, int], inputs: Sequence[Path]) -> str:
+    """Return what a checkpoint must agree in to be resumed: settings, seed, sizes, and the content of the data."""
+    hashes = [sha256(folder) if folder.is_dir() else "" for folder in inputs]
+    about = [settings.model_dump(mode="json"), seed, dict(sizes), hashes]
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,213 @@
+"""One fit loop for every trained model: seeds, early stopping with the best weights, progress, and resumption.
+
+All randomness of an epoch (the order of the examples, the dropped ids) comes from a generator seeded with
+``(seed, epoch)``, so an epoch is the same whether or not the process was killed before it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from cartwheel.errors import ConfigError, RunError
+from cartwheel.files import atomic_path
+from cartwheel.progress import progress
+from models.data import NULL_ID, OOV_ID, PADDING_ID, Array
+from models.settings import TrainingSettings
+
+CHECKPOINT: Final = ".checkpoint"
+WEIGHTS_FILE: Final = "weights.npz"
+DROPPED: Final = ("user_id", "item_id", "recent_items")
+"""Columns whose ids are dropped in training."""
+
+
+class Learner(Protocol):
+    """What the fit loop needs of a model."""
+
+    title: str
+    examples: int
+    variables: Sequence[Any]
+    optimizer: Any
+
+    def step(self, rows: Array, rng: np.random.Generator) -> float:
+        """Learn from the training examples at ``rows`` and return their mean loss."""
+
+    def validate(self) -> dict[str, float]:
+        """Return validation figures, the deciding one as ``score`` (higher is better); empty without validation rows."""
+
+
+@dataclass
+class History:
+    """What happened in training.
+
+    Attributes:
+        epochs: one record an epoch: ``epoch`` (from 0), ``loss`` and the validation figures.
+        best_epoch: the epoch whose weights were kept.
+        stopped_early: whether training ended because validation no longer improved.
+    """
+
+    epochs: list[dict[str, float]] = field(default_factory=list)
+    best_epoch: int = -1
+    stopped_early: bool = False
+
+    @property
+    def best(self) -> dict[str, float]:
+        """The record of the best epoch."""
+        return self.epochs[self.best_epoch]
+
+    def content(self) -> dict[str, Any]:
+        """Return what ``history.json`` holds."""
+        return asdict(self)
+
+
+def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, fingerprint: str) -> History:
+    """Train until validation stops improving, and leave the best weights in the learner's variables.
+
+    Args:
+        learner: the model with its data.
+        settings: epochs, patience and batch size.
+        seed: fixes the order of examples and every drop-out.
+        folder: the model's folder; the state after each epoch is kept in its ``.checkpoint``.
+        fingerprint: a checkpoint with another fingerprint (other data, settings or seed) is not resumed.
+
+    Returns:
+        The history, of the epochs before an interruption too.
+
+    Raises:
+        ConfigError: if the loss becomes NaN or infinite.
+    """
+    state = folder / CHECKPOINT / "state.npz"
+    history, best = _resume(learner, state, fingerprint)
+    batch = min(settings.batch_size, learner.examples)
+    steps = learner.examples // batch
+    with progress(f"train {learner.title}", settings.epochs * steps) as advance:
+        if history.epochs:
+            advance(len(history.epochs) * steps, "resumed")
+        while not history.stopped_early and len(history.epochs) < settings.epochs:
+            epoch = len(history.epochs)
+            rng = np.random.default_rng([seed, epoch])
+            order = rng.permutation(learner.examples)
+            total = 0.0
+            for step in range(steps):
+                loss = learner.step(order[step * batch : (step + 1) * batch], rng)
+                if not math.isfinite(loss):
+                    raise _diverged(learner.title, epoch, step, loss, settings)
+                total += loss
+                advance(1, f"epoch {epoch + 1}/{settings.epochs} loss {total / (step + 1):.4f}")
+            if _record(history, epoch, total / steps, learner.validate(), settings.patience):
+                best = [variable.numpy() for variable in learner.variables]
+            _save(learner, best, history, state, fingerprint)
+    _assign(learner.variables, best)
+    return history
+
+
+def drop_ids(columns: Mapping[str, Array], rate: float, rng: np.random.Generator) -> dict[str, Array]:
+    """Replace a share of the user and item ids by the out-of-vocabulary id, so that its embedding is learnt.
+
+    Half of the dropped users become the null id instead: the shopper who is not known at all. Padding stays padding.
+
+    Args:
+        columns: a batch, ``[B, 1]`` or ``[B, L]`` ids.
+        rate: share of the ids to drop.
+        rng: decides which.
+
+    Returns:
+        The batch with new arrays for the columns of ``DROPPED``.
+    """
+    dropped = dict(columns)
+    for name in DROPPED if rate > 0 else ():
+        if name not in columns:
+            continue
+        ids = columns[name]
+        chance = rng.random(ids.shape, dtype=np.float32)
+        stranger = np.where(chance < rate / 2, NULL_ID, OOV_ID) if name == "user_id" else OOV_ID
+        dropped[name] = np.where((chance < rate) & (ids != PADDING_ID), stranger, ids).astype(ids.dtype)
+    return dropped
+
+
+def remove_checkpoint(folder: Path) -> None:
+    """Forget the state of a training whose outputs are all written."""
+    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+
+
+def save_weights(folder: Path, variables: Sequence[Any]) -> None:
+    """Write a model's weights to ``weights.npz``, in the order of its variables."""
+    with atomic_path(folder / WEIGHTS_FILE) as aside, aside.open("wb") as stream:
+        np.savez(stream, **{f"{number:04d}": variable.numpy() for number, variable in enumerate(variables)})
+
+
+def load_weights(folder: Path, variables: Sequence[Any]) -> None:
+    """Put the weights of ``weights.npz`` into a model of the same shape.
+
+    Raises:
+        RunError: if the file is missing, unreadable or of another model.
+    """
+    path = folder / WEIGHTS_FILE
+    try:
+        with np.load(path) as stored:
+            values = [stored[name] for name in sorted(stored.files)]
+    except Exception as error:  # zipfile, numpy and the file system each raise their own
+        raise RunError(f"{path} cannot be read ({error}).", "Train the model again.") from error
+    found, expected = [value.shape for value in values], [tuple(variable.shape) for variable in variables]
+    if found != expected:
+        raise RunError(f"{path} holds arrays of shapes {found}, but config.json describes {expected}.", "Train the model again.")
+    _assign(variables, values)
+
+
+def _record(history: History, epoch: int, loss: float, figures: dict[str, float], patience: int) -> bool:
+    """Append an epoch; return whether it is the best so far (the latest one where there is no validation)."""
+    history.epochs.append({"epoch": epoch, "loss": loss, **figures})
+    better = not figures or history.best_epoch < 0 or figures["score"] > history.best["score"]
+    if better:
+        history.best_epoch = epoch
+    history.stopped_early = epoch - history.best_epoch >= patience
+    return better
+
+
+def _diverged(title: str, epoch: int, step: int, loss: float, settings: TrainingSettings) -> ConfigError:
+    return ConfigError(
+        f"Training of {title}: the loss became {loss} in epoch {epoch + 1}, step {step + 1}, where a finite number is expected.",
+        f"Lower models.{title}.learning_rate, now {settings.learning_rate}.",
+    )
+
+
+def _save(learner: Learner, best: Sequence[Array], history: History, path: Path, fingerprint: str) -> None:
+    arrays = {f"model_{n:04d}": variable.numpy() for n, variable in enumerate(learner.variables)}
+    arrays |= {f"best_{n:04d}": value for n, value in enumerate(best)}
+    arrays |= {f"optimizer_{n:04d}": np.asarray(value) for n, value in enumerate(learner.optimizer.get_weights())}
+    about = json.dumps({"fingerprint": fingerprint, "history": history.content()})
+    with atomic_path(path) as aside, aside.open("wb") as stream:
+        np.savez(stream, about=np.array(about), **arrays)
+
+
+def _resume(learner: Learner, path: Path, fingerprint: str) -> tuple[History, list[Array]]:
+    """Restore the state of an interrupted training of the same model on the same data, if there is one."""
+    fresh = History(), [variable.numpy() for variable in learner.variables]
+    try:
+        with np.load(path) as stored:
+            about = json.loads(str(stored["about"]))
+            if about["fingerprint"] != fingerprint:
+                return fresh
+            parts = {
+                part: [stored[n] for n in sorted(stored.files) if n.startswith(part)] for part in ("model", "best", "optimizer")
+            }
+    except FileNotFoundError:
+        return fresh
+    except Exception:  # noqa: BLE001  a damaged checkpoint costs time, never the run
+        return fresh
+    _assign(learner.variables, parts["model"])
+    learner.optimizer._create_all_weights(list(learner.variables))  # the slots exist only after the first step
+    learner.optimizer.set_weights(parts["optimizer"])
+    return History(**about["history"]), parts["best"]
+
+
+def _assign(variables: Sequence[Any], values: Sequence[Array]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

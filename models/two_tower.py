@@ -1,0 +1,278 @@
+"""The two-tower retrieval model: a query vector and an item vector whose dot product is the score.
+
+Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019,
+https://doi.org/10.1145/3298689.3346996. Built with Merlin Models: ``mm.Encoder`` towers over shared ``mm.EmbeddingTable`` s
+(the item ids a shopper saw and the item tower's share one), joined by ``mm.TwoTowerModelV2`` with in-batch negatives and the
+log-Q correction; items equal to the positive are no negatives. Vectors have length 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from models.data import FIRST_ID, Array, Table
+from models.settings import TwoTowerSettings
+from models.training import drop_ids, load_weights
+from workflows.columns import (
+    ITEM,
+    ITEM_CATEGORICAL,
+    ITEM_CONTINUOUS,
+    QUERY,
+    QUERY_CATEGORICAL,
+    QUERY_CONTINUOUS,
+    QUERY_LISTS,
+    SHARED_VOCABULARY,
+)
+
+IDS: Final = ("user_id", "item_id")
+"""Vocabularies whose embeddings have the full dimension; the others have a quarter of it."""
+_ENCODE_ROWS: Final = 8192
+_VALID_ITEMS: Final = 50_000
+_INITIAL_SPREAD: Final = 0.05
+
+
+@dataclass(frozen=True)
+class TwoTower:
+    """A built model.
+
+    Attributes:
+        settings: what it was built from.
+        sizes: ids of each categorical column.
+        merlin: the Merlin model; its last block turns both vectors into logits.
+        query: the query tower.
+        item: the item tower.
+    """
+
+    settings: TwoTowerSettings
+    sizes: dict[str, int]
+    merlin: Any
+    query: Any
+    item: Any
+
+    @cached_property
+    def variables(self) -> list[Any]:
+        """Every weight once, in a fixed order."""
+        every = [*self.query.variables, *self.item.variables]
+        return list({id(variable): variable for variable in every}.values())
+
+    def encode_queries(self, table: Table) -> Array:
+        """Return float32 ``[N, D]`` query vectors."""
+        return _encode(self._query_function, table, QUERY)
+
+    def encode_items(self, table: Table) -> Array:
+        """Return float32 ``[N, D]`` item vectors."""
+        return _encode(self._item_function, table, ITEM)
+
+    @cached_property
+    def _query_function(self) -> Any:
+        from models.keras_compat import tf
+
+        return tf.function(lambda columns: self.query(columns, training=False), reduce_retracing=True)
+
+    @cached_property
+    def _item_function(self) -> Any:
+        from models.keras_compat import tf
+
+        return tf.function(lambda columns: self.item(columns, training=False), reduce_retracing=True)
+
+
+def build_two_tower(
+    settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int = 0, item_probabilities: Array | None = None
+) -> TwoTower:
+    """Build the model with fresh weights.
+
+    Args:
+        settings: its configuration.
+        sizes: ids of each categorical column of QUERY and ITEM.
+        seed: fixes the initial weights.
+        item_probabilities: share of the training targets of each item id, ``[sizes["item_id"]]``; needed for training only.
+    """
+    from models.keras_compat import mm, tf
+    from models.layers import FrequencySampler
+
+    tf.keras.utils.set_random_seed(seed)
+    tables = _tables(settings, sizes)
+    query = _tower("query", settings, sizes, tables, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_CONTINUOUS)
+    item = _tower("item", settings, sizes, tables, ITEM_CATEGORICAL, (), ITEM_CONTINUOUS)
+    probabilities = np.ones(sizes["item_id"], np.float32) if item_probabilities is None else item_probabilities
+    merlin = mm.TwoTowerModelV2(query, item, negative_samplers=[FrequencySampler(probabilities)], logq_sampling_correction=True)
+    for tower, columns in ((query, QUERY), (item, ITEM)):
+        tower(
+            {name: tf.zeros([1, 1], tf.float32 if name in QUERY_CONTINUOUS + ITEM_CONTINUOUS else tf.int32) for name in columns}
+        )
+    return TwoTower(settings, dict(sizes), merlin, query, item)
+
+
+def load_two_tower(folder: Path) -> TwoTower:
+    """Rebuild a trained model from its ``config.json`` and weights.
+
+    Raises:
+        RunError: if a file is missing or corrupt.
+    """
+    from models.store import read_config
+
+    config = read_config(folder, "two_tower", TwoTowerSettings)
+    built = build_two_tower(config.settings, config.sizes)
+    load_weights(folder, built.variables)
+    return built
+
+
+class TwoTowerLearner:
+    """Trains a two-tower model on query-target pairs; see ``models.training.fit``.
+
+    Args:
+        tower: the model.
+        train: QUERY and ITEM columns of the training examples.
+        valid: the same of the validation examples, or None.
+        catalogue: ITEM columns of the items to tell the validation targets from, or None.
+    """
+
+    title = "two_tower"
+
+    def __init__(self, tower: TwoTower, train: Table, valid: Table | None, catalogue: Table | None) -> None:
+        from models.keras_compat import mm, tf
+
+        self.tower = tower
+        self.examples = len(train)
+        self.variables = tower.variables
+        self.optimizer = mm.LazyAdam(tower.settings.learning_rate)
+        self._train = train
+        self._valid = valid
+        self._catalogue = _thinned(catalogue)
+        self._step = tf.function(self._learn, reduce_retracing=True)
+
+    def step(self, rows: Array, rng: np.random.Generator) -> float:
+        """Learn from the examples at ``rows``; return their mean loss."""
+        columns = self._train.batch(rows, (*QUERY, *ITEM))
+        return float(self._step(drop_ids(columns, self.tower.settings.id_dropout, rng), columns["item_id"]))
+
+    def _learn(self, columns: Mapping[str, Any], item_ids: Any) -> Any:
+        from models.keras_compat import tf
+
+        tower = self.tower
+        with tf.GradientTape() as tape:
+            query = tower.query({name: columns[name] for name in QUERY}, training=True)
+            item = tower.item({name: columns[name] for name in ITEM}, training=True)
+            # The temperature divides here, not in Merlin's output, which would divide the log-Q correction too.
+            vectors = {"query": query / tower.settings.temperature, "candidate": item}
+            # Ids from before the drop-out: they say how frequent a negative is, and whether it is the positive.
+            logits = tower.merlin.blocks[-1](vectors, features={"item_id": item_ids}, training=True).outputs
+            positive = tf.zeros([tf.shape(logits)[0]], tf.int32)  # Merlin puts the positive first
+            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positive, logits=logits)
+            loss = tf.add_n([tf.reduce_mean(losses), *tower.query.losses, *tower.item.losses])
+        gradients = tape.gradient(loss, self.variables)
+        self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
+        return loss
+
+    def validate(self) -> dict[str, float]:
+        """Rank each validation target among the catalogue.
+
+        Recent items are left out of the candidates where none of the targets is one: then the shop recommends no repeats.
+
+        Returns:
+            ``recall_20`` and ``score``, the mean of 1 / log2(1 + rank): NDCG without a cut-off, which no rank is too deep for.
+        """
+        if self._valid is None or self._catalogue is None:
+            return {}
+        ranks = target_ranks(
+            self.tower.encode_queries(self._valid),
+            self.tower.encode_items(self._valid),
+            self.tower.encode_items(self._catalogue),
+            self._valid,
+            self._catalogue,
+        )
+        return {"score": float(np.mean(1.0 / np.log2(1.0 + ranks))), "recall_20": float(np.mean(ranks <= 20))}
+
+
+def target_ranks(query: Array, target: Array, items: Array, valid: Table, catalogue: Table) -> Array:
+    """Return each target's rank, from 1, among the catalogue; items that score the same count as better.
+
+    Args:
+        query: ``[N, D]`` query vectors.
+        target: ``[N, D]`` vectors of the targets.
+        items: ``[M, D]`` vectors of the catalogue.
+        valid: ``item_id`` and ``recent_items`` of the N examples.
+        catalogue: ``item_id`` of the M items.
+    """
+    repeats = (valid["recent_items"] == valid["item_id"][:, None]).any()
+    ranks = np.empty(len(query), dtype=np.int64)
+    rows_at_once = max(1, 20_000_000 // max(len(items), 1))
+    row_of = np.full(max(int(catalogue["item_id"].max()), int(valid["recent_items"].max())) + 1, -1, dtype=np.int64)
+    row_of[catalogue["item_id"]] = np.arange(len(items))
+    row_of[:FIRST_ID] = -1
+    for start in range(0, len(query), rows_at_once):
+        part = slice(start, start + rows_at_once)
+        scores = query[part] @ items.T
+        own = np.sum(query[part] * target[part], axis=1, keepdims=True)
+        ids = valid["item_id"][part]
+        better = (scores >= own) & ~((catalogue["item_id"] == ids[:, None]) & (ids >= FIRST_ID)[:, None])
+        if not repeats:
+            recent = row_of[valid["recent_items"][part]]
+            query_row, position = np.nonzero(recent >= 0)
+            better[query_row, recent[query_row, position]] = False
+        ranks[part] = 1 + better.sum(axis=1)
+    return ranks
+
+
+def item_probabilities(train: Table, size: int) -> Array:
+    """Return each item id's share of the training targets, float32 ``[size]``; the log-Q correction needs it."""
+    return (np.bincount(train["item_id"], minlength=size) / len(train)).astype(np.float32)
+
+
+def _encode(function: Any, table: Table, names: Sequence[str]) -> Array:
+    parts = [
+        function(table.batch(slice(start, start + _ENCODE_ROWS), names)).numpy() for start in range(0, len(table), _ENCODE_ROWS)
+    ]
+    return np.concatenate(parts).astype(np.float32)
+
+
+def _thinned(catalogue: Table | None) -> Table | None:
+    """Keep validation quick on a large catalogue: an evenly spaced part of it orders the epochs just as well."""
+    if catalogue is None or len(catalogue) <= _VALID_ITEMS:
+        return catalogue
+    rows = np.linspace(0, len(catalogue) - 1, _VALID_ITEMS).astype(np.int64)
+    return Table(catalogue.folder, {name: values[rows] for name, values in catalogue.columns.items()})
+
+
+def _tables(settings: TwoTowerSettings, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """Return column -> embedding table; columns that share a vocabulary share the table."""
+    from models.keras_compat import mm, tf
+    from models.schema import categorical_column
+
+    sharing: dict[str, list[str]] = {}
+    for name in QUERY_CATEGORICAL + ITEM_CATEGORICAL + QUERY_LISTS:
+        sharing.setdefault(SHARED_VOCABULARY.get(name, name), []).append(name)
+    tables = {}
+    for vocabulary, names in sharing.items():
+        dimension = settings.embedding_dimension if vocabulary in IDS else max(1, settings.embedding_dimension // 4)
+        columns = [categorical_column(name, sizes) for name in names]
+        initializer = tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD)
+        table = mm.EmbeddingTable(dimension, *columns, name=f"{vocabulary}_embedding", embeddings_initializer=initializer)
+        tables.update(dict.fromkeys(names, table))
+    return tables
+
+
+def _tower(
+    name: str,
+    settings: TwoTowerSettings,
+    sizes: Mapping[str, int],
+    tables: Mapping[str, Any],
+    categorical: Sequence[str],
+    lists: Sequence[str],
+    continuous: Sequence[str],
+) -> Any:
+    from models.keras_compat import mm
+    from models.layers import TowerInputs, UnitLength
+    from models.schema import model_schema
+
+    columns = [*categorical, *lists]
+    schema = model_schema(columns, continuous, sizes)
+    inputs = TowerInputs(schema, {c: tables[c] for c in columns}, lists, continuous, settings.embedding_l2, name=f"{name}_inputs")
+    layers = mm.MLPBlock([*settings.hidden, settings.dimension], no_activation_last_layer=True)
+    return mm.Encoder(inputs, layers, UnitLength(), prep_features=False, name=name)
