@@ -137,22 +137,24 @@ def list_tables(run: Path) -> list[Table]:
     return tables
 
 
-def read_table(path: Path, columns: Sequence[str]) -> pl.DataFrame:
+def read_table(path: Path, columns: Sequence[str], *, only: bool = False) -> pl.DataFrame:
     """Read a table of examples and check its raw feature columns.
 
     Args:
         path: a Parquet file.
         columns: the raw features wanted of it.
+        only: whether to read those columns and no others.
 
     Returns:
-        All its columns.
+        The table.
 
     Raises:
         RunError: if it is missing or no Parquet file.
         DataError: if columns are missing or of another type.
     """
     try:
-        frame = pl.read_parquet(path)
+        lazy = pl.scan_parquet(path)
+        frame = (lazy.select(pl.col(column) for column in lazy.collect_schema() if column in columns) if only else lazy).collect()
     except FileNotFoundError as error:
         raise RunError(f"{path} is missing.", "Run prepare, which writes it.") from error
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -206,30 +208,22 @@ def _check(run: Path, folder: Path, plan: FeaturePlan, model: onnx.ModelProto, c
     for split in SPLITS:
         path = run / f"examples/{split}/{folder.name}.parquet"
         if path.is_file():
-            raw = read_table(path, columns).select(columns)
+            raw = read_table(path, columns, only=True)
             raw = raw.gather_every(max(1, raw.height // PARITY_ROWS)).head(PARITY_ROWS)
             check_parity(model, plan, raw, encode(workflow, raw))
 
 
 def _encode_table(run: Path, table: Table, cardinalities: Mapping[str, int]) -> tuple[int, float]:
     """Encode one table; return its rows and the share of its items that are out of vocabulary."""
-    import pyarrow.parquet as pq
-
     frame = read_table(run / table.source, table.columns)
     workflow = load_workflow(run / "workflow" / table.workflow, table.columns)
     kept = [column for column in frame.columns if column not in (*QUERY, *ITEM, *CROSS, *CART, "target_items")]
-    unknown, writer = 0, None
+    slices = frame.iter_slices(SLICE_ROWS) if frame.height else [frame]
+    encoded = pl.concat([encode(workflow, piece) for piece in slices]).select(table.columns)
+    unknown = int((encoded["item_id"] == OUT_OF_VOCABULARY).sum()) if "item_id" in table.columns else 0
     with atomic_path(run / table.target) as folder:
         folder.mkdir()
-        for piece in [frame] if not frame.height else frame.iter_slices(SLICE_ROWS):
-            encoded = encode(workflow, piece).select(table.columns)
-            if "item_id" in table.columns:
-                unknown += int((encoded["item_id"] == OUT_OF_VOCABULARY).sum())
-            rows = pl.concat([piece.select(kept), encoded], how="horizontal").to_arrow()
-            writer = writer or pq.ParquetWriter(folder / "part.0.parquet", rows.schema)
-            writer.write_table(rows)
-        assert writer is not None
-        writer.close()
+        pl.concat([frame.select(kept), encoded], how="horizontal").write_parquet(folder / "part.0.parquet")
         write_schema(build_schema([*kept, *table.columns], cardinalities), folder)
     return frame.height, unknown / max(frame.height, 1)
 

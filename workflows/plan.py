@@ -17,6 +17,7 @@ from workflows.operators.table import read_steps
 
 _DTYPES: Final = {
     "str": "string",
+    "object": "string",  # what pandas calls strings
     "int8": "int64",
     "int16": "int64",
     "int32": "int64",
@@ -89,6 +90,6 @@ def _raw(schema: Any, source: str, column: str) -> RawColumn:
     if stored not in _DTYPES:
         raise NotCompilableError(
             f"Feature column {column!r} starts from the raw column {source!r} of type {stored}.",
-            f"Give the workflow columns of {', '.join(_DTYPES)}.",
+            "Give the workflow strings, integers or floats.",
         )
     return RawColumn(source, _DTYPES[stored], bool(found.is_list))

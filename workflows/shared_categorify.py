@@ -38,8 +38,17 @@ class SharedCategorify(Categorify):  # type: ignore[misc]
         encoded = super().transform(col_selector, df)
         for name in col_selector.names:
             if isinstance(df[name].iloc[0], (list, np.ndarray)):
-                encoded[name] = [
-                    np.where(np.asarray(raw, dtype=object) == "", 0, ids).astype(np.int64)
-                    for raw, ids in zip(df[name], encoded[name], strict=True)
-                ]
+                encoded[name] = _blanks_to_padding(df[name], encoded[name])
         return encoded
+
+
+def _blanks_to_padding(raw: pd.Series, ids: pd.Series) -> pd.Series:
+    """Return the lists ``ids`` with 0 wherever ``raw`` holds ``""``; only rows with a blank cost anything."""
+    lengths = raw.str.len().to_numpy()
+    blank = np.concatenate(raw.to_numpy()) == ""
+    rows = np.unique(np.repeat(np.arange(len(raw)), lengths)[blank])
+    starts = np.cumsum(lengths) - lengths
+    changed = ids.to_numpy(copy=True)
+    for row in rows:
+        changed[row] = np.where(blank[starts[row] : starts[row] + lengths[row]], 0, changed[row])
+    return pd.Series(changed, index=ids.index)

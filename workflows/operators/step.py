@@ -58,8 +58,9 @@ class Applied:
 
     @property
     def kind(self) -> str:
-        """The class name of the operator."""
-        return type(self.operator).__name__
+        """The name by which the operator is known: its class, or ``LambdaOp`` for what Merlin calls ``UDF``."""
+        name = type(self.operator).__name__
+        return "LambdaOp" if name == "UDF" else name
 
     def refuse(self, why: str, instead: str) -> NotCompilableError:
         """Return the error that says why this operator has no ONNX form here, and what to use instead."""

@@ -52,7 +52,6 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
 
 _INSTEAD: Final = {
     "LambdaOp": "compute the column when the examples are made and give the workflow the result",
-    "UDF": "compute the column when the examples are made and give the workflow the result",
     "HashBucket": "use Categorify, whose unknown values share one id",
     "NormalizeMinMax": "use Normalize",
 }
