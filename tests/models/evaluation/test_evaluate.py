@@ -1,0 +1,216 @@
+"""A whole run is judged with baselines, intervals and protocols; the same seed gives the same bytes."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cartwheel.errors import RunError
+from models.evaluate import evaluate_run
+from models.figures import METRICS_FILE, Evaluation
+from models.metrics.classification import pr_auc, roc_auc
+from models.settings import EvaluateSettings
+
+SETTINGS = EvaluateSettings(cutoffs=(5, 10), bootstrap=100, candidates=20, max_two_stage_anchors=50)
+
+
+class Seer:
+    """An oracle that ranks items by number and knows every third line."""
+
+    def scores(
+        self, user_ids: Sequence[str], timestamps_us: np.ndarray, session_ids: Sequence[str | None], item_ids: Sequence[str]
+    ) -> np.ndarray:
+        assert len(user_ids) == len(timestamps_us) == len(session_ids)
+        return np.tile(-np.array([float(name[4:]) for name in item_ids], np.float32), (len(user_ids), 1))
+
+    def cart_probability(
+        self, user_ids: Sequence[str], item_ids: Sequence[str], timestamps_us: np.ndarray, session_ids: None = None
+    ) -> np.ndarray:
+        return np.where(np.arange(len(user_ids)) % 3 == 0, 0.4, np.nan)
+
+
+@pytest.fixture(scope="module")
+def evaluation(finished_run: Path) -> Evaluation:
+    return evaluate_run(finished_run, SETTINGS, 1, Seer())
+
+
+def value(evaluation: Evaluation, *key: object) -> float:
+    record = evaluation.find(*key)
+    assert record is not None, key
+    assert record.value is not None, record.reason
+    return record.value
+
+
+def test_every_figure_carries_its_protocol_and_an_interval(evaluation: Evaluation) -> None:
+    for record in evaluation.records:
+        assert record.n > 0
+        assert record.protocol.split == "test"
+        assert record.protocol.sample_size["users"] > 1
+        assert all((record.protocol.candidate_set, record.protocol.tie_rule, record.protocol.excluded, record.protocol.interval))
+        assert record.low is not None, record
+        assert record.low <= record.value <= record.high or "calibration" in record.metric, record
+
+
+def test_baselines_stand_beside_every_model(evaluation: Evaluation) -> None:
+    baselines = {
+        task: {record.model for record in evaluation.records if record.task == task and record.role == "baseline"}
+        for task in evaluation.tasks
+    }
+    popular, chances = {"most_popular", "recently_popular"}, {"logistic_regression", "base_rate"}
+    assert baselines == {
+        "retrieval": popular,
+        "two_stage": popular | {"two_tower"},
+        "ranking": popular | chances,
+        "cart_line": popular | chances,
+        "cart": chances,
+        "cart_line_just_added": popular | chances,
+    }
+
+
+def test_a_model_that_knows_the_taste_beats_popularity(evaluation: Evaluation) -> None:
+    difference = evaluation.find("retrieval", "two_tower", "ndcg_minus_most_popular", 10)
+    assert difference is not None
+    assert difference.low > 0
+    assert value(evaluation, "retrieval", "two_tower", "ndcg", 10) - value(
+        evaluation, "retrieval", "most_popular", "ndcg", 10
+    ) == pytest.approx(difference.value)
+
+
+def test_retrieval_recall_is_that_of_a_plain_loop(evaluation: Evaluation, finished_run: Path) -> None:
+    items = pl.read_parquet(finished_run / "examples/test/catalogue.parquet")
+    queries = pl.read_parquet(finished_run / "examples/test/recommend.parquet")
+    counts = dict(zip(items["item_id"], items["item_events"], strict=True))
+    recalls = []
+    for recent, targets in zip(queries["recent_items"].to_list(), queries["target_items"].to_list(), strict=True):
+        if not targets:
+            continue
+        open_items = [name for name in counts if name not in recent]
+        parts = []
+        for target in targets:
+            above = sum(counts[name] > counts.get(target, -1) for name in open_items)
+            tied = sum(counts[name] == counts.get(target, -1) for name in open_items)
+            parts.append(min(max((5 - above) / tied, 0.0), 1.0) if target in open_items else 0.0)
+        recalls.append(np.mean(parts))
+    assert value(evaluation, "retrieval", "most_popular", "recall", 5) == pytest.approx(np.mean(recalls))
+    missing = [np.mean([target in counts for target in targets]) for targets in queries["target_items"].to_list() if targets]
+    assert value(evaluation, "retrieval", "catalogue", "reachable") == pytest.approx(np.mean(missing))
+
+
+def test_ranking_figures_are_those_of_the_logits(evaluation: Evaluation, finished_run: Path) -> None:
+    rows = pl.read_parquet(finished_run / "examples/test/ranking.parquet")
+    logit = (3 * rows["category_affinity"] + 0.01 * rows["item_recent_events"] - 1.5).to_numpy()
+    label = rows["label"].to_numpy()
+    assert value(evaluation, "ranking", "dlrm", "roc_auc") == pytest.approx(roc_auc(label, logit), abs=1e-6)
+    assert value(evaluation, "ranking", "dlrm", "pr_auc") == pytest.approx(pr_auc(label, logit), abs=1e-6)
+    assert value(evaluation, "ranking", "base_rate", "roc_auc") == 0.5
+
+
+def test_whole_carts_are_judged_once_each(evaluation: Evaluation) -> None:
+    record = evaluation.find("cart", "dlrm", "roc_auc")
+    assert record is not None
+    assert record.n == record.protocol.sample_size["carts"] == 120
+    assert record.value > 0.5
+
+
+def test_the_oracle_is_judged_on_the_lines_that_it_knows_with_the_models_beside(evaluation: Evaluation) -> None:
+    oracle = evaluation.find("cart_line_just_added", "oracle", "log_loss")
+    model = evaluation.find("cart_line_just_added", "dlrm", "log_loss")
+    assert oracle is not None
+    assert model is not None
+    assert oracle.n == model.n == 120
+    assert evaluation.find("retrieval", "oracle", "ndcg", 5) is not None
+    assert evaluation.find("ranking", "oracle", "log_loss") is None
+
+
+def test_one_seed_gives_equal_bytes(finished_run: Path, evaluation: Evaluation, own_run: Path) -> None:
+    evaluate_run(own_run, SETTINGS, 1, Seer())
+    assert (own_run / METRICS_FILE).read_bytes() == (finished_run / METRICS_FILE).read_bytes()
+    assert Evaluation.read(own_run) == evaluation
+    rows = json.loads((own_run / METRICS_FILE).read_text())
+    assert {"task", "model", "metric", "k", "value", "low", "high", "n", "protocol"} <= set(rows[0])
+
+
+def test_without_carts_there_are_no_cart_records(own_run: Path) -> None:
+    (own_run / "examples/test/cart.parquet").unlink()
+    assert evaluate_run(own_run, SETTINGS, 1, None).tasks == ("retrieval", "two_stage", "ranking")
+
+
+def rewrite(run: Path, path: str, change: object) -> None:
+    pl.read_parquet(run / path).pipe(change).write_parquet(run / path)
+
+
+def test_a_split_in_which_nothing_came_true_gives_reasons(own_run: Path) -> None:
+    rewrite(own_run, "examples/test/recommend.parquet", lambda t: t.with_columns(target_items=pl.lit([], pl.List(pl.String))))
+    rewrite(own_run, "examples/test/ranking.parquet", lambda t: t.with_columns(label=pl.lit(0, pl.Int8)))
+    evaluation = evaluate_run(own_run, SETTINGS, 1, None)
+    recall = evaluation.find("retrieval", "two_tower", "recall", 5)
+    assert recall is not None
+    assert (recall.value, recall.n, recall.reason) == (None, 0, "no anchor of the split has a truth item")
+    area = evaluation.find("ranking", "dlrm", "roc_auc")
+    assert area is not None
+    assert area.value is None
+    assert "same label" in area.reason
+    assert "NaN" not in (own_run / METRICS_FILE).read_text()
+
+
+def test_a_training_split_of_one_class_has_no_logistic_regression(own_run: Path) -> None:
+    path = "features/train/ranking/part_0.parquet"
+    rewrite(own_run, path, lambda table: table.with_columns(label=pl.lit(1, pl.Int8)))
+    evaluation = evaluate_run(own_run, SETTINGS, 1, None)
+    assert evaluation.find("ranking", "logistic_regression", "roc_auc") is None
+    assert value(evaluation, "ranking", "base_rate", "log_loss") > 1
+
+
+def test_tables_without_rows_give_reasons(own_run: Path) -> None:
+    for path in ("examples/test/ranking.parquet", "features/test/ranking/part_0.parquet"):
+        rewrite(own_run, path, lambda table: table.clear())
+    record = evaluate_run(own_run, SETTINGS, 1, Seer()).find("ranking", "oracle", "roc_auc")
+    assert record is not None
+    assert record.reason == "the split has no row of this task"
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("models/two_tower/item.onnx", r"item\.onnx is missing.*cartwheel train"),
+        ("models/ranking/fusion.json", r"fusion\.json is missing"),
+        ("examples/test/catalogue.parquet", r"catalogue\.parquet is missing"),
+        ("models/cart/head.json", r"head\.json is missing"),
+    ],
+)
+def test_what_is_missing_is_named(own_run: Path, path: str, message: str) -> None:
+    (own_run / path).unlink()
+    with pytest.raises(RunError, match=message):
+        evaluate_run(own_run, SETTINGS, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "message"),
+    [
+        ("models/ranking/fusion.json", '{"retrieval_weight": "much"}', "retrieval_weight is 'much'"),
+        ("models/cart/head.json", '{"weights": [1.0], "bias": 0.0}', "expected three numbers"),
+        ("models/cart/calibration.json", '{"slope": 1.0}', "intercept is None"),
+        ("models/cart/calibration.json", "[1]", "expected a JSON object"),
+        ("snapshot/state.json", "{", "is not JSON"),
+        ("models/ranking/model.onnx", "no model", "is no ONNX model that runs"),
+    ],
+)
+def test_what_cannot_be_read_is_named(own_run: Path, path: str, content: str, message: str) -> None:
+    (own_run / path).write_text(content)
+    with pytest.raises(RunError, match=message):
+        evaluate_run(own_run, SETTINGS, 1, None)
+
+
+def test_tables_of_two_runs_do_not_mix(own_run: Path) -> None:
+    rewrite(own_run, "features/test/catalogue/part_0.parquet", lambda table: table.head(50))
+    with pytest.raises(RunError, match=r"50 rows and .* 60; they must be row-aligned"):
+        evaluate_run(own_run, SETTINGS, 1, None)
+
+
+def test_a_model_of_other_features_is_named(own_run: Path) -> None:
+    rewrite(own_run, "features/test/ranking/part_0.parquet", lambda table: table.drop("price_gap"))
+    with pytest.raises(RunError, match=r"needs the encoded columns \['price_gap'\]"):
+        evaluate_run(own_run, SETTINGS, 1, None)

@@ -1,0 +1,70 @@
+"""The table says in words what the figures allow one to say."""
+
+from pathlib import Path
+
+import pytest
+
+from cartwheel.errors import RunError
+from models.figures import METRICS_FILE, Evaluation, Protocol, Record, record
+from models.metrics.intervals import Interval
+from models.report_table import report_text, verdicts
+
+PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 3}, "nothing", "95%")
+
+
+def figure(model: str, metric: str, value: float, role: str, spread: float = 0.01, k: int | None = 10) -> Record:
+    return record("retrieval", model, metric, value, Interval(value - spread, value + spread), PROTOCOL, n=7, role=role, k=k)
+
+
+def evaluation(gain: float) -> Evaluation:
+    return Evaluation(
+        (
+            figure("two_tower", "ndcg", 0.2 + gain, "model"),
+            figure("most_popular", "ndcg", 0.2, "baseline"),
+            figure("two_tower", "ndcg_minus_most_popular", gain, "model"),
+        )
+    )
+
+
+@pytest.mark.parametrize(("gain", "words"), [(0.05, "better than"), (0.005, "not distinguishable from"), (-0.05, "worse than")])
+def test_the_verdict_follows_the_interval(gain: float, words: str) -> None:
+    (sentence,) = verdicts(list(evaluation(gain).records))
+    assert sentence.startswith(f"two_tower: {words} most_popular by ndcg@10")
+
+
+def test_the_table_shows_figures_intervals_ratio_and_protocol() -> None:
+    text = report_text(evaluation(0.05))
+    for part in ("0.2500", "0.2400..0.2600", "x1.25", "most_popular (baseline)", "1,200 anchors", "ndcg@10"):
+        assert part in text
+
+
+def test_what_is_not_known_says_why() -> None:
+    nothing = record(
+        "ranking", "dlrm", "roc_auc", float("nan"), Interval(None, None), PROTOCOL, n=0, role="model", undefined="no rows"
+    )
+    assert "no figures: no rows" in report_text(Evaluation((nothing,)))
+    assert "Nothing was evaluated" in report_text(Evaluation())
+    lonely = record(
+        "ranking", "dlrm", "roc_auc_minus_base_rate", 0.1, Interval(None, None, "one user"), PROTOCOL, n=3, role="model"
+    )
+    area = record("ranking", "dlrm", "roc_auc", 0.6, Interval(None, None, "one user"), PROTOCOL, n=3, role="model")
+    assert verdicts([area, lonely]) == ["dlrm: +0.1000 roc_auc against base_rate; one user"]
+
+
+def test_records_survive_the_file(tmp_path: Path) -> None:
+    before = evaluation(1 / 3)
+    before.write(tmp_path)
+    assert Evaluation.read(tmp_path) == before
+    assert before.records[0].value == 0.533333333
+    assert before.records[2].baseline == "most_popular"
+    assert before.records[0].baseline is None
+
+
+@pytest.mark.parametrize("content", ["{", '[{"task": 1}]', "[1]"])
+def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
+    with pytest.raises(RunError, match=r"metrics\.json is missing"):
+        Evaluation.read(tmp_path)
+    (tmp_path / METRICS_FILE).parent.mkdir()
+    (tmp_path / METRICS_FILE).write_text(content)
+    with pytest.raises(RunError, match="does not hold evaluation records"):
+        Evaluation.read(tmp_path)

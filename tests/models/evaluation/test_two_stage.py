@@ -1,0 +1,108 @@
+"""The two stages score the pairs that serving would, and the fusion weight is tuned on validation."""
+
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.retrieval_scores import TwoTower, judge, read_anchors
+from models.run_tables import read_table
+from models.settings import EvaluateSettings
+from models.two_stage import retrieve_and_rank, sample, tune_fusion, two_stage_arrays
+
+SETTINGS = EvaluateSettings(candidates=20)
+
+
+def test_the_arrays_are_those_of_a_plain_loop(finished_run: Path) -> None:
+    rows = np.array([3, 7, 90])
+    anchors = read_anchors(finished_run, "test").take(np.flatnonzero(np.isin(read_anchors(finished_run, "test").row, rows)))
+    dot, logit, relevant, n_truth = two_stage_arrays(finished_run, "test", SETTINGS, rows)
+    stages = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
+    queries = pl.read_parquet(finished_run / "examples/test/recommend.parquet")
+    items = pl.read_parquet(finished_run / "examples/test/catalogue.parquet")
+    for number, row in enumerate(anchors.row):
+        query = queries.row(int(row), named=True)
+        assert n_truth[number] == len(query["target_items"])
+        for slot, column in enumerate(stages.candidates[number]):
+            item = items.row(int(column), named=True)
+            assert item["item_id"] not in query["recent_items"]
+            assert relevant[number, slot] == (item["item_id"] in query["target_items"])
+            same = [name == item["item_category"] != "" for name in query["recent_categories"]]
+            affinity = np.mean(same) if same else 0.0
+            assert logit[number, slot] == pytest.approx(3 * affinity + 0.01 * item["item_recent_events"] - 1.5, abs=1e-5)
+            assert dot[number, slot] == pytest.approx(sum(same) + 0.05 * item["item_recent_events"], abs=1e-5)
+        assert (np.diff(dot[number]) <= 1e-6).all()
+
+
+def test_chunks_do_not_matter(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    anchors = read_anchors(finished_run, "test")
+    whole = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
+    monkeypatch.setattr("models.two_stage._PAIRS", 70)
+    monkeypatch.setattr("models.retrieval_scores._CELLS", 300)
+    parts = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
+    for name in ("candidates", "dot", "logit", "relevant"):
+        np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
+    np.testing.assert_array_equal(parts.retrieved.placement.above, whole.retrieved.placement.above)
+
+
+def test_more_candidates_than_items_leave_places_empty(finished_run: Path) -> None:
+    dot, logit, relevant, _ = two_stage_arrays(finished_run, "test", EvaluateSettings(candidates=500))
+    assert dot.shape[1] == 60
+    empty = np.isneginf(logit)
+    assert empty.any()
+    assert not relevant[empty].any()
+    assert (dot[empty] == 0).all()
+    stages = retrieve_and_rank(finished_run, "test", EvaluateSettings(candidates=500), read_anchors(finished_run, "test"))
+    judged = stages.judged(0.0)
+    assert ((judged.top == -1).sum(axis=1) == empty.sum(axis=1)).all()
+    placed = np.bincount(judged.placement.row, minlength=len(stages.anchors))
+    np.testing.assert_allclose(placed, stages.anchors.reachable * stages.anchors.n_truth)
+
+
+def test_without_exclusion_recent_items_compete(own_run: Path) -> None:
+    (own_run / "snapshot/state.json").write_text(json.dumps({"recent_items": 4, "exclude_recent": False}))
+    anchors = read_anchors(own_run, "test")
+    assert len(anchors.hidden_row) == 0
+    top = judge(TwoTower(own_run, "test"), anchors, 5, "all").top
+    recent = read_table(own_run / "examples/test/recommend.parquet", ["recent_items"])["recent_items"].to_list()
+    names = read_table(own_run / "examples/test/catalogue.parquet", ["item_id"])["item_id"].to_list()
+    shown = [[names[column] in recent[row] for column in best] for row, best in zip(anchors.row, top, strict=True)]
+    assert np.any(shown)
+
+
+def test_recent_items_are_no_truth_where_they_are_hidden(own_run: Path) -> None:
+    path = own_run / "examples/test/recommend.parquet"
+    pl.read_parquet(path).with_columns(target_items=pl.col("recent_items")).write_parquet(path)
+    assert len(read_anchors(own_run, "test")) == 0
+
+
+def test_taking_anchors_keeps_their_truth(finished_run: Path) -> None:
+    anchors = read_anchors(finished_run, "test")
+    some = sample(anchors, 10, 3)
+    assert len(some) == 10
+    np.testing.assert_array_equal(some.row, sample(anchors, 10, 3).row)
+    chosen = np.flatnonzero(np.isin(anchors.row, some.row))
+    for number, before in enumerate(chosen):
+        np.testing.assert_array_equal(
+            some.truth_column[some.truth_row == number], anchors.truth_column[anchors.truth_row == before]
+        )
+    assert sample(anchors, 10_000, 3) is anchors
+
+
+def test_fusion_is_tuned_on_validation_and_written(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    fusion = ModuleType("models.fusion")
+
+    def best_fusion_weight(dot: np.ndarray, logit: np.ndarray, relevant: np.ndarray, n_relevant: np.ndarray) -> float:
+        seen["shapes"] = dot.shape, logit.shape, relevant.shape, n_relevant.shape
+        return 0.25
+
+    fusion.best_fusion_weight = best_fusion_weight
+    monkeypatch.setitem(sys.modules, "models.fusion", fusion)
+    assert tune_fusion(own_run, EvaluateSettings(candidates=20, max_two_stage_anchors=30), 0) == 0.25
+    assert seen["shapes"] == ((30, 20), (30, 20), (30, 20), (30,))
+    assert json.loads((own_run / "models/ranking/fusion.json").read_text()) == {"retrieval_weight": 0.25}
