@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from workflows.simulate.world import Doubles, Floats, Ints, World
 
-WANDER: Final = 0.35
+WANDER: Final = 0.4
 """Probability that a view leaves the session's intent and its category is drawn anew."""
 FATIGUE: Final = 2.5
 """What an item among a shopper's remembered views loses in utility on a later day."""
@@ -96,7 +96,7 @@ def shopper_weights(world: World, users: Ints, occasions: Ints) -> Floats:
 
 
 def affinity(world: World, users: Ints, occasions: Ints, items: Ints) -> Doubles:
-    """Taste for the very items, as [B] float64; mean 0 and standard deviation about 2 over random pairs at taste 1."""
+    """Taste for the very items, as [B] float64; mean 0 and standard deviation about 1.5 over random pairs at taste 1."""
     taste = world.users.taste[users] + world.occasions.taste_shift[occasions]
     matched: NDArray[np.float32] = np.einsum("bd,bd->b", taste, world.items.vector[items])
     return world.taste_weight * matched.astype(np.float64)

@@ -90,8 +90,8 @@ def _logits(world: World, sessions: Sessions, views: Views) -> tuple[Doubles, Do
     too_dear = np.log(views.price) - world.users.price_level[user] - world.occasions.price_shift[occasion]
     pain = world.users.price_sensitivity[user] * np.clip(too_dear, -2.0, 2.0)
     tendency, quality = world.users.conversion[user], world.items.quality[views.item]
-    to_cart = _CART_BASE + 0.25 * match + 1.5 * views.discount - 0.25 * pain + 0.5 * tendency + 0.2 * quality
-    to_buy = _BUY_BASE + 0.30 * match + 3.5 * views.discount - 0.65 * pain + 1.0 * tendency + 1.0 * quality
+    to_cart = _CART_BASE + 0.25 * match + 1.5 * views.discount - 0.18 * pain + 0.5 * tendency + 0.2 * quality
+    to_buy = _BUY_BASE + 0.30 * match + 3.5 * views.discount - 0.45 * pain + 1.0 * tendency + 1.0 * quality
     return to_cart, to_buy
 
 
