@@ -135,7 +135,7 @@ class Attempts:
 
     def _explained(self, error: InferenceServerException) -> CartwheelError:
         status = _status(error)
-        message = _PREFIXES.sub("", (error.message() or "").strip()).rstrip(". ")
+        message = _PREFIXES.sub("", (error.message() or "").partition("\n\nAt:")[0].strip()).rstrip(". ")
         if status == "DEADLINE_EXCEEDED":
             return self._late()
         if status == "INVALID_ARGUMENT":

@@ -25,10 +25,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType, TracebackType
 
-from cartwheel.errors import RunError, ServerError, UsageError
+from cartwheel.errors import ServerError, UsageError
 from serving import triton_log
 from serving.endpoint import Endpoint
 from serving.guarded_process import GuardedProcess
+from serving.model_folders import checked_repository
 from serving.ports import HeldPorts, accepts, taken
 from serving.settings import ServeSettings
 from serving.triton_binary import TritonBinary, find_triton_binary
@@ -58,14 +59,14 @@ class EmbeddedServer:
             a temporary file, which stays only if Triton fails, and is then named in the error.
 
     Raises:
-        RunError: if the repository is missing or holds no model.
+        RunError: if the repository is missing, or lacks a file without which Triton would wait for ever.
         UsageError: if a TLS file of the settings is missing.
         MissingDependencyError: if there is no Triton binary.
     """
 
     def __init__(self, repository: Path, settings: ServeSettings | None = None, *, log: Path | None = None) -> None:
         self._settings = settings or ServeSettings()
-        self._repository = _checked_repository(repository)
+        self._repository = checked_repository(repository)
         _check_tls_files(self._settings)
         self._binary = find_triton_binary()
         self._given_log = log
@@ -84,6 +85,20 @@ class EmbeddedServer:
             raise ServerError("The server has not been started.", "Call start() first.")
         self.check()
         return self._endpoint
+
+    @property
+    def grpc_address(self) -> str:
+        """``host:port`` that clients ask."""
+        return self.endpoint.grpc
+
+    @property
+    def http_address(self) -> str:
+        """``host:port`` of health and metadata."""
+        return self.endpoint.http
+
+    def write_endpoint(self, path: Path) -> None:
+        """Write the addresses as JSON for :meth:`serving.endpoint.Endpoint.read`."""
+        self.endpoint.write(path)
 
     @property
     def log(self) -> Path:
@@ -248,8 +263,11 @@ class EmbeddedServer:
         )
 
     def _too_slow(self) -> ServerError:
-        loading = triton_log.still_loading(triton_log.read_tail(self._log))
+        text = triton_log.read_tail(self._log)
+        loading = triton_log.still_loading(text)
         where = f"still loading {', '.join(loading)}" if loading else "not answering yet"
+        if complaint := triton_log.stub_complaint(text):
+            where += f" ({complaint})"
         return ServerError(
             f"Triton was not ready within {self._settings.start_seconds:g} s (serve.start_seconds): {where}.",
             f"Give it more time with serve.start_seconds, or see what it waits for in {self._log}.",
@@ -289,15 +307,6 @@ def _command(
     if settings.tls_client_roots is not None:
         options["grpc-root-cert"] = str(settings.tls_client_roots)
     return [str(binary.executable), "--disable-auto-complete-config", *(f"--{name}={value}" for name, value in options.items())]
-
-
-def _checked_repository(repository: Path) -> Path:
-    fix = "Write it with `cartwheel export`."
-    if not repository.is_dir():
-        raise RunError(f"There is no model repository at {repository}.", fix)
-    if not any(repository.glob("*/config.pbtxt")):
-        raise RunError(f"{repository} is no model repository: no folder in it holds a config.pbtxt.", fix)
-    return repository.absolute()
 
 
 def _check_tls_files(settings: ServeSettings) -> None:

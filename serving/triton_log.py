@@ -12,6 +12,7 @@ _PROTOBUF = re.compile(r"Error parsing text-format \S+: (?P<where>\d+:\d+): (?P<
 _TAKEN = re.compile(r"failed to start \w+ service: .*[Ss]ocket '(?P<address>[^']+)' already in use")
 _LOADING = re.compile(r'"loading: (?P<model>\S+):\d+"')
 _LOADED = re.compile(r"\"successfully loaded '(?P<model>[^']+)'\"")
+_STUB = re.compile(r"Failed to \w+ Python stub: (?P<reason>.*)")
 _ERROR_LINE = re.compile(r"^(?:E\d{4} |error: |\[libprotobuf ERROR )")
 _HARMLESS = "CudaDriverHelper has not been initialized"
 _STATUS = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsupported|Unknown): ")
@@ -57,6 +58,12 @@ def still_loading(text: str) -> list[str]:
     """Return the models that were begun and not finished."""
     finished = {found["model"] for found in _LOADED.finditer(text)}
     return sorted({found["model"] for found in _LOADING.finditer(text)} - finished)
+
+
+def stub_complaint(text: str) -> str:
+    """Return the last reason for which a Python model could not begin, empty if there is none."""
+    reasons = [found["reason"].strip() for found in _STUB.finditer(text)]
+    return reasons[-1] if reasons else ""
 
 
 def last_lines(text: str, count: int = 5) -> str:

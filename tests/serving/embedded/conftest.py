@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
+
 from serving.server import EmbeddedServer
 
 MODELS = Path(__file__).parent / "tiny_models"
@@ -65,6 +66,8 @@ def _write_config(folder: Path, inputs: Mapping[str, str], outputs: Mapping[str,
             dtype, _, dims = description.partition(" ")
             optional = " optional: true" if kind == "input" else ""
             lines.append(f'{kind} {{ name: "{name}" data_type: TYPE_{dtype} dims: {dims}{optional} }}')
-    lines += [f'parameters {{ key: "{key}" value: {{ string_value: {json.dumps(value)} }} }}' for key, value in parameters.items()]
+    lines += [
+        f'parameters {{ key: "{key}" value: {{ string_value: {json.dumps(value)} }} }}' for key, value in parameters.items()
+    ]
     (folder / "1").mkdir(parents=True)
     (folder / "config.pbtxt").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -3,9 +3,8 @@
 import sys
 from pathlib import Path
 
-from serving.server import EmbeddedServer
-
 from cartwheel.errors import CartwheelError
+from serving.server import EmbeddedServer
 
 if __name__ == "__main__":
     repository, endpoint, log = map(Path, sys.argv[1:])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,11 +19,11 @@ from typing import Any
 
 import pytest
 import tritonclient.grpc as triton
+
+from cartwheel.errors import RunError, ServerError, UsageError
 from serving.endpoint import Endpoint
 from serving.server import EmbeddedServer
 from serving.settings import ServeSettings
-
-from cartwheel.errors import RunError, ServerError, UsageError
 
 SERVE = Path(__file__).parent / "serve.py"
 ROOT = Path(__file__).parents[3]
@@ -38,6 +39,14 @@ def processes_about(text: str) -> set[int]:
         except OSError:
             continue
     return found
+
+
+def triton_of(repository: Path) -> int:
+    """The process of the Triton that serves ``repository``."""
+    (pid,) = (
+        pid for pid in processes_about(str(repository)) if (Path("/proc") / str(pid) / "comm").read_text() == "tritonserver\n"
+    )
+    return pid
 
 
 def leftovers(pid: int) -> list[Path]:
@@ -74,8 +83,7 @@ class Served:
 
     @property
     def triton(self) -> int:
-        (pid,) = (pid for pid in processes_about(f"--model-repository={self.repository}"))
-        return pid
+        return triton_of(self.repository)
 
     def is_gone(self) -> bool:
         return not processes_about(str(self.repository)) and not leftovers(self.process.pid)
@@ -84,10 +92,9 @@ class Served:
 @pytest.fixture
 def served(one_model: Path, tmp_path: Path) -> Any:
     running = Served(one_model, tmp_path)
-    yield running
-    if running.process.poll() is None:
+    with running.process:
+        yield running
         running.process.kill()
-        running.process.wait()
 
 
 def test_a_started_server_answers_at_all_its_addresses(server: EmbeddedServer) -> None:
@@ -108,7 +115,8 @@ def test_http_gives_health_and_metadata_but_no_inference(server: EmbeddedServer)
         assert json.load(answer)["parameters"]["max_k"] == {"string_value": "20"}
     with pytest.raises(urllib.error.HTTPError) as refused:
         urllib.request.urlopen(f"{address}/infer", data=json.dumps(body).encode())
-    assert refused.value.code == 403
+    with refused.value as answer:
+        assert answer.code == 403
 
 
 @pytest.mark.parametrize("closed", ["get_model_repository_index", "get_system_shared_memory_status", "get_log_settings"])
@@ -184,17 +192,24 @@ def test_a_missing_or_empty_repository_is_refused(tmp_path: Path) -> None:
         EmbeddedServer(tmp_path)
 
 
+def test_a_model_without_its_program_is_refused(write_repository: Any) -> None:
+    repository = write_repository("recommend", "cart")
+    (repository / "cart" / "1" / "model.py").unlink()
+    with pytest.raises(RunError, match=r"The model cart lacks its program .*cart/1/model\.py"):
+        EmbeddedServer(repository)
+
+
 def test_a_broken_repository_names_each_model_and_why(write_repository: Any, tmp_path: Path) -> None:
     repository = write_repository("recommend", "cart", "similar_items", extra={"lost_import": "import no_such_package\n"})
     (repository / "cart" / "config.pbtxt").write_text("inpu t {")
-    (repository / "similar_items" / "1" / "model.py").unlink()
+    shutil.rmtree(repository / "similar_items" / "1")
     with pytest.raises(ServerError) as raised:
         EmbeddedServer(repository, log=tmp_path / "triton.log").start()
     message = str(raised.value)
     assert "model lost_import: ModuleNotFoundError: No module named 'no_such_package' (at " in message
     assert "model cart: failed to read text proto" in message
     assert '1:6: Message type "inference.ModelConfig" has no field named "inpu"' in message
-    assert "model similar_items: " in message
+    assert "model similar_items: at least one version must be available" in message
     assert "model recommend" not in message
     assert str(tmp_path / "triton.log") in message
     assert eventually(lambda: not processes_about(str(repository)))
@@ -257,8 +272,7 @@ def test_a_server_that_dies_ends_its_owner_with_a_clear_error(served: Served) ->
 
 def test_a_dead_server_is_noticed_at_once(one_model: Path) -> None:
     with EmbeddedServer(one_model) as running:
-        (pid,) = processes_about(f"--model-repository={one_model}")
-        os.kill(pid, signal.SIGKILL)
+        os.kill(triton_of(one_model), signal.SIGKILL)
         with pytest.raises(ServerError, match="signal 9"):
             eventually(lambda: bool(running.check()), 5.0)
     running.log.unlink()
