@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,9 @@ _FILLERS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_INT64": -1, "TYPE_INT32"
 _ABSENT: Mapping[str, Any] = {**_FILLERS, "TYPE_INT64": 0}
 """What stands for an input that one request of a batch leaves out."""
 _DTYPES: Mapping[str, Any] = {"TYPE_STRING": object, "TYPE_INT64": np.int64, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
+
+
+_LENGTH = struct.Struct("<I")
 
 
 class BadRequestError(Exception):
@@ -66,7 +70,7 @@ class TritonPythonModel:
             try:
                 readable.append((place, self._read(request)))
             except BadRequestError as error:
-                responses[place] = _error(str(error), pb_utils.TritonError.INVALID_ARGUMENT)
+                responses[place] = _error(str(error), pb_utils.TritonError.INVALID_ARG)
             except Exception as error:  # noqa: BLE001 - whatever is wrong with one request must not reach the others
                 responses[place] = _error(f"{self._name} cannot read the request: {error}", pb_utils.TritonError.INTERNAL)
         for group in self._groups(readable):
@@ -106,12 +110,12 @@ class TritonPythonModel:
             BadRequestError: if one cannot be used.
         """
         feeds: Feeds = {}
-        for name, kind in self._types.items():
+        for name in self._types:
             tensor = pb_utils.get_input_tensor_by_name(request, name)
             if tensor is not None:
                 value = tensor.as_numpy()
                 self._check(name, value)
-                feeds[name] = _texts(value) if kind == "TYPE_STRING" else value
+                feeds[name] = value
             elif name not in self._optional:
                 raise BadRequestError(f"The input {name!r} is missing; give it with shape {self._shape(name)}.")
         rows = {name: len(value) for name, value in feeds.items() if self._shapes[name][0] == "B"}
@@ -179,11 +183,26 @@ def _rows(feeds: Feeds) -> int:
     return len(next(iter(feeds.values()))) if feeds else 1
 
 
-def _texts(value: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """Decode ids; bytes that are not UTF-8 become an id that nothing has, as any unknown id is answered."""
-    decoded = np.empty(value.size, dtype=object)
-    decoded[:] = [text.decode("utf-8", "replace") if isinstance(text, bytes) else str(text) for text in value.ravel().tolist()]
-    return decoded.reshape(value.shape)
+def _parsed(encoded: Any) -> npt.NDArray[Any]:
+    """Read a tensor of strings from its wire form: 4 bytes of length (little-endian) before each.
+
+    Bytes that are not UTF-8 become an id that nothing has, and are answered as any unknown id is.
+    """
+    data = bytes(encoded)
+    texts: list[str] = []
+    place, end = 0, len(data)
+    length_at, found = _LENGTH.unpack_from, texts.append
+    while place < end:
+        start = place + 4
+        place = start + length_at(data, place)[0]
+        found(data[start:place].decode("utf-8", "replace"))
+    parsed = np.empty(len(texts), dtype=object)
+    parsed[:] = texts
+    return parsed
+
+
+# Triton's own parser takes several times as long, which a list of 100,000 exclusions would feel.
+pb_utils.deserialize_bytes_tensor = _parsed
 
 
 def _error(message: str, code: Any) -> Any:
