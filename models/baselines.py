@@ -140,17 +140,6 @@ class CartBaseline:
         return carts.select(*self._continuous, "_lines").to_numpy(), carts["_label"].to_numpy()
 
 
-def sigmoid(logit: npt.NDArray[Any]) -> Floats:
-    """Return 1 / (1 + exp(-logit)) without overflow.
-
-    >>> sigmoid(np.array([0.0, -1000.0])).tolist()
-    [0.5, 0.0]
-    """
-    value = logit.astype(np.float64)
-    small = np.exp(-np.abs(value))
-    return np.where(value >= 0, 1.0 / (1.0 + small), small / (1.0 + small))
-
-
 def _fitted(features: Floats, label: Labels, seed: int) -> Any:
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline

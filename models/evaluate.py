@@ -12,12 +12,13 @@ import numpy as np
 from models.baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
 from models.figures import Evaluation, Protocol, Record, merged
+from models.fusion import read_fusion
 from models.judge_lists import Entry, list_records
 from models.oracle_scores import Oracle, OracleQueries
 from models.retrieval_scores import Anchors, Scorer, TwoTower, judge, popularity, read_anchors
 from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
-from models.two_stage import TwoStage, read_fusion, retrieve_and_rank, sample
+from models.two_stage import TwoStage, retrieve_and_rank, sample
 
 __all__ = ["Evaluation", "Oracle", "evaluate_run"]
 
@@ -127,7 +128,7 @@ def _two_stage_records(lists: _Catalogue) -> list[Record]:
 def _stages(lists: _Catalogue, stages: TwoStage) -> Iterator[Entry]:
     """Return both stages together, and as a baseline the first stage alone on the same anchors."""
     first = f"the first {stages.candidates.shape[1]} that {TWO_TOWER} retrieves of {lists.everything}; others count as missed"
-    yield Entry(TWO_STAGE_MODEL, "model", first, stages.judged(read_fusion(lists.run)))
+    yield Entry(TWO_STAGE_MODEL, "model", first, stages.judged(read_fusion(lists.run / "models" / "ranking")))
     yield Entry(TWO_TOWER, "baseline", lists.everything, stages.retrieved)
 
 

@@ -19,8 +19,8 @@ from models.baselines import (
     LogisticBaseline,
     TrainRows,
     read_train_rows,
-    sigmoid,
 )
+from models.calibration import sigmoid
 from models.figures import Protocol, Record
 from models.judge_chances import Forecast, chance_records
 from models.metrics.classification import Floats, Labels

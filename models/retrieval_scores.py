@@ -16,7 +16,7 @@ from cartwheel.progress import progress
 from models.data import read_table as read_features
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
 from models.onnx_scores import OnnxModel
-from models.run_tables import check_aligned, read_json, read_table
+from models.run_tables import check_aligned, flattened, read_json, read_table
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
 
 SESSION_PREFIX = "session:"
@@ -216,8 +216,9 @@ def read_catalogue(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:
 
 def _exploded(queries: pl.DataFrame, column: str) -> pl.DataFrame:
     """Return the distinct (row, item_id) pairs of a list column, by row."""
-    pairs = queries.select("row", pl.col(column).alias("item_id")).explode("item_id")
-    return pairs.filter(pl.col("item_id").is_not_null() & (pl.col("item_id") != "")).unique(maintain_order=True)
+    lengths, items = flattened(queries[column])
+    pairs = pl.DataFrame({"row": np.repeat(queries["row"].to_numpy(), lengths), "item_id": items})
+    return pairs.filter(pl.col("item_id") != "").unique(maintain_order=True)
 
 
 def _positions(name: str, pairs: pl.DataFrame, catalogue: pl.DataFrame) -> dict[str, Any]:

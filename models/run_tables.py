@@ -7,6 +7,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from cartwheel.errors import RunError
@@ -71,3 +73,16 @@ def check_aligned(first: Path, first_rows: int, second: Path, second_rows: int) 
             f"{first} has {first_rows} rows and {second} has {second_rows}; they must be row-aligned.",
             "Run `cartwheel prepare` again; one of the two is from another run.",
         )
+
+
+def flattened(lists: pl.Series) -> tuple[npt.NDArray[np.int64], pl.Series]:
+    """Return the length of each list (0 for null) and all strings one after another ("" for null).
+
+    >>> lengths, values = flattened(pl.Series([["a", "b"], [], ["c"]]))
+    >>> lengths.tolist(), values.to_list()
+    ([2, 0, 1], ['a', 'b', 'c'])
+    """
+    texts = lists.cast(pl.List(pl.String))
+    values = pl.from_arrow(texts.to_arrow().flatten())
+    assert isinstance(values, pl.Series)
+    return texts.list.len().fill_null(0).to_numpy().astype(np.int64), values.cast(pl.String).fill_null("")

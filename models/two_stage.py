@@ -13,13 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import RunError
-from cartwheel.files import write_json
 from cartwheel.progress import progress
+from models.fusion import best_fusion_weight, read_fusion, write_fusion
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
 from models.onnx_scores import OnnxModel
 from models.retrieval_scores import Anchors, Judged, TwoTower, judge, read_anchors, read_catalogue, read_queries
-from models.run_tables import read_json, read_table
+from models.run_tables import flattened, read_json, read_table
 from models.settings import EvaluateSettings
 from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, QUERY_SCALARS
 from workflows.cross import MISSING, PADDING, cross_features
@@ -91,30 +90,16 @@ def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> float:
         seed: fixes the sample of anchors.
 
     Returns:
-        The weight; 1 where no validation anchor has a truth item.
+        The weight; where no validation anchor has a truth item, the one that training left there.
     """
-    from models.fusion import best_fusion_weight
-
+    folder = run / "models" / "ranking"
     anchors = sample(read_anchors(run, "valid"), settings.max_two_stage_anchors, seed)
-    weight = 1.0
-    if len(anchors):
-        stages = retrieve_and_rank(run, "valid", settings, anchors)
-        weight = float(best_fusion_weight(stages.dot, stages.logit, stages.relevant, anchors.n_truth))
-    write_json(run / "models" / "ranking" / "fusion.json", {"retrieval_weight": weight})
+    if not len(anchors):
+        return read_fusion(folder)
+    stages = retrieve_and_rank(run, "valid", settings, anchors)
+    weight = best_fusion_weight(stages.dot, stages.logit, stages.relevant, anchors.n_truth)
+    write_fusion(folder, weight)
     return weight
-
-
-def read_fusion(run: Path) -> float:
-    """Return the weight of the retrieval score.
-
-    Raises:
-        RunError: if ``models/ranking/fusion.json`` is missing or holds no finite number.
-    """
-    path = run / "models" / "ranking" / "fusion.json"
-    weight = read_json(path).get("retrieval_weight")
-    if not isinstance(weight, int | float) or not np.isfinite(weight):
-        raise RunError(f"{path}: retrieval_weight is {weight!r}, expected a finite number.", "Run `cartwheel train` again.")
-    return float(weight)
 
 
 def sample(anchors: Anchors, most: int, seed: int) -> Anchors:
@@ -213,8 +198,7 @@ def _read_raw(run: Path, split: str) -> _Raw:
 
 def _codes(lists: pl.Series, own: pl.Series) -> tuple[Ints, Ints]:
     """Return lists as [A, L] codes and ``own`` as [N] codes of one table, in which the empty string is ``MISSING``."""
-    lengths = lists.list.len().fill_null(0).to_numpy().astype(np.int64)
-    flat = lists.filter(pl.Series(lengths > 0)).explode().fill_null("")
+    lengths, flat = flattened(lists)
     names = pl.concat([flat, own.fill_null("")]).unique().sort()
     names = names.filter(names != "")
     code = pl.DataFrame({"name": names, "code": np.arange(1, len(names) + 1)})

@@ -77,7 +77,7 @@ def query_frame(generator: np.random.Generator, items: pl.DataFrame, rows: int) 
         }
     )
     favourite = pl.Series("favourite", users % CATEGORIES)
-    return pl.concat([head, frame, favourite.to_frame()], how="horizontal")
+    return head.hstack(frame).hstack([favourite])
 
 
 def with_targets(generator: np.random.Generator, queries: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
@@ -90,7 +90,7 @@ def with_targets(generator: np.random.Generator, queries: pl.DataFrame, items: p
         targets.append([*wanted, "unseen"] if generator.random() < 0.1 else wanted)
     first = [names.index(some[0]) if some and some[0] != "unseen" else 0 for some in targets]
     labelled = queries.with_columns(pl.Series("target_items", targets, dtype=pl.List(pl.String)))
-    return pl.concat([labelled, items[first]], how="horizontal").drop("favourite")
+    return labelled.hstack(items[first]).drop("favourite")
 
 
 def pair_frame(generator: np.random.Generator, queries: pl.DataFrame, items: pl.DataFrame, each: int) -> pl.DataFrame:
@@ -101,7 +101,7 @@ def pair_frame(generator: np.random.Generator, queries: pl.DataFrame, items: pl.
     cross = pl.DataFrame({name: np.where(liked, 0.8, 0.1).astype(np.float32) for name in CROSS})
     label = (generator.random(len(row)) < np.where(liked, 0.7, 0.2)).astype(np.int8)
     kept = queries[row].select("example_id", "user_key", "anchor", *QUERY_SCALARS)
-    return pl.concat([kept, items[item], cross, pl.DataFrame({"label": label})], how="horizontal")
+    return kept.hstack(items[item]).hstack(cross).hstack([pl.Series("label", label)])
 
 
 def encoded(frame: pl.DataFrame) -> pl.DataFrame:

@@ -7,9 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-import models.baselines
+import models.run_tables
 from cartwheel.errors import RunError
-from models.baselines import CartBaseline, LogisticBaseline, read_train_rows, sigmoid
+from models.baselines import CartBaseline, LogisticBaseline, read_train_rows
+from models.calibration import sigmoid
 from models.metrics.classification import roc_auc
 from models.retrieval_scores import popularity
 
@@ -65,7 +66,7 @@ def test_a_missing_column_is_named(finished_run: Path) -> None:
         read_train_rows(finished_run, "ranking", "clicked", 0)
 
 
-def test_the_examples_in_the_docstrings_hold() -> None:
-    result = doctest.testmod(models.baselines)
+def test_the_example_of_flattened_holds() -> None:
+    result = doctest.testmod(models.run_tables)
     assert result.attempted > 0
     assert result.failed == 0
