@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.onnx_columns import ColumnModel
+from serving.run_files import floats, padded, read_json, read_table, strings
 from serving.settings import ExportSettings
-from serving.snapshot import floats, padded, read_json, read_state, read_table, strings
+from serving.snapshot import read_state
 from serving.tensors import Contract
 from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_SCALARS
 from workflows.cross import cross_features

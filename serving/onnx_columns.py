@@ -32,7 +32,7 @@ class ColumnModel:
         try:
             self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's errors share no public base
-            raise RunError(f"{path} does not load: {error}.", "Run the stage that writes it again.") from None
+            raise RunError(f"{path} does not load: {error}.", "Run the stage that writes it again.") from error
         self._path = path
         self.inputs: dict[str, Any] = {value.name: _TYPES[value.type] for value in self._session.get_inputs()}
         """Each input -> its NumPy type."""

@@ -19,8 +19,9 @@ from cartwheel.errors import ParityError
 from serving.local import LocalRepository
 from serving.offline_chain import OfflineChain
 from serving.onnx_columns import ColumnModel
+from serving.run_files import floats, padded, read_table, strings
 from serving.settings import ExportSettings
-from serving.snapshot import floats, padded, read_state, read_table, strings
+from serving.snapshot import read_state
 from workflows.columns import (
     CART,
     CROSS,
@@ -35,7 +36,7 @@ from workflows.columns import (
 )
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pyarrow as pa
 
 FEATURE_TOLERANCE: Final = 1e-6
 """Largest difference of an encoded number, absolute or relative."""
@@ -134,16 +135,17 @@ def check_parity(run: Path, repository: Path, settings: ExportSettings) -> Parit
 def _difference(served: npt.NDArray[Any], offline: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
     """Return the absolute or relative difference, whichever is smaller; infinite where only one is missing."""
     if served.dtype.kind in "iu" and offline.dtype.kind in "iu":
-        return (served != offline).astype(np.float64)
+        return np.where(served != offline, 1.0, 0.0)
     left, right = served.astype(np.float64), offline.astype(np.float64)
     same = (left == right) | (np.isnan(left) & np.isnan(right))
     with np.errstate(invalid="ignore"):
         apart = np.abs(left - right)
         apart = np.minimum(apart, apart / np.maximum(np.abs(right), 1e-30))
-    return np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
+    difference: npt.NDArray[np.float64] = np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
+    return difference
 
 
-def raw_columns(table: pyarrow.Table, names: Sequence[str], width: int) -> Columns:
+def raw_columns(table: pa.Table, names: Sequence[str], width: int) -> Columns:
     """Return raw columns as the feature graphs read them; lists that the table lacks are empty.
 
     Args:
@@ -164,7 +166,7 @@ def raw_columns(table: pyarrow.Table, names: Sequence[str], width: int) -> Colum
     return columns
 
 
-def _texts(table: pyarrow.Table, name: str, width: int) -> npt.NDArray[Any]:
+def _texts(table: pa.Table, name: str, width: int) -> npt.NDArray[Any]:
     if name not in table.column_names:
         return np.full((len(table), 1), "", dtype=object)
     return padded(table[name], width, "", object)
@@ -189,7 +191,7 @@ def _check_features(
     return columns
 
 
-def _compare_encoded(report: ParityReport, where: str, served: Columns, offline: pyarrow.Table) -> None:
+def _compare_encoded(report: ParityReport, where: str, served: Columns, offline: pa.Table) -> None:
     for name, value in served.items():
         if name in QUERY_LISTS:
             report.compare(f"{where} {name}", value, padded(offline[name], value.shape[1], 0, np.int64), 0.0)
@@ -199,14 +201,14 @@ def _compare_encoded(report: ParityReport, where: str, served: Columns, offline:
             report.compare(f"{where} {name}", value[:, 0], floats(offline[name]), FEATURE_TOLERANCE)
 
 
-def _picked(columns: Columns, table: pyarrow.Table) -> tuple[Columns, npt.NDArray[np.int64]]:
+def _picked(columns: Columns, table: pa.Table) -> tuple[Columns, npt.NDArray[np.int64]]:
     """Return the rows of ``columns`` that an offline table names, and which of the table's rows those are."""
     numbers = np.asarray(table["row"].to_numpy(), np.int64) if "row" in table.column_names else np.arange(len(table))
     kept = np.flatnonzero(numbers < len(next(iter(columns.values()))))
     return {name: value[numbers[kept]] for name, value in columns.items()}, kept
 
 
-def _matrix(column: pyarrow.ChunkedArray) -> npt.NDArray[np.float32]:
+def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     rows = column.to_pylist()
     return np.array(rows, np.float32) if rows else np.zeros((0, 0), np.float32)
 

@@ -21,9 +21,10 @@ from serving.graphs.retrieve import retrieve_graph
 from serving.graphs.similar import neighbours_graph, similar_graph
 from serving.local import METADATA
 from serving.parity import check_parity
+from serving.run_files import item_ids
 from serving.run_models import RunModels, read_models, unknown_item
 from serving.settings import ExportSettings
-from serving.snapshot import Snapshot, item_ids, read_snapshot
+from serving.snapshot import Snapshot, read_snapshot
 from serving.tensors import Sizes, StepModel, contract
 from serving.triton_config import ensemble_config, step_config
 

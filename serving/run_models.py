@@ -13,7 +13,7 @@ import onnx
 from cartwheel.errors import RunError
 from serving.graphs.cart import CartModels
 from serving.graphs.rank import RankingModels
-from serving.snapshot import read_json
+from serving.run_files import read_json
 from workflows.columns import ENCODED_SUFFIX, ITEM_CATEGORICAL, ITEM_CONTINUOUS, STRINGS
 
 

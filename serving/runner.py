@@ -67,15 +67,21 @@ class TritonPythonModel:
         responses: list[Any] = [None] * len(requests)
         readable: list[tuple[int, Feeds]] = []
         for place, request in enumerate(requests):
-            try:
-                readable.append((place, self._read(request)))
-            except BadRequestError as error:
-                responses[place] = _error(str(error), pb_utils.TritonError.INVALID_ARG)
-            except Exception as error:  # noqa: BLE001 - whatever is wrong with one request must not reach the others
-                responses[place] = _error(f"{self._name} cannot read the request: {error}", pb_utils.TritonError.INTERNAL)
+            feeds, responses[place] = self._read_safely(request)
+            if responses[place] is None:
+                readable.append((place, feeds))
         for group in self._groups(readable):
             self._answer(group, requests, responses)
         return responses
+
+    def _read_safely(self, request: Any) -> tuple[Feeds, Any]:
+        """Return the inputs of a request, or none and the answer that says what is wrong with it."""
+        try:
+            return self._read(request), None
+        except BadRequestError as error:
+            return {}, _error(str(error), pb_utils.TritonError.INVALID_ARG)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with one request must not reach the others
+            return {}, _error(f"{self._name} cannot read the request: {error}", pb_utils.TritonError.INTERNAL)
 
     def _groups(self, readable: list[tuple[int, Feeds]]) -> Iterator[list[tuple[int, Feeds]]]:
         """Yield requests that are worth running together."""

@@ -1,26 +1,22 @@
-"""The state of the shop as of the last event, read from a run directory into plain arrays.
-
-Reads Parquet with PyArrow, which belongs to the extra ``train``: exporting needs it, serving does not.
-"""
+"""The state of the shop as of the last event, read from a run directory into plain arrays."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import MissingDependencyError, RunError
+from cartwheel.errors import RunError
+from serving.run_files import encoded, floats, microseconds, padded, read_json, read_table, strings
 from workflows.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
 
 if TYPE_CHECKING:
-    import pyarrow
+    import pyarrow as pa
 
 SHOPPER_NUMBERS: Final = ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price", "session_events")
 """Columns of ``Shoppers.numbers``."""
@@ -83,7 +79,8 @@ class Catalogue:
         """Item vectors of length 1, float32 [N + 1, D]; the unknown item's is zero."""
         lengths = np.linalg.norm(self.vectors.astype(np.float64), axis=1, keepdims=True)
         unit = self.vectors / np.maximum(lengths, 1e-12)
-        return np.concatenate([unit, np.zeros((1, unit.shape[1]))]).astype(np.float32)
+        directions: npt.NDArray[np.float32] = np.concatenate([unit, np.zeros((1, unit.shape[1]))]).astype(np.float32)
+        return directions
 
 
 @dataclass(frozen=True)
@@ -145,122 +142,35 @@ def read_state(run: Path) -> State:
         raise RunError(f"{run / 'snapshot' / 'state.json'} has no key {error}.", "Run `cartwheel prepare` again.") from None
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file of the run.
-
-    Raises:
-        RunError: if it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.") from None
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path} is not JSON: {error}.", "Run the stage that writes it again.") from None
-
-
-def read_table(path: Path) -> pyarrow.Table:
-    """Read a Parquet file, or the parts of a folder in the order of their numbers.
-
-    Raises:
-        RunError: if there is none.
-        MissingDependencyError: if PyArrow is not installed.
-    """
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise MissingDependencyError("Exporting a repository reads Parquet.", "Install `cartwheel[train]`.") from None
-    parts = sorted(path.glob("*.parquet"), key=_part_number) if path.is_dir() else [path]
-    if not parts or not parts[0].exists():
-        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.")
-    return pyarrow.concat_tables([pyarrow.parquet.ParquetFile(part).read() for part in parts])
-
-
-def _part_number(path: Path) -> tuple[int, str]:
-    number = re.search(r"\d+", path.stem)
-    return (int(number.group()) if number else -1, path.name)
-
-
-def item_ids(run: Path) -> list[str]:
-    """Read the ids of all items, in the order of the catalogue."""
-    return strings(read_table(run / "snapshot" / "items.parquet")["item_id"])
-
-
-def strings(column: pyarrow.ChunkedArray) -> list[str]:
-    """Return a column of strings, "" for null."""
-    return ["" if value is None else value for value in column.to_pylist()]
-
-
-def floats(column: pyarrow.ChunkedArray) -> npt.NDArray[np.float32]:
-    """Return a column of numbers as float32, NaN for null."""
-    return np.asarray(column.cast("float64").to_numpy(), dtype=np.float32)
-
-
-def microseconds(column: pyarrow.ChunkedArray) -> npt.NDArray[np.int64]:
-    """Return a column of instants as Unix microseconds, 0 for null."""
-    import pyarrow
-
-    if pyarrow.types.is_timestamp(column.type):
-        column = column.cast(pyarrow.timestamp("us", column.type.tz))
-    return np.asarray(column.cast("int64").fill_null(0).to_numpy(), dtype=np.int64)
-
-
-def encoded(table: pyarrow.Table, names: Sequence[str], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return encoded columns side by side, [rows, columns].
-
-    Raises:
-        RunError: if a column is missing.
-    """
-    missing = [name for name in names if name not in table.column_names]
-    if missing:
-        raise RunError(f"The features lack the columns {missing}.", "Run `cartwheel prepare` again.")
-    return np.stack([np.asarray(table[name].to_numpy(), dtype=dtype) for name in names], axis=1)
-
-
-def padded(column: pyarrow.ChunkedArray, width: int, filler: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
-    """Return a column of lists as an array [rows, width]: the last ``width`` of each, in order, ``filler`` behind."""
-    combined = column.combine_chunks()
-    values = combined.flatten().to_numpy(zero_copy_only=False)
-    lengths = np.asarray(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
-    ends = np.cumsum(lengths)
-    kept = np.minimum(lengths, width)
-    result = np.full((len(lengths), width), filler, dtype=dtype)
-    slots = np.arange(width)[None, :]
-    filled = slots < kept[:, None]
-    result[filled] = values[((ends - kept)[:, None] + slots)[filled]]
-    return result
-
-
-def _vocabulary(single: pyarrow.ChunkedArray, lists: pyarrow.ChunkedArray) -> list[str]:
+def _vocabulary(single: pa.ChunkedArray, lists: pa.ChunkedArray) -> list[str]:
     names = {name for name in single.unique().to_pylist() if name}
     names.update(name for name in lists.combine_chunks().flatten().unique().to_pylist() if name)
     return ["", *sorted(names)]
 
 
-def _codes(column: pyarrow.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
+def _codes(column: pa.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the place of each value in the vocabulary, -1 where it is not there."""
-    import pyarrow
-    import pyarrow.compute
+    import pyarrow as pa
+    import pyarrow.compute as pc
 
-    places = pyarrow.compute.index_in(column.cast("string"), value_set=pyarrow.array(vocabulary, type="string"))
+    places = pc.index_in(column.cast("string"), value_set=pa.array(vocabulary, type="string"))
     return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
 
 
-def _list_codes(column: pyarrow.ChunkedArray, vocabulary: Sequence[str], width: int, filler: int) -> npt.NDArray[np.int32]:
+def _list_codes(column: pa.ChunkedArray, vocabulary: Sequence[str], width: int, filler: int) -> npt.NDArray[np.int32]:
     """Return the places of the values of lists, [rows, width], padded with ``filler``."""
-    import pyarrow
+    import pyarrow as pa
 
     combined = column.combine_chunks()
-    flat = _codes(pyarrow.chunked_array([combined.flatten()]), vocabulary)
+    flat = _codes(pa.chunked_array([combined.flatten()]), vocabulary)
     offsets = np.concatenate([[0], np.cumsum(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))])
-    lists = pyarrow.ListArray.from_arrays(pyarrow.array(offsets, type="int32"), pyarrow.array(flat))
-    return padded(pyarrow.chunked_array([lists]), width, filler, np.int32)
+    lists = pa.ListArray.from_arrays(pa.array(offsets, type="int32"), pa.array(flat))
+    return padded(pa.chunked_array([lists]), width, filler, np.int32)
 
 
 def _catalogue(
     run: Path,
-    items: pyarrow.Table,
+    items: pa.Table,
     categories: list[str],
     brands: list[str],
     unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
@@ -299,7 +209,7 @@ def _vectors(path: Path) -> npt.NDArray[np.float32]:
     return np.asarray(vectors, dtype=np.float32)
 
 
-def _shoppers(users: pyarrow.Table, catalogue: Catalogue, width: int) -> Shoppers:
+def _shoppers(users: pa.Table, catalogue: Catalogue, width: int) -> Shoppers:
     numbers = np.stack([floats(users[name]) for name in SHOPPER_NUMBERS], axis=1)
     times = np.stack([microseconds(users[name]) for name in ("last_seen", "session_start")], axis=1)
     vocabularies = ((catalogue.ids, -1), (catalogue.categories, 0), (catalogue.brands, 0))

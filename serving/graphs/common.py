@@ -196,8 +196,7 @@ class PairColumns:
 
     def _price_gap(self) -> str:
         graph = self._graph
-        gap = graph.add("Sub", self._log(self.prices()), self._log(self._inputs["user_mean_price"]))
-        return gap
+        return graph.add("Sub", self._log(self.prices()), self._log(self._inputs["user_mean_price"]))
 
     def _log(self, value: str) -> str:
         """Return the logarithm, NaN where the value is missing or not positive."""

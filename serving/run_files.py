@@ -1,0 +1,107 @@
+"""Reading the files of a run directory into plain arrays.
+
+Parquet is read with PyArrow, which belongs to the extra ``train``: exporting needs it, serving does not.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.errors import MissingDependencyError, RunError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of the run.
+
+    Raises:
+        RunError: if it is missing or no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.") from None
+    except json.JSONDecodeError as error:
+        raise RunError(f"{path} is not JSON: {error}.", "Run the stage that writes it again.") from None
+
+
+def read_table(path: Path) -> pa.Table:
+    """Read a Parquet file, or the parts of a folder in the order of their numbers.
+
+    Raises:
+        RunError: if there is none.
+        MissingDependencyError: if PyArrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise MissingDependencyError("Exporting a repository reads Parquet.", "Install `cartwheel[train]`.") from None
+    parts = sorted(path.glob("*.parquet"), key=_part_number) if path.is_dir() else [path]
+    if not parts or not parts[0].exists():
+        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.")
+    return pa.concat_tables([pq.ParquetFile(part).read() for part in parts])
+
+
+def _part_number(path: Path) -> tuple[int, str]:
+    number = re.search(r"\d+", path.stem)
+    return (int(number.group()) if number else -1, path.name)
+
+
+def item_ids(run: Path) -> list[str]:
+    """Read the ids of all items, in the order of the catalogue."""
+    return strings(read_table(run / "snapshot" / "items.parquet")["item_id"])
+
+
+def strings(column: pa.ChunkedArray) -> list[str]:
+    """Return a column of strings, "" for null."""
+    return ["" if value is None else value for value in column.to_pylist()]
+
+
+def floats(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    """Return a column of numbers as float32, NaN for null."""
+    return np.asarray(column.cast("float64").to_numpy(), dtype=np.float32)
+
+
+def microseconds(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
+    """Return a column of instants as Unix microseconds, 0 for null."""
+    import pyarrow as pa
+
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz))
+    return np.asarray(column.cast("int64").fill_null(0).to_numpy(), dtype=np.int64)
+
+
+def encoded(table: pa.Table, names: Sequence[str], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return encoded columns side by side, [rows, columns].
+
+    Raises:
+        RunError: if a column is missing.
+    """
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise RunError(f"The features lack the columns {missing}.", "Run `cartwheel prepare` again.")
+    return np.stack([np.asarray(table[name].to_numpy(), dtype=dtype) for name in names], axis=1)
+
+
+def padded(column: pa.ChunkedArray, width: int, filler: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
+    """Return a column of lists as an array [rows, width]: the last ``width`` of each, in order, ``filler`` behind."""
+    combined = column.combine_chunks()
+    values = combined.flatten().to_numpy(zero_copy_only=False)
+    lengths = np.asarray(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    ends = np.cumsum(lengths)
+    kept = np.minimum(lengths, width)
+    result = np.full((len(lengths), width), filler, dtype=dtype)
+    slots = np.arange(width)[None, :]
+    filled = slots < kept[:, None]
+    result[filled] = values[((ends - kept)[:, None] + slots)[filled]]
+    return result
