@@ -107,8 +107,8 @@ class AsyncClient:
         return Health(live=live, ready=ready)
 
     async def metadata(self) -> Metadata:
-        """Return what the server says about its run; see :meth:`serving.client.Client.metadata`."""
-        return await self._known_metadata(self._attempts())
+        """Ask what the server says about its run; see :meth:`serving.client.Client.metadata`."""
+        return await self._try(self._attempts(), self._read_metadata)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -134,20 +134,20 @@ class AsyncClient:
 
     async def _ask(self, ask: Callable[[Metadata], Question[Result]]) -> Result:
         attempts = self._attempts()
-        question = ask(await self._known_metadata(attempts))
-        result = await self._try(
-            attempts, lambda seconds: self._server.infer(question.ensemble, question.inputs, client_timeout=seconds)
-        )
-        return question.parse(read_outputs(result))
 
-    async def _known_metadata(self, attempts: Attempts) -> Metadata:
-        metadata = self._metadata
-        if metadata is None:
-            answer = await self._try(
-                attempts, lambda seconds: self._server.get_model_config(METADATA_ENSEMBLE, client_timeout=seconds)
-            )
-            parameters = {name: value.string_value for name, value in answer.config.parameters.items()}
-            self._metadata = metadata = parse_metadata(parameters, self._address)
+        async def once(seconds: float) -> Result:
+            # With each try anew: after a lost connection another run's server may answer.
+            metadata = self._metadata or await self._read_metadata(seconds)
+            question = ask(metadata)
+            left = attempts.seconds_left()
+            return question.parse(read_outputs(await self._server.infer(question.ensemble, question.inputs, client_timeout=left)))
+
+        return await self._try(attempts, once)
+
+    async def _read_metadata(self, seconds: float) -> Metadata:
+        answer = await self._server.get_model_config(METADATA_ENSEMBLE, client_timeout=seconds)
+        parameters = {name: value.string_value for name, value in answer.config.parameters.items()}
+        self._metadata = metadata = parse_metadata(parameters, self._address)
         return metadata
 
     async def _try(self, attempts: Attempts, call: Callable[[float], Awaitable[Result]]) -> Result:
@@ -155,6 +155,6 @@ class AsyncClient:
             try:
                 return await call(attempts.seconds_left())
             except InferenceServerException as error:
-                self._metadata = None  # the next server may serve another run
+                self._metadata = None
                 pause = attempts.pause_after(error)
             await asyncio.sleep(pause)

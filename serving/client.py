@@ -143,12 +143,14 @@ class Client:
         return Health(live=live, ready=ready)
 
     def metadata(self) -> Metadata:
-        """Return what the server says about its run; asked once, and again after a lost connection.
+        """Ask what the server says about its run.
+
+        The other methods ask this once, and again after a lost connection or an error.
 
         Raises:
             ServerError: if the server cannot be reached, is late, or breaks.
         """
-        return self._known_metadata(self._attempts())
+        return self._try(self._attempts(), self._read_metadata)
 
     def close(self) -> None:
         """Close the connection."""
@@ -165,18 +167,20 @@ class Client:
 
     def _ask(self, ask: Callable[[Metadata], Question[Result]]) -> Result:
         attempts = self._attempts()
-        question = ask(self._known_metadata(attempts))
-        result = self._try(
-            attempts, lambda seconds: self._server.infer(question.ensemble, question.inputs, client_timeout=seconds)
-        )
-        return question.parse(read_outputs(result))
 
-    def _known_metadata(self, attempts: Attempts) -> Metadata:
-        metadata = self._metadata
-        if metadata is None:
-            answer = self._try(attempts, lambda seconds: self._server.get_model_config(METADATA_ENSEMBLE, client_timeout=seconds))
-            parameters = {name: value.string_value for name, value in answer.config.parameters.items()}
-            self._metadata = metadata = parse_metadata(parameters, self._address)
+        def once(seconds: float) -> Result:
+            # With each try anew: after a lost connection another run's server may answer.
+            metadata = self._metadata or self._read_metadata(seconds)
+            question = ask(metadata)
+            left = attempts.seconds_left()
+            return question.parse(read_outputs(self._server.infer(question.ensemble, question.inputs, client_timeout=left)))
+
+        return self._try(attempts, once)
+
+    def _read_metadata(self, seconds: float) -> Metadata:
+        answer = self._server.get_model_config(METADATA_ENSEMBLE, client_timeout=seconds)
+        parameters = {name: value.string_value for name, value in answer.config.parameters.items()}
+        self._metadata = metadata = parse_metadata(parameters, self._address)
         return metadata
 
     def _try(self, attempts: Attempts, call: Callable[[float], Result]) -> Result:
@@ -184,6 +188,6 @@ class Client:
             try:
                 return call(attempts.seconds_left())
             except InferenceServerException as error:
-                self._metadata = None  # the next server may serve another run
+                self._metadata = None
                 pause = attempts.pause_after(error)
             time.sleep(pause)

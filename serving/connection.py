@@ -29,7 +29,6 @@ CHANNEL_OPTIONS: Final = [
     ("grpc.max_receive_message_length", -1),
     # gRPC's own pause after a refused connection starts at a second, during which every call fails unasked.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 _FIRST_PAUSE_SECONDS = 0.05

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -33,11 +34,9 @@ def processes_about(text: str) -> set[int]:
     """Processes, other than this one, whose command line has ``text`` in it."""
     found = set()
     for folder in Path("/proc").glob("[0-9]*"):
-        try:
+        with contextlib.suppress(OSError):
             if text.encode() in (folder / "cmdline").read_bytes() and int(folder.name) != os.getpid():
                 found.add(int(folder.name))
-        except OSError:
-            continue
     return found
 
 

@@ -1,5 +1,7 @@
 """A real Triton model with the tensors of the ``cart`` ensemble: a known line has the chance 0.5, an unknown one 0.25."""
 
+from typing import Any
+
 import numpy as np
 import triton_python_backend_utils as pb
 
@@ -7,10 +9,10 @@ ITEMS = [str(number) for number in range(101, 113)]
 
 
 class TritonPythonModel:
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: Any) -> Any:
         cart = [value.decode() for value in pb.get_input_tensor_by_name(request, "cart_items").as_numpy()[0]]
         k = int(pb.get_input_tensor_by_name(request, "k").as_numpy()[0])
         left = [item.encode() for item in ITEMS if item not in cart][:k]

@@ -3,6 +3,7 @@
 import os
 import signal
 import time
+from typing import Any
 
 import numpy as np
 import triton_python_backend_utils as pb
@@ -12,10 +13,10 @@ MAX_K = 20
 
 
 class TritonPythonModel:
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: Any) -> Any:
         k = number(request, "k", 10)
         if not 1 <= k <= MAX_K:
             error = pb.TritonError(f"k is {k}; ask for 1 to {MAX_K} items.", pb.TritonError.INVALID_ARG)
@@ -39,7 +40,7 @@ class TritonPythonModel:
         )
 
 
-def order(k, user, recents, excludes):
+def order(k: int, user: str | None, recents: list[str], excludes: list[str]) -> tuple[list[Any], ...]:
     """Return the items, scores, reasons and reason items of one row, filled up to ``k``."""
     recents = [item for item in recents if item in ITEMS]
     dropped = {*excludes, *recents}
@@ -54,7 +55,7 @@ def order(k, user, recents, excludes):
     )
 
 
-def obey(user):
+def obey(user: str) -> None:
     """Misbehave as the user id says, for the tests of what can go wrong."""
     if user.startswith("sleep "):
         time.sleep(float(user.removeprefix("sleep ")))
@@ -64,13 +65,13 @@ def obey(user):
         os.kill(os.getppid(), signal.SIGKILL)
 
 
-def texts(request, name):
+def texts(request: Any, name: str) -> list[list[str]] | None:
     tensor = pb.get_input_tensor_by_name(request, name)
     if tensor is None:
         return None
     return [[value.decode() if isinstance(value, bytes) else str(value) for value in row] for row in tensor.as_numpy()]
 
 
-def number(request, name, otherwise):
+def number(request: Any, name: str, otherwise: int) -> int:
     tensor = pb.get_input_tensor_by_name(request, name)
     return otherwise if tensor is None else int(tensor.as_numpy().ravel()[0])

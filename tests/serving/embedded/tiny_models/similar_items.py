@@ -1,5 +1,7 @@
 """A real Triton model with the tensors of the ``similar_items`` ensemble: the other items, 1 near a known item and 0 else."""
 
+from typing import Any
+
 import numpy as np
 import triton_python_backend_utils as pb
 
@@ -7,10 +9,10 @@ ITEMS = [str(number) for number in range(101, 113)]
 
 
 class TritonPythonModel:
-    def execute(self, requests):
+    def execute(self, requests: list[Any]) -> list[Any]:
         return [self.answer(request) for request in requests]
 
-    def answer(self, request):
+    def answer(self, request: Any) -> Any:
         item = pb.get_input_tensor_by_name(request, "item_id").as_numpy()[0, 0].decode()
         k = int(pb.get_input_tensor_by_name(request, "k").as_numpy()[0])
         left = [other.encode() for other in ITEMS if other != item][:k]

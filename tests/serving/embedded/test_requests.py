@@ -1,0 +1,137 @@
+"""What a client refuses before anything is sent, and that ids come back as they went in."""
+
+from __future__ import annotations
+
+import struct
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cartwheel.errors import ServerError, UsageError
+from serving.answers import Metadata, ShopId, parse_metadata
+from serving.requests import Question, RecommendRequest, ask_cart, ask_recommend, ask_similar_items
+
+STRINGS = Metadata(max_k=20)
+NUMBERS = Metadata(item_id_type="int64", user_id_type="int64", max_k=20)
+
+
+def sent(question: Question[Any]) -> dict[str, tuple[list[int], Any]]:
+    """The tensors of a question as they travel: name -> (shape, values)."""
+    tensors = {}
+    for tensor in question.inputs:
+        raw = tensor._get_content()
+        if tensor.datatype() == "BYTES":
+            values: Any = []
+            while raw:
+                (length,) = struct.unpack_from("<I", raw)
+                values.append(raw[4 : 4 + length])
+                raw = raw[4 + length :]
+        else:
+            values = np.frombuffer(raw, {"INT32": np.int32, "INT64": np.int64, "FP32": np.float32}[tensor.datatype()]).tolist()
+        tensors[tensor.name()] = (tensor.shape(), values)
+    return tensors
+
+
+def ask(request: RecommendRequest, k: Any = 10, diversity: Any = None) -> dict[str, tuple[list[int], Any]]:
+    return sent(ask_recommend([request], k, diversity, STRINGS))
+
+
+@given(st.integers(-(2**63), 2**63 - 1))
+def test_a_whole_number_comes_back_as_it_went(item: int) -> None:
+    (_, (text,)) = sent(ask_similar_items(item, 1, NUMBERS))["item_id"]
+    assert NUMBERS.item_id(text) == item
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1))
+def test_a_string_comes_back_as_it_went(item: str) -> None:
+    (_, (text,)) = sent(ask_similar_items(item, 1, STRINGS))["item_id"]
+    assert STRINGS.item_id(text) == item
+
+
+def test_rows_of_different_length_are_filled_with_empty_ids() -> None:
+    requests = [RecommendRequest("a", recent_items=["x", "y"]), RecommendRequest(), RecommendRequest("c", exclude=[np.int64(5)])]
+    tensors = sent(ask_recommend(requests, 4, 0.5, STRINGS))
+    assert tensors["user_id"] == ([3, 1], [b"a", b"", b"c"])
+    assert tensors["recent_items"] == ([3, 2], [b"x", b"y", b"", b"", b"", b""])
+    assert tensors["exclude"] == ([3, 1], [b"", b"", b"5"])
+    assert tensors["k"] == ([1], [4])
+    assert tensors["diversity"] == ([1], [0.5])
+
+
+def test_what_is_not_given_is_not_sent() -> None:
+    assert set(ask(RecommendRequest())) == {"timestamp", "k"}
+
+
+def test_now_is_sent_unless_another_time_is_given() -> None:
+    before = datetime.now(timezone.utc)
+    ((now,), instant, snapshot) = (ask(RecommendRequest(timestamp=when))["timestamp"][1] for when in (None, before, "snapshot"))
+    assert instant == [(before - datetime(1970, 1, 1, tzinfo=timezone.utc)) // timedelta(microseconds=1)]
+    assert instant[0] <= now < instant[0] + 60_000_000
+    assert snapshot == [0]
+
+
+def test_an_empty_cart_is_a_normal_request() -> None:
+    assert sent(ask_cart([], None, (), 10, None, STRINGS))["cart_items"] == ([1, 1], [b""])
+
+
+@pytest.mark.parametrize("k", [0, -1, 21, 10**12])
+def test_a_k_out_of_range_is_refused(k: int) -> None:
+    with pytest.raises(UsageError, match=rf"k is {k}; this server answers 1 to 20 items"):
+        ask(RecommendRequest(), k)
+
+
+@pytest.mark.parametrize("k", ["ten", 2.0, True, None])
+def test_a_k_that_is_no_whole_number_is_refused(k: Any) -> None:
+    with pytest.raises(UsageError, match=r"k is .*expected a whole number"):
+        ask(RecommendRequest(), k)
+
+
+@pytest.mark.parametrize("diversity", [-0.1, float("nan"), float("inf"), "much", True])
+def test_a_diversity_that_cannot_be_is_refused(diversity: Any) -> None:
+    with pytest.raises(UsageError, match=r"diversity is .*expected a number of at least 0"):
+        ask(RecommendRequest(), diversity=diversity)
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (RecommendRequest(user_id=4.0), r"user_id is 4\.0, a float; expected a string or a whole number"),  # type: ignore[arg-type]
+        (RecommendRequest(user_id=True), r"user_id is True, a bool"),
+        (RecommendRequest(user_id="\ud800"), r"user_id is .* not valid text"),
+        (RecommendRequest(recent_items=["a", None]), r"recent_items\[1\] is None, a NoneType"),  # type: ignore[list-item]
+        (RecommendRequest(exclude="lamp"), r"exclude is 'lamp'; expected a list of item ids"),
+        (RecommendRequest(exclude=7), r"exclude is 7; expected a list of item ids"),  # type: ignore[arg-type]
+        (RecommendRequest(timestamp=datetime(2024, 5, 1)), r"2024-05-01T00:00:00, which has no time zone"),
+        (RecommendRequest(timestamp="yesterday"), r"timestamp is 'yesterday'; expected a datetime"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_field_that_cannot_be_honoured_is_named(request_: RecommendRequest, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ask(request_)
+
+
+def test_nothing_to_ask_is_refused() -> None:
+    with pytest.raises(UsageError, match="requests is empty"):
+        ask_recommend([], 1, None, STRINGS)
+    with pytest.raises(UsageError, match=r"item_id is empty"):
+        ask_similar_items("", 1, STRINGS)
+    with pytest.raises(UsageError, match=r"cart_items\[1\] is empty"):
+        ask_cart(["a", ""], None, (), 1, None, STRINGS)
+
+
+@pytest.mark.parametrize(("kind", "expected"), [("int64", 42), ("string", "42")])
+def test_metadata_says_how_ids_are_written(kind: str, expected: ShopId) -> None:
+    metadata = parse_metadata({"item_id_type": kind, "max_k": "7", "as_of": "2024-05-01T00:00:00Z"}, "here:1")
+    assert metadata.item_id(b"42") == expected
+    assert metadata.max_k == 7
+    assert metadata.as_of == datetime(2024, 5, 1, tzinfo=timezone.utc)
+
+
+@pytest.mark.parametrize("parameters", [{"item_id_type": "float"}, {"max_k": "many"}, {"as_of": "then"}])
+def test_metadata_that_cannot_be_read_is_explained(parameters: dict[str, str]) -> None:
+    with pytest.raises(ServerError, match=r"parameters of the ensembles at here:1 cannot be read"):
+        parse_metadata(parameters, "here:1")
