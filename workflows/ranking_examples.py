@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workflows.asof import Floats, Ints
+from workflows.asof import Floats, Ints, expand
 from workflows.cross import cross_features
 from workflows.event_log import float32, instants
 from workflows.history import History, Queries
@@ -57,10 +57,10 @@ def ranking_frame(
         anchors.key, anchors.anchor, {n: v[kept] for n, v in examples.queries.continuous.items()}, examples.queries.recent[kept]
     )
     head = pl.DataFrame({"example_id": pl.Series(values=anchors.example, dtype=pl.Int64), "anchor": instants(anchors.anchor)})
-    query_frame = pl.concat([head, history.frame(queries, lists=False)], how="horizontal")[number]
+    query_frame = head.hstack(history.frame(queries, lists=False))[number]
     label = pl.Series("label", (place == 0).astype(np.int8), dtype=pl.Int8)
-    parts = [query_frame, items.frame(item, state), cross_frame(history, queries, number, state), label.to_frame()]
-    return pl.concat(parts, how="horizontal"), int((~sold).sum())
+    offered_columns = items.frame(item, state).hstack(cross_frame(history, queries, number, state))
+    return query_frame.hstack(offered_columns).hstack([label]), int((~sold).sum())
 
 
 def cross_frame(history: History, queries: Queries, number: Ints, state: dict[str, Floats | Ints]) -> pl.DataFrame:
@@ -91,14 +91,16 @@ def _single(values: npt.NDArray[Any]) -> pl.Series:
 
 
 def _forbidden(history: History, examples: RecommendExamples, kept: Ints) -> tuple[Ints, Ints]:
-    """Pair each kept anchor with its target, its recent items and everything else that is true for it."""
+    """Pair each kept anchor with its recent items, all that the shopper turned to at its instant, and what else is true for it."""
     recent = examples.anchors.recent[kept]
+    key, instant = examples.anchors.key[kept], examples.anchors.anchor[kept]
+    together, row = expand(history.bounds(key, instant)[1], history.bounds(key, instant + 1)[1])
     number, place = np.nonzero(recent >= 0)
     true = np.repeat(np.arange(len(examples.truth_sizes)), examples.truth_sizes)
     renumbered = np.full(len(examples.truth_sizes), -1, dtype=np.int64)
     renumbered[kept] = np.arange(len(kept))
     relevant = renumbered[true] >= 0
     return (
-        np.concatenate([number, renumbered[true[relevant]]]),
-        np.concatenate([history.item[recent[number, place]], examples.truth[relevant]]),
+        np.concatenate([number, together, renumbered[true[relevant]]]),
+        np.concatenate([history.item[recent[number, place]], history.item[row], examples.truth[relevant]]),
     )

@@ -1,0 +1,167 @@
+"""What each stage and command does, by calling the rooms; they are imported where they are used, so that the command line stays quick."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from cartwheel.asking import ENDPOINT
+from cartwheel.config import RunSettings, load_settings
+from cartwheel.errors import ConfigError, RunError
+from serving.settings import ServeSettings
+
+SIMULATED: Final = "simulated"
+_DEFAULT_GRPC_PORT: Final = 8001
+
+
+def source_files(settings: RunSettings) -> list[Path]:
+    """Return the files from outside the run that the events are read from."""
+    if settings.source.kind == SIMULATED:
+        return []
+    from workflows.sources import open_source
+
+    return [part.path for part in open_source(settings.source, settings.run).parts()]
+
+
+def simulate_shop(out: Path, shoppers: int, items: int, days: int, seed: int) -> int:
+    """Simulate a shop into ``out`` and return how many events it wrote."""
+    import polars as pl
+
+    from workflows.simulate import SimulateSettings, simulate
+
+    simulate(SimulateSettings(shoppers=shoppers, items=items, days=days), seed, out)
+    return int(pl.scan_parquet(out / "events.parquet").select(pl.len()).collect().item())
+
+
+def events(run: Path, settings: RunSettings) -> None:
+    """Read the events from their source, or simulate them, and check them."""
+    from workflows.sources import open_source
+    from workflows.validate import check_events
+
+    source = settings.source
+    if source.kind == SIMULATED:
+        simulate_shop(run / "simulation", source.shoppers, source.items, source.days, settings.seed)
+        source = source.model_copy(update={"kind": "table", "path": run / "simulation" / "events.parquet"})
+    summary = check_events(open_source(source, run), settings.events, run / "events")
+    Console(stderr=True).print(
+        f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.quarantined:,} rows quarantined"
+    )
+
+
+def examples(run: Path, settings: RunSettings) -> None:
+    """Cut point-in-time examples and the serving snapshot out of the events."""
+    from workflows.examples import build_examples
+
+    build_examples(run / "events" / "events.parquet", run, settings.prepare, settings.seed)
+
+
+def features(run: Path, settings: RunSettings) -> None:
+    """Fit the NVTabular workflows on train, encode every split and compile them to ONNX."""
+    from workflows.features import fit_features
+
+    fit_features(run, settings.features)
+
+
+def two_tower(run: Path, settings: RunSettings) -> None:
+    """Train the retrieval model."""
+    from models.train import train_two_tower
+
+    train_two_tower(run, settings.two_tower, settings.seed)
+
+
+def ranking(run: Path, settings: RunSettings) -> None:
+    """Train the ranking DLRM and tune how much the retrieval score counts beside it."""
+    from models.train import train_dlrm
+
+    from models.two_stage import tune_fusion
+
+    train_dlrm(run, "ranking", settings.ranking, settings.seed)
+    tune_fusion(run, settings.evaluate, settings.seed)
+
+
+def train_cart(run: Path, settings: RunSettings) -> None:
+    """Train the cart DLRM, where the log has carts."""
+    from models.train import train_dlrm
+
+    if (run / "examples" / "train" / "cart.parquet").is_file():
+        train_dlrm(run, "cart", settings.cart, settings.seed)
+    else:
+        Console(stderr=True).print("no cart events: the cart model is left out")
+
+
+def evaluate(run: Path, settings: RunSettings) -> None:
+    """Measure the models beside their baselines and, on simulated data, the oracle."""
+    from models.evaluate import evaluate_run
+    from workflows.simulate.truth import Truth
+
+    truth = run / "simulation"
+    evaluate_run(run, settings.evaluate, settings.seed, Truth.load(truth) if settings.source.kind == SIMULATED else None)
+
+
+def export(run: Path, settings: RunSettings) -> None:
+    """Write the model repository and check its answers against the offline ones."""
+    from serving.repository import write_repository
+
+    write_repository(run, settings.export, settings.evaluate.candidates)
+
+
+def show_evaluation(run: Path, console: Console) -> None:
+    """Print ``evaluation/metrics.json`` as a table."""
+    from models.figures import Evaluation
+    from models.report_table import report
+
+    console.print(report(Evaluation.read(run)))
+
+
+def repository_of(path: Path) -> Path:
+    """Return the model repository that ``path`` is or holds.
+
+    Raises:
+        RunError: if there is none.
+    """
+    for candidate in (path / "repository", path):
+        if (candidate / "cartwheel.json").is_file():
+            return candidate
+    raise RunError(
+        f"There is no exported repository in {path}.", "Give a run directory after `cartwheel export`, or the repository itself."
+    )
+
+
+def serve_run(path: Path, options: Mapping[str, str | int], console: Console) -> None:
+    """Serve until the process is told to stop; the address is written to ``server.json`` beside the repository.
+
+    Args:
+        path: a run directory, a repository, or a configuration file, whose section ``serve`` then counts.
+        options: values that override the section's.
+        console: where to say that the server is ready.
+
+    Raises:
+        ConfigError: if an option is not accepted.
+        RunError: if there is no repository.
+        ServerError: if the server cannot be started, or breaks.
+    """
+    from serving.endpoint import Endpoint
+    from serving.server import EmbeddedServer
+
+    configured = load_settings(path) if path.suffix == ".toml" else None
+    section = configured.serve if configured else ServeSettings(grpc_port=_DEFAULT_GRPC_PORT)
+    try:
+        settings = ServeSettings.model_validate({**section.model_dump(), **options})
+    except ValidationError as error:
+        detail = error.errors()[0]
+        raise ConfigError(f"--{detail['loc'][0]} {detail['input']}: {detail['msg']}.", "See `cartwheel serve --help`.") from None
+    repository = repository_of(configured.run if configured else path)
+    endpoint = repository.parent / ENDPOINT
+
+    def say_ready(address: Endpoint) -> None:
+        address.write(endpoint)
+        console.print(f"ready: gRPC {address.grpc}, HTTP {address.http}; stop with Ctrl-C or SIGTERM")
+
+    try:
+        EmbeddedServer(repository, settings).serve_forever(say_ready)
+    finally:
+        endpoint.unlink(missing_ok=True)

@@ -1,0 +1,140 @@
+"""A run: complete, skipped where done, resumed where killed, and the same twice."""
+
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from shop_runs import CARTWHEEL, ROOT, cartwheel, serving, small_shop
+
+
+def metrics(run: Path) -> list[dict[str, object]]:
+    return json.loads((run / "evaluation" / "metrics.json").read_text())
+
+
+def figure(run: Path, **wanted: object) -> float:
+    [record] = [r for r in metrics(run) if all(r[key] == value for key, value in wanted.items())]
+    value = record["value"]
+    assert isinstance(value, float)
+    return value
+
+
+def test_every_stage_left_its_files_and_the_manifest_knows_them(run: Path) -> None:
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert list(manifest["stages"]) == sorted(
+        ["events", "examples", "features", "two_tower", "ranking", "cart", "evaluate", "export"]
+    )
+    assert all(stage["files"] for stage in manifest["stages"].values())
+    assert manifest["stages"]["events"]["files"]["events/events.parquet"]["rows"] > 1000
+
+
+def test_every_figure_carries_its_protocol_and_interval(run: Path) -> None:
+    for record in metrics(run):
+        assert {"split", "candidate_set", "tie_rule", "sample_size"} <= set(record["protocol"])  # type: ignore[call-overload]
+        if record["value"] is not None:
+            assert record["low"] <= record["value"] <= record["high"], record  # type: ignore[operator]
+
+
+def test_the_models_stand_between_most_popular_and_the_oracle(run: Path) -> None:
+    recall = {
+        model: figure(run, task="recommend", model=model, metric="recall", k=20)
+        for model in ("two_tower", "most_popular", "oracle")
+    }
+    assert recall["most_popular"] < recall["two_tower"] < recall["oracle"]
+
+
+def test_a_finished_run_skips_everything(shop: Path, run: Path) -> None:
+    before = (run / "manifest.json").read_bytes()
+    result = cartwheel("run", shop)
+    assert result.returncode == 0
+    assert result.stderr.count("done already, skipped") == 8
+    assert (run / "manifest.json").read_bytes() == before
+
+
+def test_a_stage_can_be_run_again_alone_with_the_same_figures(shop: Path, run: Path) -> None:
+    before = (run / "evaluation" / "metrics.json").read_bytes()
+    (run / "evaluation" / "metrics.json").unlink()
+    result = cartwheel("evaluate", shop)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("done already, skipped") == 0
+    assert (run / "evaluation" / "metrics.json").read_bytes() == before
+
+
+def test_the_repository_is_self_contained(run: Path) -> None:
+    files = [file for file in (run / "repository").rglob("*") if file.is_file()]
+    assert not [file for file in files if file.suffix in {".pkl", ".pickle"}]
+    for file in files:
+        content = file.read_bytes()
+        assert str(run).encode() not in content, f"{file} holds an absolute path"
+        assert not any(word in content for word in (b"import tensorflow", b"import nvtabular", b"import pandas"))
+
+
+def test_a_killed_run_resumes_and_gives_the_same_figures(tmp_path: Path, run: Path) -> None:
+    config = small_shop(tmp_path)
+    other = tmp_path / "run"
+    process = subprocess.Popen([*CARTWHEEL, "run", str(config)], cwd=ROOT, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 200
+    while not (other / "models" / "two_tower").exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    finished = json.loads((other / "manifest.json").read_text())["stages"]
+    assert "features" in finished
+    assert "evaluate" not in finished
+    result = cartwheel("run", config)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.count("done already, skipped") == len(finished)
+    assert metrics(other) == metrics(run), "one seed, one set of figures"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_server_ends_cleanly_and_leaves_no_orphan(run: Path, tmp_path: Path, number: signal.Signals) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "repository").symlink_to(run / "repository")
+    with serving(moved) as (process, _):
+        children = descendants(process.pid)
+        assert children
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 0
+    assert not [child for child in children if alive(child)]
+    assert not (moved / "server.json").exists()
+
+
+def test_a_server_whose_owner_is_killed_does_not_survive_it(run: Path, tmp_path: Path) -> None:
+    moved = tmp_path / "elsewhere"
+    moved.mkdir()
+    (moved / "repository").symlink_to(run / "repository")
+    with serving(moved) as (process, _):
+        children = descendants(process.pid)
+        process.kill()
+        process.wait()
+    deadline = time.monotonic() + 20
+    while any(alive(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not [child for child in children if alive(child)]
+
+
+def descendants(parent: int) -> list[int]:
+    found: list[int] = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                status = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            except OSError:
+                continue
+            if int(status[1]) == parent:
+                found += [int(entry.name), *descendants(int(entry.name))]
+    return found
+
+
+def alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    state = (Path("/proc") / str(process) / "stat").read_text().rsplit(")", 1)[1].split()[0]
+    return state != "Z"
