@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import RunError
+from workflows.columns import ENCODED_SUFFIX
 
 _TYPES: Final[Mapping[str, Any]] = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(string)": object}
 
@@ -34,6 +35,7 @@ class ColumnModel:
         except Exception as error:  # ONNX Runtime's errors share no public base
             raise RunError(f"{path} does not load: {error}.", "Run the stage that writes it again.") from error
         self._path = path
+        self._offsets: dict[str, float] | None = None
         self.inputs: dict[str, Any] = {value.name: _TYPES[value.type] for value in self._session.get_inputs()}
         """Each input -> its NumPy type."""
 
@@ -50,6 +52,40 @@ class ColumnModel:
         values = self._session.run(names, {name: columns[name] for name in self.inputs})
         return dict(zip(names, values, strict=True))
 
+    @property
+    def offsets(self) -> dict[str, float]:
+        """Column -> mean / std of the standardisation that ends its encoding, 0 where there is none.
+
+        The subtraction of the mean starts from numbers of that size, so its rounding errors are relative to it.
+        """
+        if self._offsets is None:
+            self._offsets = _read_offsets(self._path)
+        return self._offsets
+
     def run_where_fed(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Run if all inputs are among the columns, else return nothing: a table may lack a family of columns."""
         return self.run(columns) if all(name in columns for name in self.inputs) else {}
+
+
+def _read_offsets(path: Path) -> dict[str, float]:
+    import onnx
+    from onnx import numpy_helper
+
+    graph = onnx.load(path).graph
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    producers = {name: node for node in graph.node for name in node.output}
+
+    def number(name: str) -> float | None:
+        return float(numpy_helper.to_array(constants[name]).ravel()[0]) if name in constants else None
+
+    def offset(name: str) -> float:
+        node = producers.get(name)
+        while node is not None and node.op_type in ("Identity", "Cast"):
+            node = producers.get(node.input[0])
+        if node is None or node.op_type != "Div":
+            return 0.0
+        centred, deviation = producers.get(node.input[0]), number(node.input[1])
+        mean = number(centred.input[1]) if centred is not None and centred.op_type == "Sub" else None
+        return abs(mean / deviation) if mean is not None and deviation else 0.0
+
+    return {value.name.removesuffix(ENCODED_SUFFIX): offset(value.name) for value in graph.output}

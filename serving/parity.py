@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FEATURE_TOLERANCE: Final = 1e-6
-"""Largest difference of an encoded number, absolute or relative."""
+"""Largest difference of an encoded number: absolute, relative, or relative to mean / std where the mean was subtracted."""
 SCORE_TOLERANCE: Final = 1e-5
 """Largest difference of a logit or a vector element, absolute or relative: single precision through a network."""
 CHAIN_TOLERANCE: Final = 1e-4
@@ -126,7 +126,7 @@ def check_parity(run: Path, repository: Path, settings: ExportSettings) -> Parit
         cart = _check_features(report, run, "cart", graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
         _check_logits(report, run, "cart", cart)
     served = LocalRepository(repository)
-    _check_snapshot(report, run, served, rows)
+    _check_snapshot(report, run, served, graphs["query"].offsets, rows)
     _check_items(report, run)
     _check_chain(report, run, served, settings)
     return report
@@ -187,18 +187,20 @@ def _check_features(
     for graph in graphs.values():
         encoded.update({name.removesuffix(ENCODED_SUFFIX): value for name, value in graph.run_where_fed(feeds).items()})
     columns = {name: encoded[name] for name in names}
-    _compare_encoded(report, f"features/test/{table}", columns, offline.slice(0, rows))
+    offsets = {name: offset for graph in graphs.values() for name, offset in graph.offsets.items()}
+    _compare_encoded(report, f"features/test/{table}", columns, offline.slice(0, rows), offsets)
     return columns
 
 
-def _compare_encoded(report: ParityReport, where: str, served: Columns, offline: pa.Table) -> None:
+def _compare_encoded(report: ParityReport, where: str, served: Columns, offline: pa.Table, offsets: Mapping[str, float]) -> None:
     for name, value in served.items():
         if name in QUERY_LISTS:
             report.compare(f"{where} {name}", value, padded(offline[name], value.shape[1], 0, np.int64), 0.0)
         elif value.dtype.kind == "i":
             report.compare(f"{where} {name}", value[:, 0], np.asarray(offline[name].to_numpy(), np.int64), 0.0)
         else:
-            report.compare(f"{where} {name}", value[:, 0], floats(offline[name]), FEATURE_TOLERANCE)
+            tolerance = FEATURE_TOLERANCE * max(1.0, offsets.get(name, 0.0))
+            report.compare(f"{where} {name}", value[:, 0], floats(offline[name]), tolerance)
 
 
 def _picked(columns: Columns, table: pa.Table) -> tuple[Columns, npt.NDArray[np.int64]]:
@@ -229,16 +231,15 @@ def _check_logits(report: ParityReport, run: Path, model: str, encoded: Columns)
         report.compare(f"models/{model} logits", logits[:, 0], floats(offline["logit"])[kept], SCORE_TOLERANCE)
 
 
-def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, rows: int) -> None:
+def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float], rows: int) -> None:
     """Ask the encode step about users whom it knows only by id, at the instant of the snapshot."""
     state = read_state(run)
     raw = read_table(run / "snapshot" / "queries.parquet").slice(0, rows)
     users = np.array(strings(raw["user_id"]), dtype=object).reshape(-1, 1)
     answer = served.run("recommend_encode", {"user_id": users, "timestamp": np.full(users.shape, state.as_of_us, np.int64)})
     columns = unpacked(answer, state.recent_items)
-    _compare_encoded(
-        report, "features/snapshot/queries", columns, read_table(run / "features" / "snapshot" / "queries").slice(0, rows)
-    )
+    features = read_table(run / "features" / "snapshot" / "queries").slice(0, rows)
+    _compare_encoded(report, "features/snapshot/queries", columns, features, offsets)
     offline = _matrix(read_table(run / "models" / "two_tower" / "offline_queries.parquet")["query_vector"])[:rows]
     vectors = ColumnModel(run / "models" / "two_tower" / "query.onnx").run(columns)["query_vector"]
     report.compare("snapshot query vectors", vectors, offline, SCORE_TOLERANCE)

@@ -93,11 +93,25 @@ def encoded(table: pa.Table, names: Sequence[str], dtype: npt.DTypeLike) -> npt.
     return np.stack([np.asarray(table[name].to_numpy(), dtype=dtype) for name in names], axis=1)
 
 
+def flattened(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, npt.NDArray[np.int64]]:
+    """Return the values of a column of lists, one list after the other, and the length of each list."""
+    import pyarrow as pa
+
+    combined = column.combine_chunks()
+    lengths = np.asarray(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    return pa.chunked_array([combined.flatten()]), lengths
+
+
 def padded(column: pa.ChunkedArray, width: int, filler: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return a column of lists as an array [rows, width]: the last ``width`` of each, in order, ``filler`` behind."""
-    combined = column.combine_chunks()
-    values = combined.flatten().to_numpy(zero_copy_only=False)
-    lengths = np.asarray(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
+    values, lengths = flattened(column)
+    return padded_rows(values.to_numpy(), lengths, width, filler, dtype)
+
+
+def padded_rows(
+    values: npt.NDArray[Any], lengths: npt.NDArray[np.int64], width: int, filler: Any, dtype: npt.DTypeLike
+) -> npt.NDArray[Any]:
+    """Cut ``values`` into lists of ``lengths`` and return them as ``padded`` does."""
     ends = np.cumsum(lengths)
     kept = np.minimum(lengths, width)
     result = np.full((len(lengths), width), filler, dtype=dtype)

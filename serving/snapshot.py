@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import RunError
-from serving.run_files import encoded, floats, microseconds, padded, read_json, read_table, strings
+from serving.run_files import encoded, flattened, floats, microseconds, padded_rows, read_json, read_table, strings
 from workflows.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
 
 if TYPE_CHECKING:
@@ -144,28 +144,24 @@ def read_state(run: Path) -> State:
 
 def _vocabulary(single: pa.ChunkedArray, lists: pa.ChunkedArray) -> list[str]:
     names = {name for name in single.unique().to_pylist() if name}
-    names.update(name for name in lists.combine_chunks().flatten().unique().to_pylist() if name)
+    names.update(name for name in flattened(lists)[0].unique().to_pylist() if name)
     return ["", *sorted(names)]
 
 
 def _codes(column: pa.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the place of each value in the vocabulary, -1 where it is not there."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    places = {text: place for place, text in enumerate(vocabulary)}
+    coded = column.combine_chunks().dictionary_encode()
+    table = np.array([places.get(text, -1) for text in [*coded.dictionary.to_pylist(), None]], dtype=np.int64)
+    indices = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
+    codes: npt.NDArray[np.int64] = table[indices]
+    return codes
 
-    places = pc.index_in(column.cast("string"), value_set=pa.array(vocabulary, type="string"))
-    return np.asarray(places.fill_null(-1).to_numpy(), dtype=np.int64)
 
-
-def _list_codes(column: pa.ChunkedArray, vocabulary: Sequence[str], width: int, filler: int) -> npt.NDArray[np.int32]:
-    """Return the places of the values of lists, [rows, width], padded with ``filler``."""
-    import pyarrow as pa
-
-    combined = column.combine_chunks()
-    flat = _codes(pa.chunked_array([combined.flatten()]), vocabulary)
-    offsets = np.concatenate([[0], np.cumsum(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))])
-    lists = pa.ListArray.from_arrays(pa.array(offsets, type="int32"), pa.array(flat))
-    return padded(pa.chunked_array([lists]), width, filler, np.int32)
+def _list_codes(column: pa.ChunkedArray, vocabulary: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places of the values of all lists, one list after the other, and the length of each list."""
+    values, lengths = flattened(column)
+    return _codes(values, vocabulary), lengths
 
 
 def _catalogue(
@@ -214,7 +210,7 @@ def _shoppers(users: pa.Table, catalogue: Catalogue, width: int) -> Shoppers:
     times = np.stack([microseconds(users[name]) for name in ("last_seen", "session_start")], axis=1)
     vocabularies = ((catalogue.ids, -1), (catalogue.categories, 0), (catalogue.brands, 0))
     lists = [
-        _list_codes(users[name], vocabulary, width, filler)
+        padded_rows(*_list_codes(users[name], vocabulary), width, filler, np.int32)
         for name, (vocabulary, filler) in zip(QUERY_LISTS, vocabularies, strict=True)
     ]
     nobody = np.repeat(np.array([[-1, 0, 0]], np.int32), width, axis=1)
