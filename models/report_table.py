@@ -68,11 +68,28 @@ def verdicts(records: list[Record]) -> list[str]:
         return []
     differences = [record for record in records if record.metric.startswith(metric + DIFFERENCE)]
     first_k = next((record.k for record in differences), None)
-    return [_verdict(record, metric) for record in differences if record.k == first_k] or _unknown(records)
+    sentences = [_verdict(record, metric) for record in differences if record.k == first_k]
+    return sentences + _ways_to_the_oracle(records, _Column(metric, first_k)) or _unknown(records)
+
+
+def _ways_to_the_oracle(records: list[Record], column: _Column) -> list[str]:
+    """Say how much of the distance between the best baseline and the oracle each model covers."""
+    figures = [
+        record for record in records if (record.metric, record.k) == (column.metric, column.k) and record.value is not None
+    ]
+    best = _best_baseline(records, column)
+    ceiling = next((record.value for record in figures if record.role == "oracle"), None)
+    if best is None or ceiling is None or ceiling <= best:
+        return []
+    return [
+        f"{record.model}: {(record.value - best) / (ceiling - best):.0%} of the way from the best baseline to the oracle by {column.title}"
+        for record in figures
+        if record.role == "model" and record.value is not None
+    ]
 
 
 def _verdict(difference: Record, metric: str) -> str:
-    name = metric if difference.k is None else f"{metric}@{difference.k}"
+    name = _Column(metric, difference.k).title
     if difference.value is None:
         return f"{difference.model}: cannot be compared with {difference.baseline} by {name}: {difference.reason}"
     if difference.low is None or difference.high is None:

@@ -48,7 +48,7 @@ def test_what_is_not_known_says_why() -> None:
         "ranking", "dlrm", "roc_auc_minus_base_rate", 0.1, Interval(None, None, "one user"), PROTOCOL, n=3, role="model"
     )
     area = record("ranking", "dlrm", "roc_auc", 0.6, Interval(None, None, "one user"), PROTOCOL, n=3, role="model")
-    assert verdicts([area, lonely]) == ["dlrm: +0.1000 roc_auc against base_rate; one user"]
+    assert verdicts([area, lonely]) == ["dlrm: +0.1000 roc auc against base_rate; one user"]
 
 
 def test_records_survive_the_file(tmp_path: Path) -> None:
@@ -68,3 +68,8 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
     (tmp_path / METRICS_FILE).write_text(content)
     with pytest.raises(RunError, match="does not hold evaluation records"):
         Evaluation.read(tmp_path)
+
+
+def test_the_oracle_says_how_far_there_is_to_go() -> None:
+    with_oracle = [*evaluation(0.05).records, figure("oracle", "ndcg", 0.4, "oracle")]
+    assert verdicts(with_oracle)[-1] == "two_tower: 25% of the way from the best baseline to the oracle by ndcg@10"
