@@ -223,7 +223,7 @@ def _encode_table(run: Path, table: Table, cardinalities: Mapping[str, int]) -> 
     unknown = int((encoded["item_id"] == OUT_OF_VOCABULARY).sum()) if "item_id" in table.columns else 0
     with atomic_path(run / table.target) as folder:
         folder.mkdir()
-        pl.concat([frame.select(kept), encoded], how="horizontal").write_parquet(folder / "part.0.parquet")
+        pl.DataFrame([*frame.select(kept).get_columns(), *encoded.get_columns()]).write_parquet(folder / "part.0.parquet")
         write_schema(build_schema([*kept, *table.columns], cardinalities), folder)
     return frame.height, unknown / max(frame.height, 1)
 

@@ -35,7 +35,8 @@ def count_items(examples: pl.DataFrame) -> pl.DataFrame:
     """
     shopper = examples["user_key"].rank("dense").alias("shopper")
     targets = examples.select(shopper, pl.col("item_id").alias("value"))
-    recalled = examples.select(shopper, pl.col("recent_items").alias("value")).explode("value").drop_nulls().unique()
+    lengths = examples["recent_items"].list.len().to_numpy()
+    recalled = pl.DataFrame({"shopper": shopper.to_numpy().repeat(lengths), "value": _leaves(examples["recent_items"])}).unique()
     recalled = recalled.join(targets, on=["shopper", "value"], how="anti")
     seen = pl.concat([targets.select("value"), recalled.select("value")])
     return seen.filter(pl.col("value") != "").group_by("value").agg(pl.len().alias("count"))
@@ -51,10 +52,17 @@ def count_properties(examples: pl.DataFrame, column: str) -> pl.DataFrame:
     Returns:
         ``value``, ``count``.
     """
-    recalled = examples[_LISTS[column]].explode().drop_nulls().alias("value")
+    recalled = _leaves(examples[_LISTS[column]]).alias("value")
     recalled = recalled.filter(recalled != "")
     seen = pl.concat([examples[column].alias("value"), recalled])
     return seen.to_frame().group_by("value").agg(pl.len().alias("count"))
+
+
+def _leaves(lists: pl.Series) -> pl.Series:
+    """Return the strings of all lists in order; an empty list adds none (Polars' ``explode`` is about to change what it adds)."""
+    leaves = pl.from_arrow(lists.rechunk().to_arrow().flatten())
+    assert isinstance(leaves, pl.Series)
+    return leaves.cast(pl.String)
 
 
 def choose(counts: pl.DataFrame, least: int) -> list[str]:

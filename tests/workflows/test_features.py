@@ -1,0 +1,425 @@
+"""Features are fitted on the training rows alone, encoded by NVTabular, and equal to the compiled ONNX graphs."""
+
+import shutil
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cartwheel.errors import CartwheelError, DataError, ParityError, RunError
+from workflows.columns import CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
+from workflows.encode import encode
+from workflows.feature_parity import check_parity, onnx_feeds
+from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
+from workflows.plan import read_plan
+from workflows.settings import FeatureSettings
+
+ITEMS = [f"i{number}" for number in range(12)] + ["ärtikel", "商品"]
+
+
+def query(rng: np.random.Generator, rows: int, *, prices: bool = True) -> pl.DataFrame:
+    """QUERY rows as the examples have them: blanks, nulls and empty lists included."""
+    lists = [rng.choice(ITEMS, size=rng.integers(0, 6), replace=False).tolist() for _ in range(rows)]
+    numbers = {name: rng.integers(0, 40, rows).astype(np.float32) for name in QUERY_CONTINUOUS}
+    frame = pl.DataFrame(
+        {
+            "user_id": pl.Series([["", "u1", "u2", "u3", "u4"][place] for place in rng.integers(0, 5, rows)], dtype=pl.String),
+            "hour": rng.integers(0, 20, rows),
+            "weekday": rng.integers(1, 8, rows),
+            **numbers,
+            "recent_items": pl.Series(lists, dtype=pl.List(pl.String)),
+            "recent_categories": pl.Series([[category(item) for item in items] for items in lists], dtype=pl.List(pl.String)),
+            "recent_brands": pl.Series([["b1" for _ in items] for items in lists], dtype=pl.List(pl.String)),
+        }
+    )
+    known = pl.Series(rng.random(rows) < 0.7)
+    return frame.with_columns(
+        user_recency_hours=pl.when(known).then("user_recency_hours"),
+        user_mean_price=pl.when(known & prices).then("user_mean_price"),
+    )
+
+
+def category(item: str) -> str:
+    return "" if item in ITEMS[:3] else f"c{ITEMS.index(item) % 4}"
+
+
+def item(rng: np.random.Generator, names: list[str], *, prices: bool = True) -> pl.DataFrame:
+    numbers = {name: rng.integers(0, 90, len(names)).astype(np.float32) for name in ITEM_CONTINUOUS}
+    categories = [category(name) if name in ITEMS else "new" for name in names]
+    frame = pl.DataFrame(
+        {"item_id": names, "item_category": categories}, schema_overrides=dict.fromkeys(("item_id", "item_category"), pl.String)
+    )
+    frame = frame.with_columns(pl.lit("b1").alias("item_brand"), *[pl.Series(name, values) for name, values in numbers.items()])
+    return frame.with_columns(
+        pl.when(pl.lit(prices) & (pl.col(name) > 9)).then(name) for name in ("item_price", "item_price_ratio")
+    )
+
+
+def cross(rng: np.random.Generator, rows: int) -> pl.DataFrame:
+    frame = pl.DataFrame({name: rng.normal(size=rows).astype(np.float32) for name in CROSS})
+    return frame.with_columns(pl.when(pl.col("price_gap") > 0).then("price_gap"))
+
+
+def write_run(
+    run: Path, seed: int = 0, *, carts: bool = True, prices: bool = True, valid_rows: int = 20, valid_seed: int = 9
+) -> Path:
+    """Write small examples and a snapshot that follow the layout of a run."""
+    for split, rows in (("train", 150), ("valid", valid_rows), ("test", 20)):
+        rng = np.random.default_rng(seed if split == "train" else valid_seed)
+        folder = run / "examples" / split
+        folder.mkdir(parents=True)
+        names = [ITEMS[place] for place in rng.integers(0, len(ITEMS) - (2 if split == "train" else 0), rows)]
+        queries, items = query(rng, rows, prices=prices), item(rng, names, prices=prices)
+        when = pl.lit(datetime(2024, 5, 1)).cast(pl.Datetime("us", "UTC")).alias("anchor")
+        both = queries.hstack(items.get_columns())
+        recommend = both.with_columns(when, user_key=pl.col("user_id") + "!", target_items=pl.concat_list("item_id"))
+        recommend.with_row_index("example_id").cast({"example_id": pl.Int64}).write_parquet(folder / "recommend.parquet")
+        pairs = both.drop(QUERY_LISTS).hstack(cross(rng, rows).get_columns()).with_columns(when)
+        label = pl.Series("label", rng.integers(0, 2, rows), dtype=pl.Int8)
+        pairs.with_row_index("example_id").cast({"example_id": pl.Int64}).with_columns(label).write_parquet(
+            folder / "ranking.parquet"
+        )
+        if carts:
+            lines = pairs.with_columns(
+                label, label.alias("cart_label"), cart_id=pl.lit("cart"), user_key=pl.lit("u"), cart_lines=pl.lit(2.0, pl.Float32)
+            )
+            lines = lines.with_columns(cart_value=pl.Series(rng.random(rows), dtype=pl.Float32))
+            lines.write_parquet(folder / "cart.parquet")
+        if split != "train":
+            item(rng, sorted([*ITEMS, "never seen"]), prices=prices).write_parquet(folder / "catalogue.parquet")
+    rng = np.random.default_rng(7)
+    (run / "snapshot").mkdir()
+    item(rng, sorted([*ITEMS, "never seen"]), prices=prices).write_parquet(run / "snapshot/items.parquet")
+    query(rng, 30, prices=prices).write_parquet(run / "snapshot/queries.parquet")
+    return run
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, FeatureReport]:
+    run = write_run(tmp_path_factory.mktemp("run"))
+    return run, fit_features(run, FeatureSettings())
+
+
+@pytest.fixture
+def copied(fitted: tuple[Path, FeatureReport], tmp_path: Path) -> Path:
+    """A run to damage."""
+    return Path(shutil.copytree(fitted[0], tmp_path / "copied"))
+
+
+def tables(run: Path) -> Iterator[tuple[Path, Path]]:
+    """Every encoded table's raw file and folder."""
+    for folder in sorted(path.parent for path in (run / "features").rglob("schema.pbtxt")):
+        where = folder.relative_to(run / "features")
+        yield (run if where.parts[0] == "snapshot" else run / "examples") / where.with_suffix(".parquet"), folder
+
+
+def leaves(lists: pl.Series) -> pl.Series:
+    """The elements of all lists."""
+    return pl.Series([leaf for row in lists.to_list() for leaf in row])
+
+
+def pairs_of_ids(run: Path, raw: Path, folder: Path) -> Iterator[tuple[str, str, int]]:
+    """(vocabulary, raw value, id) of every string of a table."""
+    before, after = pl.read_parquet(raw), pl.read_parquet(folder / "part.0.parquet")
+    for column in ("user_id", "item_id", "item_category", "item_brand", *QUERY_LISTS):
+        if column in before.columns:
+            values, ids = before[column], after[column]
+            if isinstance(values.dtype, pl.List):
+                values, ids = leaves(values), leaves(ids)
+            for value, number in zip(values, ids, strict=True):
+                if value or column not in QUERY_LISTS:
+                    yield SHARED_VOCABULARY.get(column, column), value, number
+
+
+def test_every_table_is_encoded_row_for_row_with_its_other_columns(fitted: tuple[Path, FeatureReport]) -> None:
+    run, report = fitted
+    assert report.workflows == ("recommend", "ranking", "cart")
+    found = 0
+    for raw, folder in tables(run):
+        before, after = pl.read_parquet(raw), pl.read_parquet(folder / "part.0.parquet")
+        assert after.height == before.height == report.rows[folder.relative_to(run / "features").as_posix()]
+        assert set(before.columns) - {"target_items"} == set(after.columns)
+        for column in ("example_id", "anchor", "label", "cart_label", "cart_id", "user_key"):
+            if column in before.columns:
+                assert after[column].equals(before[column])
+        for column in set(after.columns) & {*QUERY, *ITEM, *CROSS}:
+            kind = after.schema[column]
+            assert kind in (pl.Int64, pl.Float32, pl.List(pl.Int64))
+            if kind == pl.Float32:
+                assert after[column].is_finite().all()
+        found += 1
+    assert found == 13
+
+
+def test_a_value_has_one_id_in_every_table_and_column(fitted: tuple[Path, FeatureReport]) -> None:
+    run, report = fitted
+    ids: dict[tuple[str, str], set[int]] = {}
+    for raw, folder in tables(run):
+        for domain, value, number in pairs_of_ids(run, raw, folder):
+            ids.setdefault((domain, value), set()).add(number)
+    assert all(len(numbers) == 1 for numbers in ids.values())
+    for (domain, value), (number,) in ids.items():
+        assert 2 <= number < report.cardinalities[domain], (domain, value)
+    assert ids["item_id", "never seen"] == {2}
+    assert ids["item_category", "new"] == {2}
+    assert report.unknown["valid/catalogue"] == pytest.approx(1 / 15)
+
+
+def test_numbers_are_those_of_the_recipe(fitted: tuple[Path, FeatureReport]) -> None:
+    run, _ = fitted
+    raw, encoded = (
+        pl.read_parquet(run / path) for path in ("examples/train/recommend.parquet", "features/train/recommend/part.0.parquet")
+    )
+    for column, fill in (("user_views", 0.0), ("item_price", raw["item_price"].median()), ("item_price_ratio", 1.0)):
+        logs = np.log1p(raw[column].fill_null(fill).to_numpy().astype(np.float64))
+        np.testing.assert_allclose(encoded[column].to_numpy(), (logs - logs.mean()) / logs.std(ddof=1), atol=1e-4)
+
+
+def test_one_statistic_serves_all_tables(fitted: tuple[Path, FeatureReport]) -> None:
+    run, _ = fitted
+    plans = {name: read_plan(load_workflow(run / "workflow" / name)) for name in ("recommend", "ranking", "cart")}
+    for column in QUERY_SCALARS + ITEM:
+        assert plans["recommend"][column] == plans["ranking"][column] == plans["cart"][column]
+    for column in CROSS:
+        assert plans["ranking"][column] == plans["cart"][column]
+
+
+def test_nothing_is_learned_from_validation_and_test(fitted: tuple[Path, FeatureReport], tmp_path: Path) -> None:
+    run, report = fitted
+    other = write_run(tmp_path / "other", valid_seed=77, valid_rows=31)
+    assert fit_features(other, FeatureSettings()).cardinalities == report.cardinalities
+    for name in ("recommend", "ranking", "cart"):
+        kept = f"features/train/{name}/part.0.parquet"
+        assert pl.read_parquet(run / kept).equals(pl.read_parquet(other / kept))
+    for file in ("query.onnx", "item.onnx", "cross.onnx", "cart.onnx"):
+        assert (run / "workflow" / file).read_bytes() == (other / "workflow" / file).read_bytes()
+
+
+def test_the_schema_sizes_and_shares_the_vocabularies(fitted: tuple[Path, FeatureReport]) -> None:
+    from merlin.schema import Tags
+
+    run, report = fitted
+    schema = load_schema(run / "features/train/recommend")
+    assert schema.column_names == [*QUERY, *ITEM]
+    for column, cardinality in report.cardinalities.items():
+        domain = schema[column].properties["domain"]
+        assert (domain["min"], domain["max"], domain["name"]) == (0, cardinality - 1, SHARED_VOCABULARY.get(column, column))
+    assert schema.select_by_tag(Tags.USER_ID).column_names == ["user_id"]
+    assert schema.select_by_tag(Tags.ITEM_ID).column_names == ["item_id"]
+    assert set(schema.select_by_tag(Tags.USER).column_names) == set(QUERY)
+    assert set(schema.select_by_tag(Tags.ITEM).column_names) == set(ITEM)
+    assert set(schema.select_by_tag(Tags.CATEGORICAL).column_names) == set(report.cardinalities)
+    assert all(schema[column].is_list and schema[column].is_ragged for column in QUERY_LISTS)
+    cart = load_schema(run / "features/test/cart")
+    assert set(cart.select_by_tag(Tags.TARGET).column_names) == {"label", "cart_label"}
+    assert "cart_value" in cart.select_by_tag(Tags.CONTINUOUS).column_names
+
+
+def test_merlin_reads_the_tables(fitted: tuple[Path, FeatureReport]) -> None:
+    from merlin.io import Dataset
+
+    run, _ = fitted
+    folder = run / "features/train/recommend"
+    frame = Dataset(str(folder / "part.0.parquet"), schema=load_schema(folder)).to_ddf().compute()
+    assert frame["recent_items"].map(list).to_list() == pl.read_parquet(folder / "part.0.parquet")["recent_items"].to_list()
+
+
+def session(run: Path, name: str) -> Any:
+    return onnxruntime.InferenceSession(str(run / f"workflow/{name}.onnx"))
+
+
+def test_the_graphs_have_the_agreed_inputs_and_outputs(fitted: tuple[Path, FeatureReport]) -> None:
+    run, _ = fitted
+    model = onnx.load(str(run / "workflow/query.onnx"))
+    assert model.ir_version <= 9
+    assert {opset.domain: opset.version for opset in model.opset_import} == {"": 17, "ai.onnx.ml": 3}
+    inputs = {value.name: (value.type, value.shape) for value in session(run, "query").get_inputs()}
+    assert list(inputs) == list(QUERY)
+    assert inputs["user_id"] == ("tensor(string)", ["B", 1])
+    assert inputs["hour"] == ("tensor(int64)", ["B", 1])
+    assert inputs["user_mean_price"] == ("tensor(float)", ["B", 1])
+    assert inputs["recent_brands"] == ("tensor(string)", ["B", "L"])
+    for name, columns in (("query", QUERY), ("item", ITEM), ("cross", CROSS), ("cart", ("cart_lines", "cart_value"))):
+        assert [value.name for value in session(run, name).get_outputs()] == [f"{column}__encoded" for column in columns]
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "table"), [("query", QUERY, "recommend"), ("item", ITEM, "catalogue"), ("cross", CROSS, "ranking")]
+)
+def test_the_graphs_equal_the_encoded_tables(
+    fitted: tuple[Path, FeatureReport], name: str, columns: tuple[str, ...], table: str
+) -> None:
+    run, _ = fitted
+    workflow = "ranking" if name == "cross" else "recommend"
+    plan = read_plan(load_workflow(run / "workflow" / workflow))
+    raw, encoded = (
+        pl.read_parquet(run / f"examples/test/{table}.parquet"),
+        pl.read_parquet(run / f"features/test/{table}/part.0.parquet"),
+    )
+    check_parity(onnx.load(str(run / f"workflow/{name}.onnx")), plan, raw.select(columns), encoded)
+
+
+@pytest.fixture(scope="module")
+def loaded(fitted: tuple[Path, FeatureReport]) -> tuple[Any, Any, list[Any]]:
+    """A workflow of its own, its plan, and the graphs of a query and an item."""
+    workflow = load_workflow(shutil.copytree(fitted[0] / "workflow/recommend", fitted[0] / "kept/recommend"))
+    return workflow, read_plan(workflow), [onnx.load(str(fitted[0] / f"workflow/{name}.onnx")) for name in ("query", "item")]
+
+
+TEXT = st.one_of(st.sampled_from(["", "u1", "c1", "b1", *ITEMS]), st.text(max_size=4))
+FLOAT = st.floats(width=32)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_any_request_is_encoded_as_nvtabular_would(
+    fitted: tuple[Path, FeatureReport], loaded: tuple[Any, Any, list[Any]], data: st.DataObject
+) -> None:
+    run, _ = fitted
+    whole = st.integers(-(2**63), 2**63 - 1)
+    kinds = {name: st.lists(TEXT, max_size=4) if name in QUERY_LISTS else FLOAT for name in QUERY + ITEM}
+    kinds |= dict.fromkeys(("user_id", "item_id", "item_category", "item_brand"), TEXT) | {"hour": whole, "weekday": whole}
+    schema = pl.read_parquet_schema(run / "examples/test/recommend.parquet")
+    rows = data.draw(st.lists(st.tuples(*kinds.values()), min_size=1, max_size=5))
+    raw = pl.DataFrame(rows, schema={name: schema[name] for name in kinds}, orient="row")
+    workflow, plan, models = loaded
+    encoded = encode(workflow, raw)
+    for model in models:
+        check_parity(model, plan, raw, encoded)
+
+
+def test_blank_list_places_are_padding_everywhere(fitted: tuple[Path, FeatureReport]) -> None:
+    run, _ = fitted
+    raw, encoded = (
+        pl.read_parquet(run / path) for path in ("examples/train/recommend.parquet", "features/train/recommend/part.0.parquet")
+    )
+    blank, ids = leaves(raw["recent_categories"]) == "", leaves(encoded["recent_categories"])
+    assert blank.any()
+    assert set(ids.filter(blank)) == {0}
+    assert set(ids.filter(~blank)).isdisjoint(range(3))
+    feeds = onnx_feeds(raw.head(2), QUERY) | {"recent_items": np.array([["i1", ""], ["", ""]], dtype=object)}
+    (padded,) = session(run, "query").run(["recent_items__encoded"], feeds)
+    assert padded[0, 0] >= 3
+    assert (padded[0, 1], *padded[1]) == (0, 0, 0)
+
+
+def test_a_run_may_move(copied: Path, fitted: tuple[Path, FeatureReport]) -> None:
+    raw = pl.read_parquet(copied / "examples/test/recommend.parquet")
+    workflow = load_workflow(copied / "workflow/recommend")
+    for stored in workflow.output_node.parents_with_dependencies:
+        for path in getattr(stored.op, "categories", {}).values():
+            assert Path(path).is_relative_to(copied)
+    assert encode(workflow, raw).equals(encode(load_workflow(fitted[0] / "workflow/recommend"), raw))
+
+
+def test_fitting_again_in_the_same_place_forgets_the_old_vocabularies(copied: Path, tmp_path: Path) -> None:
+    other = write_run(tmp_path / "other", seed=5)
+    shutil.rmtree(copied / "examples")
+    shutil.copytree(other / "examples", copied / "examples")
+    again, fresh = fit_features(copied, FeatureSettings()), fit_features(other, FeatureSettings())
+    assert again == fresh
+    for _, folder in tables(other):
+        same = copied / folder.relative_to(other) / "part.0.parquet"
+        assert pl.read_parquet(same).equals(pl.read_parquet(folder / "part.0.parquet"))
+
+
+def test_a_log_without_carts_prices_or_validation_rows_is_normal(tmp_path: Path) -> None:
+    run = write_run(tmp_path, carts=False, prices=False, valid_rows=0)
+    report = fit_features(run, FeatureSettings(min_user_events=10_000, min_item_events=10_000))
+    assert report.workflows == ("recommend", "ranking")
+    assert not (run / "workflow/cart.onnx").exists()
+    assert not (run / "features/train/cart").exists()
+    assert {"user_mean_price", "item_price", "item_price_ratio"} <= set(report.constant)
+    assert report.rows["valid/recommend"] == 0
+    assert pl.read_parquet(run / "features/valid/recommend/part.0.parquet").schema["recent_items"] == pl.List(pl.Int64)
+    encoded = pl.read_parquet(run / "features/test/recommend/part.0.parquet")
+    assert set(encoded["item_price"]) == {0.0}
+    assert report.cardinalities["user_id"] == report.cardinalities["item_id"] == 4  # the most frequent one is kept
+
+
+def refused(run: Path) -> CartwheelError:
+    with pytest.raises(CartwheelError) as caught:
+        fit_features(run, FeatureSettings())
+    assert caught.value.fix
+    return caught.value
+
+
+def test_a_missing_table_is_named(copied: Path) -> None:
+    (copied / "examples/train/ranking.parquet").unlink()
+    error = refused(copied)
+    assert isinstance(error, RunError)
+    assert "examples/train/ranking.parquet is missing" in str(error)
+
+
+def test_a_damaged_table_is_named_and_the_old_workflow_stays(copied: Path) -> None:
+    (copied / "examples/train/recommend.parquet").write_bytes(b"PAR1 no more")
+    before = sorted(path.name for path in (copied / "workflow").iterdir())
+    error = refused(copied)
+    assert isinstance(error, RunError)
+    assert "recommend.parquet cannot be read" in str(error)
+    assert sorted(path.name for path in (copied / "workflow").iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda frame: frame.drop("weekday"), "lacks the columns ['weekday']"),
+        (lambda frame: frame.cast({"user_views": pl.Float64}), "column 'user_views' is Float64, expected Float32"),
+        (lambda frame: frame.with_columns(user_id=pl.lit(None, pl.String)), "column 'user_id' has 150 nulls"),
+        (lambda frame: frame.clear(), "has no rows"),
+    ],
+)
+def test_a_table_of_another_shape_is_refused(copied: Path, change: Any, words: str) -> None:
+    path = copied / "examples/train/recommend.parquet"
+    change(pl.read_parquet(path)).write_parquet(path)
+    error = refused(copied)
+    assert isinstance(error, DataError)
+    assert words in str(error)
+    assert str(path) in str(error)
+
+
+def test_a_missing_or_damaged_workflow_is_refused(copied: Path) -> None:
+    folder = copied / "workflow/recommend"
+    with pytest.raises(RunError, match="does not have the columns"):
+        load_workflow(folder, ["price_gap"])
+    (folder / "categories/unique.item_id.parquet").unlink()
+    with pytest.raises(RunError, match=r"its vocabulary .*unique.item_id.parquet cannot be read"):
+        read_plan(load_workflow(folder))
+    with pytest.raises(RunError, match="cannot encode"):
+        encode(load_workflow(folder), pl.read_parquet(copied / "examples/test/recommend.parquet"))
+    (folder / "workflow.pkl").write_bytes(b"garbage")
+    with pytest.raises(RunError, match="cannot be loaded"):
+        load_workflow(folder)
+    (folder / "workflow.pkl").unlink()
+    with pytest.raises(RunError, match="no saved NVTabular workflow"):
+        load_workflow(folder)
+
+
+def test_a_missing_or_damaged_schema_is_refused(copied: Path) -> None:
+    path = copied / "features/train/ranking/schema.pbtxt"
+    path.write_text("feature { nonsense")
+    with pytest.raises(RunError, match="is no Merlin schema"):
+        load_schema(path.parent)
+    path.unlink()
+    with pytest.raises(RunError, match="is missing"):
+        load_schema(path.parent)
+
+
+def test_a_difference_is_named_with_column_row_and_values(fitted: tuple[Path, FeatureReport]) -> None:
+    run, _ = fitted
+    workflow = load_workflow(run / "workflow/recommend")
+    raw = pl.read_parquet(run / "examples/test/recommend.parquet")
+    model, plan, encoded = onnx.load(str(run / "workflow/item.onnx")), read_plan(workflow), encode(workflow, raw)
+    check_parity(model, plan, raw, encoded)
+    with pytest.raises(ParityError, match=r"Encoded column 'item_price', row 0"):
+        check_parity(model, plan, raw, encoded.with_columns(pl.col("item_price") + 1e-4))
+    with pytest.raises(ParityError, match=r"Encoded column 'item_id', row 0"):
+        check_parity(model, plan, raw, encoded.with_columns(pl.col("item_id") + 1))
