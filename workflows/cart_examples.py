@@ -164,7 +164,7 @@ def cart_frame(
     head = pl.DataFrame({"user_key": log.keys.gather(carts.key), "anchor": instants(carts.anchor)}).select(
         pl.format("{}@{}", "user_key", pl.col("anchor").dt.epoch("us")).alias("cart_id"), "user_key", "anchor"
     )
-    query_frame = pl.concat([head, history.frame(queries, lists=False)], how="horizontal")[cart]
+    query_frame = head.hstack(history.frame(queries, lists=False))[cart]
     any_bought = np.bincount(cart, weights=bought, minlength=count)[cart] > 0
     tail = pl.DataFrame(
         {
@@ -174,4 +174,4 @@ def cart_frame(
             "cart_label": pl.Series(values=any_bought.astype(np.int8), dtype=pl.Int8),
         }
     )
-    return pl.concat([query_frame, items.frame(item, state), cross_frame(history, queries, cart, state), tail], how="horizontal")
+    return query_frame.hstack(items.frame(item, state)).hstack(cross_frame(history, queries, cart, state)).hstack(tail)

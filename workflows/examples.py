@@ -152,16 +152,16 @@ def _recommend_and_ranking(shop: _Shop) -> Tables:
     anchors, left_out = find_anchors(history, exclude_recent=settings.exclude_recent)
     shop.report.dropped["all"] = {"interactions_that_ask_for_nothing_new": left_out}
     sampler = NegativeSampler(shop.items.first_seen, history.item, history.time)
+    chosen = {name: _chosen_anchors(shop, anchors, name) for name in SPLITS}
     tables: Tables = {}
     for name in SPLITS:
-        chosen = _chosen_anchors(shop, anchors, name)
-        examples = recommend_examples(history, chosen, shop.split, name, settings)
+        examples = recommend_examples(history, chosen[name], shop.split, name, settings)
         tables[name, "recommend"] = recommend_frame(shop.log, history, shop.items, examples, settings)
         ranking, unsold = ranking_frame(history, shop.items, sampler, examples, settings, shop.rng("ranking", name))
         shop.report.dropped[name]["ranking_targets_not_yet_sold"] = unsold
         if ranking.is_empty():
             raise DataError(
-                f"None of the {len(chosen.key)} {name} examples is about an item that was sold before the last refresh of the item "
+                f"None of the {len(chosen[name].key)} {name} examples is about an item that was sold before the last refresh of the item "
                 f"statistics (every {settings.state_minutes} minutes), so there is nothing to rank.",
                 "Lower prepare.state_minutes, or give a log that covers more days.",
             )

@@ -109,15 +109,14 @@ class History:
         Returns:
             int64 [Q, L], rows, most recent first, -1 where there are fewer than L distinct items.
         """
-        total = len(self.key)
         found = np.full((len(start), self._length), -1, dtype=np.int64)
-        if not total:
+        seen = stop > start
+        if not seen.any():
             return found
-        rows = np.arange(total, dtype=np.int64)
+        rows = np.arange(len(self.key), dtype=np.int64)
         starts = group_starts(self.key)
         previous = self._previous_of_item
         place = rows
-        seen = stop > start
         last = np.maximum(stop - 1, 0)
         for k in range(self._length):
             found[:, k] = np.where(seen, place[last], -1)
@@ -139,9 +138,7 @@ class History:
 
     def recent_codes(self, recent: Ints, codes: Ints) -> Ints:
         """Look ``codes`` [interactions] up for ``recent`` rows [Q, L]: int64 [Q, L], -1 where there is no item."""
-        if not len(codes):
-            return np.full_like(recent, -1)
-        return np.where(recent >= 0, codes[np.maximum(recent, 0)], -1)
+        return np.append(codes, -1)[recent]  # row -1 reads the appended -1
 
     def frame(self, queries: Queries, *, lists: bool) -> pl.DataFrame:
         """Write queries as a frame in the order of ``columns.QUERY``.

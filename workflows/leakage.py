@@ -19,6 +19,9 @@ Tables = Mapping[tuple[SplitName, str], pl.DataFrame]
 """Example tables by (split, task): tasks are recommend, ranking and cart."""
 
 SAMPLE = 200
+"""Rows that are computed again, spread over the tables; but at least ``MIN_ROWS_OF_A_TABLE`` of each."""
+MIN_ROWS_OF_A_TABLE = 20
+_ROWS_WITH_PEERS = 5
 MAX_AUC = 0.99
 MIN_AUC_ROWS = 200
 _AUC_ROWS = 100_000
@@ -43,39 +46,23 @@ def audit(tables: Tables, events: pl.DataFrame, split: Split, settings: PrepareS
     Raises:
         LeakageError: a check failed; the message names the file, the column and the example.
     """
-    recomputed = sum(
-        check_features(
-            table, events, split, settings, np.random.default_rng([seed, number]), name, max(SAMPLE // len(tables), 20)
-        )
-        for number, (name, table) in enumerate(tables.items())
-    )
     return {
-        "rows_recomputed": recomputed,
         "rows_in_time_order": check_split_order(tables, split, settings),
+        "rows_recomputed": check_features(tables, events, split, settings, seed),
         "rows_against_single_features": sum(check_single_features(table, name) for name, table in tables.items()),
         "rows_without_duplicates": check_duplicates(tables),
     }
 
 
-def check_features(
-    table: pl.DataFrame,
-    events: pl.DataFrame,
-    split: Split,
-    settings: PrepareSettings,
-    rng: np.random.Generator,
-    name: tuple[SplitName, str],
-    size: int,
-) -> int:
+def check_features(tables: Tables, events: pl.DataFrame, split: Split, settings: PrepareSettings, seed: int) -> int:
     """Compute a sample of rows again, by brute force over events strictly before their anchors, and compare.
 
     Args:
-        table: one example table.
+        tables: the example tables.
         events: canonical events in file order.
         split: the split instants.
         settings: how the examples were made.
-        rng: picks the rows.
-        name: (split, task) of the table.
-        size: how many rows to pick.
+        seed: picks the rows.
 
     Returns:
         How many rows were compared.
@@ -83,27 +70,44 @@ def check_features(
     Raises:
         LeakageError: a value differs from what the events before the anchor give.
     """
-    rows = np.sort(rng.choice(len(table), size=min(size, len(table)), replace=False))
-    sample = table[rows].with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
-    keyed = _with_keys(events)
-    if "user_key" not in sample.columns:
-        sample = sample.with_columns(keyed["user_key"].gather(sample["example_id"]).alias("user_key"))
-    of_key = _by(keyed.filter(pl.col("user_key").is_in(sample["user_key"].unique().to_list())), "user_key")
-    items = _RelatedEvents(keyed, sample["item_id"])
-    for row in sample.iter_rows(named=True):
-        own, anchor = of_key[row["user_key"]], row["_anchor"]
-        query = query_features(own, anchor, settings)
-        instant = anchor // (settings.state_minutes * MINUTE_US) * settings.state_minutes * MINUTE_US
-        item = item_features(row["item_id"], items.events(row["item_id"], instant), instant, settings)
-        expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name)
-        for column, value in expected.items():
-            if column in row and not _same(row[column], value):
-                raise LeakageError(
-                    f"examples/{name[0]}/{name[1]}.parquet, column {column}: the example of {row['user_key']} at {iso(anchor)} "
-                    f"(item {row['item_id']}) has {row[column]!r}, but the events that it may look at give {value!r}.",
-                    _FIX,
-                )
-    return len(sample)
+    log = _EventIndex(events)
+    size = max(SAMPLE // max(len(tables), 1), MIN_ROWS_OF_A_TABLE)
+    compared = 0
+    for number, (name, table) in enumerate(tables.items()):
+        rng = np.random.default_rng([seed, number])
+        chosen = rng.choice(len(table), size=min(size, len(table)), replace=False)
+        sample = log.with_keys(table[chosen]).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
+        for place, row in enumerate(sample.iter_rows(named=True)):
+            _compare(row, log, split, settings, name, with_peers=place < _ROWS_WITH_PEERS)
+        compared += len(sample)
+    return compared
+
+
+def _compare(
+    row: dict[str, Any],
+    log: _EventIndex,
+    split: Split,
+    settings: PrepareSettings,
+    name: tuple[SplitName, str],
+    *,
+    with_peers: bool,
+) -> None:
+    """Compare one row with brute force; the price ratio, which looks at a whole category, only where ``with_peers``."""
+    own, anchor = log.of_key(row["user_key"]), row["_anchor"]
+    query = query_features(own, anchor, settings)
+    instant = anchor // (settings.state_minutes * MINUTE_US) * settings.state_minutes * MINUTE_US
+    related = log.of_item(row["item_id"]) + (log.peers(row["item_id"], instant) if with_peers else [])
+    item = item_features(row["item_id"], related, instant, settings)
+    expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name)
+    if not with_peers:
+        del expected["item_price_ratio"]
+    for column, value in expected.items():
+        if column in row and not _same(row[column], value):
+            raise LeakageError(
+                f"examples/{name[0]}/{name[1]}.parquet, column {column}: the example of {row['user_key']} at {iso(anchor)} "
+                f"(item {row['item_id']}) has {row[column]!r}, but the events that it may look at give {value!r}.",
+                _FIX,
+            )
 
 
 def _labels(
@@ -121,34 +125,56 @@ def _labels(
     return {"target_items": [row["item_id"], *sorted(true - {row["item_id"]})] if row["item_id"] in true else []}
 
 
-class _RelatedEvents:
-    """For an item, its events and those of the items that ever shared a category with it."""
+class _EventIndex:
+    """Finds the events of a key, of an item, and of the items that share a category with it."""
 
-    def __init__(self, events: pl.DataFrame, items: pl.Series) -> None:
-        known = pl.col("category").is_not_null() & (pl.col("category") != "")
-        self._own = _by(events.filter(pl.col("item_id").is_in(items.unique().to_list())), "item_id")
-        categories = {event["category"] or "" for own in self._own.values() for event in own} - {""}
-        named = events.filter(known & pl.col("category").is_in(list(categories)))
-        members = named.select("category", "item_id").unique()
-        self._members = {key[0]: part["item_id"] for key, part in members.partition_by("category", as_dict=True).items()}
-        priced = events.filter(
-            (known | pl.col("price").is_not_null()) & pl.col("item_id").is_in(members["item_id"].unique().to_list())
+    def __init__(self, events: pl.DataFrame) -> None:
+        self._events = events.select(
+            pl.int_range(pl.len()).alias("row"),
+            pl.coalesce("user_id", pl.lit(ANONYMOUS_PREFIX) + pl.col("session_id").fill_null("")).alias("user_key"),
+            "item_id",
+            "event_type",
+            pl.col("timestamp").dt.epoch("us").alias("time"),
+            pl.col("category").fill_null(""),
+            "brand",
+            pl.col("price").fill_nan(None),
         )
-        self._deciding = (priced.filter(known), priced.filter(pl.col("price").is_not_null()))
+        self._cached: dict[tuple[str, str], list[Event]] = {}
 
-    def events(self, item: str, instant: int) -> list[Event]:
-        """List the events of ``item``, and for each other item what decides its category and price as of ``instant``.
+    def with_keys(self, rows: pl.DataFrame) -> pl.DataFrame:
+        """Add ``user_key`` to rows that lack it: an example is named by the row of its event."""
+        if "user_key" in rows.columns:
+            return rows
+        return rows.with_columns(self._events["user_key"].gather(rows["example_id"]).alias("user_key"))
 
-        Of the other items only the latest event with a category and the latest with a price are listed: all the events of half a
-        shop for each sampled row would take minutes.
+    def of_key(self, key: str) -> list[Event]:
+        """List every event of a history key, in order."""
+        return self._where("user_key", key)
+
+    def of_item(self, item: str) -> list[Event]:
+        """List every event of an item, in order."""
+        return self._where("item_id", item)
+
+    def _where(self, column: str, value: str) -> list[Event]:
+        if (column, value) not in self._cached:
+            self._cached[column, value] = self._events.filter(pl.col(column) == value).to_dicts()
+        return self._cached[column, value]
+
+    def peers(self, item: str, instant: int) -> list[Event]:
+        """List, for each other item that ever shared a category with ``item``, what decides its category and price.
+
+        That is its latest event with a category and its latest with a price before ``instant``: all the events of half a shop for
+        each sampled row would take minutes.
         """
-        listed = list(self._own.get(item, []))
-        for category in {event["category"] or "" for event in listed} - {""}:
-            others = pl.col("item_id").is_in(self._members[category].to_list()) & (pl.col("item_id") != item)
-            for events in self._deciding:
-                past = events.filter((pl.col("time") < instant) & others)
-                listed += past.unique("item_id", keep="last", maintain_order=True).to_dicts()
-        return listed
+        categories = list({event["category"] for event in self.of_item(item)} - {""})
+        if not categories:
+            return []
+        members = self._events.filter(pl.col("category").is_in(categories))["item_id"].unique().to_list()
+        others = pl.col("item_id").is_in(members) & (pl.col("item_id") != item)
+        past = self._events.filter((pl.col("time") < instant) & others)
+        named, priced = past.filter(pl.col("category") != ""), past.filter(pl.col("price").is_not_null())
+        deciding = pl.concat([rows.unique("item_id", keep="last", maintain_order=True) for rows in (named, priced)])
+        return deciding.sort("row").to_dicts()
 
 
 def check_split_order(tables: Tables, split: Split, settings: PrepareSettings) -> int:
@@ -241,17 +267,6 @@ def check_duplicates(tables: Tables) -> int:
             first = ", ".join(f"{name} {value}" for name, value in twice.row(0, named=True).items())
             raise LeakageError(f"examples/*/{task}.parquet: {first} is there more than once.", _FIX)
     return checked
-
-
-def _with_keys(events: pl.DataFrame) -> pl.DataFrame:
-    key = pl.coalesce("user_id", pl.lit(ANONYMOUS_PREFIX) + pl.col("session_id").fill_null(""))
-    return events.with_columns(
-        key.alias("user_key"), pl.col("timestamp").dt.epoch("us").alias("time"), pl.col("price").fill_nan(None)
-    )
-
-
-def _by(events: pl.DataFrame, column: str) -> dict[str, list[Event]]:
-    return {key[0]: part.to_dicts() for key, part in events.partition_by(column, as_dict=True, maintain_order=True).items()}
 
 
 def _same(found: Any, expected: Any) -> bool:

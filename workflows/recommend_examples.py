@@ -157,7 +157,5 @@ def recommend_frame(
         }
     )
     targets = ragged_strings(log.items, examples.truth_sizes, examples.truth).alias("target_items")
-    return pl.concat(
-        [head, history.frame(examples.queries, lists=True), targets.to_frame(), items.frame(anchors.item, state)],
-        how="horizontal",
-    )
+    query_columns = history.frame(examples.queries, lists=True)
+    return head.hstack(query_columns).hstack([targets]).hstack(items.frame(anchors.item, state))

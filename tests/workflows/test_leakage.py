@@ -1,0 +1,194 @@
+"""The audit passes clean examples and catches every planted leak."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from cartwheel.errors import LeakageError
+from workflows import examples, history, item_state, recommend_examples
+from workflows.asof import AsOf, Ints
+from workflows.cart_examples import CartLog
+from workflows.examples import build_examples
+from workflows.history import History
+from workflows.leakage import audit, roc_auc
+from workflows.recommend_examples import Anchors
+from workflows.settings import PrepareSettings
+from workflows.split import SPLITS, Split, SplitName
+
+Tables = dict[tuple[SplitName, str], pl.DataFrame]
+
+
+@pytest.fixture(scope="module")
+def tables(shop_run: Path) -> Tables:
+    return {
+        (name, task): pl.read_parquet(shop_run / "examples" / name / f"{task}.parquet")
+        for name in SPLITS
+        for task in ("recommend", "ranking", "cart")
+    }
+
+
+@pytest.fixture(scope="module")
+def split(shop_run: Path, shop_events: pl.DataFrame) -> Split:
+    report = json.loads((shop_run / "examples" / "report.json").read_text())
+    at = [
+        pl.Series([report[name]]).str.to_datetime(time_unit="us", time_zone="UTC").dt.epoch("us")[0]
+        for name in ("t_valid", "t_test")
+    ]
+    return Split(at[0], at[1], int(shop_events["timestamp"].dt.epoch("us").max()) + 1)  # type: ignore[arg-type]
+
+
+def test_clean_examples_pass(tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings) -> None:
+    looked_at = audit(tables, shop_events, split, shop_settings, seed=0)
+    assert looked_at["rows_recomputed"] >= 180
+    assert looked_at["rows_in_time_order"] == looked_at["rows_without_duplicates"] == sum(len(t) for t in tables.values())
+    assert looked_at["rows_against_single_features"] > 200
+
+
+def _later(self: AsOf, group: Ints, time: Ints) -> tuple[Ints, Ints]:
+    return _honest_bounds(self, group, time + 1)
+
+
+_honest_bounds = AsOf.bounds
+
+
+class _AtOrBefore(AsOf):
+    """Takes the events at the instant for history: the classical off-by-one."""
+
+    bounds = _later
+
+
+def _prepare(run: Path, events: pl.DataFrame, settings: PrepareSettings) -> None:
+    (run / "events").mkdir()
+    events.write_parquet(run / "events" / "events.parquet")
+    build_examples(run / "events" / "events.parquet", run, settings, seed=3)
+
+
+def test_a_history_that_includes_the_anchor_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    monkeypatch.setattr(history, "AsOf", _AtOrBefore)
+    settings = shop_settings.model_copy(update={"exclude_recent": False})
+    with pytest.raises(LeakageError, match=r"recommend\.parquet, column user_\w+: .* the events that it may look at give"):
+        _prepare(tmp_path, shop_events, settings)
+    assert not (tmp_path / "examples").exists()
+    assert not (tmp_path / "snapshot").exists()
+
+
+def test_statistics_that_count_the_future_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    ahead = lambda anchor, minutes: item_state.state_instant(anchor, minutes) + minutes * 60_000_000  # noqa: E731
+    monkeypatch.setattr(recommend_examples, "state_instant", ahead)
+    with pytest.raises(LeakageError, match=r"recommend\.parquet, column item_"):
+        _prepare(tmp_path, shop_events, shop_settings)
+
+
+def test_truth_beyond_the_split_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    honest = recommend_examples.recommend_examples
+
+    def careless(history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings) -> object:
+        return honest(history, anchors, replace(split, t_test=split.end), name, settings)
+
+    monkeypatch.setattr(examples, "recommend_examples", careless)
+    settings = shop_settings.model_copy(update={"horizon_days": 9.0})
+    with pytest.raises(LeakageError, match=r"valid/recommend\.parquet, column target_items"):
+        _prepare(tmp_path, shop_events, settings)
+
+
+def test_cart_labels_from_the_past_are_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    honest = CartLog.carts
+
+    def flipped(self: CartLog, key: Ints, anchor: Ints) -> object:
+        found = honest(self, key, anchor)
+        found.bought[:] = ~found.bought
+        return found
+
+    monkeypatch.setattr(CartLog, "carts", flipped)
+    with pytest.raises(LeakageError, match=r"cart\.parquet, column label"):
+        _prepare(tmp_path, shop_events, shop_settings)
+
+
+@pytest.mark.parametrize(
+    ("task", "column", "value"),
+    [
+        ("recommend", "recent_items", pl.concat_list("item_id", "recent_items")),
+        ("recommend", "user_mean_price", pl.col("user_mean_price").fill_null(0) + 1),
+        ("ranking", "item_events", pl.col("item_events") + 1),
+        ("ranking", "price_gap", pl.lit(0, pl.Float32)),
+        ("cart", "item_recent_events", pl.col("item_recent_events") + 1),
+        ("cart", "session_minutes", pl.col("session_minutes") + 1),
+    ],
+)
+def test_a_tampered_column_is_named(
+    tables: Tables,
+    split: Split,
+    shop_events: pl.DataFrame,
+    shop_settings: PrepareSettings,
+    task: str,
+    column: str,
+    value: pl.Expr,
+) -> None:
+    planted = tables | {("test", task): tables["test", task].with_columns(value.alias(column))}
+    with pytest.raises(LeakageError, match=rf"test/{task}\.parquet, column {column}"):
+        audit(planted, shop_events, split, shop_settings, seed=0)
+
+
+@pytest.mark.parametrize("copy", [pl.col("label").cast(pl.Float32), pl.col("label") == 0, -pl.col("label").cast(pl.Int32)])
+@pytest.mark.parametrize("task", ["ranking", "cart"])
+def test_a_copy_of_the_label_is_caught(
+    tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings, task: str, copy: pl.Expr
+) -> None:
+    planted = tables | {("train", task): tables["train", task].with_columns(copy.alias("clue"))}
+    with pytest.raises(LeakageError, match=rf"train/{task}\.parquet, column clue: alone it tells the label"):
+        audit(planted, shop_events, split, shop_settings, seed=0)
+
+
+def test_an_example_of_a_later_split_is_caught(
+    tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    planted = tables | {("train", "recommend"): pl.concat([tables["train", "recommend"], tables["test", "recommend"]])}
+    with pytest.raises(LeakageError, match=r"train/recommend\.parquet: 80 anchors lie outside the split"):
+        audit(planted, shop_events, split, shop_settings, seed=0)
+
+
+def test_a_cart_window_that_crosses_the_split_is_caught(
+    tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    longer = shop_settings.model_copy(update={"cart_window_hours": 200.0})
+    with pytest.raises(LeakageError, match=r"train/cart\.parquet: a label window ends at"):
+        audit(tables, shop_events, split, longer, seed=0)
+
+
+@pytest.mark.parametrize("task", ["recommend", "ranking", "cart"])
+def test_a_row_in_two_places_is_caught(
+    tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings, task: str
+) -> None:
+    planted = tables | {("valid", task): pl.concat([tables["valid", task], tables["valid", task][:1]])}
+    with pytest.raises(LeakageError, match=rf"examples/\*/{task}\.parquet: .* is there more than once"):
+        audit(planted, shop_events, split, shop_settings, seed=0)
+
+
+def test_swapped_instants_are_caught(
+    tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    with pytest.raises(LeakageError, match="t_valid .* is not before t_test"):
+        audit({}, shop_events, Split(split.t_test, split.t_valid, split.end), shop_settings, seed=0)
+
+
+def test_the_area_under_the_curve_is_that_of_scikit_learn() -> None:
+    rng = np.random.default_rng(0)
+    values, label = rng.integers(0, 5, 300).astype(float), rng.random(300) < 0.3
+    assert roc_auc(pl.Series(values), label) == pytest.approx(roc_auc_score(label, values))
+    assert roc_auc(pl.Series([None, 1.0, None]), np.array([False, True, False])) == 1.0
+    assert roc_auc(pl.Series([1.0]), np.array([True])) == 0.5

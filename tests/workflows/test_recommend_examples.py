@@ -1,0 +1,106 @@
+"""Recommend examples: who is an anchor, what is true, and that nothing later shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from workflows import columns
+from workflows.brute_force import query_features, recommend_truth
+from workflows.event_log import DAY_US, EventLog, code_events
+from workflows.history import History
+from workflows.item_state import ItemHistory
+from workflows.recommend_examples import choose_anchors, find_anchors, recommend_examples, recommend_frame
+from workflows.settings import PrepareSettings
+from workflows.split import SPLITS, Split, split_by_time
+
+
+def _prepared(events: pl.DataFrame, settings: PrepareSettings) -> tuple[EventLog, History, Split]:
+    log = code_events(events, settings.interaction_types)
+    split = split_by_time(log.time, settings.valid_share, settings.test_share)
+    return log, History(log, settings.session_gap_minutes, settings.recent_items), split
+
+
+def _of_key(events: pl.DataFrame, key: str) -> list[dict[str, object]]:
+    name = pl.coalesce("user_id", pl.lit("session:") + pl.col("session_id"))
+    return events.filter(name == key).with_columns(pl.col("timestamp").dt.epoch("us").alias("time")).to_dicts()
+
+
+@pytest.mark.parametrize("exclude_recent", [True, False])
+def test_anchors_and_truth_equal_brute_force(
+    shop_events: pl.DataFrame, shop_settings: PrepareSettings, exclude_recent: bool
+) -> None:
+    settings = shop_settings.model_copy(update={"exclude_recent": exclude_recent, "max_eval_anchors": 10_000})
+    log, history, split = _prepared(shop_events, settings)
+    anchors, left_out = find_anchors(history, exclude_recent=exclude_recent)
+    expected = set()
+    for key in log.keys.to_list():
+        own = _of_key(shop_events, key)
+        for event in own:
+            recent = query_features(own, event["time"], settings)["recent_items"] if exclude_recent else []  # type: ignore[arg-type]
+            if event["event_type"] in settings.interaction_types and event["item_id"] not in recent:
+                expected.add((key, event["time"], event["item_id"]))
+    found = list(zip(log.keys.gather(anchors.key), anchors.anchor.tolist(), log.items.gather(anchors.item), strict=True))
+    assert set(found) == expected
+    assert len(found) == len(expected)
+    assert left_out == int(log.interaction.sum()) - len(found)
+    for name in SPLITS[1:]:
+        chosen = choose_anchors(anchors, split, name, settings, np.random.default_rng(0))
+        made = recommend_examples(history, chosen, split, name, settings)
+        stops = np.cumsum(made.truth_sizes)
+        for row in range(0, len(chosen.key), 7):
+            true = log.items.gather(made.truth[stops[row] - made.truth_sizes[row] : stops[row]]).to_list()
+            own = _of_key(shop_events, log.keys[int(chosen.key[row])])
+            assert true[0] == log.items[int(chosen.item[row])]
+            assert len(set(true)) == len(true)
+            assert set(true) == recommend_truth(own, int(chosen.anchor[row]), split.end_of(name), settings)
+
+
+def test_an_example_names_its_event_and_carries_every_column(shop_run: Path, shop_events: pl.DataFrame) -> None:
+    for name in SPLITS:
+        table = pl.read_parquet(shop_run / "examples" / name / "recommend.parquet")
+        assert table.columns == ["example_id", "user_key", "anchor", *columns.QUERY, "target_items", *columns.ITEM]
+        event = shop_events[table["example_id"]]
+        assert event["timestamp"].equals(table["anchor"], check_names=False)
+        assert event["item_id"].equals(table["target_items"].list.first(), check_names=False)
+        assert event["item_id"].equals(table["item_id"], check_names=False)
+        assert event["user_id"].fill_null("").equals(table["user_id"], check_names=False)
+        for column in ("user_id", "item_id", "item_category", "item_brand", *columns.QUERY_LISTS):
+            assert table[column].null_count() == 0
+        assert (table["recent_items"].list.len() == table["recent_brands"].list.len()).all()
+        floats = (*columns.QUERY_CONTINUOUS, *columns.ITEM_CONTINUOUS)
+        assert all(table.schema[column] == pl.Float32 and not table[column].is_nan().any() for column in floats)
+
+
+def test_training_keeps_the_latest_and_evaluation_a_seeded_sample(
+    shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    settings = shop_settings.model_copy(update={"max_train_examples": 50, "max_eval_anchors": 20})
+    _, history, split = _prepared(shop_events, settings)
+    anchors, _ = find_anchors(history, exclude_recent=True)
+    train = choose_anchors(anchors, split, "train", settings, np.random.default_rng(0))
+    assert train.anchor.tolist() == sorted(anchors.anchor[anchors.anchor < split.t_valid].tolist())[-50:]
+    samples = [
+        choose_anchors(anchors, split, "test", settings, np.random.default_rng(seed)).example.tolist() for seed in (1, 1, 2)
+    ]
+    assert samples[0] == samples[1] != samples[2]
+    assert len(samples[0]) == 20
+
+
+def test_simultaneous_interactions_are_one_question_in_evaluation(event_maker: Callable[..., pl.DataFrame]) -> None:
+    rows = [{"user_id": "a", "item_id": i, "event_type": "purchase", "time": t * DAY_US} for t, i in enumerate("abcdefgh")]
+    rows += [{"user_id": "b", "item_id": i, "event_type": "purchase", "time": 9 * DAY_US} for i in ("y", "x", "y")]
+    settings = PrepareSettings(test_share=0.3, valid_share=0.3)
+    events = event_maker(rows)
+    log, history, split = _prepared(events, settings)
+    anchors, left_out = find_anchors(history, exclude_recent=True)
+    assert left_out == 1
+    chosen = choose_anchors(anchors, split, "test", settings, np.random.default_rng(0))
+    made = recommend_examples(history, chosen, split, "test", settings)
+    table = recommend_frame(log, history, ItemHistory(log, 7), made, settings).filter(pl.col("user_key") == "b")
+    assert table["target_items"].to_list() == [["y", "x"]]
+    assert table["recent_items"].to_list() == [[]]

@@ -1,0 +1,84 @@
+"""The snapshot: what serving starts from says what the offline features say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from cartwheel.errors import RunError
+from workflows import columns
+from workflows.settings import PrepareSettings
+from workflows.snapshot import read_id_types, snapshot_instant
+
+MINUTE = 60_000_000
+
+
+def test_the_instant_is_the_first_refresh_after_the_last_event() -> None:
+    step = 1440 * MINUTE
+    assert [snapshot_instant(last, 1440) for last in (0, step - 2, step - 1, step)] == [step, step, step, 2 * step]
+
+
+def test_the_state_says_how_to_compute(shop_run: Path, shop_events: pl.DataFrame, shop_settings: PrepareSettings) -> None:
+    state = json.loads((shop_run / "snapshot" / "state.json").read_text())
+    last = shop_events["timestamp"].dt.epoch("us").max()
+    assert state["as_of_us"] == snapshot_instant(last, shop_settings.state_minutes)  # type: ignore[arg-type]
+    assert state["session_gap_us"] == 30 * MINUTE
+    assert state["recent_items"] == shop_settings.recent_items
+    assert state["exclude_recent"] is True
+    assert state["has_cart"] is True
+    assert state["id_types"] == {"user_id": "string", "item_id": "int64"}
+
+
+def test_items_are_all_there_in_order(shop_run: Path, shop_events: pl.DataFrame) -> None:
+    items = pl.read_parquet(shop_run / "snapshot" / "items.parquet")
+    assert items.columns == list(columns.ITEM)
+    assert items["item_id"].to_list() == sorted(shop_events["item_id"].unique().to_list())
+    assert (items["item_age_days"] > 0).all()
+
+
+def test_parity_queries_follow_from_the_users_table(shop_run: Path) -> None:
+    """Serving computes these from the users table and the clock; so does this test."""
+    users = pl.read_parquet(shop_run / "snapshot" / "users.parquet")
+    queries = pl.read_parquet(shop_run / "snapshot" / "queries.parquet")
+    state = json.loads((shop_run / "snapshot" / "state.json").read_text())
+    assert queries.columns == list(columns.QUERY)
+    stranger = queries.row(-1, named=True)
+    assert stranger["user_id"] not in users["user_id"]
+    assert (stranger["user_events"], stranger["user_recency_hours"], stranger["recent_items"]) == (0, None, [])
+    known = queries[:-1].join(users, on="user_id", suffix="_stored", maintain_order="left")
+    assert len(known) == len(queries) - 1 == len(users)
+    for row in known.with_columns(pl.col("last_seen", "session_start").dt.epoch("us")).iter_rows(named=True):
+        since = state["as_of_us"] - row["last_seen"]
+        running = since <= state["session_gap_us"]
+        assert row["user_recency_hours"] == pytest.approx(since / 3.6e9)
+        assert row["session_events"] == (row["session_events_stored"] if running else 0)
+        assert row["session_minutes"] == pytest.approx((state["as_of_us"] - row["session_start"]) / 6e7 if running else 0)
+        for column in ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price", *columns.QUERY_LISTS):
+            assert row[column] == row[f"{column}_stored"]
+
+
+def test_only_identified_users_are_stored(shop_run: Path, shop_events: pl.DataFrame, shop_settings: PrepareSettings) -> None:
+    users = pl.read_parquet(shop_run / "snapshot" / "users.parquet")
+    interacting = shop_events.filter(pl.col("event_type").is_in(shop_settings.interaction_types))
+    assert users["user_id"].to_list() == sorted(interacting["user_id"].drop_nulls().unique().to_list())
+
+
+def test_catalogues_hold_what_was_seen_before_their_split(shop_run: Path, shop_events: pl.DataFrame) -> None:
+    report = json.loads((shop_run / "examples" / "report.json").read_text())
+    for name in ("valid", "test"):
+        start = pl.lit(report[f"t_{name}"]).str.to_datetime(time_unit="us", time_zone="UTC")
+        catalogue = pl.read_parquet(shop_run / "examples" / name / "catalogue.parquet")
+        before = shop_events.filter(pl.col("timestamp") < start)
+        assert catalogue["item_id"].to_list() == sorted(before["item_id"].unique().to_list())
+        assert catalogue.columns == list(columns.ITEM)
+
+
+def test_a_summary_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    events = tmp_path / "events.parquet"
+    assert read_id_types(events) == {"user_id": "string", "item_id": "string"}
+    (tmp_path / "summary.json").write_text("{}")
+    with pytest.raises(RunError, match=r"summary\.json has no readable id_types"):
+        read_id_types(events)
