@@ -41,6 +41,12 @@ class HeldPorts:
         port: int = self._sockets[option].getsockname()[1]
         return port
 
+    @property
+    def address(self) -> str:
+        """The host as a number, IPv4 or IPv6."""
+        found: str = next(iter(self._sockets.values())).getsockname()[0]
+        return found
+
     def release(self) -> None:
         """Let go of all ports; the server keeps those that it has bound."""
         for held in self._sockets.values():
@@ -53,9 +59,21 @@ class HeldPorts:
         self.release()
 
 
-def accepts(host: str, port: int) -> bool:
-    """Say whether something listens on a port, within a quarter of a second."""
-    with contextlib.suppress(OSError), socket.create_connection((host, port), timeout=0.25):
+def join(address: str, port: int) -> str:
+    """Return ``host:port``, at which this machine's clients reach a server that listens on ``address``."""
+    reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address, address)  # noqa: S104  compared, not bound
+    return f"[{reachable}]:{port}" if ":" in reachable else f"{reachable}:{port}"
+
+
+def split(endpoint: str) -> tuple[str, int]:
+    """Return the host and the port of what :func:`join` wrote."""
+    host, _, port = endpoint.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def accepts(endpoint: str) -> bool:
+    """Say whether something listens at ``host:port``, within a quarter of a second."""
+    with contextlib.suppress(OSError), socket.create_connection(split(endpoint), timeout=0.25):
         return True
     return False
 

@@ -30,7 +30,7 @@ from serving import triton_log
 from serving.endpoint import Endpoint
 from serving.guarded_process import GuardedProcess
 from serving.model_folders import checked_repository
-from serving.ports import HeldPorts, accepts, taken
+from serving.ports import HeldPorts, accepts, join, split, taken
 from serving.settings import ServeSettings
 from serving.triton_binary import TritonBinary, find_triton_binary
 
@@ -202,11 +202,10 @@ class EmbeddedServer:
         identity = f"cartwheel-{os.getpid()}-{secrets.token_hex(4)}"
         with HeldPorts(settings.host, {option: getattr(settings, option) for option in _PORT_OPTIONS}) as ports:
             self._process = self._launch(identity, ports)
-            reachable = _reachable(settings.host)
             endpoint = Endpoint(
-                grpc=f"{reachable}:{ports['grpc_port']}",
-                http=f"{reachable}:{ports['http_port']}",
-                metrics=f"{reachable}:{ports['metrics_port']}",
+                grpc=join(ports.address, ports["grpc_port"]),
+                http=join(ports.address, ports["http_port"]),
+                metrics=join(ports.address, ports["metrics_port"]),
                 pid=os.getpid(),
                 tls=settings.tls_certificate is not None,
             )
@@ -283,6 +282,7 @@ def _command(
     workspace: Path,
     shared_memory: str,
 ) -> list[str]:
+    is_ipv6 = ":" in ports.address
     key = f"cartwheel-admin={secrets.token_hex(16)}"
     options = {
         "id": identity,
@@ -292,8 +292,8 @@ def _command(
         "pinned-memory-pool-byte-size": "0",
         "allow-gpu-metrics": "false",
         "exit-timeout-secs": str(math.ceil(settings.drain_seconds)),
-        "grpc-address": settings.host,
-        "http-address": settings.host,
+        "grpc-address": f"[{ports.address}]" if is_ipv6 else ports.address,
+        "http-address": f"ipv6:{ports.address}" if is_ipv6 else ports.address,
         "grpc-port": str(ports["grpc_port"]),
         "http-port": str(ports["http_port"]),
         "metrics-port": str(ports["metrics_port"]),
@@ -329,15 +329,9 @@ def _begin_log(log: Path) -> None:
         ) from error
 
 
-def _reachable(host: str) -> str:
-    """Return the address at which this machine's clients reach a server that listens on ``host``."""
-    return {"0.0.0.0": "127.0.0.1", "": "127.0.0.1"}.get(host, host)  # noqa: S104  compared, not bound
-
-
 def _is_ready(endpoint: Endpoint, identity: str) -> bool:
     """Say whether our own server answers that all its models are ready, and the last port it opens is open."""
-    host, _, port = endpoint.http.rpartition(":")
-    connection = http.client.HTTPConnection(host, int(port), timeout=1.0)
+    connection = http.client.HTTPConnection(*split(endpoint.http), timeout=1.0)
     try:
         connection.request("GET", "/v2/health/ready")
         ready = connection.getresponse()
@@ -350,8 +344,7 @@ def _is_ready(endpoint: Endpoint, identity: str) -> bool:
         return False
     finally:
         connection.close()
-    metrics_host, _, metrics_port = endpoint.metrics.rpartition(":")
-    return name == identity and accepts(metrics_host, int(metrics_port))
+    return name == identity and accepts(endpoint.metrics)
 
 
 @contextlib.contextmanager

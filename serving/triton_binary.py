@@ -66,6 +66,8 @@ class TritonBinary:
         # The stub embeds Python, which takes its prefix (a virtual environment included) from the first python3 on PATH.
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment.get("PATH", os.defpath)])
         environment.pop("PYTHONHOME", None)
+        # Its only backend computes on the CPU; seeing a GPU would cost it start-up time and memory of the GPU.
+        environment["CUDA_VISIBLE_DEVICES"] = ""
         return environment
 
 

@@ -22,6 +22,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from cartwheel.errors import RunError, ServerError, UsageError
+from serving.client import Client
 from serving.endpoint import Endpoint
 from serving.server import EmbeddedServer
 from serving.settings import ServeSettings
@@ -177,10 +178,13 @@ def test_a_host_that_is_not_this_machine_is_refused(one_model: Path, host: str) 
         EmbeddedServer(one_model, ServeSettings(host=host)).start()
 
 
-def test_listening_everywhere_gives_an_address_that_can_be_asked(one_model: Path) -> None:
-    with EmbeddedServer(one_model, ServeSettings(host="0.0.0.0")) as running:
-        assert running.grpc_address.startswith("127.0.0.1:")
-        assert triton.InferenceServerClient(running.grpc_address).is_server_ready()
+@pytest.mark.parametrize(("host", "reachable"), [("0.0.0.0", "127.0.0.1"), ("localhost", "127.0.0.1"), ("::1", "[::1]")])
+def test_every_way_to_name_this_machine_gives_an_address_that_can_be_asked(one_model: Path, host: str, reachable: str) -> None:
+    if ":" in host and not Path("/proc/net/if_inet6").is_file():
+        pytest.skip("this machine has no IPv6")
+    with EmbeddedServer(one_model, ServeSettings(host=host)) as running, Client(running.grpc_address) as client:
+        assert running.grpc_address.rpartition(":")[0] in {reachable, "[::1]" if host == "localhost" else reachable}
+        assert client.recommend(k=1).item_ids == (101,)
 
 
 def test_a_missing_or_empty_repository_is_refused(tmp_path: Path) -> None:
