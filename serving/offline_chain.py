@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.onnx_columns import ColumnModel
-from serving.run_files import floats, padded, read_json, read_table, strings
+from serving.run_files import floats, integers, padded, read_json, read_table, strings
 from serving.settings import ExportSettings
 from serving.snapshot import read_state
 from serving.tensors import Contract
@@ -128,7 +128,7 @@ class OfflineChain:
 
 def _column(table: Any, name: str, categorical: tuple[str, ...]) -> npt.NDArray[Any]:
     if name in categorical:
-        return np.asarray(table[name].to_numpy(), np.int64).reshape(-1, 1)
+        return integers(table[name]).reshape(-1, 1)
     return floats(table[name]).reshape(-1, 1)
 
 

@@ -19,7 +19,7 @@ from cartwheel.errors import ParityError
 from serving.local import LocalRepository
 from serving.offline_chain import OfflineChain
 from serving.onnx_columns import ColumnModel
-from serving.run_files import floats, padded, read_table, strings
+from serving.run_files import floats, integers, padded, read_table, strings
 from serving.settings import ExportSettings
 from serving.snapshot import read_state
 from workflows.columns import (
@@ -160,7 +160,7 @@ def raw_columns(table: pa.Table, names: Sequence[str], width: int) -> Columns:
         elif name in STRINGS:
             columns[name] = np.array(strings(table[name]), dtype=object).reshape(-1, 1)
         elif name in QUERY_CATEGORICAL:
-            columns[name] = np.asarray(table[name].to_numpy(), dtype=np.int64).reshape(-1, 1)
+            columns[name] = integers(table[name]).reshape(-1, 1)
         else:
             columns[name] = floats(table[name]).reshape(-1, 1)
     return columns
@@ -197,7 +197,7 @@ def _compare_encoded(report: ParityReport, where: str, served: Columns, offline:
         if name in QUERY_LISTS:
             report.compare(f"{where} {name}", value, padded(offline[name], value.shape[1], 0, np.int64), 0.0)
         elif value.dtype.kind == "i":
-            report.compare(f"{where} {name}", value[:, 0], np.asarray(offline[name].to_numpy(), np.int64), 0.0)
+            report.compare(f"{where} {name}", value[:, 0], integers(offline[name]), 0.0)
         else:
             tolerance = FEATURE_TOLERANCE * max(1.0, offsets.get(name, 0.0))
             report.compare(f"{where} {name}", value[:, 0], floats(offline[name]), tolerance)
@@ -205,7 +205,7 @@ def _compare_encoded(report: ParityReport, where: str, served: Columns, offline:
 
 def _picked(columns: Columns, table: pa.Table) -> tuple[Columns, npt.NDArray[np.int64]]:
     """Return the rows of ``columns`` that an offline table names, and which of the table's rows those are."""
-    numbers = np.asarray(table["row"].to_numpy(), np.int64) if "row" in table.column_names else np.arange(len(table))
+    numbers = integers(table["row"]) if "row" in table.column_names else np.arange(len(table))
     kept = np.flatnonzero(numbers < len(next(iter(columns.values()))))
     return {name: value[numbers[kept]] for name, value in columns.items()}, kept
 
@@ -262,7 +262,9 @@ def _check_items(report: ParityReport, run: Path) -> None:
     features = read_table(run / "features" / "snapshot" / "items")
     stored = np.load(run / "models" / "two_tower" / "item_vectors.npy", allow_pickle=False)
     tower = ColumnModel(run / "models" / "two_tower" / "item.onnx")
-    columns = {name: np.asarray(features[name].to_numpy(), tower.inputs[name]).reshape(-1, 1) for name in tower.inputs}
+    columns = {
+        name: (integers if tower.inputs[name] is np.int64 else floats)(features[name]).reshape(-1, 1) for name in tower.inputs
+    }
     report.compare("item vectors", tower.run(columns)["item_vector"], stored, SCORE_TOLERANCE)
 
 

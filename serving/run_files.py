@@ -69,7 +69,12 @@ def strings(column: pa.ChunkedArray) -> list[str]:
 
 def floats(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     """Return a column of numbers as float32, NaN for null."""
-    return np.asarray(column.cast("float64").to_numpy(), dtype=np.float32)
+    return _numbers(column.cast("float64").combine_chunks(), np.float64, np.nan).astype(np.float32)
+
+
+def integers(column: pa.ChunkedArray, missing: int = 0) -> npt.NDArray[np.int64]:
+    """Return a column of whole numbers as int64, ``missing`` for null."""
+    return _numbers(column.cast("int64").combine_chunks(), np.int64, missing)
 
 
 def microseconds(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
@@ -78,7 +83,18 @@ def microseconds(column: pa.ChunkedArray) -> npt.NDArray[np.int64]:
 
     if pa.types.is_timestamp(column.type):
         column = column.cast(pa.timestamp("us", column.type.tz))
-    return np.asarray(column.cast("int64").fill_null(0).to_numpy(), dtype=np.int64)
+    return integers(column)
+
+
+def _numbers(array: pa.Array, dtype: npt.DTypeLike, missing: float) -> npt.NDArray[Any]:
+    """Read an array's buffers; PyArrow's own ``to_numpy`` and ``fill_null`` import pandas where it is installed."""
+    place = slice(array.offset, array.offset + len(array))
+    validity, values = array.buffers()
+    numbers = np.frombuffer(values or b"", dtype=dtype)[place] if len(array) else np.zeros(0, dtype)
+    if not array.null_count:
+        return numbers.copy()
+    valid = np.unpackbits(np.frombuffer(validity, np.uint8), bitorder="little")[place].astype(bool)
+    return np.where(valid, numbers, np.asarray(missing, dtype))
 
 
 def encoded(table: pa.Table, names: Sequence[str], dtype: npt.DTypeLike) -> npt.NDArray[Any]:
@@ -90,7 +106,7 @@ def encoded(table: pa.Table, names: Sequence[str], dtype: npt.DTypeLike) -> npt.
     missing = [name for name in names if name not in table.column_names]
     if missing:
         raise RunError(f"The features lack the columns {missing}.", "Run `cartwheel prepare` again.")
-    return np.stack([np.asarray(table[name].to_numpy(), dtype=dtype) for name in names], axis=1)
+    return np.stack([(integers(table[name]) if dtype is np.int64 else floats(table[name])) for name in names], axis=1)
 
 
 def flattened(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, npt.NDArray[np.int64]]:
@@ -98,14 +114,14 @@ def flattened(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, npt.NDArray[np.
     import pyarrow as pa
 
     combined = column.combine_chunks()
-    lengths = np.asarray(combined.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
-    return pa.chunked_array([combined.flatten()]), lengths
+    return pa.chunked_array([combined.flatten()]), integers(pa.chunked_array([combined.value_lengths()]))
 
 
 def padded(column: pa.ChunkedArray, width: int, filler: Any, dtype: npt.DTypeLike) -> npt.NDArray[Any]:
     """Return a column of lists as an array [rows, width]: the last ``width`` of each, in order, ``filler`` behind."""
     values, lengths = flattened(column)
-    return padded_rows(values.to_numpy(), lengths, width, filler, dtype)
+    flat = np.array([*values.to_pylist(), None], dtype=object)[:-1] if dtype is object else integers(values)
+    return padded_rows(flat, lengths, width, filler, dtype)
 
 
 def padded_rows(

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import RunError
-from serving.run_files import encoded, flattened, floats, microseconds, padded_rows, read_json, read_table, strings
+from serving.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, read_json, read_table, strings
 from workflows.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
 
 if TYPE_CHECKING:
@@ -150,11 +150,12 @@ def _vocabulary(single: pa.ChunkedArray, lists: pa.ChunkedArray) -> list[str]:
 
 def _codes(column: pa.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
     """Return the place of each value in the vocabulary, -1 where it is not there."""
+    import pyarrow as pa
+
     places = {text: place for place, text in enumerate(vocabulary)}
     coded = column.combine_chunks().dictionary_encode()
     table = np.array([places.get(text, -1) for text in [*coded.dictionary.to_pylist(), None]], dtype=np.int64)
-    indices = coded.indices.fill_null(len(coded.dictionary)).to_numpy(zero_copy_only=False)
-    codes: npt.NDArray[np.int64] = table[indices]
+    codes: npt.NDArray[np.int64] = table[integers(pa.chunked_array([coded.indices]), len(coded.dictionary))]
     return codes
 
 
