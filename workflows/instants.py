@@ -24,6 +24,13 @@ _ISO_PARTS: Final = (
     r"^\s*(?<date>\d{4}-\d{2}-\d{2})"
     r"(?:[T ](?<minutes>\d{2}:\d{2})(?<seconds>:\d{2})?(?<fraction>\.\d{1,9})?\s*(?<zone>[Zz]|UTC|GMT|[+-]\d{2}(?::?\d{2})?)?)?\s*$"
 )
+_ISO_SHAPES: Final = (
+    (r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$", "%Y-%m-%dT%H:%M:%SZ"),
+    (r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d$", "%Y-%m-%d %H:%M:%S"),
+    (r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC$", "%Y-%m-%d %H:%M:%S UTC"),
+    (r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}$", "%Y-%m-%dT%H:%M:%S.%6f"),
+)
+"""Common shapes of whole columns, the last of them that of a typed column, each with its pattern."""
 
 
 def parse_instant(text: pl.Expr, formats: Sequence[str]) -> pl.Expr:
@@ -59,16 +66,27 @@ def _parse(text: pl.Expr, form: str) -> pl.Expr:
 
 
 def _parse_iso(text: pl.Expr) -> pl.Expr:
-    parts = text.str.extract_groups(_ISO_PARTS)
+    return text.map_batches(_parse_iso_batch, return_dtype=_INSTANT, is_elementwise=True)
 
-    def part(name: str, missing: str) -> pl.Expr:
-        return parts.struct.field(name).fill_null(missing)
 
-    zone = part("zone", "+0000").replace({"Z": "+0000", "z": "+0000", "UTC": "+0000", "GMT": "+0000"})
-    whole = pl.concat_str(
-        parts.struct.field("date"), pl.lit("T"), part("minutes", "00:00"), part("seconds", ":00"), part("fraction", ""), zone
-    )
-    return whole.str.strptime(_INSTANT, "%Y-%m-%dT%H:%M:%S%.f%#z", strict=False)
+def _parse_iso_batch(text: pl.Series) -> pl.Series:
+    """Parse the rows of the batch's common shape the short way, some ten times faster, and the others by their parts."""
+    for shape, pattern in _ISO_SHAPES:
+        fits = text.str.contains(shape).fill_null(value=False)
+        if 2 * int(fits.sum()) > len(text):
+            nothing = pl.Series([None], dtype=pl.String())
+            short = text.zip_with(fits, nothing).str.strptime(pl.Datetime("us"), pattern, strict=False, cache=False)
+            short = short.dt.replace_time_zone("UTC")
+            return short if fits.all() else short.fill_null(_parse_iso_parts(text.zip_with(~fits, nothing)))
+    return _parse_iso_parts(text)
+
+
+def _parse_iso_parts(text: pl.Series) -> pl.Series:
+    parts = text.str.extract_groups(_ISO_PARTS).struct.unnest()
+    zone = pl.col("zone").fill_null("+0000").replace({"Z": "+0000", "z": "+0000", "UTC": "+0000", "GMT": "+0000"})
+    time = (pl.col("minutes").fill_null("00:00"), pl.col("seconds").fill_null(":00"), pl.col("fraction").fill_null(""))
+    whole = parts.select(pl.concat_str("date", pl.lit("T"), *time, zone).alias("whole"))["whole"]
+    return whole.str.strptime(_INSTANT, "%Y-%m-%dT%H:%M:%S%.f%#z", strict=False, cache=False)
 
 
 def _parse_unix(text: pl.Expr, per_second: int) -> pl.Expr:

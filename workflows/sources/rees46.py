@@ -6,7 +6,6 @@ from typing import ClassVar
 
 import polars as pl
 
-from workflows.instants import ISO
 from workflows.sources.base import FileSource, Names
 
 
@@ -32,7 +31,6 @@ class Rees46(FileSource):
         "price": ("price",),
     }
     own: ClassVar[Names] = {"category_id": ("category_id",)}
-    timestamp_formats = ("%Y-%m-%d %H:%M:%S UTC", ISO)
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Fill missing category codes with the category id."""
