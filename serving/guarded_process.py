@@ -52,6 +52,7 @@ class GuardedProcess:
             env=dict(environment),
             start_new_session=True,
         )
+        self._shared_memory, self._workspace = shared_memory, workspace
         self._ended = threading.Event()
         self._ordered = False
         self._outcome = ""
@@ -113,6 +114,7 @@ class GuardedProcess:
             self._outcome = f"exit code {rest}"
         else:
             self._outcome = rest or f"its guard ended with code {code}"
+            watch.tidy(self._shared_memory, str(self._workspace))  # the guard, killed, could not
         if self._guard.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()

@@ -52,7 +52,7 @@ def main() -> None:
         answer = f"exit {code}"
     except OSError as error:
         answer = f"error {error}"
-    _tidy(task["shared_memory"], task["workspace"])
+    tidy(task["shared_memory"], task["workspace"])
     print(answer, flush=True)
 
 
@@ -123,7 +123,8 @@ def _end_group(group: int) -> None:
             time.sleep(0.01)
 
 
-def _tidy(prefix: str, workspace: str) -> None:
+def tidy(prefix: str, workspace: str) -> None:
+    """Remove the shared memory whose names begin with ``prefix``, and the folder ``workspace``."""
     if prefix:
         for region in _SHARED_MEMORY.glob(f"{prefix}*"):
             region.unlink(missing_ok=True)

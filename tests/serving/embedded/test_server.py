@@ -260,7 +260,7 @@ def test_a_killed_guard_takes_triton_with_it(served: Served) -> None:
     guard = int((Path("/proc") / str(served.triton) / "stat").read_text().rpartition(")")[2].split()[1])
     os.kill(guard, signal.SIGKILL)
     assert served.process.wait(20) == ServerError.exit_code
-    assert eventually(lambda: not processes_about(str(served.repository)))
+    assert eventually(served.is_gone)
 
 
 def test_a_server_that_dies_ends_its_owner_with_a_clear_error(served: Served) -> None:
