@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -28,11 +29,16 @@ class _Column:
         name = self.metric.replace("_", " ")
         return name if self.k is None else f"{name}@{self.k}"
 
+    @property
+    def heading(self) -> str:
+        """The title, broken so that the whole table fits a terminal of 80 columns."""
+        return self.title.replace("@", "\n@").replace("calibration ", "calibration\n")
+
 
 def report(evaluation: Evaluation) -> Group:
     """Return all tasks as tables with their verdicts, for ``rich.console.Console.print``.
 
-    Each cell holds the figure, its 95% interval, and in the rows of models the ratio to the best baseline's figure.
+    Each cell holds the figure, half the width of its 95% interval, and in the rows of models the ratio to the best baseline's figure.
 
     Args:
         evaluation: the records.
@@ -107,15 +113,19 @@ def _unknown(records: list[Record]) -> list[str]:
 
 def _table(task: str, records: list[Record]) -> Table:
     columns = _columns(records)
-    table = Table(title=task.replace("_", " "), title_justify="left", title_style="bold")
+    table = Table(
+        title=task.replace("_", " "), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
     table.add_column("model", no_wrap=True)
     for column in columns:
-        table.add_column(column.title, justify="right")
+        table.add_column(column.heading, justify="right", no_wrap=True)
     figures = {(record.model, record.metric, record.k): record for record in records}
     roles = {record.model: record.role for record in records if record.role != "task"}
     for model, role in roles.items():
         cells = [_cell(figures.get((model, column.metric, column.k)), _best_baseline(records, column)) for column in columns]
-        table.add_row(model if role == "model" else f"{model} ({role})", *cells, style=_ROLE_STYLES[role])
+        table.add_row(
+            model if role == "model" else f"{model}\n({role})" if role != model else model, *cells, style=_ROLE_STYLES[role]
+        )
     return table
 
 
@@ -144,7 +154,7 @@ def _cell(record: Record | None, baseline: float | None) -> str:
         return "-"
     lines = [f"{record.value:.4f}"]
     if record.low is not None and record.high is not None:
-        lines.append(f"{record.low:.4f}..{record.high:.4f}")
+        lines.append(f"±{(record.high - record.low) / 2:.3f}")
     if record.role == "model" and baseline and record.metric not in ("coverage", "calibration_error"):
         lines.append(f"x{record.value / baseline:.2f}")
     return "\n".join(lines)
@@ -155,6 +165,5 @@ def _protocol(records: list[Record]) -> str:
     sizes = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in first.sample_size.items())
     reachable = next((record.value for record in records if record.metric == "reachable"), None)
     share = "" if reachable is None else f"; {reachable:.1%} of the truth is in the catalogue"
-    return (
-        f"{first.split} split; {first.candidate_set}; left out: {first.excluded}; {sizes}{share}. x: ratio to the best baseline."
-    )
+    sample = f"{sizes}{share}. ±: half of the 95% interval; x: ratio to the best baseline."
+    return f"{first.split} split; {first.candidate_set}; left out: {first.excluded}; {sample}"

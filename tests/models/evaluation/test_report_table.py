@@ -34,7 +34,7 @@ def test_the_verdict_follows_the_interval(gain: float, words: str) -> None:
 
 def test_the_table_shows_figures_intervals_ratio_and_protocol() -> None:
     text = report_text(evaluation(0.05))
-    for part in ("0.2500", "0.2400..0.2600", "x1.25", "most_popular (baseline)", "1,200 anchors", "ndcg@10"):
+    for part in ("0.2500", "±0.010", "x1.25", "(baseline)", "1,200 anchors", "by ndcg@10"):
         assert part in text
 
 
