@@ -215,6 +215,7 @@ def check_single_features(table: pl.DataFrame, name: tuple[SplitName, str]) -> i
     """
     if "label" not in table.columns or len(table) < MIN_AUC_ROWS:
         return 0
+    # Every n-th row of a ranking table could be targets only, since an example's rows follow one another.
     rows = table.gather_every(max(len(table) // _AUC_ROWS, 1)) if name[1] != "ranking" else table.head(_AUC_ROWS)
     label = (rows["label"] > 0).to_numpy()
     for column, dtype in rows.schema.items():

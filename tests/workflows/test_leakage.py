@@ -182,7 +182,7 @@ def test_a_row_in_two_places_is_caught(
 def test_swapped_instants_are_caught(
     tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
-    with pytest.raises(LeakageError, match="t_valid .* is not before t_test"):
+    with pytest.raises(LeakageError, match=r"t_valid .* is not before t_test"):
         audit({}, shop_events, Split(split.t_test, split.t_valid, split.end), shop_settings, seed=0)
 
 
