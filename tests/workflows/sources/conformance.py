@@ -1,0 +1,129 @@
+"""What every source must keep; a source's test inherits ``SourceConformance`` and writes a few rows in its publisher's format."""
+
+from __future__ import annotations
+
+import gzip
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any, ClassVar
+
+import polars as pl
+import pytest
+
+from cartwheel.errors import ConfigError, DataError
+from workflows.events import ASIDE, CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, FLAW, ROW, EventSummary
+from workflows.settings import EventSettings, SourceSettings
+from workflows.sources import open_source
+from workflows.sources.base import Source
+from workflows.validate import check_events
+
+
+class SourceConformance(ABC):
+    kind: ClassVar[str]
+    file: ClassVar[str]
+    """Name of the events file that ``write`` makes."""
+    rows: ClassVar[int]
+    """How many rows ``write`` writes, all of them sound."""
+    settings: ClassVar[dict[str, Any]] = {}
+    required_column: ClassVar[str]
+    """A column of the file that the source cannot do without; empty where the format has no header."""
+
+    @abstractmethod
+    def write(self, folder: Path) -> None:
+        """Write sound events to ``folder / self.file``."""
+
+    def open(self, path: Path | None, **settings: Any) -> Source:
+        return open_source(SourceSettings(kind=self.kind, path=path, **{**self.settings, **settings}), Path("/"))
+
+    def check(self, path: Path, **settings: Any) -> EventSummary:
+        return check_events(self.open(path), EventSettings(**settings), self.target(path))
+
+    @staticmethod
+    def target(path: Path) -> Path:
+        return (path if path.is_dir() else path.parent).parent / "checked"
+
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        folder = tmp_path / "log with spaces é"
+        folder.mkdir()
+        self.write(folder)
+        return folder
+
+    def test_scan_gives_raw_canonical_columns(self, folder: Path) -> None:
+        raw = self.open(folder / self.file).scan()
+        assert isinstance(raw, pl.LazyFrame)
+        rows = raw.collect()
+        assert tuple(rows.columns[: len(CANONICAL)]) == CANONICAL
+        assert all(rows.schema[column] == pl.String for column in CANONICAL)
+        assert rows.columns[-4:] == [FILE, ROW, FLAW, ASIDE]
+        assert sorted(rows[ROW]) == list(range(1, self.rows + 1))
+        assert set(rows[FILE]) == {self.file}
+
+    def test_every_sound_row_is_kept_in_time_order(self, folder: Path) -> None:
+        summary = self.check(folder / self.file)
+        events = pl.read_parquet(self.target(folder) / "events.parquet")
+        assert (summary.rows, summary.rows_read, summary.quarantined, summary.bad_share) == (self.rows, self.rows, 0, 0.0)
+        assert dict(list(events.schema.items())[: len(CANONICAL)]) == dict(EVENT_SCHEMA)
+        assert events["timestamp"].is_sorted()
+        assert set(events["event_type"]) <= set(EVENT_TYPES)
+        assert events["item_id"].null_count() == 0
+        assert events.filter(pl.col("user_id").is_null() & pl.col("session_id").is_null()).is_empty()
+
+    def test_two_runs_are_equal(self, folder: Path) -> None:
+        self.check(folder / self.file)
+        first = {path.name: path.read_bytes() for path in self.target(folder).iterdir()}
+        self.check(folder / self.file)
+        assert first == {path.name: path.read_bytes() for path in self.target(folder).iterdir()}
+
+    def test_folder_and_glob_read_the_same(self, folder: Path) -> None:
+        one = self.open(folder / self.file).scan().collect()
+        glob = self.open(folder.parent / "log*" / self.file).scan().collect()
+        assert glob.sort(ROW).equals(one.sort(ROW))
+        for path in folder.iterdir():
+            if path.name != self.file:
+                path.unlink()
+        assert self.open(folder).scan().collect().height == one.height
+
+    def test_gzip_reads_the_same(self, folder: Path) -> None:
+        if not self.file.endswith(".csv"):
+            pytest.skip("this format is not shipped gzipped")
+        plain = self.open(folder / self.file).scan().collect().sort(ROW).drop(FILE)
+        packed = folder / f"{self.file}.gz"
+        packed.write_bytes(gzip.compress((folder / self.file).read_bytes()))
+        assert self.open(packed).scan().collect().sort(ROW).drop(FILE).equals(plain)
+
+    def test_rows_of_many_files_are_counted_by_file(self, folder: Path) -> None:
+        suffix = "".join(Path(self.file).suffixes)
+        several = folder.parent / "several"
+        several.mkdir()
+        for name in ("a", "b"):
+            (several / f"{name}{suffix}").write_bytes((folder / self.file).read_bytes())
+        raw = self.open(several).scan().collect()
+        assert dict(raw.group_by(FILE).agg(pl.col(ROW).max()).iter_rows()) == dict.fromkeys((f"a{suffix}", f"b{suffix}"), self.rows)
+        summary = self.check(several, max_bad_share=0.6)
+        assert summary.reasons == {"duplicate": self.rows}
+        assert set(pl.read_parquet(self.target(several) / "quarantine.parquet")["file"]) == {f"b{suffix}"}
+
+    def test_a_missing_column_is_named(self, folder: Path) -> None:
+        if not self.required_column:
+            pytest.skip("this format has no header")
+        path = folder / self.file
+        if path.suffix == ".parquet":
+            pl.read_parquet(path).rename({self.required_column: f"{self.required_column}x"}).write_parquet(path)
+        else:
+            path.write_text(path.read_text().replace(self.required_column, f"{self.required_column}x", 1))
+        with pytest.raises(DataError, match=f"Did you mean '{self.required_column}x'"):
+            self.open(path).scan()
+
+    def test_no_path_is_a_config_error(self) -> None:
+        with pytest.raises(ConfigError, match=r"source\.path is not set"):
+            self.open(None)
+
+    def test_nothing_there_is_a_data_error(self, tmp_path: Path) -> None:
+        with pytest.raises(DataError, match="no such file or folder"):
+            self.open(tmp_path / "nowhere")
+
+    def test_an_empty_file_is_a_data_error(self, folder: Path) -> None:
+        (folder / self.file).write_bytes(b"")
+        with pytest.raises(DataError, match="empty"):
+            self.open(folder / self.file)
