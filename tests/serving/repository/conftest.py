@@ -1,0 +1,50 @@
+"""A synthetic run and its repository, written once for all tests of this folder."""
+
+import importlib.util
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from serving.local import LocalRepository
+from serving.repository import write_repository
+from serving.settings import ExportSettings
+
+_SPEC = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).parents[1] / "synthetic_run.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+synthetic_run = importlib.util.module_from_spec(_SPEC)
+sys.modules["synthetic_run"] = synthetic_run
+_SPEC.loader.exec_module(synthetic_run)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with its repository; do not change it."""
+    path = synthetic_run.write_synthetic_run(tmp_path_factory.mktemp("synthetic") / "run")
+    write_repository(path, ExportSettings())
+    return path
+
+
+@pytest.fixture(scope="session")
+def local(run: Path) -> LocalRepository:
+    return LocalRepository(run / "repository")
+
+
+@pytest.fixture
+def own_run(run: Path, tmp_path: Path) -> Path:
+    """A copy of the run that a test may spoil."""
+    return Path(shutil.copytree(run, tmp_path / "run"))
+
+
+@pytest.fixture(scope="session")
+def export(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., LocalRepository]:
+    """Write another synthetic run and its repository."""
+
+    def write(settings: ExportSettings | None = None, candidates: int = 200, **shop: object) -> LocalRepository:
+        path = synthetic_run.write_synthetic_run(tmp_path_factory.mktemp("other") / "run", **shop)
+        return LocalRepository(write_repository(path, settings or ExportSettings(), candidates))
+
+    return write

@@ -1,0 +1,184 @@
+"""Whole answers of the ensembles, computed in this process: what they promise and the rules that they follow."""
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_run import SyntheticRun
+
+from cartwheel.errors import UsageError
+from serving.local import LocalRepository
+from serving.settings import ExportSettings
+from serving.tensors import Sizes, markdown
+
+SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5, exclude=True)
+CATEGORY = dict(zip(SHOP.item_ids, SHOP.items["item_category"], strict=True))
+
+
+def test_ten_items_are_answered_best_first_to_known_users_and_strangers(local: LocalRepository) -> None:
+    for user in ("u1", "nobody", ""):
+        answer = local.ask("recommend", user_id=[[user]])
+        items, scores = answer["items"][0].tolist(), answer["scores"][0].tolist()
+        assert len(set(items)) == 10
+        assert scores == sorted(scores, reverse=True)
+        assert np.isfinite(scores).all()
+
+
+def test_rows_of_one_request_are_answered_each_for_itself(local: LocalRepository) -> None:
+    users = [["u1"], ["u2"], ["nobody"]]
+    together = local.ask("recommend", user_id=users, k=[6])
+    for row, user in enumerate(users):
+        alone = local.ask("recommend", user_id=[user], k=[6])
+        for name, value in alone.items():
+            np.testing.assert_array_equal(together[name][row], value[0])
+
+
+def test_excluded_and_recent_items_are_not_answered(local: LocalRepository, export: Callable[..., LocalRepository]) -> None:
+    best = local.ask("recommend", user_id=[["nobody"]], k=[5])["items"][0].tolist()
+    left = local.ask("recommend", user_id=[["nobody"]], exclude=[[*best[:3], "unknown", ""]], k=[100])["items"][0]
+    assert not set(best[:3]) & set(left.tolist())
+    seen = local.ask("recommend", recent_items=[best[:2]], k=[100])["items"][0]
+    assert not set(best[:2]) & set(seen.tolist())
+    again = export(exclude_recent=False).ask("recommend", recent_items=[best[:2]], k=[100])["items"][0]
+    assert set(best[:2]) <= set(again.tolist())
+
+
+def test_where_no_items_remain_the_rest_is_empty(local: LocalRepository) -> None:
+    answer = local.ask("recommend", user_id=[["nobody"]], exclude=[SHOP.item_ids[:48]], k=[4])
+    assert sorted(answer["items"][0].tolist()) == ["", "", *SHOP.item_ids[48:]]
+    assert np.isneginf(answer["scores"][0, 2:]).all()
+    assert answer["reason_item"][0, 2:].tolist() == ["", ""]
+    assert answer["reason"][0, 2:].tolist() == [0, 0]
+    none = local.ask("recommend", user_id=[["u1"]], exclude=[SHOP.item_ids], k=[2])
+    assert none["items"].tolist() == [["", ""]]
+    assert np.isneginf(none["scores"]).all()
+
+
+def test_k_may_exceed_the_catalogue(local: LocalRepository) -> None:
+    answer = local.ask("recommend", user_id=[["nobody"]], k=[100])
+    assert answer["items"].shape == (1, 100)
+    assert set(answer["items"][0, :50].tolist()) == set(SHOP.item_ids)
+    assert set(answer["items"][0, 50:].tolist()) == {""}
+
+
+def test_diversity_takes_off_for_better_items_of_the_category(local: LocalRepository) -> None:
+    plain = local.ask("recommend", user_id=[["u1"]], k=[50], exclude=[[""]])
+    seen: Counter[str] = Counter()
+    expected = {}
+    for item, score in zip(plain["items"][0].tolist(), plain["scores"][0].tolist(), strict=True):
+        if item:
+            expected[item] = score - (0.4 * seen[CATEGORY[item]] if CATEGORY[item] else 0.0)
+            seen[CATEGORY[item]] += 1
+    spread = local.ask("recommend", user_id=[["u1"]], k=[50], diversity=[0.4])
+    shown = {item: score for item, score in zip(spread["items"][0].tolist(), spread["scores"][0].tolist(), strict=True) if item}
+    assert shown == pytest.approx(expected, abs=1e-5)
+    assert list(shown.values()) == sorted(shown.values(), reverse=True)
+
+
+def test_the_cap_of_a_category_holds(export: Callable[..., LocalRepository]) -> None:
+    capped = export(ExportSettings(max_per_category=2, diversity=0.1))
+    items = [item for item in capped.ask("recommend", user_id=[["u1"]], k=[50])["items"][0].tolist() if item]
+    counts = Counter(CATEGORY[item] for item in items)
+    assert {category: count for category, count in counts.items() if category and count != 2} == {}
+
+
+def test_fewer_candidates_than_items_are_ranked(export: Callable[..., LocalRepository]) -> None:
+    narrow = export(ExportSettings(max_k=8), candidates=12)
+    assert narrow.metadata["sizes"]["candidates"] == 12
+    assert len(set(narrow.ask("recommend", user_id=[["u2"]], k=[8])["items"][0].tolist())) == 8
+    assert export(ExportSettings(max_k=20), candidates=12).metadata["sizes"]["candidates"] == 20
+
+
+def test_reasons_name_a_recent_item_or_the_taste_of_the_user(local: LocalRepository) -> None:
+    stranger = local.ask("recommend", user_id=[["nobody"]])
+    assert set(stranger["reason"][0].tolist()) == {0}
+    visitor = local.ask("recommend", recent_items=[["1003", "1004"]], k=[40])
+    for reason, item in zip(visitor["reason"][0].tolist(), visitor["reason_item"][0].tolist(), strict=True):
+        assert (reason, item != "") in {(0, False), (1, True)}
+    assert set(visitor["reason_item"][0].tolist()) - {""} <= {"1003", "1004"}
+    assert {1} < set(visitor["reason"][0].tolist())
+    user = local.ask("recommend", user_id=[["u1"]], k=[40])
+    assert {1, 2} == {reason for reason, item in zip(user["reason"][0], user["items"][0], strict=True) if item}
+
+
+def test_the_reason_is_the_recent_item_of_the_highest_cosine(local: LocalRepository, run: Path) -> None:
+    vectors = np.load(run / "models/two_tower/item_vectors.npy")
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    recents = ["1003", "1004", "unknown"]
+    answer = local.ask("recommend", recent_items=[recents], k=[40])
+    for item, reason, because in zip(answer["items"][0], answer["reason"][0], answer["reason_item"][0], strict=True):
+        cosine = {recent: float(unit[SHOP.item_ids.index(item)] @ unit[SHOP.item_ids.index(recent)]) for recent in recents[:2]}
+        best = max(cosine, key=cosine.__getitem__)
+        assert (reason == 1) == (cosine[best] >= 0.5)
+        assert because == (best if reason == 1 else "")
+
+
+def test_a_cart_gets_chances_and_completions(local: LocalRepository) -> None:
+    answer = local.ask("cart", user_id=[["u1"], [""]], cart_items=[["1003", "", "unknown"], ["", "", ""]], k=[10])
+    lines = answer["line_probability"]
+    assert np.isnan(lines).tolist() == [[False, True, False], [True, True, True]]
+    assert ((lines[0, [0, 2]] > 0) & (lines[0, [0, 2]] < 1)).all()
+    assert 0 < answer["cart_probability"][0, 0] < 1
+    assert answer["cart_probability"][1, 0] == 0
+    assert "1003" not in answer["items"][0].tolist()
+
+
+def test_padding_does_not_change_a_cart(local: LocalRepository) -> None:
+    narrow = local.ask("cart", user_id=[["u4"]], cart_items=[["1003", "1010"]])
+    wide = local.ask("cart", user_id=[["u4"]], cart_items=[["1003", "1010", "", ""]])
+    np.testing.assert_allclose(wide["line_probability"][:, :2], narrow["line_probability"], rtol=1e-6)
+    np.testing.assert_allclose(wide["cart_probability"], narrow["cart_probability"], rtol=1e-6)
+    assert wide["items"].tolist() == narrow["items"].tolist()
+
+
+def test_similar_items_are_the_nearest_by_cosine(local: LocalRepository, run: Path) -> None:
+    vectors = np.load(run / "models/two_tower/item_vectors.npy")
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    cosine = unit @ unit[3]
+    cosine[3] = -np.inf
+    order = np.argsort(-cosine)[:5]
+    answer = local.ask("similar_items", item_id=[["1003"]], k=[5])
+    assert answer["items"][0].tolist() == [SHOP.item_ids[place] for place in order]
+    np.testing.assert_allclose(answer["scores"][0], cosine[order], atol=1e-6)
+    everything = local.ask("similar_items", item_id=[["1003"]], k=[60])
+    assert everything["items"][0].tolist().count("") == 11
+    assert np.isneginf(everything["scores"][0, 49:]).all()
+
+
+def test_an_unknown_item_is_answered_with_popular_ones(local: LocalRepository) -> None:
+    answer = local.ask("similar_items", item_id=[["unknown"], [""]], k=[3])
+    popular = sorted(zip(SHOP.items["item_recent_events"], SHOP.item_ids, strict=True), key=lambda pair: (-pair[0], pair[1]))
+    for row in range(2):
+        assert answer["items"][row].tolist() == [item for _, item in popular[:3]]
+        assert answer["scores"][row].tolist() == [0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("ensemble", "inputs", "message"),
+    [
+        ("recommend", {"k": [0]}, r"'k' holds 0; ask for 1 to 100 items"),
+        ("recommend", {"k": [101]}, r"'k' holds 101"),
+        ("recommend", {"diversity": [-1.0]}, r"'diversity' holds -1.0; give a number of at least 0"),
+        ("recommend", {"timestamp": [[1_700_000_000]]}, r"'timestamp' holds 1700000000; give Unix microseconds"),
+        ("recommend", {"user_id": ["u1"]}, r"'user_id' has shape \[1\]. Give it with shape \['B', 1\]"),
+        ("recommend", {"users": [["u1"]]}, r"no inputs \['users'\]"),
+        ("cart", {"user_id": [["u1"]]}, r"needs the inputs \['cart_items'\]"),
+        ("basket", {}, r"no ensemble 'basket'"),
+    ],
+)
+def test_a_wrong_request_is_told_what_is_wrong(local: LocalRepository, ensemble: str, inputs: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        local.ask(ensemble, **inputs)
+
+
+def test_the_readme_table_names_every_tensor() -> None:
+    table = markdown(Sizes(recents=5, candidates=12, neighbours=8, max_k=8, has_cart=True))
+    for row in (
+        "| `recommend` in | `user_id` | BYTES | [B, 1]",
+        "| `cart` in | `cart_items` | BYTES | [B, N]",
+        "| `similar_items` out | `scores` | FP32 | [B, k]",
+    ):
+        assert row in table
+    assert "(required)" in next(line for line in table.splitlines() if "cart_items" in line)

@@ -1,0 +1,101 @@
+"""Each planted difference is found, and its message says where."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from cartwheel.errors import ParityError
+from serving.parity import ParityReport, check_parity
+from serving.settings import ExportSettings
+
+
+def plant(path: Path, column: str, change: Callable[[Any], Any], row: int = 2) -> None:
+    """Change one value of a Parquet file."""
+    table = pq.read_table(path)
+    values = table[column].to_pylist()
+    values[row] = change(values[row])
+    pq.write_table(table.set_column(table.column_names.index(column), column, pa.array(values, table[column].type)), path)
+
+
+def nudged(vector: list[float]) -> list[float]:
+    return [vector[0] + 0.01, *vector[1:]]
+
+
+def test_an_equal_run_is_reported_check_by_check(run: Path) -> None:
+    report = check_parity(run, run / "repository", ExportSettings())
+    names = {check.name for check in report.checks}
+    assert {"item vectors", "snapshot query vectors", "models/ranking logits", "models/cart logits"} <= names
+    assert "recommend for user 'u0': best scores" in names
+    assert all(check.difference <= check.tolerance for check in report.checks)
+
+
+@pytest.mark.parametrize(
+    ("file", "column", "change", "message"),
+    [
+        ("features/test/recommend/part_0.parquet", "item_id", lambda value: value + 1, "features/test/recommend item_id"),
+        (
+            "features/test/recommend/part_0.parquet",
+            "item_price",
+            lambda value: value + 1e-4,
+            "features/test/recommend item_price",
+        ),
+        ("features/test/recommend/part_0.parquet", "recent_items", lambda value: [9, 9], "features/test/recommend recent_items"),
+        ("features/test/ranking/part_0.parquet", "price_gap", lambda value: value + 1e-4, "features/test/ranking price_gap"),
+        ("features/test/cart/part_0.parquet", "cart_value", lambda value: None, "features/test/cart cart_value"),
+        ("models/ranking/offline.parquet", "logit", lambda value: value + 1e-3, "models/ranking logits"),
+        ("models/cart/offline.parquet", "logit", lambda value: value - 1e-3, "models/cart logits"),
+        ("models/two_tower/offline.parquet", "query_vector", nudged, "models/two_tower query vectors"),
+        ("models/two_tower/offline_queries.parquet", "query_vector", nudged, "snapshot query vectors"),
+        ("features/snapshot/queries/part_0.parquet", "hour", lambda value: value + 1, "features/snapshot/queries hour"),
+        ("features/snapshot/queries/part_0.parquet", "session_minutes", lambda value: value + 1, "session_minutes"),
+    ],
+)
+def test_a_planted_difference_is_refused(
+    own_run: Path, file: str, column: str, change: Callable[[Any], Any], message: str
+) -> None:
+    plant(own_run / file, column, change)
+    with pytest.raises(ParityError, match=rf"{message}.*row 2"):
+        check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+def test_other_item_vectors_are_refused(own_run: Path) -> None:
+    path = own_run / "models/two_tower/item_vectors.npy"
+    vectors = np.load(path)
+    vectors[7] += 0.001
+    np.save(path, vectors)
+    with pytest.raises(ParityError, match=r"item vectors: .* at row 7"):
+        check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+def test_a_repository_of_another_ranking_is_refused(own_run: Path) -> None:
+    (own_run / "models/ranking/fusion.json").write_text('{"retrieval_weight": 0.3}')
+    with pytest.raises(ParityError, match="recommend for user 'u0': score of each item"):
+        check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+def test_a_repository_that_forgets_the_recent_items_is_refused(own_run: Path) -> None:
+    state = own_run / "snapshot/state.json"
+    state.write_text(state.read_text().replace('"exclude_recent": true', '"exclude_recent": false'))
+    with pytest.raises(ParityError, match="recommend for user"):
+        check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+def test_tables_of_different_length_are_refused(own_run: Path) -> None:
+    path = own_run / "features/test/ranking/part_0.parquet"
+    pq.write_table(pq.read_table(path).slice(1), path)
+    with pytest.raises(ParityError, match="has 40 rows and features/test/ranking has 39"):
+        check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+def test_missing_against_present_differs_however_small() -> None:
+    report = ParityReport()
+    with pytest.raises(ParityError, match=r"x: serving gives nan and offline 0.0 at row 1"):
+        report.compare("x", np.array([0.0, np.nan]), np.zeros(2), 1.0)
+    report.compare("y", np.array([np.nan, -np.inf]), np.array([np.nan, -np.inf]), 0.0)
+    with pytest.raises(ParityError, match=r"z: serving gives the shape \[1\] and offline has \[2\]"):
+        report.compare("z", np.zeros(1), np.zeros(2), 1.0)
