@@ -159,6 +159,7 @@ def scan(file: TableFile, layout: Layout | None = None) -> pl.LazyFrame:
         encoding="utf8-lossy",
         row_index_name=INDEX,
         row_index_offset=1,
+        raise_if_empty=False,
         glob=False,
     )
     return table.with_columns(_flaw(file, table, header, layout).alias(FLAW)).drop(_OVERFLOW)
@@ -190,8 +191,9 @@ def unreadable(path: Path, error: Exception) -> DataError:
     """Return the one-sentence ``DataError`` for a file that Polars or the system could not read."""
     said = str(error).strip().splitlines()
     why = said[0] if said else type(error).__name__
-    if "could not parse" in why and "dtype `str`" in why:
-        why = "a quotation mark is opened and never closed " + next((line for line in said if "offset" in line), "")
+    if "CSV malformed" in str(error) or ("could not parse" in str(error) and "dtype `str`" in str(error)):
+        place = next((line for line in said if "offset" in line), why)
+        why = f"a quotation mark is not closed, or stands in a field that is not itself in quotation marks; {place}"
     return DataError(
         f"{path}: the file is corrupt or cannot be read ({why.strip().rstrip('.')}).", "Export or download it again."
     )

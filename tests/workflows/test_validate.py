@@ -26,7 +26,9 @@ def write(path: Path, *lines: str, header: str = HEADER) -> Path:
     return path
 
 
-def check(path: Path, target: Path, *, rows_at_once: int = 1_000_000, now: dt.datetime | None = None, **settings: Any) -> EventSummary:
+def check(
+    path: Path, target: Path, *, rows_at_once: int = 1_000_000, now: dt.datetime | None = None, **settings: Any
+) -> EventSummary:
     settings.setdefault("max_bad_share", 0.99)
     source = open_source(SourceSettings(kind="table", path=path), path.parent)
     return check_events(source, EventSettings(**settings), target, rows_at_once=rows_at_once, now=now)
@@ -129,7 +131,9 @@ def test_refunds_count_positive(tmp_path: Path) -> None:
 
 
 def test_too_many_bad_rows_fail_the_run_and_leave_the_quarantine(tmp_path: Path) -> None:
-    path = write(tmp_path / "log.csv", *(f"u{n}" + SOUND[2:] for n in range(8)), "u,,view,2020-01-01,,,,,", "u,i,x,2020-01-01,,,,,")
+    path = write(
+        tmp_path / "log.csv", *(f"u{n}" + SOUND[2:] for n in range(8)), "u,,view,2020-01-01,,,,,", "u,i,x,2020-01-01,,,,,"
+    )
     assert check(path, tmp_path / "out", max_bad_share=0.2).bad_share == 0.2
     with pytest.raises(DataError, match=r"2 of 10 rows are bad \(20\.00%.*more than the allowed 19\.00%"):
         check(path, tmp_path / "other", max_bad_share=0.19)
@@ -215,8 +219,12 @@ def test_a_killed_run_leaves_nothing_behind(tmp_path: Path) -> None:
 
 
 def test_parquet_and_csv_give_the_same_events(tmp_path: Path) -> None:
-    csv = write(tmp_path / "log.csv", SOUND, "u2,i2,purchase,2020-03-01T10:00:00.123Z,s,,,3,2", "u3,i2,purchase,2020-03-01,s,,,-3,2")
-    typed = pl.read_csv(csv).with_columns(pl.col("timestamp").str.to_datetime(time_zone="UTC", strict=False).fill_null(pl.datetime(2020, 3, 1, time_zone="UTC")))
+    csv = write(
+        tmp_path / "log.csv", SOUND, "u2,i2,purchase,2020-03-01T10:00:00.123Z,s,,,3,2", "u3,i2,purchase,2020-03-01,s,,,-3,2"
+    )
+    typed = pl.read_csv(csv).with_columns(
+        pl.col("timestamp").str.to_datetime(time_zone="UTC", strict=False).fill_null(pl.datetime(2020, 3, 1, time_zone="UTC"))
+    )
     typed.write_parquet(tmp_path / "log.parquet")
     one, other = check(csv, tmp_path / "one"), check(tmp_path / "log.parquet", tmp_path / "other")
     assert pl.read_parquet(tmp_path / "one" / "events.parquet").equals(pl.read_parquet(tmp_path / "other" / "events.parquet"))

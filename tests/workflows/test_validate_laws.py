@@ -40,7 +40,7 @@ COLUMNS = ("user_id", "item_id", "event_type", "timestamp", "session_id", "price
 
 
 @given(rows=ROWS, files=st.integers(1, 3), rows_at_once=st.sampled_from([1, 1000]))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_each_row_is_kept_or_quarantined(rows: list[tuple[str, ...]], files: int, rows_at_once: int) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, target = Path(name) / "in", Path(name) / "out"

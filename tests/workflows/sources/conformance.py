@@ -99,7 +99,9 @@ class SourceConformance(ABC):
         for name in ("a", "b"):
             (several / f"{name}{suffix}").write_bytes((folder / self.file).read_bytes())
         raw = self.open(several).scan().collect()
-        assert dict(raw.group_by(FILE).agg(pl.col(ROW).max()).iter_rows()) == dict.fromkeys((f"a{suffix}", f"b{suffix}"), self.rows)
+        assert dict(raw.group_by(FILE).agg(pl.col(ROW).max()).iter_rows()) == dict.fromkeys(
+            (f"a{suffix}", f"b{suffix}"), self.rows
+        )
         summary = self.check(several, max_bad_share=0.6)
         assert summary.reasons == {"duplicate": self.rows}
         assert set(pl.read_parquet(self.target(several) / "quarantine.parquet")["file"]) == {f"b{suffix}"}

@@ -21,7 +21,15 @@ class _MovieLens(SourceConformance):
         events = pl.read_parquet(self.target(folder) / "events.parquet")
         assert events.select("user_id", "item_id", "event_type", "rating", "category", "title", "genres").rows() == [
             ("7", "2", "rating", 4.0, None, "Nothing", None),
-            ("1", "1", "rating", 3.5 if self.file == "ratings.csv" else 3.0, "Animation", "Toy, Story (1995)", "Animation|Comedy"),
+            (
+                "1",
+                "1",
+                "rating",
+                3.5 if self.file == "ratings.csv" else 3.0,
+                "Animation",
+                "Toy, Story (1995)",
+                "Animation|Comedy",
+            ),
             ("7", "99", "rating", 5.0, None, None, None),
         ]
         assert str(events["timestamp"][0]) == "2000-12-31 22:12:40+00:00"
@@ -32,7 +40,9 @@ class TestRatingsCsv(_MovieLens):
     required_column = "movieId"
 
     def write(self, folder: Path) -> None:
-        (folder / self.file).write_text("userId,movieId,rating,timestamp\n1,1,3.5,978300761\n7,2,4.0,978300760\n7,99,5,978300762\n")
+        (folder / self.file).write_text(
+            "userId,movieId,rating,timestamp\n1,1,3.5,978300761\n7,2,4.0,978300760\n7,99,5,978300762\n"
+        )
         (folder / "movies.csv").write_text(
             'movieId,title,genres\n1,"Toy, Story (1995)",Animation|Comedy\n2,Nothing,(no genres listed)\n'.replace(
                 "(no genres listed)", ""
