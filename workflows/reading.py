@@ -23,6 +23,8 @@ from workflows.events import FLAW
 
 INDEX: Final = "__cartwheel_row"
 """Column that ``scan`` adds: the data row within the file, from 1. Its name is one that no export carries."""
+POLARS_FAILURES: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
+"""What Polars may raise on a damaged file; a panic is no ``Exception`` and must be named."""
 TOO_MANY_FIELDS: Final = "too many fields"
 EMPTY_ROW: Final = "empty row"
 CUT_OFF: Final = "cut off"
@@ -183,11 +185,11 @@ def collect(table: pl.LazyFrame, path: Path) -> pl.DataFrame:
     """Collect ``table`` with the streaming engine; what Polars cannot read becomes a ``DataError`` that names ``path``."""
     try:
         return table.collect(engine="streaming")
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except POLARS_FAILURES as error:
         raise unreadable(path, error) from error
 
 
-def unreadable(path: Path, error: Exception) -> DataError:
+def unreadable(path: Path, error: BaseException) -> DataError:
     """Return the one-sentence ``DataError`` for a file that Polars or the system could not read."""
     said = str(error).strip().splitlines()
     why = said[0] if said else type(error).__name__
@@ -219,7 +221,7 @@ def require(column: str, names: Sequence[str], found: Sequence[str], file: Table
 def _names_of(table: pl.LazyFrame, file: TableFile) -> list[str]:
     try:
         return table.collect_schema().names()
-    except (pl.exceptions.PolarsError, OSError) as error:
+    except POLARS_FAILURES as error:
         raise unreadable(file.path, error) from error
 
 

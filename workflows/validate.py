@@ -121,7 +121,7 @@ def _check_parts(source: Source, parts: Sequence[Part], until: dt.datetime, work
             )
             try:
                 _sink(checked, path)
-            except (pl.exceptions.PolarsError, OSError) as error:
+            except reading.POLARS_FAILURES as error:
                 raise reading.unreadable(part.path, error) from error
             paths.append(path)
             advance(note=part.name)

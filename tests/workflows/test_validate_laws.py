@@ -52,8 +52,7 @@ def test_each_row_is_kept_or_quarantined(rows: list[tuple[str, ...]], files: int
         strictness = EventSettings(max_bad_share=0.999999, latest=LATEST)
         try:
             summary = check_events(source, strictness, target, rows_at_once=rows_at_once)
-        except DataError as error:
-            assert "none of the" in str(error)
+        except DataError:  # raised when no row is left: then all are in the quarantine, which the count below shows
             kept = pl.DataFrame(schema=dict.fromkeys(CANONICAL, pl.String))
         else:
             kept = pl.read_parquet(target / "events.parquet")

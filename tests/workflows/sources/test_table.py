@@ -111,7 +111,7 @@ def test_typed_times_need_no_format(tmp_path: Path) -> None:
 def test_numbers_where_iso_was_expected_are_explained(tmp_path: Path) -> None:
     path = tmp_path / "e.parquet"
     pl.DataFrame({"user_id": ["a"], "item_id": ["b"], "timestamp": [1]}).write_parquet(path)
-    with pytest.raises(DataError, match="Set source.timestamp_format to the unit"):
+    with pytest.raises(DataError, match=r"Set source\.timestamp_format to the unit"):
         table(path, default_event_type="view")
 
 
