@@ -142,6 +142,7 @@ def pairs_of_ids(run: Path, raw: Path, folder: Path) -> Iterator[tuple[str, str,
 def test_every_table_is_encoded_row_for_row_with_its_other_columns(fitted: tuple[Path, FeatureReport]) -> None:
     run, report = fitted
     assert report.workflows == ("recommend", "ranking", "cart")
+    assert report.constant == ("cart_lines",)
     found = 0
     for raw, folder in tables(run):
         before, after = pl.read_parquet(raw), pl.read_parquet(folder / "part.0.parquet")
@@ -329,6 +330,19 @@ def test_fitting_again_in_the_same_place_forgets_the_old_vocabularies(copied: Pa
     for _, folder in tables(other):
         same = copied / folder.relative_to(other) / "part.0.parquet"
         assert pl.read_parquet(same).equals(pl.read_parquet(folder / "part.0.parquet"))
+
+
+def test_a_workflow_replaced_on_disk_is_read_anew(copied: Path) -> None:
+    import pyarrow.parquet as pq
+
+    raw = pl.read_parquet(copied / "examples/test/recommend.parquet")
+    before = encode(load_workflow(copied / "workflow/recommend"), raw)["item_id"]
+    path = copied / "workflow/recommend/categories/unique.item_id.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(0, "item_id", [table["item_id"].to_pylist()[::-1]]), path)
+    after = encode(load_workflow(copied / "workflow/recommend"), raw)["item_id"]
+    known = before > 2
+    assert (before + after).filter(known).to_list() == [table.num_rows + 5] * known.sum()
 
 
 def test_a_log_without_carts_prices_or_validation_rows_is_normal(tmp_path: Path) -> None:

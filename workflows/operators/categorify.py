@@ -44,6 +44,8 @@ class Lookup:
     def onnx(self, builder: GraphBuilder, value: Value) -> Value:
         """Add one ``LabelEncoder``."""
         table: dict[Any, int] = {key: FIRST + place for place, key in enumerate(self.keys)}
+        if not table:  # an ONNX LabelEncoder needs a key
+            table = {"" if value.dtype == "string" else 0: OUT_OF_VOCABULARY}
         if value.dtype == "string":
             if value.is_list and self.blank_pads:
                 table = {**table, "": PADDING}

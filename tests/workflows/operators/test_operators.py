@@ -199,6 +199,14 @@ class TestRenamedTaggedAndSubset(Conformance):
         return both[["y_log"]] + (["x"] >> ops.FillMissing(fill_val=3))
 
 
+class TestTwoMakersOfOneColumn(Conformance):
+    training = NUMBERS
+
+    @staticmethod
+    def graph(ops: Any, folder: str) -> Any:
+        return (["x", "y"] >> ops.FillMissing(fill_val=1)) + (["x"] >> ops.FillMissing(fill_val=2))
+
+
 class TestCategorifyOfStrings(Conformance):
     training = pl.DataFrame({"x": WORDS, "y": WORDS[::-1]})
     values = TEXT
@@ -256,3 +264,12 @@ class TestJointCategorify(Conformance):
         return st.lists(row, min_size=1, max_size=6).map(
             lambda rows: pl.DataFrame(rows, schema=self.training.schema, orient="row")
         )
+
+
+class TestCategorifyOfNothing(Conformance):
+    training = pl.DataFrame({"x": ["a", "b"]})
+    values = TEXT
+
+    @staticmethod
+    def graph(ops: Any, folder: str) -> Any:
+        return ["x"] >> ops.Categorify(freq_threshold=9, out_path=folder)
