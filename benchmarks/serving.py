@@ -1,0 +1,300 @@
+"""``recommend`` as Cartwheel serves it, beside the same models behind NVTabular's transform and TensorFlow.
+
+Both stand behind the same embedded Triton on this machine and answer the same questions from the same run directory. They are
+held against each other first: unless both answer the same items with the same scores, nothing is timed. See README.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any, Final, Optional
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+# The folder of a script is searched first, and this script has the name of a room.
+sys.path[0] = str(ROOT)
+
+import typer  # noqa: E402
+from rich.console import Console  # noqa: E402
+from rich.table import Table  # noqa: E402
+
+from benchmarks.load import Measured, Request, ask, compare, measure, mixed_requests  # noqa: E402
+from benchmarks.peer.repository import MODEL, write_peer  # noqa: E402
+from cartwheel.errors import CartwheelError, ParityError, RunError, UsageError  # noqa: E402
+from cartwheel.files import write_json, write_text  # noqa: E402
+from serving.local import read_metadata  # noqa: E402
+from serving.server import EmbeddedServer  # noqa: E402
+from serving.settings import ExportSettings, ServeSettings  # noqa: E402
+from serving.tensors import DEFAULT_K  # noqa: E402
+
+TOLERANCE: Final = 1e-4
+"""Largest difference of two scores at which both systems count as giving the same answer."""
+QUESTIONS: Final = 1024
+"""Different questions that the load asks in turn."""
+SEED: Final = 1
+_START_SECONDS: Final = 600.0
+_STAGES: Final = ("prepare", "train", "export")
+_AIM_MILLISECONDS: Final = 5.0
+_AIM_RATIO: Final = 10.0
+
+_SHOP: Final = """# Written by benchmarks/serving.py.
+run = "run"
+seed = {seed}
+
+[source]
+kind = "simulated"
+items = {simulated}
+shoppers = {shoppers}
+days = 60
+
+[prepare]
+max_train_examples = 200000
+max_eval_anchors = 1000
+negatives = 1
+
+[two_tower]
+epochs = 1
+
+[ranking]
+epochs = 1
+
+[cart]
+epochs = 1
+
+[evaluate]
+candidates = 200
+max_two_stage_anchors = 200
+"""
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What the benchmark asks about.
+
+    Attributes:
+        run: the run directory.
+        users: known user ids.
+        items: the catalogue.
+        as_of: instant of the snapshot, Unix microseconds.
+        candidates: how many items are ranked.
+    """
+
+    run: Path
+    users: list[str]
+    items: list[str]
+    as_of: int
+    candidates: int
+
+
+@app.command()
+def main(
+    run: Annotated[Optional[Path], typer.Option(help="Use this run directory, exported before, rather than making one.")] = None,  # noqa: UP045
+    items: Annotated[int, typer.Option(min=200, help="Items that the catalogue has at least.")] = 100_000,
+    concurrency: Annotated[str, typer.Option(help="Requests under way at once, comma-separated.")] = "1,8,64",
+    seconds: Annotated[
+        float, typer.Option(min=0.05, help="How long each of them is measured, after a third of it as warm-up.")
+    ] = 15.0,
+    check: Annotated[
+        int, typer.Option(min=50, max=QUESTIONS, help="Questions on which both must agree before anything is timed.")
+    ] = 200,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Measure for 2 seconds each: to see that all is well, not how fast.")
+    ] = False,
+    alone: Annotated[bool, typer.Option("--alone", help="Time Cartwheel alone; the peer is asked for equality only.")] = False,
+    export: Annotated[
+        bool, typer.Option("--export", help="Write the repository anew, after a change to the serving code.")
+    ] = False,
+    work: Annotated[Path, typer.Option(help="Folder where the shop is made, once.", show_default="runs/benchmark_serving")] = ROOT
+    / "runs"
+    / "benchmark_serving",
+) -> None:
+    """Measure p50, p95, p99 and throughput of `recommend`, beside a peer, and print the ratios.
+
+    The peer is a model of Triton's Python backend that encodes with NVTabular's Workflow.transform and runs the same two-tower
+    and DLRM with TensorFlow. The first call simulates a shop, trains on it and exports (some ten minutes); later calls reuse it.
+
+    Figures are worth only what the machine's quiet is worth: the load average is printed beside them. The client runs on the
+    same cores; what it takes of one is printed too.
+    """
+    try:
+        levels = _levels(concurrency)
+        shop = _shop(run.resolve() if run else _made(work.resolve(), items, anew=export))
+        _run(shop, levels, 2.0 if quick else seconds, check, with_peer=not alone)
+    except CartwheelError as error:
+        Console(stderr=True).print(f"error: {error}", highlight=False, markup=False)
+        raise typer.Exit(error.exit_code) from None
+
+
+def _levels(text: str) -> list[int]:
+    try:
+        levels = [int(part) for part in text.split(",")]
+    except ValueError:
+        levels = []
+    if not levels or min(levels) < 1:
+        raise UsageError(f"--concurrency {text!r} is no list of whole numbers above 0.", "Give for example 1,8,64.")
+    return levels
+
+
+def _made(work: Path, items: int, *, anew: bool) -> Path:
+    """Make the shop of the benchmark, or what is missing of it, and return its run directory."""
+    folder = work / str(items)
+    config = folder / "shop.toml"
+    # Many items of a simulated shop are never looked at, and only what occurs in the log is in the catalogue.
+    write_text(config, _SHOP.format(seed=SEED, simulated=items * 3 // 2, shoppers=max(400, items // 10)))
+    for stage in _STAGES:
+        # A process of its own: TensorFlow's threads and memory must not stay with the client.
+        done = subprocess.run([sys.executable, "-m", "cartwheel.main", stage, str(config)], cwd=ROOT, check=False)
+        if done.returncode:
+            raise RunError(f"`cartwheel {stage} {config}` failed with exit code {done.returncode}.", "Its message stands above.")
+    if anew:
+        from serving.repository import write_repository
+
+        write_repository(folder / "run", ExportSettings())
+    found = int(read_metadata(folder / "run" / "repository")["catalogue_size"])
+    if found < items:
+        raise RunError(f"The simulated shop has {found} items, not {items}.", "Ask for fewer with --items.")
+    return folder / "run"
+
+
+def _shop(run: Path) -> Shop:
+    import pyarrow.parquet as pq
+
+    metadata = read_metadata(run / "repository")
+    columns = {name: run / "snapshot" / f"{name}s.parquet" for name in ("user", "item")}
+    missing = [path for path in columns.values() if not path.is_file()]
+    if missing:
+        raise RunError(f"{missing[0]} is missing, which the peer reads.", "Give a whole run directory, not a repository alone.")
+    ids = {name: pq.ParquetFile(path).read([f"{name}_id"])[f"{name}_id"].to_pylist() for name, path in columns.items()}
+    return Shop(run, ids["user"], ids["item"], int(metadata["as_of_us"]), int(metadata["sizes"]["candidates"]))
+
+
+def _run(shop: Shop, levels: list[int], seconds: float, check: int, *, with_peer: bool) -> None:
+    console = Console()
+    export = ExportSettings()
+    peer = write_peer(
+        shop.run,
+        shop.run.parent / "peer_repository",
+        k=DEFAULT_K,
+        candidates=shop.candidates,
+        max_batch=export.max_batch,
+        queue_microseconds=export.queue_microseconds,
+    )
+    requests = mixed_requests(shop.users, shop.items, shop.as_of, QUESTIONS, SEED)
+    settings = ServeSettings(start_seconds=_START_SECONDS)
+    log = shop.run.parent / "peer.log"
+    with EmbeddedServer(shop.run / "repository", settings) as ours, EmbeddedServer(peer, settings, log=log) as theirs:
+        addresses = {"recommend": ours.grpc_address, MODEL: theirs.grpc_address}
+        difference = _check(addresses, requests[:check])
+        console.print(
+            f"catalogue {len(shop.items):,} items, {len(shop.users):,} known users, {shop.candidates} candidates ranked, k = {DEFAULT_K}\n"
+            f"both gave the same items for {check} questions; largest difference of a score {difference:.1e}\n"
+            f"{_machine()}",
+            highlight=False,
+        )
+        if not with_peer:
+            del addresses[MODEL]
+        figures = [(level, _figures(addresses, requests, level, seconds)) for level in levels]
+    console.print(_table(figures), _verdict(figures), highlight=False)
+    write_json(shop.run.parent / "serving.json", {"machine": _machine(), "figures": [_plain(*row) for row in figures]})
+
+
+def _check(addresses: dict[str, str], requests: list[Request]) -> float:
+    """Ask both the same and return the largest difference of a score."""
+    answers = [ask(address, [request.serialised(model) for request in requests]) for model, address in addresses.items()]
+    difference, wrong = compare(*answers, TOLERANCE)
+    if wrong:
+        raise ParityError(
+            f"Cartwheel and the peer disagree: {wrong} (the first is Cartwheel's).", "Nothing was timed; mend what differs first."
+        )
+    return difference
+
+
+def _figures(addresses: dict[str, str], requests: list[Request], level: int, seconds: float) -> dict[str, Measured]:
+    return {
+        model: measure(address, [request.serialised(model) for request in requests], level, seconds, seconds / 3)
+        for model, address in addresses.items()
+    }
+
+
+def _table(figures: list[tuple[int, dict[str, Measured]]]) -> Table:
+    table = Table("under way", "who", "p50 ms", "p95 ms", "p99 ms", "requests/s", "client's share of a core")
+    for column in table.columns[2:]:
+        column.justify = "right"
+    for level, measured in figures:
+        for model, one in measured.items():
+            who = "peer" if model == MODEL else "cartwheel"
+            table.add_row(str(level), who, *_cells(one), f"{one.client_share:.0%}")
+        if MODEL in measured:
+            table.add_row(
+                str(level), "[bold]ratio", *(f"[bold]{ratio:.1f}x" for ratio in _ratios(measured)), "", end_section=True
+            )
+    return table
+
+
+def _cells(one: Measured) -> list[str]:
+    return [*(f"{one.percentile(share):.2f}" for share in (50, 95, 99)), f"{one.throughput:,.1f}"]
+
+
+def _ratios(measured: dict[str, Measured]) -> list[float]:
+    """Return how many times Cartwheel is better: its latencies are that much shorter, its throughput that much larger."""
+    ours, theirs = measured["recommend"], measured[MODEL]
+    shorter = [theirs.percentile(share) / ours.percentile(share) for share in (50, 95, 99)]
+    return [*shorter, ours.throughput / theirs.throughput]
+
+
+def _verdict(figures: list[tuple[int, dict[str, Measured]]]) -> str:
+    told = []
+    for level, measured in figures:
+        if level == 1:
+            p50 = measured["recommend"].percentile(50)
+            told.append(f"p50 at concurrency 1 under {_AIM_MILLISECONDS:g} ms: {_said(p50 < _AIM_MILLISECONDS)} ({p50:.2f} ms)")
+        if MODEL in measured:
+            ratio = _ratios(measured)[-1]
+            told.append(
+                f"throughput at concurrency {level} at least {_AIM_RATIO:g}x: {_said(ratio >= _AIM_RATIO)} ({ratio:.1f}x)"
+            )
+    return "\n".join(told)
+
+
+def _said(met: bool) -> str:
+    return "met" if met else "MISSED"
+
+
+def _machine() -> str:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "nvtabular", "tensorflow-cpu", "nvidia-pytriton"))
+    load = os.getloadavg()[0]
+    return f"{os.cpu_count()} cores ({_processor()}), load average {load:.1f} at the start; Python {platform.python_version()}, {packages}"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+
+
+def _plain(level: int, measured: dict[str, Measured]) -> dict[str, Any]:
+    rows = {
+        model: {
+            **{f"p{share}_ms": one.percentile(share) for share in (50, 95, 99)},
+            "requests": len(one.milliseconds),
+            "requests_per_second": one.throughput,
+            "client_share": one.client_share,
+        }
+        for model, one in measured.items()
+    }
+    content: dict[str, Any] = json.loads(json.dumps(rows))
+    return {"concurrency": level, **content}
+
+
+if __name__ == "__main__":
+    app()
