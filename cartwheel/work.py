@@ -162,6 +162,6 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
         console.print(f"ready: gRPC {address.grpc}, HTTP {address.http}; stop with Ctrl-C or SIGTERM")
 
     try:
-        EmbeddedServer(repository, settings).serve_forever(say_ready)
+        EmbeddedServer(repository, settings, log=repository.parent / "logs" / "triton.log").serve_forever(say_ready)
     finally:
         endpoint.unlink(missing_ok=True)

@@ -54,7 +54,7 @@ def test_a_column_that_is_not_there(tmp_path: Path) -> None:
 def test_a_type_that_cannot_be_read(tmp_path: Path) -> None:
     events = tmp_path / "events.csv"
     events.write_text(HEADER + "u1,i1,view,yesterday,9.5\n" * 3)
-    refused(prepare(tmp_path, events), 4, "timestamp")
+    refused(prepare(tmp_path, events), 4, "none of the 3 rows can be used", "time")
 
 
 def test_a_torn_archive(tmp_path: Path) -> None:
