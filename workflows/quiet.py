@@ -8,10 +8,16 @@ import os
 import warnings
 from collections.abc import Iterator
 
+from cartwheel.errors import MissingDependencyError
+
 
 @contextlib.contextmanager
 def quiet_nvtabular() -> Iterator[None]:
-    """Import and run NVTabular inside this; restores warnings, logging levels and Dask's scheduler afterwards."""
+    """Import and run NVTabular inside this; restores warnings, logging levels and Dask's scheduler afterwards.
+
+    Raises:
+        MissingDependencyError: if NVTabular or what it needs cannot be imported.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # NVTabular imports TensorFlow where it finds it
     loggers = [logging.getLogger(name) for name in ("nvtabular", "merlin", "tensorflow", "distributed")]
     levels = [logger.level for logger in loggers]
@@ -24,6 +30,10 @@ def quiet_nvtabular() -> Iterator[None]:
 
             with dask.config.set(scheduler="synchronous"):
                 yield
+        except ImportError as error:
+            raise MissingDependencyError(
+                f"Features need NVTabular, which cannot be imported ({error}).", 'Install it with pip install "cartwheel[train]".'
+            ) from error
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
