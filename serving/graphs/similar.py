@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from serving.graphs.common import INFINITY, declare_inputs, declare_outputs, item_index, size
+from serving.graphs.common import INFINITY, declare_inputs, declare_outputs, item_index
 from serving.graphs.order import first_k, k_default, pad_columns
+from serving.graphs.top import barred, best, score_columns
 from serving.snapshot import Catalogue
 from serving.tensors import StepModel
 from workflows.onnx_graph import GraphBuilder
@@ -25,24 +26,24 @@ def neighbours_graph(step: StepModel, catalogue: Catalogue, neighbours: int) -> 
     graph = GraphBuilder(step.name)
     inputs = declare_inputs(graph, step)
     index = item_index(graph, catalogue, inputs["item_id"])
-    directions = catalogue.directions
-    rows = graph.add("Squeeze", index, graph.constant([1], np.int64))
-    vector = graph.add("Gather", graph.constant(directions), rows, axis=0)
-    cosine = graph.add("MatMul", vector, graph.constant(np.ascontiguousarray(directions.T)))
     count = len(catalogue.ids)
-    known = graph.add("And", graph.add("GreaterOrEqual", index, graph.constant(0, np.int64)),
-                      graph.add("Less", index, graph.constant(count, np.int64)))  # fmt: skip
-    popularity = graph.constant(catalogue.popularity.reshape(1, -1))
-    scores = graph.add("Where", known, cosine, popularity)
-    # The item itself and the row of unknown items are never answered.
-    shape = graph.add("Concat", size(graph, index, 0), graph.constant([1], np.int64), axis=0)
-    barred = graph.add("Concat", index, graph.add("Expand", graph.constant([[count]], np.int64), shape), axis=1)
-    forbidden = graph.add("Expand", graph.constant(-INFINITY, np.float32), graph.add("Shape", barred))
-    allowed = graph.add("ScatterElements", scores, barred, forbidden, axis=1)
-    best, index = graph.add_many("TopK", 2, allowed, graph.constant([neighbours], np.int64), axis=1)
-    real = graph.add("Greater", best, graph.constant(-INFINITY, np.float32))
-    shown = graph.add("Where", graph.add("Or", known, graph.add("Not", real)), best, graph.constant(0, np.float32))
-    return declare_outputs(graph, step, {"neighbours": index, "cosines": shown})
+    columns = score_columns(count, neighbours)
+    directions = np.zeros((catalogue.vectors.shape[1], columns), np.float32)
+    directions[:, : count + 1] = catalogue.directions.T
+    popularity = np.zeros((1, columns), np.float32)
+    popularity[0, : count + 1] = catalogue.popularity
+    rows = graph.add("Squeeze", index, graph.constant([1], np.int64))
+    table = graph.constant(directions)
+    vector = graph.add("Transpose", graph.add("Gather", table, rows, axis=1), perm=[1, 0])
+    cosine = graph.add("MatMul", vector, table)
+    exists = graph.add("GreaterOrEqual", index, graph.constant(0, np.int64))
+    known = graph.add("And", exists, graph.add("Less", index, graph.constant(count, np.int64)))
+    scores = graph.add("Where", known, cosine, graph.constant(popularity))
+    # The item itself is never answered.
+    top, near = best(graph, barred(graph, scores, index, count, columns), neighbours, columns)
+    nothing = graph.add("Equal", top, graph.constant(-INFINITY, np.float32))
+    shown = graph.add("Where", graph.add("Or", known, nothing), top, graph.constant(0, np.float32))
+    return declare_outputs(graph, step, {"neighbours": near, "cosines": shown})
 
 
 def similar_graph(step: StepModel, catalogue: Catalogue, neighbours: int, max_k: int) -> onnx.ModelProto:
