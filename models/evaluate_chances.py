@@ -68,6 +68,33 @@ class _Rows:
         return [*forecasts, _base_rate(self.train, len(self.label))]
 
 
+@dataclass(frozen=True)
+class Forecasts:
+    """What the model and its baselines predict for the test rows of a task."""
+
+    label: Labels
+    """[n] 0 or 1."""
+    users: npt.NDArray[Any]
+    """[n] user key."""
+    forecasts: tuple[Forecast, ...]
+    """The model first."""
+
+
+def read_forecasts(run: Path, task: str, seed: int) -> Forecasts:
+    """Return what ``ranking_records`` and ``cart_records`` judge, for curves of it.
+
+    Args:
+        run: run directory after prepare and train.
+        task: ``ranking``, or ``cart`` for the lines of carts.
+        seed: fixes the sample that the logistic regression learns from; with the evaluation's own the figures are equal.
+
+    Raises:
+        RunError: if a file or a column is missing or tables are not row-aligned.
+    """
+    rows = _read_rows(run, task, seed)
+    return Forecasts(rows.label, rows.users, (_model_forecast(run, task, rows), *rows.beside()))
+
+
 def ranking_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None) -> list[Record]:
     """Judge ``models/ranking`` on ``features/test/ranking``.
 
@@ -81,7 +108,7 @@ def ranking_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Or
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
     rows = _read_rows(run, RANKING, seed)
-    forecasts = [Forecast(DLRM, "model", rows.logit, sigmoid(rows.logit)), *rows.beside()]
+    forecasts = [_model_forecast(run, RANKING, rows), *rows.beside()]
     if oracle is not None:
         queries = OracleQueries(run, SPLIT, oracle)
         row = _rows_of(queries.example_id, rows.examples["example_id"].to_numpy())
@@ -105,9 +132,7 @@ def cart_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     if not (run / "models" / CART / "model.onnx").is_file() or not (run / "examples" / SPLIT / "cart.parquet").is_file():
         return []
     rows = _read_rows(run, CART, seed)
-    calibration = _numbers(run / "models" / CART / "calibration.json", "slope", "intercept")
-    calibrated = calibration["slope"] * rows.logit + calibration["intercept"]
-    forecasts = [Forecast(DLRM, "model", calibrated, sigmoid(calibrated)), *rows.beside()]
+    forecasts = [_model_forecast(run, CART, rows), *rows.beside()]
     protocol = _protocol(rows, "the lines of each cart just after something was added to it")
     records = chance_records(CART_LINE, rows.label, rows.users, forecasts, settings, seed, protocol)
     records += _whole_cart_records(run, rows, settings, seed)
@@ -209,6 +234,15 @@ def _read_rows(run: Path, task: str, seed: int) -> _Rows:
         train,
         baseline,
     )
+
+
+def _model_forecast(run: Path, task: str, rows: _Rows) -> Forecast:
+    """Return the model's own forecast: the cart's logits are calibrated before they are probabilities."""
+    logit = rows.logit
+    if task == CART:
+        calibration = _numbers(run / "models" / CART / "calibration.json", "slope", "intercept")
+        logit = calibration["slope"] * logit + calibration["intercept"]
+    return Forecast(DLRM, "model", logit, sigmoid(logit))
 
 
 def _users(run: Path, examples: pl.DataFrame) -> npt.NDArray[Any]:

@@ -1,0 +1,78 @@
+"""Curves of yes/no predictions: the pictures behind ROC AUC and the calibration error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.metrics.classification import ECE_BINS, Floats, Labels, Numbers
+from models.metrics.intervals import UserBootstrap
+
+
+def roc_points(label: Labels, score: Numbers) -> tuple[Floats, Floats]:
+    """Return false and true positive rates at every threshold, both ascending from 0 to 1.
+
+    Tied scores share one threshold, so the area under the straight lines between the points is ``roc_auc``.
+
+    Args:
+        label: [n] 0 or 1.
+        score: [n] higher means more likely 1.
+
+    Returns:
+        Two arrays of one length; NaN where the rate has no row (one class only).
+
+    >>> roc_points(np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.1, 0.0]))
+    (array([0. , 0. , 0.5, 1. ]), array([0. , 0.5, 1. , 1. ]))
+    """
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.flatnonzero(np.append(np.diff(score[order]) != 0, True)) if len(score) else np.zeros(0, np.int64)
+    true = np.concatenate([[0.0], np.cumsum(label[order] == 1)[last_of_tie]])
+    false = np.concatenate([[0.0], np.cumsum(label[order] != 1)[last_of_tie]])
+    with np.errstate(invalid="ignore"):
+        return false / false[-1], true / true[-1]
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """Said and seen in the bins that hold a row, by ascending probability."""
+
+    rows: Floats
+    """[b] rows in the bin."""
+    said: Floats
+    """[b] mean predicted probability."""
+    seen: Floats
+    """[b] share of rows with label 1."""
+    low: Floats
+    """[b] lower end of the 95% interval of ``seen``; NaN where there is none."""
+    high: Floats
+    """[b] upper end."""
+
+
+def reliability(label: Labels, probability: Numbers, bootstrap: UserBootstrap, bins: int = ECE_BINS) -> Reliability:
+    """Compare the chances that a model gives with what happened, in bins of equal width.
+
+    The bins are those of ``expected_calibration_error``, which is the mean of ``|seen - said|`` weighted by ``rows``.
+
+    Args:
+        label: [n] 0 or 1.
+        probability: [n] predicted.
+        bootstrap: resamples of the users of the n rows.
+        bins: number of bins.
+    """
+    column = np.clip((probability * bins).astype(np.int64), 0, bins - 1)
+    held, column = np.unique(column, return_inverse=True)
+    inside = np.zeros((len(label), len(held)))
+    inside[np.arange(len(label)), column] = 1.0
+    rows = inside.sum(axis=0)
+    sums = bootstrap.sums(np.hstack([inside, inside * label[:, None]]))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        shares = sums[:, len(held) :] / sums[:, : len(held)]
+    intervals = [bootstrap.percentile(shares[:, number]) for number in range(len(held))]
+    return Reliability(
+        rows,
+        probability.astype(np.float64) @ inside / rows,
+        label @ inside / rows,
+        np.array([np.nan if each.low is None else each.low for each in intervals]),
+        np.array([np.nan if each.high is None else each.high for each in intervals]),
+    )
