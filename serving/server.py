@@ -225,9 +225,7 @@ class EmbeddedServer:
         try:
             return GuardedProcess(
                 _command(self._binary, self._repository, self._settings, identity, ports, workspace, shared_memory),
-                environment=self._binary.environment()
-                | dict.fromkeys(_THREAD_VARIABLES, str(self._settings.threads))
-                | {"PYTHONDONTWRITEBYTECODE": "1"},  # a repository stays as it was exported
+                environment=self._binary.environment() | dict.fromkeys(_THREAD_VARIABLES, str(self._settings.threads)),
                 log=self._log,
                 workspace=workspace,
                 shared_memory=shared_memory,

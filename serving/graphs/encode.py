@@ -132,6 +132,9 @@ class _Encode:
         events = graph.add("Where", running, stored["session_events"], none)
         length = graph.add("Max", graph.add("Sub", now, session_at), zero)
         minutes = graph.add("Where", running, self._scaled(length, HOUR // 60), none)
+        # Whoever tells what was just looked at, or put into a cart, is here now, whenever the snapshot last saw them.
+        here = graph.add("Greater", recents.distinct, none)
+        recency = graph.add("Where", here, none, recency)
         return {
             **stored,
             "hour": graph.add("Mod", hours, graph.constant(24, np.int64)),

@@ -61,6 +61,8 @@ def raw_query(request: dict[str, Any]) -> dict[str, Any]:
             query["session_minutes"] = max(now - user["session_start"], 0) / (HOUR_US / 60)
         stored = user["recent_items"]
     asked = last_distinct(request["recent_items"] + request["cart_items"])
+    if asked:
+        query["user_recency_hours"] = 0.0
     if any(request["recent_items"]):
         query |= {"session_events": float(len(asked)), "session_minutes": 0.0}
         recents = asked
