@@ -23,7 +23,7 @@ class ExportSettings(Settings):
     max_batch: Annotated[int, Field(gt=0)] = 64
     """The most requests that a step answers together."""
     queue_microseconds: Annotated[int, Field(ge=0)] = 200
-    """How long a step waits for company before it answers a smaller batch."""
+    """How long the first step of an answer waits for company before it starts on a smaller batch."""
     diversity: Annotated[float, Field(ge=0.0)] = 0.0
     """Score taken off for each better item of the same category in the list; a request may override it."""
     max_per_category: Annotated[int, Field(ge=0)] = 0

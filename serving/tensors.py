@@ -70,6 +70,7 @@ class StepModel:
         inputs: what it reads.
         outputs: what it gives.
         batched: whether requests of different clients may be answered together.
+        first: whether it reads what clients give, and nothing that another step computed.
         trim: output -> input whose width it takes back after padding.
     """
 
@@ -77,6 +78,7 @@ class StepModel:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     batched: bool = True
+    first: bool = False
     trim: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -164,7 +166,13 @@ def markdown(sizes: Sizes) -> str:
     return "\n".join(lines) + "\n"
 
 
-USER_ID: Final = Tensor("user_id", "string", ("B", 1), 'who asks; "" or an unknown id is a stranger', optional=True)
+USER_ID: Final = Tensor(
+    "user_id",
+    "string",
+    ("B", 1),
+    'who asks; "" or an unknown id is a stranger (give "" where a request would hold nothing but `k` and `diversity`)',
+    optional=True,
+)
 RECENT_ITEMS: Final = Tensor(
     "recent_items", "string", ("B", "R"), "items looked at lately, the latest last; absent means the stored ones", optional=True
 )
@@ -245,7 +253,7 @@ class _Steps:
             self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
         )  # fmt: skip
         inputs = (USER_ID, RECENT_ITEMS, EXCLUDE, cart_items, TIMESTAMP)
-        return StepModel("recommend_encode", inputs, outputs, trim={"cart_index": "cart_items"})
+        return StepModel("recommend_encode", inputs, outputs, first=True, trim={"cart_index": "cart_items"})
 
     def retrieve(self) -> StepModel:
         inputs = (self.categorical, self.continuous, self.lists, self.excluded)
@@ -265,7 +273,7 @@ class _Steps:
         return StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
 
     def neighbours(self) -> StepModel:
-        return StepModel("similar_items_retrieve", (ITEM_ID,), (self.near, self.cosines))
+        return StepModel("similar_items_retrieve", (ITEM_ID,), (self.near, self.cosines), first=True)
 
     def similar(self) -> StepModel:
         return StepModel("similar_items_order", (self.near, self.cosines, self.k), (ITEMS_OUT, SCORES_OUT), batched=False)

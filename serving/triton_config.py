@@ -28,8 +28,8 @@ def step_config(model: StepModel, settings: ExportSettings) -> str:
     lines += [_tensor("input", tensor, batching, ragged=batching and embedded) for tensor in model.inputs]
     lines += [_tensor("output", tensor, batching, ragged=False) for tensor in model.outputs]
     if batching:
-        # Requests that the first step answered together reach the next ones together; waiting there too would only cost time.
-        delay = settings.queue_microseconds if _is_first(model) else 0
+        # What the first step answered together reaches the next ones together; waiting there too would only cost time.
+        delay = settings.queue_microseconds if model.first or not embedded else 0
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {delay} }}")
     lines += _parameters(_runner_parameters(model) if embedded else {"intra_op_thread_count": "1"})
     if embedded:
@@ -48,11 +48,6 @@ def ensemble_config(ensemble: Ensemble, parameters: Mapping[str, str]) -> str:
     lines.append("}")
     lines += _parameters(parameters)
     return "\n".join(lines) + "\n"
-
-
-def _is_first(model: StepModel) -> bool:
-    """Whether the model reads what a client gives, and nothing that another step computed."""
-    return all(tensor.meaning for tensor in model.inputs)
 
 
 def _tensor(role: str, tensor: Tensor, batching: bool, ragged: bool) -> str:

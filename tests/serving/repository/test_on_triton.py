@@ -1,5 +1,6 @@
 """The repository on the embedded Triton: it loads, answers as in this process, and refuses in sentences."""
 
+import shutil
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +21,10 @@ SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimen
 
 
 @pytest.fixture(scope="module")
-def server(run: Path) -> Iterator[EmbeddedServer]:
-    with EmbeddedServer(run / "repository") as running:
+def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
+    # A copy, for Python leaves compiled files beside the steps that it loads.
+    served = shutil.copytree(run / "repository", tmp_path_factory.mktemp("served") / "repository")
+    with EmbeddedServer(Path(served)) as running:
         yield running
 
 

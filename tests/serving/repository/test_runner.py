@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,11 +47,12 @@ def stand_in() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def runner(run: Path) -> Iterator[ModuleType]:
-    """The module as it lies in the repository."""
+def runner(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """The module as it lies in the repository, loaded from a copy: Python leaves a compiled file beside it."""
+    copied = shutil.copy(run / "repository/recommend_encode/1/model.py", tmp_path_factory.mktemp("runner"))
     sys.modules["triton_python_backend_utils"] = stand_in()
     try:
-        spec = importlib.util.spec_from_file_location("copied_runner", run / "repository/recommend_encode/1/model.py")
+        spec = importlib.util.spec_from_file_location("copied_runner", copied)
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         yield module
