@@ -154,12 +154,12 @@ def _to_array(column: Any, where: str) -> Array:
         raise DataError(f"{where} has {column.null_count} nulls, where encoded features have none.", "Run prepare again.")
     values = column.to_numpy()
     if not pa.types.is_floating(kind):
-        return values.astype(np.int32)
+        return np.asarray(values, dtype=np.int32)
     bad = ~np.isfinite(values)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise DataError(f"{where}, row {row} is {values[row]}, where a finite number is expected.", "Run prepare again.")
-    return values.astype(np.float32)
+    return np.asarray(values, dtype=np.float32)
 
 
 def _pad(column: Any, where: str) -> Array:

@@ -18,7 +18,7 @@ import numpy as np
 from cartwheel.errors import UsageError
 from models.data import Array, Table
 from models.settings import DLRMSettings
-from models.training import drop_ids, load_weights
+from models.training import drop_ids, lazy_adam, load_weights
 from workflows.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
 
 CATEGORICAL: Final = QUERY_CATEGORICAL + ITEM_CATEGORICAL
@@ -56,7 +56,7 @@ class DLRM:
     @cached_property
     def variables(self) -> list[Any]:
         """Every weight once, in a fixed order."""
-        return list({id(variable): variable for variable in self.merlin.variables}.values())
+        return list({id(variable): variable for variable in self.merlin.trainable_variables}.values())
 
     def logits(self, table: Table) -> Array:
         """Return float32 ``[N]`` logits."""
@@ -64,13 +64,13 @@ class DLRM:
             self._function(table.batch(slice(start, start + _SCORE_ROWS), self.columns)).numpy()
             for start in range(0, len(table), _SCORE_ROWS)
         ]
-        return np.concatenate(parts)[:, 0].astype(np.float32)
+        return np.asarray(np.concatenate(parts)[:, 0], dtype=np.float32)
 
     @cached_property
     def _function(self) -> Any:
         from models.keras_compat import tf
 
-        return tf.function(lambda columns: self.merlin(columns, training=False), reduce_retracing=True)
+        return tf.function(lambda columns: self.merlin(columns, training=False), autograph=False, reduce_retracing=True)
 
 
 def check_name(name: str) -> None:
@@ -100,7 +100,8 @@ def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed
     embeddings = mm.Embeddings(
         model_schema(CATEGORICAL, (), sizes),
         dim=settings.embedding_dimension,
-        embeddings_initializer=tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD),
+        # One initializer a column: a shared one would start every table with the same numbers.
+        embeddings_initializer={c: tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD) for c in CATEGORICAL},
         l2_batch_regularization_factor=settings.embedding_l2 / settings.batch_size,  # Merlin sums over the batch
     )
     merlin = mm.DLRMModel(
@@ -138,16 +139,16 @@ class DLRMLearner:
     """
 
     def __init__(self, dlrm: DLRM, train: Table, valid: Table | None) -> None:
-        from models.keras_compat import mm, tf
+        from models.keras_compat import tf
 
         self.title = dlrm.name
         self.dlrm = dlrm
         self.examples = len(train)
         self.variables = dlrm.variables
-        self.optimizer = mm.LazyAdam(dlrm.settings.learning_rate)
+        self.optimizer = lazy_adam(dlrm.settings.learning_rate, self.variables)
         self._train = train
         self._valid = valid
-        self._step = tf.function(self._learn, reduce_retracing=True)
+        self._step = tf.function(self._learn, autograph=False, reduce_retracing=True)
 
     def step(self, rows: Array, rng: np.random.Generator) -> float:
         """Learn from the rows; return their mean loss."""

@@ -7,6 +7,7 @@ object that Keras already has, so that no Keras class exists twice.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib
 import importlib.abc
@@ -89,7 +90,6 @@ def install() -> None:
 def silence() -> None:
     """Keep the C++ and Python start-up messages of TensorFlow and Merlin off standard error; call before their first import."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # oneDNN's thread-dependent sums would undo the seeds
     for name in _NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
     for module in ("keras", "merlin", "tensorflow", "tf2onnx", "nvtabular", "google", "cudf", "dask"):
@@ -98,8 +98,8 @@ def silence() -> None:
 
 def _let_layers_serialize_take_metrics(api: str) -> None:
     """Merlin's top-k aggregator serialises metrics as layers, which Keras 2.13 refuses."""
-    layers = importlib.import_module(f"{api}.layers")
-    metrics = importlib.import_module(f"{api}.metrics")
+    layers: Any = importlib.import_module(f"{api}.layers")
+    metrics: Any = importlib.import_module(f"{api}.metrics")
     original = layers.serialize
 
     @functools.wraps(original)
@@ -122,11 +122,20 @@ def _accept_tuples_in_build_from_config() -> None:
     Layer.build_from_config = build_from_config
 
 
+def _share_gpus(tensorflow: Any) -> None:
+    """Take GPU memory as it is needed rather than all of it, so that a server can run beside training."""
+    for device in tensorflow.config.list_physical_devices("GPU"):
+        with contextlib.suppress(RuntimeError):  # TensorFlow is in use already, with settings of its own
+            tensorflow.config.experimental.set_memory_growth(device, True)
+
+
 def __getattr__(name: str) -> Any:
     """Import ``tf`` (TensorFlow) or ``mm`` (``merlin.models.tf``) on first use, repaired."""
     if name not in {"tf", "mm"}:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     install()
     module = importlib.import_module("tensorflow" if name == "tf" else "merlin.models.tf")
+    if name == "tf":
+        _share_gpus(module)
     globals()[name] = module
     return module

@@ -91,6 +91,32 @@ class TowerInputs(tf.keras.layers.Layer):  # type: ignore[misc]
 
 
 @tf.keras.utils.register_keras_serializable(package="cartwheel")
+class ShortcutMLP(tf.keras.layers.Layer):  # type: ignore[misc]
+    """Merlin's MLP plus a linear map of the same inputs.
+
+    The linear part learns "near the last item" at once, which the MLP takes an epoch longer to find.
+
+    Args:
+        hidden: widths of the hidden layers.
+        dimension: width of the output.
+    """
+
+    def __init__(self, hidden: Sequence[int], dimension: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dimension = dimension
+        self.deep = mm.MLPBlock([*hidden, dimension], no_activation_last_layer=True)
+        self.linear = tf.keras.layers.Dense(dimension, use_bias=False)
+
+    def call(self, inputs: Any) -> Any:
+        """Return ``[B, dimension]``."""
+        return self.deep(inputs) + self.linear(inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Return ``[B, dimension]``."""
+        return tf.TensorShape([input_shape[0], self.dimension])
+
+
+@tf.keras.utils.register_keras_serializable(package="cartwheel")
 class UnitLength(tf.keras.layers.Layer):  # type: ignore[misc]
     """Scales each row to length 1."""
 

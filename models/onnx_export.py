@@ -56,7 +56,7 @@ def export(
     def positional(*values: Any) -> Any:
         return tf.identity(function(dict(zip(names, values, strict=True))), name=output)
 
-    model, _ = tf2onnx.convert.from_function(tf.function(positional), input_signature=signature, opset=OPSET)
+    model, _ = tf2onnx.convert.from_function(tf.function(positional, autograph=False), input_signature=signature, opset=OPSET)
     _name_ends(model, names, output)
     model.ir_version = IR_VERSION
     model.producer_name = "cartwheel"

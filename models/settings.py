@@ -37,7 +37,7 @@ class TwoTowerSettings(TrainingSettings):
     """Length of each id embedding; other categorical features get a quarter of it."""
     hidden: Widths = (128,)
     """Widths of each tower's hidden layers."""
-    batch_size: Annotated[int, Field(gt=1)] = 1024
+    batch_size: Annotated[int, Field(gt=1)] = 512
     """Examples in a step, each of which is a negative to all others; smaller ones cost less an epoch and learn more from it."""
     temperature: Annotated[float, Field(gt=0.0)] = 0.05
     """Divides the logits of the in-batch softmax."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
-
-from pydantic import ValidationError
 
 from cartwheel.errors import RunError
 from cartwheel.files import write_json
@@ -63,21 +62,22 @@ def read_config(folder: Path, model: str, settings: type[S]) -> ModelConfig[S]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         content.pop("versions")
-        config = ModelConfig(**content | {"settings": settings.model_validate(content["settings"])})
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
+        if content["model"] == model:
+            return ModelConfig(**content | {"settings": settings.model_validate(content["settings"])})
+        found = content["model"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        reason = (str(error).splitlines() or [""])[0]
         raise RunError(
-            f"{path} cannot be read as the configuration of a trained model ({error}).", "Train the model again."
+            f"{path} cannot be read as the configuration of a trained model ({reason}).", "Train the model again."
         ) from error
-    if config.model != model:
-        raise RunError(f"{path} describes the model {config.model!r}, where {model!r} is expected.", "Train the model again.")
-    return config
+    raise RunError(f"{path} describes the model {found!r}, where {model!r} is expected.", "Train the model again.")
 
 
 def _versions() -> dict[str, str]:
-    versions = {}
-    for package in _PACKAGES:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    return {package: version for package in _PACKAGES if (version := _version(package))}
+
+
+def _version(package: str) -> str:
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+        return importlib.metadata.version(package)
+    return ""

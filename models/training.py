@@ -31,10 +31,21 @@ DROPPED: Final = ("user_id", "item_id", "recent_items")
 class Learner(Protocol):
     """What the fit loop needs of a model."""
 
-    title: str
-    examples: int
-    variables: Sequence[Any]
-    optimizer: Any
+    @property
+    def title(self) -> str:
+        """The model's name."""
+
+    @property
+    def examples(self) -> int:
+        """How many training examples there are."""
+
+    @property
+    def variables(self) -> Sequence[Any]:
+        """The weights, in a fixed order."""
+
+    @property
+    def optimizer(self) -> Any:
+        """A Keras optimizer whose slots exist already."""
 
     def step(self, rows: Array, rng: np.random.Generator) -> float:
         """Learn from the training examples at ``rows`` and return their mean loss."""
@@ -106,6 +117,19 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
             _save(learner, best, history, state, fingerprint)
     _assign(learner.variables, best)
     return history
+
+
+def lazy_adam(learning_rate: float, variables: Sequence[Any]) -> Any:
+    """Return Merlin's lazy Adam, which touches only the embeddings of a batch, with its moments already made.
+
+    Made later, they would have the training step traced twice, and could not be restored from a checkpoint before it.
+    """
+    from models.keras_compat import mm
+
+    optimizer = mm.LazyAdam(learning_rate)
+    _ = optimizer.iterations
+    optimizer._create_all_weights(list(variables))
+    return optimizer
 
 
 def drop_ids(columns: Mapping[str, Array], rate: float, rng: np.random.Generator) -> dict[str, Array]:
@@ -203,7 +227,6 @@ def _resume(learner: Learner, path: Path, fingerprint: str) -> tuple[History, li
     except Exception:  # noqa: BLE001  a damaged checkpoint costs time, never the run
         return fresh
     _assign(learner.variables, parts["model"])
-    learner.optimizer._create_all_weights(list(learner.variables))  # the slots exist only after the first step
     learner.optimizer.set_weights(parts["optimizer"])
     return History(**about["history"]), parts["best"]
 

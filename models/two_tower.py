@@ -18,7 +18,7 @@ import numpy as np
 
 from models.data import FIRST_ID, Array, Table
 from models.settings import TwoTowerSettings
-from models.training import drop_ids, load_weights
+from models.training import drop_ids, lazy_adam, load_weights
 from workflows.columns import (
     ITEM,
     ITEM_CATEGORICAL,
@@ -58,7 +58,7 @@ class TwoTower:
     @cached_property
     def variables(self) -> list[Any]:
         """Every weight once, in a fixed order."""
-        every = [*self.query.variables, *self.item.variables]
+        every = [*self.query.trainable_variables, *self.item.trainable_variables]
         return list({id(variable): variable for variable in every}.values())
 
     def encode_queries(self, table: Table) -> Array:
@@ -73,13 +73,13 @@ class TwoTower:
     def _query_function(self) -> Any:
         from models.keras_compat import tf
 
-        return tf.function(lambda columns: self.query(columns, training=False), reduce_retracing=True)
+        return tf.function(lambda columns: self.query(columns, training=False), autograph=False, reduce_retracing=True)
 
     @cached_property
     def _item_function(self) -> Any:
         from models.keras_compat import tf
 
-        return tf.function(lambda columns: self.item(columns, training=False), reduce_retracing=True)
+        return tf.function(lambda columns: self.item(columns, training=False), autograph=False, reduce_retracing=True)
 
 
 def build_two_tower(
@@ -136,16 +136,16 @@ class TwoTowerLearner:
     title = "two_tower"
 
     def __init__(self, tower: TwoTower, train: Table, valid: Table | None, catalogue: Table | None) -> None:
-        from models.keras_compat import mm, tf
+        from models.keras_compat import tf
 
         self.tower = tower
         self.examples = len(train)
         self.variables = tower.variables
-        self.optimizer = mm.LazyAdam(tower.settings.learning_rate)
+        self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
         self._train = train
         self._valid = valid
         self._catalogue = _thinned(catalogue)
-        self._step = tf.function(self._learn, reduce_retracing=True)
+        self._step = tf.function(self._learn, autograph=False, reduce_retracing=True)
 
     def step(self, rows: Array, rng: np.random.Generator) -> float:
         """Learn from the examples at ``rows``; return their mean loss."""
@@ -229,7 +229,7 @@ def _encode(function: Any, table: Table, names: Sequence[str]) -> Array:
     parts = [
         function(table.batch(slice(start, start + _ENCODE_ROWS), names)).numpy() for start in range(0, len(table), _ENCODE_ROWS)
     ]
-    return np.concatenate(parts).astype(np.float32)
+    return np.asarray(np.concatenate(parts), dtype=np.float32)
 
 
 def _thinned(catalogue: Table | None) -> Table | None:
@@ -268,11 +268,11 @@ def _tower(
     continuous: Sequence[str],
 ) -> Any:
     from models.keras_compat import mm
-    from models.layers import TowerInputs, UnitLength
+    from models.layers import ShortcutMLP, TowerInputs, UnitLength
     from models.schema import model_schema
 
     columns = [*categorical, *lists]
     schema = model_schema(columns, continuous, sizes)
     inputs = TowerInputs(schema, {c: tables[c] for c in columns}, lists, continuous, settings.embedding_l2, name=f"{name}_inputs")
-    layers = mm.MLPBlock([*settings.hidden, settings.dimension], no_activation_last_layer=True)
+    layers = ShortcutMLP(settings.hidden, settings.dimension, name=f"{name}_layers")
     return mm.Encoder(inputs, layers, UnitLength(), prep_features=False, name=name)

@@ -180,3 +180,15 @@ def planted() -> Callable[..., Path]:
 def small_run(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> Path:
     """Features of a run that trains in a few seconds; tests that write into it write only ``models/``."""
     return write_run(tmp_path_factory.mktemp("small"), shop, 6_000, pairs=6_000, cart=3_000)
+
+
+@pytest.fixture(scope="session")
+def trained(small_run: Path) -> Path:
+    """The small run with its three models trained; tests only read it."""
+    from models.settings import DLRMSettings, TwoTowerSettings
+    from models.train import train_models
+
+    two_tower = TwoTowerSettings(epochs=4, batch_size=256, learning_rate=0.01, embedding_dimension=32, dimension=32)
+    ranking = DLRMSettings(epochs=3, batch_size=256, learning_rate=0.01)
+    train_models(small_run, two_tower, ranking, ranking, seed=3)
+    return small_run

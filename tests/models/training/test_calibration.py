@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.calibration import (
+    calibration_error,
+    cart_features,
+    fit_head,
+    fit_logistic,
+    fit_platt,
+    sigmoid,
+)
+
+
+def _draw(slope: float, intercept: float, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    logit = rng.normal(0, 2, rows)
+    return logit, (rng.random(rows) < sigmoid(slope * logit + intercept)).astype(int)
+
+
+def test_platt_finds_the_planted_slope_and_lowers_the_error() -> None:
+    logit, label = _draw(0.5, -1.0, 20_000)
+    platt = fit_platt(logit, label)
+    assert platt.slope == pytest.approx(0.5, abs=0.03)
+    assert platt.intercept == pytest.approx(-1.0, abs=0.05)
+    assert platt.note == ""
+    assert calibration_error(platt.probability(logit), label) < 0.2 * calibration_error(sigmoid(logit), label)
+
+
+@pytest.mark.parametrize("label", [np.ones(500, int), np.zeros(500, int), np.r_[np.ones(3, int), np.zeros(497, int)]])
+def test_one_class_keeps_the_logit_and_says_so(label: np.ndarray) -> None:
+    platt = fit_platt(np.linspace(-3, 3, 500), label)
+    assert (platt.slope, platt.intercept) == (1.0, 0.0)
+    assert "of 500 validation rows" in platt.note
+
+
+def test_tiny_validation_keeps_the_logit_and_says_so() -> None:
+    assert "19 validation rows" in fit_platt(np.zeros(19), np.arange(19) % 2).note
+
+
+def test_twenty_rows_and_perfect_separation_stay_finite() -> None:
+    logit = np.r_[np.full(10, -30.0), np.full(10, 30.0)]
+    platt = fit_platt(logit, (logit > 0).astype(int))
+    assert np.isfinite([platt.slope, platt.intercept]).all()
+    assert platt.slope > 0
+
+
+def test_calibration_never_turns_an_order_round() -> None:
+    logit, label = _draw(-1.0, 0.5, 5_000)
+    platt = fit_platt(logit, label)
+    assert platt.slope == 1.0
+    assert "only the intercept" in platt.note
+    assert platt.probability(logit).mean() == pytest.approx(label.mean(), abs=0.02)
+
+
+def test_cart_features_sum_up_the_lines_of_each_cart() -> None:
+    features, label = cart_features(["b", "a", "b", "b"], np.array([1.0, -2.0, 3.0, 2.0]), np.array([1, 0, 1, 1]))
+    np.testing.assert_allclose(features, [[-2.0, -2.0, np.log(2)], [3.0, 2.0, np.log(4)]])
+    assert label.tolist() == [0, 1]
+
+
+def test_head_learns_that_full_carts_are_bought() -> None:
+    rng = np.random.default_rng(1)
+    features = np.stack([rng.normal(size=4000), rng.normal(size=4000), np.log1p(rng.integers(1, 9, 4000))], axis=1)
+    label = (rng.random(4000) < sigmoid(features @ [1.0, 0.0, 2.0] - 3.0)).astype(int)
+    head = fit_head(features, label, fit_platt(features[:, 0], label))
+    np.testing.assert_allclose([*head.weights, head.bias], [1.0, 0.0, 2.0, -3.0], atol=0.25)
+
+
+def test_head_falls_back_to_the_likeliest_line() -> None:
+    platt = fit_platt(*_draw(0.5, -1.0, 5_000))
+    head = fit_head(np.array([[2.0, 1.0, 1.0]]), np.array([1]), platt)
+    assert head.probability(np.array([[2.0, 1.0, 1.0]]))[0] == pytest.approx(platt.probability(np.array([2.0]))[0])
+    assert "likeliest line" in head.note
+
+
+def test_logistic_matches_scikit_learn() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(2)
+    features = rng.normal(size=(1000, 3)) * [1, 10, 0.1] + [0, 50, 0]
+    label = (rng.random(1000) < sigmoid(features @ [1, 0.1, -3] - 5)).astype(int)
+    weights, bias = fit_logistic(features, label)
+    peer = LogisticRegression(C=1e6, max_iter=10_000, tol=1e-8).fit(features, label)
+    np.testing.assert_allclose(weights, peer.coef_[0], rtol=0.02)
+    assert bias == pytest.approx(peer.intercept_[0], rel=0.02)
+
+
+@given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 1)), min_size=1, max_size=60))
+def test_any_rows_give_probabilities(rows: Any) -> None:
+    logit, label = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
+    platt = fit_platt(logit, label)
+    probability = platt.probability(logit)
+    assert ((probability >= 0) & (probability <= 1)).all()
+    assert platt.slope > 0
+    assert 0 <= calibration_error(probability, label) <= 1
