@@ -42,3 +42,21 @@ def _check_model(config: Path) -> None:
     for version in sorted(config.parent.glob("[0-9]*/")):
         if not (version / program).is_file():
             raise RunError(f"The model {config.parent.name} lacks its program {version / program}.", _FIX)
+
+
+def linked_repository(repository: Path, workspace: Path) -> Path:
+    """Return a folder that looks like ``repository`` and takes what serving writes beside the files, such as bytecode.
+
+    So a repository stays, to the byte, as it was exported, and may lie on a disk that cannot be written.
+
+    Args:
+        repository: absolute path of a model repository.
+        workspace: folder of this server.
+    """
+    view = workspace / repository.relative_to(repository.anchor)  # so that `ps` tells which repository is served
+    for path in sorted(repository.rglob("*")):
+        place = view / path.relative_to(repository)
+        if path.is_file() and path.parent.name != "__pycache__":
+            place.parent.mkdir(parents=True, exist_ok=True)
+            place.symlink_to(path)
+    return view

@@ -29,7 +29,7 @@ from cartwheel.errors import ServerError, UsageError
 from serving import triton_log
 from serving.endpoint import Endpoint
 from serving.guarded_process import GuardedProcess
-from serving.model_folders import checked_repository
+from serving.model_folders import checked_repository, linked_repository
 from serving.ports import HeldPorts, accepts, join, split, taken
 from serving.settings import ServeSettings
 from serving.triton_binary import TritonBinary, find_triton_binary
@@ -286,7 +286,7 @@ def _command(
     key = f"cartwheel-admin={secrets.token_hex(16)}"
     options = {
         "id": identity,
-        "model-repository": str(repository),
+        "model-repository": str(linked_repository(repository, workspace)),
         "backend-directory": str(binary.lay_out(workspace)),
         "model-load-thread-count": str(max(4, os.cpu_count() or 1)),
         "pinned-memory-pool-byte-size": "0",

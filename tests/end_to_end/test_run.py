@@ -64,7 +64,7 @@ def test_a_stage_can_be_run_again_alone_with_the_same_figures(shop: Path, run: P
 
 
 def test_the_repository_is_self_contained(run: Path) -> None:
-    files = [file for file in (run / "repository").rglob("*") if file.is_file() and file.parent.name != "__pycache__"]
+    files = [file for file in (run / "repository").rglob("*") if file.is_file()]
     assert not [file for file in files if file.suffix in {".pkl", ".pickle"}]
     for file in files:
         content = file.read_bytes()

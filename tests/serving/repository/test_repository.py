@@ -36,8 +36,7 @@ def config(repository: Path, model: str) -> model_config_pb2.ModelConfig:
 def test_every_model_has_its_files_and_their_hashes(run: Path) -> None:
     repository = run / "repository"
     metadata = json.loads((repository / "cartwheel.json").read_text())
-    files = [path for path in repository.rglob("*") if path.is_file() and path.parent.name != "__pycache__"]
-    written = {path.relative_to(repository).as_posix() for path in files}
+    written = {path.relative_to(repository).as_posix() for path in repository.rglob("*") if path.is_file()}
     assert set(metadata["files"]) == written - {"cartwheel.json"}
     for name, digest in metadata["files"].items():
         assert sha256(repository / name) == digest
