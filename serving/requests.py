@@ -85,7 +85,7 @@ def ask_recommend(
     if not requests:
         raise UsageError("requests is empty.", "Pass at least one RecommendRequest.")
     inputs = [
-        *_optional_ids("user_id", [_one("user_id", request.user_id) for request in requests]),
+        _ids("user_id", [_one("user_id", request.user_id) for request in requests]),
         *_optional_ids("recent_items", [_many("recent_items", request.recent_items) for request in requests]),
         *_optional_ids("exclude", [_many("exclude", request.exclude) for request in requests]),
         _timestamps([request.timestamp for request in requests]),

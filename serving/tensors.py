@@ -7,7 +7,7 @@ the README come, so that they cannot disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final, Literal
 
 from workflows.columns import QUERY_CATEGORICAL, QUERY_CONTINUOUS
@@ -170,7 +170,7 @@ USER_ID: Final = Tensor(
     "user_id",
     "string",
     ("B", 1),
-    'who asks; "" or an unknown id is a stranger (give "" where a request would hold nothing but `k` and `diversity`)',
+    'who asks; "" or an unknown id is a stranger',
     optional=True,
 )
 RECENT_ITEMS: Final = Tensor(
@@ -293,7 +293,8 @@ _RANK: Final = Join("recommend_rank", _same(*_ENCODED, "candidates", "retrieval_
 
 
 def _recommend(sizes: Sizes) -> Ensemble:
-    inputs = (USER_ID, RECENT_ITEMS, EXCLUDE, TIMESTAMP, k_tensor(sizes.max_k), DIVERSITY)
+    asked = replace(USER_ID, optional=False)  # Triton cannot run a first step that is given no input at all
+    inputs = (asked, RECENT_ITEMS, EXCLUDE, TIMESTAMP, k_tensor(sizes.max_k), DIVERSITY)
     outputs = (ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT)
     encode = Join(
         "recommend_encode",

@@ -125,10 +125,11 @@ def test_a_wrong_k_is_refused_by_client_and_server_and_the_server_lives(server: 
     with Client(server) as client:
         with pytest.raises(UsageError, match="k"):
             client.recommend("stranger", k=k)
-        tensor = triton.InferInput("k", [1], "INT32")
-        tensor.set_data_from_numpy(np.array([k], np.int32))
+        user, wrong = triton.InferInput("user_id", [1, 1], "BYTES"), triton.InferInput("k", [1], "INT32")
+        user.set_data_from_numpy(np.array([[b""]], np.object_))
+        wrong.set_data_from_numpy(np.array([k], np.int32))
         with pytest.raises(triton.InferenceServerException, match="k"):
-            triton.InferenceServerClient(server).infer("recommend", [tensor])
+            triton.InferenceServerClient(server).infer("recommend", [user, wrong])
         assert client.recommend("stranger").items
 
 

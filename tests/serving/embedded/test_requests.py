@@ -63,7 +63,7 @@ def test_rows_of_different_length_are_filled_with_empty_ids() -> None:
 
 
 def test_what_is_not_given_is_not_sent() -> None:
-    assert set(ask(RecommendRequest())) == {"timestamp", "k"}
+    assert set(ask(RecommendRequest())) == {"user_id", "timestamp", "k"}
 
 
 def test_now_is_sent_unless_another_time_is_given() -> None:

@@ -39,9 +39,9 @@ def test_excluded_and_recent_items_are_not_answered(local: LocalRepository, expo
     best = local.ask("recommend", user_id=[["nobody"]], k=[5])["items"][0].tolist()
     left = local.ask("recommend", user_id=[["nobody"]], exclude=[[*best[:3], "unknown", ""]], k=[100])["items"][0]
     assert not set(best[:3]) & set(left.tolist())
-    seen = local.ask("recommend", recent_items=[best[:2]], k=[100])["items"][0]
+    seen = local.ask("recommend", user_id=[[""]], recent_items=[best[:2]], k=[100])["items"][0]
     assert not set(best[:2]) & set(seen.tolist())
-    again = export(exclude_recent=False).ask("recommend", recent_items=[best[:2]], k=[100])["items"][0]
+    again = export(exclude_recent=False).ask("recommend", user_id=[[""]], recent_items=[best[:2]], k=[100])["items"][0]
     assert set(best[:2]) <= set(again.tolist())
 
 
@@ -94,7 +94,7 @@ def test_fewer_candidates_than_items_are_ranked(export: Callable[..., LocalRepos
 def test_reasons_name_a_recent_item_or_the_taste_of_the_user(local: LocalRepository) -> None:
     stranger = local.ask("recommend", user_id=[["nobody"]])
     assert set(stranger["reason"][0].tolist()) == {0}
-    visitor = local.ask("recommend", recent_items=[["1003", "1004"]], k=[40])
+    visitor = local.ask("recommend", user_id=[[""]], recent_items=[["1003", "1004"]], k=[40])
     for reason, item in zip(visitor["reason"][0].tolist(), visitor["reason_item"][0].tolist(), strict=True):
         assert (reason, item != "") in {(0, False), (1, True)}
     assert set(visitor["reason_item"][0].tolist()) - {""} <= {"1003", "1004"}
@@ -107,7 +107,7 @@ def test_the_reason_is_the_recent_item_of_the_highest_cosine(local: LocalReposit
     vectors = np.load(run / "models/two_tower/item_vectors.npy")
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     recents = ["1003", "1004", "unknown"]
-    answer = local.ask("recommend", recent_items=[recents], k=[40])
+    answer = local.ask("recommend", user_id=[[""]], recent_items=[recents], k=[40])
     for item, reason, because in zip(answer["items"][0], answer["reason"][0], answer["reason_item"][0], strict=True):
         cosine = {recent: float(unit[SHOP.item_ids.index(item)] @ unit[SHOP.item_ids.index(recent)]) for recent in recents[:2]}
         best = max(cosine, key=cosine.__getitem__)
@@ -158,10 +158,14 @@ def test_an_unknown_item_is_answered_with_popular_ones(local: LocalRepository) -
 @pytest.mark.parametrize(
     ("ensemble", "inputs", "message"),
     [
-        ("recommend", {"k": [0]}, r"'k' holds 0; ask for 1 to 100 items"),
-        ("recommend", {"k": [101]}, r"'k' holds 101"),
-        ("recommend", {"diversity": [-1.0]}, r"'diversity' holds -1.0; give a number of at least 0"),
-        ("recommend", {"timestamp": [[1_700_000_000]]}, r"'timestamp' holds 1700000000; give Unix microseconds"),
+        ("recommend", {"user_id": [[""]], "k": [0]}, r"'k' holds 0; ask for 1 to 100 items"),
+        ("recommend", {"user_id": [[""]], "k": [101]}, r"'k' holds 101"),
+        ("recommend", {"user_id": [[""]], "diversity": [-1.0]}, r"'diversity' holds -1.0; give a number of at least 0"),
+        (
+            "recommend",
+            {"user_id": [[""]], "timestamp": [[1_700_000_000]]},
+            r"'timestamp' holds 1700000000; give Unix microseconds",
+        ),
         ("recommend", {"user_id": ["u1"]}, r"'user_id' has shape \[1\]. Give it with shape \['B', 1\]"),
         ("recommend", {"users": [["u1"]]}, r"no inputs \['users'\]"),
         ("cart", {"user_id": [["u1"]]}, r"needs the inputs \['cart_items'\]"),

@@ -69,8 +69,8 @@ def assert_as_local(local: LocalRepository, triton: InferenceServerClient, ensem
     [
         ("recommend", {"user_id": [["u1"]]}),
         ("recommend", {"user_id": [[""]], "k": [100]}),
-        ("recommend", {"recent_items": [["1003", "unknown", "1003"]], "k": [3]}),
-        ("recommend", {"exclude": [["1001", "1002"]], "diversity": [0.5]}),
+        ("recommend", {"user_id": [[""]], "recent_items": [["1003", "unknown", "1003"]], "k": [3]}),
+        ("recommend", {"user_id": [[""]], "exclude": [["1001", "1002"]], "diversity": [0.5]}),
         (
             "recommend",
             {"user_id": [["u1"], ["x"]], "recent_items": [["1003"], [""]], "timestamp": [[0], [1_700_100_000_000_000]]},
@@ -107,6 +107,7 @@ def test_requests_side_by_side_do_not_mix(local: LocalRepository, triton: Infere
 @pytest.mark.parametrize(
     ("ensemble", "inputs", "message"),
     [
+        ("recommend", {"k": [3]}, "in ensemble 'recommend'"),  # Triton's own words for a required input left out
         ("recommend", {"user_id": [["u1"]], "k": [0]}, "The input 'k' holds 0; ask for 1 to 100 items"),
         ("recommend", {"user_id": [["u1"]], "k": [-3]}, "The input 'k' holds -3"),
         ("recommend", {"user_id": [["u1"]], "k": [101]}, "The input 'k' holds 101"),
