@@ -145,8 +145,7 @@ def segment_records(shown: Shown, parts: Sequence[Segment], settings: EvaluateSe
     Returns:
         The records that ``evaluate`` makes of list tasks: figures, intervals over users, paired differences from baselines.
     """
-    hides = bool(read_json(shown.run / "snapshot" / "state.json")["exclude_recent"])
-    hidden = "the shopper's recent items, as candidates and as truth" if hides else "nothing"
+    hidden = "the shopper's recent items, as candidates and as truth" if _hides_recent(shown.run) else "nothing"
     everything = f"all {shown.anchors.items} items first seen before the {shown.split} split began"
     first = f"the first {shown.stages.candidates.shape[1]} that two_tower retrieves of {everything}; others count as missed"
     records = []
@@ -224,6 +223,8 @@ def examples(shown: Shown, k: int, number: int, seed: int) -> list[dict[str, Any
     best = [[names[column] for column in row if column >= 0] for row in shown.top[:, :k]]
     recent, true = queries["recent_items"].to_list(), queries["target_items"].to_list()
     hits = [[item for item in shown_items if item in set(wanted)] for shown_items, wanted in zip(best, true, strict=True)]
+    hides = _hides_recent(shown.run)
+    hidden = [set(each or []) if hides else set() for each in recent]
     generator = np.random.default_rng(seed)
     drawn: list[int] = []
     for rows in (np.flatnonzero([bool(each) for each in hits]), np.flatnonzero([not each for each in hits])):
@@ -235,12 +236,16 @@ def examples(shown: Shown, k: int, number: int, seed: int) -> list[dict[str, Any
     return [
         {
             "history": described((recent[row] or [])[::-1]),
-            "turned_to": described([item for item in true[row] if item not in (recent[row] or [])]),
+            "turned_to": described([item for item in true[row] if item not in hidden[row]]),
             "recommended": described(best[row]),
             "hits": hits[row],
         }
         for row in drawn
     ]
+
+
+def _hides_recent(run: Path) -> bool:
+    return bool(read_json(run / "snapshot" / "state.json")["exclude_recent"])
 
 
 def _having(anchors: Anchors, items: Bools) -> Bools:
