@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import RunError, UsageError
+from serving.programs import step_file
 from serving.tensors import Contract, Ensemble, Sizes, Tensor, contract
 
 _DTYPES: Mapping[str, Any] = {"string": object, "int64": np.int64, "int32": np.int32, "float32": np.float32}
@@ -87,8 +88,8 @@ class LocalRepository:
             options.intra_op_num_threads = self._threads
             options.inter_op_num_threads = 1
             options.log_severity_level = 3
-            path = self.path / model / "1" / "model.onnx"
-            self._sessions[model] = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+            path = str(step_file(self.path, model))
+            self._sessions[model] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         return self._sessions[model]
 
 

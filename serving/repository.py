@@ -21,14 +21,14 @@ from serving.graphs.retrieve import retrieve_graph
 from serving.graphs.similar import neighbours_graph, similar_graph
 from serving.local import METADATA
 from serving.parity import check_parity
+from serving.programs import VERSION, programs
 from serving.run_files import item_ids
 from serving.run_models import RunModels, read_models, unknown_item
 from serving.settings import ExportSettings
 from serving.snapshot import Snapshot, read_snapshot
 from serving.tensors import Sizes, StepModel, contract
-from serving.triton_config import ensemble_config, step_config
+from serving.triton_config import ensemble_config, program_config
 
-VERSION = "1"
 _RUNNER = Path(__file__).with_name("runner.py")
 
 
@@ -95,19 +95,21 @@ def build_step(
 
 def _write(root: Path, snapshot: Snapshot, models: RunModels, sizes: Sizes, settings: ExportSettings) -> None:
     tensors = contract(sizes)
+    parts, ensembles = programs(tensors, settings.target)
     with progress("export steps", len(tensors.models)) as advance:
-        for model in tensors.models:
-            folder = root / model.name / VERSION
+        for program in parts:
+            folder = root / program.model.name / VERSION
             folder.mkdir(parents=True)
-            _save(build_step(model, snapshot, models, sizes, settings), folder / "model.onnx")
+            for step, file in zip(program.steps, program.files, strict=True):
+                _save(build_step(step, snapshot, models, sizes, settings), folder / file)
+                advance(note=step.name)
             if settings.target == "embedded":
                 shutil.copyfile(_RUNNER, folder / "model.py")
-            (folder.parent / "config.pbtxt").write_text(step_config(model, settings), encoding="utf-8")
-            advance(note=model.name)
+            (folder.parent / "config.pbtxt").write_text(program_config(program, settings), encoding="utf-8")
     metadata = _metadata(snapshot, sizes, settings)
     shown = {name: str(metadata[name]) for name in ("as_of", "cartwheel", "catalogue_size", "max_k")}
     shown.update({f"{column}_type": kind for column, kind in snapshot.state.id_types.items()})
-    for ensemble in tensors.ensembles:
+    for ensemble in ensembles:
         folder = root / ensemble.name / VERSION
         folder.mkdir(parents=True)
         # Triton wants the version folder of an ensemble, and many ways of copying leave out empty folders.

@@ -1,9 +1,10 @@
-"""Runs one step's ``model.onnx`` inside Triton's Python backend.
+"""Runs the ONNX files of one program inside Triton's Python backend.
 
-This file is copied as ``model.py`` into the version folder of each step of an embedded repository, so it stands alone: it
-imports nothing of Cartwheel. What it must know of its step lies in the model's ``config.pbtxt``.
+This file is copied as ``model.py`` into the version folder of each program of an embedded repository, so it stands alone: it
+imports nothing of Cartwheel. What it must know of its program lies in the model's ``config.pbtxt``. Where that names several
+files, each reads inputs of the program and outputs of the files before it.
 
-Requests that Triton hands over together are padded to the longest and answered by one run of the graph. A request that cannot
+Requests that Triton hands over together are padded to the longest and answered by one run of the graphs. A request that cannot
 be answered gets an error of its own and spoils no other.
 """
 
@@ -38,11 +39,26 @@ class BadRequestError(Exception):
     """A request that the caller must correct."""
 
 
+class _Step:
+    """One ONNX file."""
+
+    def __init__(self, path: str, options: Any) -> None:
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._reads = [tensor.name for tensor in self._session.get_inputs()]
+        self._reads += [tensor.name for tensor in self._session.get_overridable_initializers()]  # inputs with a default
+        self._gives = [tensor.name for tensor in self._session.get_outputs()]
+
+    def run(self, tensors: Feeds) -> dict[str, npt.NDArray[Any]]:
+        """Return the outputs for those of the tensors that the graph reads."""
+        feeds = {name: tensors[name] for name in self._reads if name in tensors}
+        return dict(zip(self._gives, self._session.run(self._gives, feeds), strict=True))
+
+
 class TritonPythonModel:
     """The interface that Triton's Python backend looks for by this name."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Load the graph that lies beside this file."""
+        """Load the graphs that lie beside this file."""
         config = json.loads(args["model_config"])
         parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
         self._name: str = config["name"]
@@ -59,8 +75,8 @@ class TritonPythonModel:
         options.log_severity_level = 3
         # Spinning threads would take the cores from the other steps.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        path = f"{args['model_repository']}/{args['model_version']}/model.onnx"
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        folder = f"{args['model_repository']}/{args['model_version']}"
+        self._steps = [_Step(f"{folder}/{file}", options) for file in json.loads(parameters["files"])]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests, in their order."""
@@ -150,14 +166,15 @@ class TritonPythonModel:
             raise BadRequestError(f"The input {name!r} holds {wrong}; {rule['sentence']}.")
 
     def _run(self, requests: list[Feeds]) -> list[dict[str, npt.NDArray[Any]]]:
-        """Run the graph once for all requests and return the outputs of each."""
+        """Run the graphs once for all requests and return the outputs of each."""
         if len(requests) == 1:
             joined = requests[0]
         else:
             given = {name for feeds in requests for name in feeds}
             joined = {name: self._join(name, requests) for name in given}
-        names = [output.name for output in self._session.get_outputs()]
-        outputs = dict(zip(names, self._session.run(names, joined), strict=True))
+        outputs: dict[str, npt.NDArray[Any]] = {}
+        for step in self._steps:
+            outputs.update(step.run({**joined, **outputs}))
         if len(requests) == 1:
             return [outputs]
         ends = np.cumsum([_rows(feeds) for feeds in requests])

@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from serving.programs import Program
 from serving.settings import ExportSettings
-from serving.tensors import TRITON_TYPES, Ensemble, Join, StepModel, Tensor
+from serving.tensors import TRITON_TYPES, Ensemble, Join, Tensor
 
 
-def step_config(model: StepModel, settings: ExportSettings) -> str:
-    """Return the config of a step.
+def program_config(program: Program, settings: ExportSettings) -> str:
+    """Return the config of a program.
 
-    With target ``embedded`` the Python runner answers, and batches every step that has a batch. With ``native`` the
+    With target ``embedded`` the Python runner answers, and batches every program that has a batch. With ``native`` the
     onnxruntime backend answers; it takes optional inputs only where Triton does not batch, so the encode step is not batched.
     """
-    embedded = settings.target == "embedded"
+    model, embedded = program.model, settings.target == "embedded"
     batching = model.batched and (embedded or not any(tensor.optional for tensor in model.inputs))
     lines = [
         f'name: "{model.name}"',
@@ -31,7 +32,7 @@ def step_config(model: StepModel, settings: ExportSettings) -> str:
         # What the first step answered together reaches the next ones together; waiting there too would only cost time.
         delay = settings.queue_microseconds if model.first or not embedded else 0
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {delay} }}")
-    lines += _parameters(_runner_parameters(model) if embedded else {"intra_op_thread_count": "1"})
+    lines += _parameters(_runner_parameters(program) if embedded else {"intra_op_thread_count": "1"})
     if embedded:
         lines.append("instance_group [ { count: 1 kind: KIND_CPU } ]")
     return "\n".join(lines) + "\n"
@@ -65,10 +66,11 @@ def _step(step: Join) -> Sequence[str]:
     return [*lines, "  } ]"]
 
 
-def _runner_parameters(model: StepModel) -> dict[str, str]:
+def _runner_parameters(program: Program) -> dict[str, str]:
+    model = program.model
     allowed = {tensor.name: tensor.allowed for tensor in model.inputs if tensor.allowed}
     shapes = {tensor.name: list(tensor.shape) for tensor in model.inputs}
-    contents = {"allowed": allowed, "shapes": shapes, "trim": dict(model.trim)}
+    contents = {"allowed": allowed, "files": program.files, "shapes": shapes, "trim": dict(model.trim)}
     return {"intra_op_threads": "1", **{name: json.dumps(content, sort_keys=True) for name, content in contents.items()}}
 
 

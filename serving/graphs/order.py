@@ -97,14 +97,28 @@ def first_k(graph: GraphBuilder, scores: str, items: str, k: str, max_k: int) ->
 
 
 def _spread(graph: GraphBuilder, catalogue: Catalogue, rules: OrderRules, scores: str, items: str, diversity: str) -> str:
-    """Return the sorted scores after the crowding penalty and the cap."""
-    codes = graph.add("Gather", graph.constant(catalogue.category_codes), items, axis=0)
+    """Return the sorted scores after the crowding penalty and the cap.
+
+    Comparing every pair of candidates costs as much as the rest of this step, so without a penalty or a cap only the best
+    candidate, which nothing crowds, is compared.
+    """
     one, two = graph.constant([1], np.int64), graph.constant([2], np.int64)
+    every = graph.constant([rules.candidates], np.int64)
+    compared = every
+    if rules.max_per_category == 0:
+        compared = graph.add("Where", graph.add("Greater", diversity, graph.constant([0], np.float32)), every, one)
+    zero = graph.constant([0], np.int64)
+    codes = graph.add("Gather", graph.constant(catalogue.category_codes), items, axis=0)
+    codes = graph.add("Slice", codes, zero, compared, one)
     same = graph.add("Equal", graph.add("Unsqueeze", codes, two), graph.add("Unsqueeze", codes, one))
     earlier = graph.constant(np.tri(rules.candidates, k=-1, dtype=np.float32))
+    for axis in (zero, one):
+        earlier = graph.add("Slice", earlier, zero, compared, axis)
     better = graph.add("ReduceSum", graph.add("Mul", cast(graph, same, onnx.TensorProto.FLOAT), earlier), two, keepdims=0)
     categorised = graph.add("Greater", codes, graph.constant(0, np.int64))
     crowding = graph.add("Where", categorised, better, graph.constant(0, np.float32))
+    rest = graph.add("Concat", zero, zero, zero, graph.add("Sub", every, compared), axis=0)
+    crowding = graph.add("Pad", crowding, rest, graph.constant(0, np.float32))
     spread = graph.add("Sub", scores, graph.add("Mul", crowding, diversity))
     if rules.max_per_category == 0:
         return spread

@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2
 from cartwheel.errors import ParityError, RunError
 from cartwheel.files import sha256
 from serving.local import LocalRepository
+from serving.programs import SHARED, step_file
 from serving.repository import write_repository
 from serving.settings import ExportSettings
 
@@ -40,8 +41,11 @@ def test_every_model_has_its_files_and_their_hashes(run: Path) -> None:
     assert set(metadata["files"]) == written - {"cartwheel.json"}
     for name, digest in metadata["files"].items():
         assert sha256(repository / name) == digest
+    for program in ("recommend_score", "recommend_order", "similar_items_retrieve", "similar_items_order", "cart_score"):
+        assert {f"{program}/config.pbtxt", f"{program}/1/model.py"} <= written
+    assert {f"recommend_score/1/{step}.onnx" for step in SHARED} <= written
     for step in [*STEPS, "cart_score"]:
-        assert {f"{step}/config.pbtxt", f"{step}/1/model.onnx", f"{step}/1/model.py"} <= written
+        assert step_file(repository, step).is_file()
     assert metadata["id_types"] == {"user_id": "string", "item_id": "int64"}
     assert (metadata["catalogue_size"], metadata["max_k"], metadata["has_cart"]) == (50, 100, True)
 
@@ -63,10 +67,10 @@ def test_equal_runs_give_equal_repositories(run: Path, own_run: Path) -> None:
 
 
 def test_embedded_steps_batch_ragged_requests(run: Path) -> None:
-    encode = config(run / "repository", "recommend_encode")
-    assert (encode.backend, encode.max_batch_size) == ("python", 64)
-    assert encode.HasField("dynamic_batching")
-    inputs = {tensor.name: tensor for tensor in encode.input}
+    score = config(run / "repository", "recommend_score")
+    assert (score.backend, score.max_batch_size) == ("python", 64)
+    assert score.HasField("dynamic_batching")
+    inputs = {tensor.name: tensor for tensor in score.input}
     assert inputs["recent_items"].optional
     assert inputs["recent_items"].allow_ragged_batch
     assert list(inputs["recent_items"].dims) == [-1]
@@ -80,7 +84,7 @@ def test_native_steps_run_on_the_onnxruntime_backend(own_run: Path, run: Path) -
     assert (encode.backend, encode.max_batch_size, rank.max_batch_size) == ("onnxruntime", 0, 64)
     assert list(encode.input[0].dims) == [-1, 1]
     for step in STEPS:
-        assert sha256(repository / step / "1" / "model.onnx") == sha256(run / "repository" / step / "1" / "model.onnx")
+        assert sha256(repository / step / "1" / "model.onnx") == sha256(step_file(run / "repository", step))
 
 
 @pytest.mark.parametrize("target", ["embedded", "native"])

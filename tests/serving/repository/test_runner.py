@@ -16,6 +16,7 @@ from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import serialize_byte_tensor
 
 from serving.local import LocalRepository
+from serving.programs import SHARED
 
 
 class Tensor:
@@ -49,7 +50,7 @@ def stand_in() -> ModuleType:
 @pytest.fixture(scope="module")
 def runner(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The module as it lies in the repository, loaded from a copy: Python leaves a compiled file beside it."""
-    copied = shutil.copy(run / "repository/recommend_encode/1/model.py", tmp_path_factory.mktemp("runner"))
+    copied = shutil.copy(run / "repository/recommend_score/1/model.py", tmp_path_factory.mktemp("runner"))
     sys.modules["triton_python_backend_utils"] = stand_in()
     try:
         spec = importlib.util.spec_from_file_location("copied_runner", copied)
@@ -84,7 +85,7 @@ def values(response: Any) -> dict[str, np.ndarray]:
 
 
 def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run: Path) -> None:
-    encode = load(runner, run, "recommend_encode")
+    score = load(runner, run, "recommend_score")
     requests = [
         ask(user_id=[["u1"]]),
         ask(
@@ -94,8 +95,8 @@ def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run:
         ),
         ask(cart_items=[["1003", "1004"]], exclude=[["1001"]]),
     ]
-    for response, request in zip(encode.execute(requests), requests, strict=True):
-        together, alone = values(response), values(encode.execute([request])[0])
+    for response, request in zip(score.execute(requests), requests, strict=True):
+        together, alone = values(response), values(score.execute([request])[0])
         assert set(together) == {"query_categorical", "recents", "excluded", "cart_index"}
         for name in ("query_categorical", "recents", "cart_index"):
             np.testing.assert_array_equal(together[name], alone[name])
@@ -104,8 +105,8 @@ def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run:
 
 
 def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:
-    encode = load(runner, run, "recommend_encode")
-    good, bad, late = encode.execute(
+    score = load(runner, run, "recommend_score")
+    good, bad, late = score.execute(
         [ask(user_id=[["u1"]]), ask(user_id=[["u1", "u2"]]), ask(user_id=[["u1"]], timestamp=[[1_700_000_000]])]
     )
     assert values(good)["recents"].shape == (1, 15)
@@ -115,9 +116,9 @@ def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:
 
 
 def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Path) -> None:
-    score = load(runner, run, "cart_score")
-    encode = values(
-        load(runner, run, "recommend_encode").execute(
+    lines = load(runner, run, "cart_score")
+    shopper = values(
+        load(runner, run, "recommend_score").execute(
             [
                 ask(
                     ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index"),
@@ -127,10 +128,10 @@ def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Pa
             ]
         )[0]
     )
-    out_of_range = {**encode, "cart_index": np.array([[10_000]], np.int64)}
-    wider = {**encode, "cart_index": np.array([[1, 2, 3]], np.int64)}
+    out_of_range = {**shopper, "cart_index": np.array([[10_000]], np.int64)}
+    wider = {**shopper, "cart_index": np.array([[1, 2, 3]], np.int64)}
     wanted = ("line_probability", "cart_probability")
-    good, bad, wide = score.execute([ask(wanted, **encode), ask(wanted, **out_of_range), ask(wanted, **wider)])
+    good, bad, wide = lines.execute([ask(wanted, **shopper), ask(wanted, **out_of_range), ask(wanted, **wider)])
     assert values(good)["line_probability"].shape == (1, 1)
     assert values(wide)["line_probability"].shape == (1, 3)
     assert bad.error.code == "INTERNAL"
@@ -170,14 +171,26 @@ def test_the_order_step_checks_k_and_diversity(
 def test_a_missing_input_and_uneven_rows_are_named(runner: ModuleType, run: Path) -> None:
     missing = load(runner, run, "similar_items_retrieve").execute([ask(("neighbours",))])[0]
     assert "The input 'item_id' is missing; give it with shape [B, 1]." in str(missing.error)
-    uneven = load(runner, run, "recommend_encode").execute([ask(user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
+    uneven = load(runner, run, "recommend_score").execute([ask(user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
     assert "The inputs differ in their number of rows: {'user_id': 2, 'exclude': 1}" in str(uneven.error)
 
 
+def test_steps_that_share_a_program_answer_as_alone(runner: ModuleType, run: Path, local: LocalRepository) -> None:
+    wanted = ("candidates", "retrieval_scores", "ranking_scores")
+    request = {"user_id": [["u1"], ["u2"]], "exclude": [["1001"], ["1002"]]}
+    answer = values(load(runner, run, "recommend_score").execute([ask(wanted, **request)])[0])
+    tensors = {name: np.array(value, dtype=object) for name, value in request.items()}
+    for step in SHARED:
+        reads = {tensor.name for model in local.contract.models if model.name == step for tensor in model.inputs}
+        tensors.update(local.run(step, {name: value for name, value in tensors.items() if name in reads}))
+    for name in wanted:
+        np.testing.assert_array_equal(answer[name], tensors[name])
+
+
 def test_a_very_long_list_runs_alone(runner: ModuleType, run: Path) -> None:
-    encode = load(runner, run, "recommend_encode")
+    score = load(runner, run, "recommend_score")
     many = [[str(number) for number in range(5000)]]
-    first, second = encode.execute([ask(user_id=[["u1"]], exclude=many), ask(user_id=[["u2"]], exclude=[["1001"]])])
+    first, second = score.execute([ask(user_id=[["u1"]], exclude=many), ask(user_id=[["u2"]], exclude=[["1001"]])])
     assert values(first)["excluded"].shape[1] > 5000
     assert values(second)["excluded"].shape[1] < 20
 
