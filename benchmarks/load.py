@@ -45,8 +45,8 @@ class Request:
         message = service_pb2.ModelInferRequest(model_name=model)
         _add_texts(message, "user_id", [self.user_id])
         for name in ("recent_items", "exclude"):
-            if values := getattr(self, name):
-                _add_texts(message, name, values)
+            # An empty list goes as one "", for Triton answers together only requests that give the same inputs.
+            _add_texts(message, name, getattr(self, name) or [""])
         message.inputs.add(name="timestamp", datatype="INT64", shape=[1, 1])
         message.raw_input_contents.append(struct.pack("<q", self.timestamp))
         return bytes(message.SerializeToString())

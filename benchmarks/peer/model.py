@@ -185,7 +185,7 @@ class _Row:
     def __init__(self, user: str = "", recent_items: Sequence[str] = (), exclude: Sequence[str] = (), timestamp: int = 0) -> None:
         self.user = user
         self.recent_items = [item for item in recent_items if item]
-        self.exclude = exclude
+        self.exclude = [item for item in exclude if item]
         self.timestamp = timestamp
 
 
@@ -211,7 +211,8 @@ class _Users:
         if row.recent_items:
             distinct = list(dict.fromkeys(reversed(row.recent_items)))
             features["recent_items"] = distinct[: state["recent_items"]][::-1]
-            features["session_events"], features["session_minutes"] = float(len(distinct)), 0.0
+            features["session_events"] = float(len(distinct))
+            features["session_minutes"] = features["user_recency_hours"] = 0.0  # here now, whenever the snapshot last saw them
         return features
 
     def _stored(self, row: int, now: int, gap: int) -> dict[str, Any]:
