@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cartwheel.errors import ConfigError
 from cartwheel.settings import Settings
-from models.settings import DLRMSettings, EvaluateSettings, TwoTowerSettings
+from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, TwoTowerSettings
 from serving.settings import ExportSettings, ServeSettings
 from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, SourceSettings
 
@@ -41,7 +41,7 @@ class RunSettings(Settings):
     """``[two_tower]``: the retrieval model."""
     ranking: DLRMSettings = DLRMSettings()
     """``[ranking]``: the DLRM that ranks what was retrieved."""
-    cart: DLRMSettings = DLRMSettings()
+    cart: DLRMSettings = CART_DEFAULTS
     """``[cart]``: the DLRM that predicts purchases of cart lines."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """``[evaluate]``: how models are judged."""

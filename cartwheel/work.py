@@ -76,7 +76,6 @@ def two_tower(run: Path, settings: RunSettings) -> None:
 def ranking(run: Path, settings: RunSettings) -> None:
     """Train the ranking DLRM and tune how much the retrieval score counts beside it."""
     from models.train import train_dlrm
-
     from models.two_stage import tune_fusion
 
     train_dlrm(run, "ranking", settings.ranking, settings.seed)

@@ -3,6 +3,10 @@
 Naumov et al., "Deep learning recommendation model for personalization and recommendation systems", 2019,
 https://arxiv.org/abs/1906.00091. Merlin's ``mm.DLRMModel``: an MLP over the continuous features, an embedding for each
 categorical one, the dot products of all pairs, and an MLP on top. The output is the logit; probabilities are made later.
+
+Beside it runs a linear model of the continuous features, which starts at the logistic regression of the training rows while
+the deep part starts at nought: a few thousand carts teach a logistic regression more than a DLRM, and this one begins where
+that one ends. Early stopping keeps what the deep part adds only as long as validation agrees.
 """
 
 from __future__ import annotations
@@ -30,6 +34,8 @@ CONTINUOUS: Final = {
 LABEL: Final = "label"
 _SCORE_ROWS: Final = 16_384
 _INITIAL_SPREAD: Final = 0.05
+_REGRESSION_ROWS: Final = 200_000
+_REGRESSION_STEPS: Final = 300
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class DLRM:
         name: ``ranking`` or ``cart``, which decides the columns.
         settings: what it was built from.
         sizes: ids of each categorical column.
-        merlin: the Merlin model; it maps ``[B, 1]`` columns to the logit ``[B, 1]``.
+        merlin: the Merlin model with its linear shortcut; it maps ``[B, 1]`` columns to the logit ``[B, 1]``.
     """
 
     name: str
@@ -57,6 +63,23 @@ class DLRM:
     def variables(self) -> list[Any]:
         """Every weight once, in a fixed order."""
         return list({id(variable): variable for variable in self.merlin.trainable_variables}.values())
+
+    def start_at_logistic_regression(self, train: Table, seed: int) -> None:
+        """Give the linear shortcut the weights of a logistic regression of the training rows, where both labels occur.
+
+        Args:
+            train: the continuous columns and the label.
+            seed: chooses the rows where there are very many.
+        """
+        from sklearn.linear_model import LogisticRegression
+
+        rows = np.sort(np.random.default_rng(seed).permutation(len(train))[:_REGRESSION_ROWS])
+        labels = np.asarray(train[LABEL])[rows]
+        if len(np.unique(labels)) < 2:
+            return
+        features = np.concatenate([np.asarray(train[name])[rows].reshape(-1, 1) for name in CONTINUOUS[self.name]], axis=1)
+        fitted = LogisticRegression(max_iter=_REGRESSION_STEPS).fit(features.astype(np.float64), labels)
+        self.merlin.linear.set_weights([fitted.coef_.T.astype(np.float32), fitted.intercept_.astype(np.float32)])
 
     def logits(self, table: Table) -> Array:
         """Return float32 ``[N]`` logits."""
@@ -93,6 +116,7 @@ def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed
     """
     check_name(name)
     from models.keras_compat import mm, tf
+    from models.layers import LinearShortcut
     from models.schema import model_schema
 
     tf.keras.utils.set_random_seed(seed)
@@ -104,13 +128,14 @@ def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed
         embeddings_initializer={c: tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD) for c in CATEGORICAL},
         l2_batch_regularization_factor=settings.embedding_l2 / settings.batch_size,  # Merlin sums over the batch
     )
-    merlin = mm.DLRMModel(
+    deep = mm.DLRMModel(
         schema,
         embeddings=embeddings,
         bottom_block=mm.MLPBlock([*settings.bottom, settings.embedding_dimension]),
         top_block=mm.MLPBlock(list(settings.top)),
-        prediction_tasks=mm.BinaryOutput(LABEL, to_call=tf.keras.layers.Dense(1)),
+        prediction_tasks=mm.BinaryOutput(LABEL, to_call=tf.keras.layers.Dense(1, kernel_initializer="zeros")),
     )
+    merlin = LinearShortcut(deep, CONTINUOUS[name])
     merlin({c: tf.zeros([1, 1], tf.int32 if c in CATEGORICAL else tf.float32) for c in CATEGORICAL + CONTINUOUS[name]})
     return DLRM(name, settings, dict(sizes), merlin)
 

@@ -146,3 +146,24 @@ class FrequencySampler(mm.InBatchSamplerV2):  # type: ignore[misc]
     def with_sampling_probs(self, items: Any) -> Any:
         """Return the candidates with their probabilities ``[B, 1]`` set."""
         return items.with_sampling_prob(tf.gather(self.probabilities, items.id))
+
+
+@tf.keras.utils.register_keras_serializable(package="cartwheel")
+class LinearShortcut(tf.keras.Model):  # type: ignore[misc]
+    """Adds a linear model of the continuous columns to the logit of a deep model (Cheng et al., 2016, "Wide & Deep Learning").
+
+    Args:
+        deep: maps columns to logits ``[B, 1]``.
+        continuous: columns ``[B, 1]`` float32 that the linear model reads.
+    """
+
+    def __init__(self, deep: Any, continuous: Sequence[str], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.deep = deep
+        self.continuous = tuple(continuous)
+        self.linear = tf.keras.layers.Dense(1, kernel_initializer="zeros", name="linear")
+
+    def call(self, columns: Mapping[str, Any], training: bool = False) -> Any:
+        """Return the sum of both logits, ``[B, 1]``."""
+        wide = self.linear(tf.concat([columns[name] for name in self.continuous], axis=1))
+        return self.deep(columns, training=training) + wide

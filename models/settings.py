@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
@@ -52,6 +52,10 @@ class DLRMSettings(TrainingSettings):
     """Hidden widths of the MLP over continuous features."""
     top: Widths = (64, 32)
     """Widths of the MLP over the interactions."""
+
+
+CART_DEFAULTS: Final = DLRMSettings(epochs=30, patience=3, batch_size=512, learning_rate=0.0003, id_dropout=0.5)
+"""Carts are few beside interactions: smaller steps, and ids that are seldom told."""
 
 
 class EvaluateSettings(Settings):

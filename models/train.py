@@ -165,6 +165,7 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
     columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
     train, valid = read_table(inputs[0], columns, sizes), _optional(inputs[1], columns, sizes)
     dlrm = build_dlrm(name, settings, sizes, seed)
+    dlrm.start_at_logistic_regression(train, seed)
     learner = DLRMLearner(dlrm, train, valid)
     history = fit(learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
     rows = train.head(_PARITY_ROWS).batch(slice(None), dlrm.columns)
