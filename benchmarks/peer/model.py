@@ -1,12 +1,15 @@
 """The peer: ``recommend`` by NVTabular's own transform and TensorFlow, in one model of Triton's Python backend.
 
-Written to be as good as the plain way can be. Everything is loaded once. All requests that Triton hands over together are
-answered together: one transform, one pass of the query tower, one ``tf.matmul`` and ``tf.math.top_k``, one pass of the DLRM.
+Written to be as good as the plain way can be. Everything is loaded once. It answers in one of two ways, as its config says:
+one request after the other, as Merlin Systems' own Triton models do
+(https://github.com/NVIDIA-Merlin/systems/blob/main/merlin/systems/triton/models/workflow_model.py), or all requests that Triton
+hands over together at once: one transform, one pass of the query tower, one ``tf.matmul`` and ``tf.math.top_k``, one pass of the
+DLRM.
 What is the same for every request is made once at the start: the item vectors, the encoded features of the items, the state of
 the shoppers as plain arrays. The ids of the query are encoded once and used by both models. The cross features are compared
 on integer codes with NumPy, and only then normalised by NVTabular. The reasons, which Cartwheel answers too, are left out.
 
-``config.pbtxt`` names the run directory, the number of candidates and how many items to answer. This file is copied as
+``config.pbtxt`` names the run directory, the number of candidates, how many items to answer and the way. This file is copied as
 ``model.py`` into the peer's repository by ``benchmarks/serving.py``; it imports Cartwheel's rooms ``workflows`` and ``models``
 for the definition of the trained models and of the cross features.
 """
@@ -49,6 +52,7 @@ class TritonPythonModel:
         parameters = {key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()}
         run = Path(parameters["run"])
         self._k, self._candidates = int(parameters["k"]), int(parameters["candidates"])
+        self._together = parameters["together"] == "true"
         self._state = json.loads((run / "snapshot" / "state.json").read_text())
         self._weight = json.loads((run / "models" / "ranking" / "fusion.json").read_text())["retrieval_weight"]
         logging.disable(logging.WARNING)
@@ -89,7 +93,13 @@ class TritonPythonModel:
         }
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Answer requests, all of them in one go."""
+        """Answer requests, in their order."""
+        if self._together:
+            return self._answer(requests)
+        return [answer for request in requests for answer in self._answer([request])]
+
+    def _answer(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer requests in one go."""
         rows = [list(_rows(request)) for request in requests]
         items, scores = self.execute_rows([row for several in rows for row in several])
         responses, start = [], 0

@@ -1,4 +1,4 @@
-"""Writes the model repository of the peer: one model of the Python backend, beside the run that it reads."""
+"""Writes the model repository of the peer: the same program twice, answering one by one and together, beside the run it reads."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Final
 
 from cartwheel.files import atomic_path
 
-MODEL: Final = "peer"
+ONE_BY_ONE: Final = "peer_one_by_one"
+"""Answers one request after the other, as Merlin Systems' Triton models do."""
+TOGETHER: Final = "peer_together"
+"""Answers at once whatever Triton hands over together."""
 _PROGRAM: Final = Path(__file__).with_name("model.py")
 _CONFIG: Final = """name: "{model}"
 backend: "python"
@@ -22,6 +25,7 @@ output [ {{ name: "items" data_type: TYPE_STRING dims: [ {k} ] }} ]
 output [ {{ name: "scores" data_type: TYPE_FP32 dims: [ {k} ] }} ]
 parameters {{ key: "run" value: {{ string_value: "{run}" }} }}
 parameters {{ key: "k" value: {{ string_value: "{k}" }} }}
+parameters {{ key: "together" value: {{ string_value: "{together}" }} }}
 parameters {{ key: "candidates" value: {{ string_value: "{candidates}" }} }}
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 """
@@ -42,16 +46,18 @@ def write_peer(run: Path, folder: Path, *, k: int, candidates: int, max_batch: i
         ``folder``.
     """
     with atomic_path(folder) as aside:
-        version = aside / MODEL / "1"
-        version.mkdir(parents=True)
-        shutil.copyfile(_PROGRAM, version / "model.py")
-        config = _CONFIG.format(
-            model=MODEL,
-            run=run.absolute(),
-            k=k,
-            candidates=candidates,
-            max_batch=max_batch,
-            queue_microseconds=queue_microseconds,
-        )
-        (version.parent / "config.pbtxt").write_text(config, encoding="utf-8")
+        for model in (ONE_BY_ONE, TOGETHER):
+            version = aside / model / "1"
+            version.mkdir(parents=True)
+            shutil.copyfile(_PROGRAM, version / "model.py")
+            config = _CONFIG.format(
+                model=model,
+                together=str(model == TOGETHER).lower(),
+                run=run.absolute(),
+                k=k,
+                candidates=candidates,
+                max_batch=max_batch,
+                queue_microseconds=queue_microseconds,
+            )
+            (version.parent / "config.pbtxt").write_text(config, encoding="utf-8")
     return folder
