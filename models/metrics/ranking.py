@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.floating[Any]]
 
+_SORT_FROM: Final = 24
+"""Truth items of one list from which sorting its scores costs less than comparing each truth item with all of them."""
 TIE_RULE: Final = "expected value over all orders of tied items"
 
 
@@ -81,10 +83,10 @@ def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints) -
     kept = own > -np.inf
     row, own = truth_row[kept].astype(np.int64), own[kept]
     above, tied = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
-    for index, (list_number, mine) in enumerate(zip(row, own, strict=True)):  # one row at a time: no copy of the scores
-        others = scores[list_number]
-        above[index] = np.count_nonzero(others > mine)
-        tied[index] = np.count_nonzero(others == mine)
+    by_row = np.argsort(row, kind="stable")
+    lists, starts = np.unique(row[by_row], return_index=True)
+    for list_number, places in zip(lists, np.split(by_row, starts)[1:], strict=True):  # a list at a time: no copy of the scores
+        above[places], tied[places] = _above_and_tied(scores[list_number], own[places])
     group = row * (scores.shape[1] + 1) + above
     _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
     return Placement(row, above, tied, counts[inverse].astype(np.int64), n_truth.astype(np.int64))
@@ -203,6 +205,18 @@ def top_columns(scores: Numbers, k: int) -> Ints:
     shown = np.take_along_axis(columns, order, axis=1)
     shown[np.take_along_axis(values, order, axis=1) == -np.inf] = -1
     return shown.astype(np.int64)
+
+
+def _above_and_tied(others: Numbers, mine: Numbers) -> tuple[Ints, Ints]:
+    """Count, for each of ``mine``, the ``others`` above it and level with it."""
+    if len(mine) < _SORT_FROM:
+        return (
+            np.array([np.count_nonzero(others > score) for score in mine], np.int64),
+            np.array([np.count_nonzero(others == score) for score in mine], np.int64),
+        )
+    ordered = np.sort(others)
+    low, high = np.searchsorted(ordered, mine, "left"), np.searchsorted(ordered, mine, "right")
+    return (len(others) - high).astype(np.int64), (high - low).astype(np.int64)
 
 
 def _expected_reciprocal(above: int, tied: int, truths: int) -> float:
