@@ -43,6 +43,19 @@ QUESTIONS: Final = 1024
 SEED: Final = 1
 _START_SECONDS: Final = 600.0
 _STAGES: Final = ("prepare", "train", "export")
+_MAKE: Final = f"""
+import sys
+from pathlib import Path
+from rich.console import Console
+from cartwheel.config import load_settings
+from cartwheel.errors import CartwheelError
+from cartwheel.stages import run_stages
+try:
+    run_stages(load_settings(Path(sys.argv[1])), {_STAGES!r}, Console(stderr=True))
+except CartwheelError as error:
+    sys.exit(f"error: {{error}}")
+"""
+"""All stages but the evaluation, which takes long and which no figure here needs."""
 _AIM_MILLISECONDS: Final = 5.0
 _AIM_RATIO: Final = 10.0
 
@@ -133,7 +146,7 @@ def main(
         shop = _shop(run.resolve() if run else _made(work.resolve(), items, anew=export))
         _run(shop, levels, 2.0 if quick else seconds, check, with_peer=not alone)
     except CartwheelError as error:
-        Console(stderr=True).print(f"error: {error}", highlight=False, markup=False)
+        Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from None
 
 
@@ -153,11 +166,10 @@ def _made(work: Path, items: int, *, anew: bool) -> Path:
     config = folder / "shop.toml"
     # Many items of a simulated shop are never looked at, and only what occurs in the log is in the catalogue.
     write_text(config, _SHOP.format(seed=SEED, simulated=items * 3 // 2, shoppers=max(400, items // 10)))
-    for stage in _STAGES:
-        # A process of its own: TensorFlow's threads and memory must not stay with the client.
-        done = subprocess.run([sys.executable, "-m", "cartwheel.main", stage, str(config)], cwd=ROOT, check=False)
-        if done.returncode:
-            raise RunError(f"`cartwheel {stage} {config}` failed with exit code {done.returncode}.", "Its message stands above.")
+    # A process of its own: TensorFlow's threads and memory must not stay with the client.
+    done = subprocess.run([sys.executable, "-c", _MAKE, str(config)], cwd=ROOT, check=False)
+    if done.returncode:
+        raise RunError(f"The stages {', '.join(_STAGES)} of {config} failed.", "What went wrong stands above.")
     if anew:
         from serving.repository import write_repository
 
