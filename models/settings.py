@@ -39,13 +39,17 @@ class TwoTowerSettings(TrainingSettings):
     """Widths of each tower's hidden layers."""
     batch_size: Annotated[int, Field(gt=1)] = 512
     """Examples in a step, each of which is a negative to all others; smaller ones cost less an epoch and learn more from it."""
-    temperature: Annotated[float, Field(gt=0.0)] = 0.05
+    id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
+    """As for every model; more of it than in ranking, because a shopper's own id is what this model learns by heart first."""
+    temperature: Annotated[float, Field(gt=0.0)] = 0.1
     """Divides the logits of the in-batch softmax."""
 
 
 class DLRMSettings(TrainingSettings):
     """The ranking model (Naumov et al., 2019, https://arxiv.org/abs/1906.00091)."""
 
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.001
+    """Step size of Adam."""
     embedding_dimension: Annotated[int, Field(gt=1)] = 16
     """Length of every embedding and of the bottom MLP's output."""
     bottom: Widths = (64,)

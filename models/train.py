@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from models.fusion import default_fusion_weight, write_fusion
 from models.onnx_export import export
 from models.settings import DLRMSettings, TrainingSettings, TwoTowerSettings
 from models.store import HISTORY_FILE, ModelConfig, write_config
-from models.training import History, fit, remove_checkpoint, save_weights
+from models.training import History, assign, fit, remove_checkpoint, save_weights
 from workflows.columns import ITEM, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
 
 OFFLINE_ROWS: Final = 512
@@ -167,7 +168,11 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
     dlrm = build_dlrm(name, settings, sizes, seed)
     dlrm.start_at_logistic_regression(train, seed)
     learner = DLRMLearner(dlrm, train, valid)
+    start, start_score = [variable.numpy() for variable in dlrm.variables], learner.validate().get("score", -math.inf)
     history = fit(learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
+    worse = history.best.get("score", math.inf) < start_score
+    if worse:
+        assign(dlrm.variables, start)
     rows = train.head(_PARITY_ROWS).batch(slice(None), dlrm.columns)
     difference = export(
         lambda columns: dlrm.merlin(columns, training=False),
@@ -179,6 +184,8 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
         rows,
     )
     notes, extra = _validation_notes(valid, history), {}
+    if worse:
+        notes.append("no epoch was better on validation than the logistic regression that training starts at, which was kept")
     if name == "ranking":
         write_fusion(folder, default_fusion_weight() if retrieval_weight is None else retrieval_weight)
     else:

@@ -115,7 +115,7 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
             if _record(history, epoch, total / steps, learner.validate(), settings.patience):
                 best = [variable.numpy() for variable in learner.variables]
             _save(learner, best, history, state, fingerprint)
-    _assign(learner.variables, best)
+    assign(learner.variables, best)
     return history
 
 
@@ -182,7 +182,7 @@ def load_weights(folder: Path, variables: Sequence[Any]) -> None:
     found, expected = [value.shape for value in values], [tuple(variable.shape) for variable in variables]
     if found != expected:
         raise RunError(f"{path} holds arrays of shapes {found}, but config.json describes {expected}.", "Train the model again.")
-    _assign(variables, values)
+    assign(variables, values)
 
 
 def _record(history: History, epoch: int, loss: float, figures: dict[str, float], patience: int) -> bool:
@@ -226,11 +226,12 @@ def _resume(learner: Learner, path: Path, fingerprint: str) -> tuple[History, li
         return fresh
     except Exception:  # noqa: BLE001  a damaged checkpoint costs time, never the run
         return fresh
-    _assign(learner.variables, parts["model"])
+    assign(learner.variables, parts["model"])
     learner.optimizer.set_weights(parts["optimizer"])
     return History(**about["history"]), parts["best"]
 
 
-def _assign(variables: Sequence[Any], values: Sequence[Array]) -> None:
+def assign(variables: Sequence[Any], values: Sequence[Array]) -> None:
+    """Give each variable its value."""
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
