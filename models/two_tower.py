@@ -143,7 +143,7 @@ class TwoTowerLearner:
         self.variables = tower.variables
         self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
         self._train = train
-        self._valid = valid
+        self._valid = _with_known_targets(valid)
         self._catalogue = _thinned(catalogue)
         self._step = tf.function(self._learn, autograph=False, reduce_retracing=True)
 
@@ -171,22 +171,21 @@ class TwoTowerLearner:
         return loss
 
     def validate(self) -> dict[str, float]:
-        """Rank each validation target among the catalogue.
+        """Rank each validation target among the catalogue, both in the catalogue's state, as the evaluation will.
 
-        Recent items are left out of the candidates where none of the targets is one: then the shop recommends no repeats.
+        Targets out of the vocabulary are left out, where there are others: their ids do not say which candidate they are, and
+        most of them are no candidates but items first seen after the split. Recent items are left out of the candidates where
+        none of the targets is one: then the shop recommends no repeats.
 
         Returns:
             ``recall_20`` and ``score``, the mean of 1 / log2(1 + rank): NDCG without a cut-off, which no rank is too deep for.
         """
         if self._valid is None or self._catalogue is None:
             return {}
-        ranks = target_ranks(
-            self.tower.encode_queries(self._valid),
-            self.tower.encode_items(self._valid),
-            self.tower.encode_items(self._catalogue),
-            self._valid,
-            self._catalogue,
-        )
+        items, targets = self.tower.encode_items(self._catalogue), self.tower.encode_items(self._valid)
+        row = _rows_of(self._catalogue, self.tower.sizes["item_id"])[self._valid["item_id"]]
+        targets[row >= 0] = items[row[row >= 0]]
+        ranks = target_ranks(self.tower.encode_queries(self._valid), targets, items, self._valid, self._catalogue)
         return {"score": float(np.mean(1.0 / np.log2(1.0 + ranks))), "recall_20": float(np.mean(ranks <= 20))}
 
 
@@ -203,9 +202,7 @@ def target_ranks(query: Array, target: Array, items: Array, valid: Table, catalo
     repeats = (valid["recent_items"] == valid["item_id"][:, None]).any()
     ranks = np.empty(len(query), dtype=np.int64)
     rows_at_once = max(1, 20_000_000 // max(len(items), 1))
-    row_of = np.full(max(int(catalogue["item_id"].max()), int(valid["recent_items"].max())) + 1, -1, dtype=np.int64)
-    row_of[catalogue["item_id"]] = np.arange(len(items))
-    row_of[:FIRST_ID] = -1
+    row_of = _rows_of(catalogue, max(int(catalogue["item_id"].max()), int(valid["recent_items"].max())) + 1)
     for start in range(0, len(query), rows_at_once):
         part = slice(start, start + rows_at_once)
         scores = query[part] @ items.T
@@ -230,6 +227,21 @@ def _encode(function: Any, table: Table, names: Sequence[str]) -> Array:
         function(table.batch(slice(start, start + _ENCODE_ROWS), names)).numpy() for start in range(0, len(table), _ENCODE_ROWS)
     ]
     return np.asarray(np.concatenate(parts), dtype=np.float32)
+
+
+def _rows_of(catalogue: Table, size: int) -> Array:
+    """Return the catalogue's row of each item id, -1 where it has none or the id is not one item's; int64 ``[size]``."""
+    rows = np.full(size, -1, dtype=np.int64)
+    rows[catalogue["item_id"]] = np.arange(len(catalogue))
+    rows[:FIRST_ID] = -1
+    return rows
+
+
+def _with_known_targets(valid: Table | None) -> Table | None:
+    known = None if valid is None else np.flatnonzero(valid["item_id"] >= FIRST_ID)
+    if valid is None or known is None or not len(known):
+        return valid
+    return Table(valid.folder, {name: values[known] for name, values in valid.columns.items()})
 
 
 def _thinned(catalogue: Table | None) -> Table | None:

@@ -40,7 +40,7 @@ def test_outputs_are_complete(trained: Path) -> None:
     assert set(found["two_tower"]) == common | {"query.onnx", "item.onnx", "offline_queries.parquet", "item_vectors.npy"}
     assert set(found["ranking"]) == common | {"model.onnx", "fusion.json"}
     assert set(found["cart"]) == common | {"model.onnx", "calibration.json", "head.json"}
-    assert json.loads((trained / "models/ranking/fusion.json").read_text()) == {"retrieval_weight": 20.0}
+    assert json.loads((trained / "models/ranking/fusion.json").read_text()) == {"retrieval_weight": 10.0}
 
 
 def test_planted_structure_is_found(trained: Path) -> None:
@@ -225,6 +225,23 @@ def test_target_ranks_by_hand() -> None:
     valid = table(item_id=[5, 5, OOV_ID], recent_items=[[3, 0], [4, 0], [0, 0]])
     query, target = np.ones((3, 1), np.float32), np.array([[0.2], [0.6], [0.5]], np.float32)
     assert target_ranks(query, target, items, valid, table(item_id=[3, 4, 5])).tolist() == [2, 2, 3]
+
+
+def test_validation_asks_only_after_items_that_are_candidates(small_run: Path) -> None:
+    """Items first seen after the split share one id and are no candidates: they must not decide which epoch is best."""
+    from models.two_tower import TwoTowerLearner, item_probabilities
+
+    sizes = read_sizes(small_run / "features/train/recommend")
+    valid = read_table(small_run / "features/valid/recommend", (*QUERY, *ITEM), sizes)
+    catalogue = read_table(small_run / "features/valid/catalogue", ITEM, sizes)
+    tower = build_two_tower(TINY, sizes, 1, item_probabilities(valid, sizes["item_id"]))
+    strangers = {n: np.concatenate([v, v]) for n, v in valid.columns.items()}
+    strangers["item_id"][len(valid) :] = OOV_ID
+    known = TwoTowerLearner(tower, valid, valid, catalogue).validate()
+    assert TwoTowerLearner(tower, valid, Table(valid.folder, strangers), catalogue).validate() == known
+    only = Table(valid.folder, valid.columns | {"item_id": np.full(len(valid), OOV_ID, np.int32)})
+    assert TwoTowerLearner(tower, valid, only, catalogue).validate()["score"] > 0
+    assert TwoTowerLearner(tower, valid, valid, None).validate() == {}
 
 
 def test_area_under_curve_counts_ties_as_half() -> None:
