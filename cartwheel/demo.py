@@ -41,13 +41,14 @@ def run_demo(run: Path, console: Console) -> None:
         CartwheelError: whatever goes wrong.
     """
     started = time.monotonic()
-    settings = demo_settings(run)
+    settings = demo_settings(run.resolve())
     run_stages(settings, COMMANDS, Console(stderr=True))
-    console.rule("how good it is, on later events that no model has seen")
-    show_evaluation(run, console)
+    console.rule("how good it is, on later events that no model has seen", align="left")
+    show_evaluation(settings.run, console, whole=False)
+    console.print("Every figure with its protocol: [bold]evaluation/metrics.json[/bold] in the run directory.")
     _serve_and_ask(settings, console)
-    console.rule(f"done in {time.monotonic() - started:.0f} s")
-    console.print(f"The same answers again: `cartwheel serve {run}` and, beside it, `cartwheel recommend --run {run} --user ...`")
+    console.rule(align="left", title=f"done in {time.monotonic() - started:.0f} s")
+    console.print(f"Ask again: `cartwheel serve {run}`, and beside it `cartwheel recommend --run {run} --user u00042`")
 
 
 def _serve_and_ask(settings: RunSettings, console: Console) -> None:
@@ -56,7 +57,7 @@ def _serve_and_ask(settings: RunSettings, console: Console) -> None:
 
     shopper, recent, cart = _questions(settings.run)
     with EmbeddedServer(settings.run / "repository", settings.serve) as server, Client(server.grpc_address) as client:
-        console.rule(f"asked over gRPC at {server.grpc_address}")
+        console.rule(f"asked over gRPC at {server.grpc_address}", align="left")
         console.print(f"[bold]a known shopper[/bold], {shopper}")
         show_recommendations(client.recommend(shopper, k=5), console)
         console.print(f"[bold]a shopper never seen before[/bold] who looked at {' and '.join(recent)}")

@@ -166,7 +166,7 @@ def demo(
     """Do everything once on a simulated shop: train, evaluate, export, serve, and ask over gRPC."""
     from cartwheel.demo import run_demo
 
-    run_demo(run.resolve(), Console())
+    run_demo(run, Console())
 
 
 @app.command()

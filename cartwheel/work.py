@@ -108,12 +108,13 @@ def export(run: Path, settings: RunSettings) -> None:
     write_repository(run, settings.export, settings.evaluate.candidates)
 
 
-def show_evaluation(run: Path, console: Console) -> None:
-    """Print ``evaluation/metrics.json`` as a table."""
+def show_evaluation(run: Path, console: Console, *, whole: bool = True) -> None:
+    """Print ``evaluation/metrics.json`` as tables: every figure with its protocol, or the headlines alone."""
     from models.figures import Evaluation
-    from models.report_table import report
+    from models.report_table import headlines, report
 
-    console.print(report(Evaluation.read(run)))
+    evaluation = Evaluation.read(run)
+    console.print(report(evaluation) if whole else headlines(evaluation))
 
 
 def repository_of(path: Path) -> Path:

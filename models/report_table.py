@@ -16,6 +16,7 @@ _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
 _CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
 _JUDGED_BY: Final = ("ndcg", "roc_auc")
 """The metric that a verdict is about: the first of these that a task has."""
+_HEADLINES: Final = (("recall", 20), ("ndcg", 10), ("roc_auc", None), ("log_loss", None))
 _ROLE_STYLES: Final = {"model": "bold", "baseline": "", "oracle": "dim"}
 
 
@@ -50,6 +51,26 @@ def report(evaluation: Evaluation) -> Group:
         parts += [Text(f"  {sentence}") for sentence in verdicts(records)]
         parts.append(Text(f"  {_protocol(records)}\n", style="dim"))
     return Group(*parts) if parts else Group(Text("Nothing was evaluated."))
+
+
+def headlines(evaluation: Evaluation) -> Group:
+    """Return the figures that matter most of each task, one model a line, with half of their 95% intervals.
+
+    Args:
+        evaluation: the records.
+    """
+    parts: list[Table | Text] = []
+    for task in evaluation.tasks:
+        records = [record for record in evaluation.records if record.task == task]
+        columns = [column for column in _columns(records) if (column.metric, column.k) in _HEADLINES]
+        figures = {(record.model, record.metric, record.k): record for record in records if record.value is not None}
+        table = Table(task.replace("_", " "), *(column.title for column in columns), box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        for model, role in {record.model: record.role for record in records if record.role != "task"}.items():
+            cells = [_cell(figures.get((model, column.metric, column.k)), None).replace("\n", " ") for column in columns]
+            table.add_row(model if role in ("model", model) else f"{model} ({role})", *cells, style=_ROLE_STYLES[role])
+        if table.row_count:
+            parts.append(table)
+    return Group(*parts)
 
 
 def report_text(evaluation: Evaluation, width: int = 200) -> str:
@@ -123,9 +144,7 @@ def _table(task: str, records: list[Record]) -> Table:
     roles = {record.model: record.role for record in records if record.role != "task"}
     for model, role in roles.items():
         cells = [_cell(figures.get((model, column.metric, column.k)), _best_baseline(records, column)) for column in columns]
-        table.add_row(
-            model if role == "model" else f"{model}\n({role})" if role != model else model, *cells, style=_ROLE_STYLES[role]
-        )
+        table.add_row(model if role in ("model", model) else f"{model}\n({role})", *cells, style=_ROLE_STYLES[role])
     return table
 
 

@@ -1,13 +1,15 @@
 """The table says in words what the figures allow one to say."""
 
+import io
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from cartwheel.errors import RunError
 from models.figures import METRICS_FILE, Evaluation, Protocol, Record, record
 from models.metrics.intervals import Interval
-from models.report_table import report_text, verdicts
+from models.report_table import headlines, report_text, verdicts
 
 PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 3}, "nothing", "95%")
 
@@ -73,3 +75,11 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
 def test_the_oracle_says_how_far_there_is_to_go() -> None:
     with_oracle = [*evaluation(0.05).records, figure("oracle", "ndcg", 0.4, "oracle")]
     assert verdicts(with_oracle)[-1] == "two_tower: 25% of the way from the best baseline to the oracle by ndcg@10"
+
+
+def test_the_headlines_fit_a_terminal_and_hold_every_model() -> None:
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(headlines(evaluation(0.05)))
+    lines = [line.split() for line in console.export_text().splitlines() if line.strip()]
+    assert ["two_tower", "0.2500", "±0.010"] in lines
+    assert ["most_popular", "(baseline)", "0.2000", "±0.010"] in lines
