@@ -202,10 +202,10 @@ def cart_summary(cart: pl.Series, logit: Floats, label: pl.Series, user: pl.Seri
 
 
 def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
-    """Return the log odds that ``models/cart/head.json`` gives to each cart of ``cart_summary``.
+    """Return the log odds that the cart head gives to each cart of ``cart_summary``, at least those of its likeliest line.
 
     Raises:
-        RunError: if the file is missing or does not hold three weights and a bias.
+        RunError: if ``head.json`` or ``calibration.json`` of the model is missing or lacks its numbers.
     """
     path = run / "models" / CART / "head.json"
     head = read_json(path)
@@ -213,7 +213,10 @@ def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
     if weights.shape != (3,) or not np.isfinite(weights).all():
         raise RunError(f"{path}: weights is {head.get('weights')!r}, expected three numbers.", "Run `cartwheel train` again.")
     bias = _numbers(path, "bias")["bias"]
-    return np.asarray(carts.select("max", "mean", "lines").to_numpy().astype(np.float64) @ weights + bias)
+    head_logit = carts.select("max", "mean", "lines").to_numpy().astype(np.float64) @ weights + bias
+    platt = _numbers(path.with_name("calibration.json"), "slope", "intercept")
+    likeliest = platt["slope"] * carts["max"].to_numpy().astype(np.float64) + platt["intercept"]
+    return np.maximum(head_logit, likeliest)
 
 
 def _read_rows(run: Path, task: str, seed: int) -> _Rows:

@@ -82,4 +82,7 @@ def _whole(graph: GraphBuilder, models: CartModels, logit: str, present: str, co
     features = graph.add("Concat", graph.add("Where", some, largest, zero), mean, length, axis=1)
     weights = graph.constant(np.asarray(models.head, np.float32).reshape(3, 1))
     whole = graph.add("Add", graph.add("MatMul", features, weights), graph.constant(models.head_bias, np.float32))
+    # A cart of which any line is bought is at least as likely as its likeliest line, whatever the head says.
+    likeliest = graph.add("Mul", graph.add("Where", some, largest, zero), graph.constant(models.slope, np.float32))
+    whole = graph.add("Max", whole, graph.add("Add", likeliest, graph.constant(models.intercept, np.float32)))
     return graph.add("Where", some, graph.add("Sigmoid", whole), zero)
