@@ -79,7 +79,8 @@ def build_step(
     if model.name == "recommend_encode":
         return encode_graph(model, snapshot, models.query)
     if model.name == "recommend_retrieve":
-        return retrieve_graph(model, catalogue, models.tower, sizes.recents, sizes.candidates)
+        integers = settings.target == "embedded"
+        return retrieve_graph(model, catalogue, models.tower, sizes.recents, sizes.candidates, integers=integers)
     if model.name == "recommend_rank":
         return rank_graph(model, catalogue, models.ranking, sizes.recents)
     if model.name == "recommend_order":

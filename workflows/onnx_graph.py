@@ -5,7 +5,7 @@ ONNX operators: https://onnx.ai/onnx/operators/ . Opset and IR version are held 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -104,6 +104,37 @@ class GraphBuilder:
         names = [self._fresh(operator.lower()) for _ in range(outputs)]
         self._nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
         return names
+
+    def choose(
+        self,
+        condition: str,
+        then: Callable[[GraphBuilder], Sequence[str]],
+        otherwise: Callable[[GraphBuilder], Sequence[str]],
+        dtypes: Sequence[str],
+    ) -> list[str]:
+        """Add an ``If``: only the branch that ``condition`` chooses is computed.
+
+        Args:
+            condition: a bool of one element.
+            then: adds the nodes of the true branch to the builder that it is given, and returns its values; it may use values of
+                this graph.
+            otherwise: likewise for the false branch.
+            dtypes: element type of each value, as in ``input``.
+
+        Returns:
+            The values of the branch that was chosen.
+        """
+        branches = {}
+        for name, fill in (("then_branch", then), ("else_branch", otherwise)):
+            inner = GraphBuilder(name)
+            inner._count = self._count  # names of a branch must differ from those outside
+            outputs = []
+            for value, dtype in zip(fill(inner), dtypes, strict=True):
+                held = inner.add("Identity", value)
+                outputs.append(helper.make_tensor_value_info(held, _ELEMENT_TYPES[dtype], None))
+            self._count = inner._count
+            branches[name] = helper.make_graph(inner._nodes, f"{self._name}_{name}", [], outputs, inner._initializers)
+        return self.add_many("If", len(dtypes), condition, **branches)
 
     def inline(self, model: onnx.ModelProto, inputs: Mapping[str, str]) -> dict[str, str]:
         """Copy another model's graph into this one.

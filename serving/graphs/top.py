@@ -24,29 +24,32 @@ def score_columns(items: int, kept: int, block: int = BLOCK) -> int:
     return blocks * block if blocks > kept else items + 1
 
 
-def barred(graph: GraphBuilder, scores: str, indices: str, items: int, columns: int) -> str:
-    """Set scores to -inf.
+def barred(
+    graph: GraphBuilder, scores: str, indices: str, items: int, columns: int, lowest: np.float32 | np.int32 = -INFINITY
+) -> str:
+    """Set scores to the lowest there are.
 
     Args:
         graph: where to.
-        scores: float32 [B, columns].
+        scores: [B, columns].
         indices: int64 [B, X], what must not be answered: item indices, ``items`` for an unknown item, -1 for none.
         items: number of items; the columns after them are always barred.
         columns: from ``score_columns``.
+        lowest: of the type of ``scores``.
     """
     rows = graph.add("Concat", size(graph, indices, 0), graph.constant([1], np.int64), axis=0)
     spare = graph.add("Expand", graph.constant(np.arange(items, columns).reshape(1, -1), np.int64), rows)
     every = graph.add("Concat", spare, indices, axis=1)
-    lowest = graph.add("Expand", graph.constant(-INFINITY, np.float32), graph.add("Shape", every))
-    return graph.add("ScatterElements", scores, every, lowest, axis=1)
+    filler = graph.add("Expand", graph.constant(lowest), graph.add("Shape", every))
+    return graph.add("ScatterElements", scores, every, filler, axis=1)
 
 
 def best(graph: GraphBuilder, scores: str, kept: int, columns: int, block: int = BLOCK) -> tuple[str, str]:
-    """Return the ``kept`` best scores of each row, descending, and their columns: float32 and int64 [B, kept].
+    """Return the ``kept`` best scores of each row, descending, and their columns: as ``scores`` and int64 [B, kept].
 
     Args:
         graph: where to.
-        scores: float32 [B, columns].
+        scores: float32 or int32 [B, columns].
         kept: how many, at most ``columns``.
         columns: from ``score_columns``.
         block: scores in a block.

@@ -1,0 +1,78 @@
+"""Searching with integers first finds what searching everything in single precision finds."""
+
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from serving.graphs import scan
+from workflows.onnx_graph import GraphBuilder
+
+ITEMS, KEPT, DIMENSION = 300, 7, 12
+
+
+def vectors(kind: str) -> np.ndarray:
+    rng = np.random.default_rng(5)
+    table = rng.standard_normal((ITEMS, DIMENSION)).astype(np.float32)
+    if kind == "crowded":  # so close together that integers cannot tell them apart
+        table = table[:1] + 1e-4 * table
+    elif kind == "uneven":
+        table *= np.exp(3 * rng.standard_normal((ITEMS, 1))).astype(np.float32)
+    elif kind == "unit":
+        table /= np.linalg.norm(table, axis=1, keepdims=True)
+    elif kind == "nothing":
+        table[:] = 0
+    return table
+
+
+def search(table: np.ndarray) -> onnxruntime.InferenceSession:
+    graph = GraphBuilder("search")
+    vector, excluded = graph.input("vector", "float32", ["B", DIMENSION]), graph.input("excluded", "int64", ["B", "X"])
+    scores, index = scan.nearest(graph, vector, table, excluded, KEPT)
+    graph.output(scores, "scores", "float32", ["B", KEPT])
+    graph.output(index, "index", "int64", ["B", KEPT])
+    return onnxruntime.InferenceSession(graph.model().SerializeToString())
+
+
+TABLES = {kind: vectors(kind) for kind in ("plain", "crowded", "uneven", "unit", "nothing")}
+SEARCHES = {kind: search(table) for kind, table in TABLES.items()}
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(sorted(TABLES)),
+    seed=st.integers(0, 10_000),
+    queries=st.sampled_from([1, 3, scan.FEW, scan.FEW + 1]),
+    excluded=st.lists(st.integers(-1, ITEMS), max_size=40),
+    length=st.sampled_from([0.0, 1e-3, 1.0, 1e3]),
+)
+def test_the_best_are_those_of_the_full_search(kind: str, seed: int, queries: int, excluded: list[int], length: float) -> None:
+    vector = (length * np.random.default_rng(seed).standard_normal((queries, DIMENSION))).astype(np.float32)
+    barred = np.tile(np.array([excluded or [-1]], np.int64), (queries, 1))
+    scores, index = SEARCHES[kind].run(None, {"vector": vector, "excluded": barred})
+    truth = vector.astype(np.float64) @ TABLES[kind].T.astype(np.float64)
+    truth[:, [item for item in excluded if 0 <= item < ITEMS]] = -np.inf
+    tolerance = 1e-5 * max(1e-30, float(np.abs(truth[np.isfinite(truth)]).max(initial=0)))
+    np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :KEPT], rtol=1e-5, atol=tolerance)
+    np.testing.assert_allclose(np.take_along_axis(truth, index, axis=1), scores, rtol=1e-5, atol=tolerance)
+    assert all(len(set(row)) == KEPT for row in index.tolist())
+
+
+@pytest.mark.parametrize("left", [0, 3])
+def test_fewer_than_wanted_may_be_left(left: int) -> None:
+    barred = np.arange(left, ITEMS).reshape(1, -1)
+    scores, index = SEARCHES["unit"].run(None, {"vector": np.ones((1, DIMENSION), np.float32), "excluded": barred})
+    assert np.isfinite(scores[0]).sum() == left
+    assert set(index[0, :left].tolist()) == set(range(left))
+
+
+def test_integers_decide_where_they_can_and_only_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The full search is made to answer wrongly, so that one sees who answered."""
+    wrong = (np.zeros((1, KEPT), np.float32), np.full((1, KEPT), -7))
+    monkeypatch.setattr(scan._Search, "_in_full", lambda self, graph: tuple(graph.constant(value) for value in wrong))
+    for kind, by_integers in (("unit", True), ("crowded", False)):
+        sure = search(TABLES[kind] if kind == "crowded" else np.eye(ITEMS, DIMENSION, dtype=np.float32))
+        query = np.linspace(1, 0.1, DIMENSION, dtype=np.float32).reshape(1, -1)
+        index = sure.run(["index"], {"vector": query, "excluded": np.array([[-1]])})[0]
+        assert (index[0].tolist() == list(range(KEPT))) == by_integers
