@@ -20,7 +20,6 @@ MIN_OF_A_CLASS: Final = 5
 """Nor do fewer rows of one label than this."""
 HEAD_FEATURES: Final = ("max_logit", "mean_logit", "log1p_lines")
 _RIDGE: Final = 1e-3
-_BINS: Final = 15
 _MAX_STEPS: Final = 100
 
 
@@ -49,7 +48,7 @@ class Platt:
 
 @dataclass(frozen=True)
 class CartHead:
-    """``P(any line bought) = sigmoid(weights . HEAD_FEATURES + bias)``, over the uncalibrated logits of the cart's lines.
+    """The log-odds that any line of a cart is bought: ``weights . HEAD_FEATURES + bias``, over the uncalibrated logits of its lines.
 
     Attributes:
         weights: one for each of ``HEAD_FEATURES``.
@@ -61,9 +60,15 @@ class CartHead:
     bias: float = 0.0
     note: str = ""
 
-    def probability(self, features: Array) -> Array:
-        """Return probabilities for ``[N, 3]`` features, float64."""
-        return sigmoid(features @ np.asarray(self.weights) + self.bias)
+    def log_odds(self, features: Array, lines: Platt) -> Array:
+        """Return the log-odds of carts, float64 ``[C]``: at least those of the likeliest line, whatever the head says.
+
+        Args:
+            features: ``HEAD_FEATURES``, ``[C, 3]``.
+            lines: the calibration of lines.
+        """
+        likeliest = lines.slope * features[:, 0] + lines.intercept
+        return np.maximum(features @ np.asarray(self.weights) + self.bias, likeliest)
 
     def content(self) -> dict[str, Any]:
         """Return what ``head.json`` holds."""
@@ -164,16 +169,6 @@ def smoothed(label: Array) -> Array:
     """Return Platt's targets: (n1 + 1) / (n1 + 2) for a positive and 1 / (n0 + 2) for a negative."""
     positives = float(np.sum(label > 0))
     return np.where(label > 0, (positives + 1) / (positives + 2), 1 / (len(label) - positives + 2))
-
-
-def calibration_error(probability: Array, label: Array) -> float:
-    """Return the expected calibration error: |mean probability - share of positives| over 15 equal-width bins, weighted by size.
-
-    Guo et al., "On calibration of modern neural networks", ICML 2017, https://arxiv.org/abs/1706.04599.
-    """
-    bins = np.minimum((probability * _BINS).astype(np.int64), _BINS - 1)
-    gaps = np.bincount(bins, weights=probability - label, minlength=_BINS)
-    return float(np.abs(gaps).sum() / len(label))
 
 
 def sigmoid(value: Array) -> Array:

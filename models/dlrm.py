@@ -21,6 +21,7 @@ import numpy as np
 
 from cartwheel.errors import UsageError
 from models.data import Array, Table
+from models.metrics.classification import roc_auc
 from models.settings import DLRMSettings
 from models.training import drop_ids, lazy_adam, load_weights
 from workflows.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
@@ -198,19 +199,6 @@ class DLRMLearner:
         logits, labels = self.dlrm.logits(self._valid).astype(np.float64), self._valid[LABEL].astype(np.float64)
         log_loss = float(np.mean(np.logaddexp(0.0, logits) - labels * logits))
         figures = {"score": -log_loss, "log_loss": log_loss}
-        if 0 < labels.sum() < len(labels):
-            figures["auc"] = area_under_curve(labels, logits)
+        if 0 < labels.sum() < len(labels) and np.isfinite(log_loss):
+            figures["auc"] = roc_auc(self._valid[LABEL], logits)
         return figures
-
-
-def area_under_curve(labels: Array, scores: Array) -> float:
-    """Return the chance that a positive scores above a negative, ties counting half.
-
-    Args:
-        labels: 0 or 1, both present, ``[N]``.
-        scores: ``[N]``.
-    """
-    _, inverse, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    positives = float(labels.sum())
-    return float((ranks[labels > 0].sum() - positives * (positives + 1) / 2) / (positives * (len(labels) - positives)))

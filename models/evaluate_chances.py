@@ -20,7 +20,7 @@ from models.baselines import (
     TrainRows,
     read_train_rows,
 )
-from models.calibration import sigmoid
+from models.calibration import CartHead, Platt, sigmoid
 from models.figures import Protocol, Record
 from models.judge_chances import Forecast, chance_records
 from models.metrics.classification import Floats, Labels
@@ -208,15 +208,12 @@ def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
         RunError: if ``head.json`` or ``calibration.json`` of the model is missing or lacks its numbers.
     """
     path = run / "models" / CART / "head.json"
-    head = read_json(path)
-    weights = np.asarray(head.get("weights", []), np.float64)
+    told = read_json(path).get("weights", [])
+    weights = np.asarray(told, np.float64)
     if weights.shape != (3,) or not np.isfinite(weights).all():
-        raise RunError(f"{path}: weights is {head.get('weights')!r}, expected three numbers.", "Run `cartwheel train` again.")
-    bias = _numbers(path, "bias")["bias"]
-    head_logit = carts.select("max", "mean", "lines").to_numpy().astype(np.float64) @ weights + bias
-    platt = _numbers(path.with_name("calibration.json"), "slope", "intercept")
-    likeliest = platt["slope"] * carts["max"].to_numpy().astype(np.float64) + platt["intercept"]
-    return np.maximum(head_logit, likeliest)
+        raise RunError(f"{path}: weights is {told!r}, expected three numbers.", "Run `cartwheel train` again.")
+    head = CartHead(tuple(weights.tolist()), _numbers(path, "bias")["bias"])
+    return head.log_odds(carts.select("max", "mean", "lines").to_numpy().astype(np.float64), _read_platt(run))
 
 
 def _read_rows(run: Path, task: str, seed: int) -> _Rows:
@@ -243,9 +240,14 @@ def _model_forecast(run: Path, task: str, rows: _Rows) -> Forecast:
     """Return the model's own forecast: the cart's logits are calibrated before they are probabilities."""
     logit = rows.logit
     if task == CART:
-        calibration = _numbers(run / "models" / CART / "calibration.json", "slope", "intercept")
-        logit = calibration["slope"] * logit + calibration["intercept"]
+        platt = _read_platt(run)
+        logit = platt.slope * logit + platt.intercept
     return Forecast(DLRM, "model", logit, sigmoid(logit))
+
+
+def _read_platt(run: Path) -> Platt:
+    found = _numbers(run / "models" / CART / "calibration.json", "slope", "intercept")
+    return Platt(found["slope"], found["intercept"])
 
 
 def _users(run: Path, examples: pl.DataFrame) -> npt.NDArray[Any]:

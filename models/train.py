@@ -18,9 +18,10 @@ import numpy as np
 
 from cartwheel.errors import RunError
 from cartwheel.files import atomic_path, sha256, write_json
-from models.calibration import calibration_error, cart_features, fit_head, fit_platt, sigmoid
+from models.calibration import cart_features, fit_head, fit_platt, sigmoid
 from models.data import Array, Table, exists, read_sizes, read_strings, read_table
 from models.fusion import default_fusion_weight, write_fusion
+from models.metrics.classification import expected_calibration_error
 from models.onnx_export import export
 from models.settings import DLRMSettings, TrainingSettings, TwoTowerSettings
 from models.store import HISTORY_FILE, ModelConfig, write_config
@@ -40,7 +41,7 @@ class ModelReport:
         name: the model.
         examples: training rows.
         epochs: epochs trained.
-        best: loss and validation figures of the epoch that was kept.
+        best: loss and validation figures of the best epoch; ``notes`` tell where what training started at was better still.
         seconds: wall clock of training, export included.
         onnx_difference: largest difference between an ONNX file's answers and TensorFlow's.
         notes: sentences about anything that did not go the usual way.
@@ -215,9 +216,9 @@ def _calibrate(dlrm: Any, valid: Table | None, source: Path, folder: Path, notes
     if valid is None:
         return {}
     return {
-        "calibration_error_before": calibration_error(sigmoid(logits), labels),
-        "calibration_error_after": calibration_error(platt.probability(logits), labels),
-        "cart_calibration_error": calibration_error(head.probability(features), cart_labels),
+        "calibration_error_before": expected_calibration_error(labels, sigmoid(logits)),
+        "calibration_error_after": expected_calibration_error(labels, platt.probability(logits)),
+        "cart_calibration_error": expected_calibration_error(cart_labels, sigmoid(head.log_odds(features, platt))),
     }
 
 

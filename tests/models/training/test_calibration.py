@@ -8,13 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.calibration import (
-    calibration_error,
+    CartHead,
+    Platt,
     cart_features,
     fit_head,
     fit_logistic,
     fit_platt,
     sigmoid,
 )
+from models.metrics.classification import expected_calibration_error
 
 
 def _draw(slope: float, intercept: float, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -29,7 +31,8 @@ def test_platt_finds_the_planted_slope_and_lowers_the_error() -> None:
     assert platt.slope == pytest.approx(0.5, abs=0.03)
     assert platt.intercept == pytest.approx(-1.0, abs=0.05)
     assert platt.note == ""
-    assert calibration_error(platt.probability(logit), label) < 0.2 * calibration_error(sigmoid(logit), label)
+    before, after = (expected_calibration_error(label, chance) for chance in (sigmoid(logit), platt.probability(logit)))
+    assert after < 0.2 * before
 
 
 @pytest.mark.parametrize("label", [np.ones(500, int), np.zeros(500, int), np.r_[np.ones(3, int), np.zeros(497, int)]])
@@ -75,8 +78,13 @@ def test_head_learns_that_full_carts_are_bought() -> None:
 def test_head_falls_back_to_the_likeliest_line() -> None:
     platt = fit_platt(*_draw(0.5, -1.0, 5_000))
     head = fit_head(np.array([[2.0, 1.0, 1.0]]), np.array([1]), platt)
-    assert head.probability(np.array([[2.0, 1.0, 1.0]]))[0] == pytest.approx(platt.probability(np.array([2.0]))[0])
+    assert sigmoid(head.log_odds(np.array([[2.0, 1.0, 1.0]]), platt))[0] == pytest.approx(platt.probability(np.array([2.0]))[0])
     assert "likeliest line" in head.note
+
+
+def test_a_cart_is_at_least_as_likely_as_its_likeliest_line() -> None:
+    head, lines = CartHead((1.0, 0.0, 0.0), -5.0), Platt(2.0, 1.0)
+    np.testing.assert_allclose(head.log_odds(np.array([[3.0, 0.0, 1.0], [-9.0, -9.0, 1.0]]), lines), [7.0, -14.0])
 
 
 def test_logistic_matches_scikit_learn() -> None:
@@ -98,4 +106,4 @@ def test_any_rows_give_probabilities(rows: Any) -> None:
     probability = platt.probability(logit)
     assert ((probability >= 0) & (probability <= 1)).all()
     assert platt.slope > 0
-    assert 0 <= calibration_error(probability, label) <= 1
+    assert 0 <= expected_calibration_error(label, probability) <= 1

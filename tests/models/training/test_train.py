@@ -12,7 +12,7 @@ import pytest
 
 from cartwheel.errors import DataError, ParityError, RunError, UsageError
 from models.data import OOV_ID, Table, read_sizes, read_table
-from models.dlrm import area_under_curve, build_dlrm, load_dlrm
+from models.dlrm import build_dlrm, load_dlrm
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.train import train_dlrm, train_two_tower
 from models.two_tower import build_two_tower, load_two_tower, target_ranks
@@ -242,14 +242,6 @@ def test_validation_asks_only_after_items_that_are_candidates(small_run: Path) -
     only = Table(valid.folder, valid.columns | {"item_id": np.full(len(valid), OOV_ID, np.int32)})
     assert TwoTowerLearner(tower, valid, only, catalogue).validate()["score"] > 0
     assert TwoTowerLearner(tower, valid, valid, None).validate() == {}
-
-
-def test_area_under_curve_counts_ties_as_half() -> None:
-    from sklearn.metrics import roc_auc_score
-
-    rng = np.random.default_rng(0)
-    labels, scores = rng.integers(2, size=200), rng.integers(10, size=200)
-    assert area_under_curve(labels, scores) == pytest.approx(roc_auc_score(labels, scores))
 
 
 def test_embeddings_can_be_kept_small() -> None:
