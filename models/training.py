@@ -198,7 +198,7 @@ def _record(history: History, epoch: int, loss: float, figures: dict[str, float]
 def _diverged(title: str, epoch: int, step: int, loss: float, settings: TrainingSettings) -> ConfigError:
     return ConfigError(
         f"Training of {title}: the loss became {loss} in epoch {epoch + 1}, step {step + 1}, where a finite number is expected.",
-        f"Lower models.{title}.learning_rate, now {settings.learning_rate}.",
+        f"Lower {title}.learning_rate, now {settings.learning_rate}.",
     )
 
 
@@ -226,6 +226,8 @@ def _resume(learner: Learner, path: Path, fingerprint: str) -> tuple[History, li
         return fresh
     except Exception:  # noqa: BLE001  a damaged checkpoint costs time, never the run
         return fresh
+    if [value.shape for value in parts["model"]] != [tuple(variable.shape) for variable in learner.variables]:
+        return fresh  # of another version of the model
     assign(learner.variables, parts["model"])
     learner.optimizer.set_weights(parts["optimizer"])
     return History(**about["history"]), parts["best"]

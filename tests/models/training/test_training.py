@@ -101,13 +101,17 @@ def test_a_checkpoint_of_other_data_or_a_damaged_one_is_not_used(tmp_path: Path)
     third = Toy()
     fit(third, SETTINGS, 0, tmp_path, "other")
     assert third.calls == 60
+    wider = Toy()
+    wider.variables = [Variable([0.0, 0.0])]
+    fit(wider, SETTINGS, 0, tmp_path, "other")
+    assert wider.calls == 60
     remove_checkpoint(tmp_path)
     remove_checkpoint(tmp_path)
     assert not (tmp_path / CHECKPOINT).exists()
 
 
 def test_nan_loss_names_the_setting_to_change(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nan in epoch 1, step 1.*models\.toy\.learning_rate, now 0\.003"):
+    with pytest.raises(ConfigError, match=r"nan in epoch 1, step 1.*Lower toy\.learning_rate, now 0\.003"):
         fit(Toy(loss=float("nan")), SETTINGS, 0, tmp_path, "x")
 
 
