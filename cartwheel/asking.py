@@ -66,7 +66,7 @@ def show_cart(answer: CartPrediction, console: Console, *, as_json: bool = False
 
 
 def _chance(probability: float | None) -> str:
-    return "not known: the log had no carts to learn from" if probability is None else f"{probability:.1%}"
+    return "not known: too few carts in the log to learn from" if probability is None else f"{probability:.1%}"
 
 
 def _print_json(answer: Recommendations | CartPrediction) -> None:
