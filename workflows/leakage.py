@@ -116,7 +116,8 @@ def _labels(
     """What the labels of an example must be, by column."""
     if name[1] == "cart":
         return {"label": int(cart_lines(own, row["_anchor"], settings).get(row["item_id"], -1))}
-    at_anchor = {e["item_id"] for e in own if e["time"] == row["_anchor"]}
+    # A view beside a removal at one instant says nothing of the removed item: only interactions are targets.
+    at_anchor = {e["item_id"] for e in own if e["time"] == row["_anchor"] and e["event_type"] in settings.interaction_types}
     if name[1] == "ranking":
         return {"label": int(row["item_id"] in at_anchor)}
     if name[0] == "train":

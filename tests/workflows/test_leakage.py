@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,6 +103,19 @@ def test_truth_beyond_the_split_is_caught(
     settings = shop_settings.model_copy(update={"horizon_days": 9.0})
     with pytest.raises(LeakageError, match=r"valid/recommend\.parquet, column target_items"):
         _prepare(tmp_path, shop_events, settings)
+
+
+def test_a_negative_that_was_refunded_as_the_target_was_viewed_is_no_leak(
+    tmp_path: Path, event_maker: Callable[[list[dict[str, object]]], pl.DataFrame]
+) -> None:
+    rows: list[dict[str, object]] = [
+        {"user_id": f"u{number}", "item_id": item, "event_type": kind, "time": (number + 1) * 7_200_000_000}
+        for number in range(30)
+        for item, kind in (("wanted", "view"), ("returned", "refund"))
+    ]
+    _prepare(tmp_path, event_maker(rows), PrepareSettings(state_minutes=60))
+    ranking = pl.read_parquet(tmp_path / "examples" / "test" / "ranking.parquet")
+    assert dict(ranking.select("item_id", "label").unique().iter_rows()) == {"wanted": 1, "returned": 0}
 
 
 def test_cart_labels_from_the_past_are_caught(
