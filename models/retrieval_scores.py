@@ -19,9 +19,6 @@ from models.onnx_scores import OnnxModel
 from models.run_tables import check_aligned, flattened, read_json, read_table
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
 
-SESSION_PREFIX = "session:"
-"""Begins the ``user_key`` of an anonymous session."""
-
 _CELLS = 4_000_000
 """Scores held in memory at once: 32 MB of float64."""
 

@@ -154,27 +154,6 @@ def codes_in(table: pl.Series, values: pl.Series) -> pl.Series:
     return joined["code"].fill_null(-1)
 
 
-def code_lists(table: pl.Series, lists: pl.Series) -> Ints:
-    """Code lists of strings by ``table``: int64 [N, longest list], -1 where a list is shorter.
-
-    Strings outside ``table`` share the code ``len(table)``, which equals no code of the table.
-    """
-    sizes = lists.list.len().to_numpy().astype(np.int64)
-    coded = np.full((len(lists), int(sizes.max(initial=0))), -1, dtype=np.int64)
-    if not sizes.sum():
-        return coded
-    flat = _ints(codes_in(table, lists.filter(lists.list.len() > 0).explode()))
-    rows, columns = expand_sizes(sizes)
-    coded[rows, columns] = np.where(flat < 0, len(table), flat)
-    return coded
-
-
-def expand_sizes(sizes: Ints) -> tuple[Ints, Ints]:
-    """Return ``(row, column)`` of each cell of ragged rows with the given ``sizes``, in order."""
-    rows = np.repeat(np.arange(len(sizes), dtype=np.int64), sizes)
-    return rows, np.arange(len(rows), dtype=np.int64) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-
-
 def ragged_strings(table: pl.Series, sizes: Ints, codes: Ints) -> pl.Series:
     """Turn ragged codes into lists of strings.
 
