@@ -34,9 +34,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
     try:
         yield aside
         _flush(aside)
-        if target.is_dir():
-            os.replace(target, holder / ".replaced")
-        os.replace(aside, target)
+        _replace(target, aside, holder / ".replaced")
         _flush_directory(target.parent)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
@@ -63,6 +61,18 @@ def sha256(path: Path) -> str:
             while chunk := stream.read(_CHUNK_BYTES):
                 digest.update(chunk)
     return digest.hexdigest()
+
+
+def _replace(target: Path, aside: Path, replaced: Path) -> None:
+    """Rename ``aside`` onto ``target``; a folder, which cannot be renamed onto, is moved to ``replaced`` first, and back on failure."""
+    try:
+        if target.is_dir():
+            os.replace(target, replaced)
+        os.replace(aside, target)
+    except BaseException:
+        if replaced.exists() and not target.exists():
+            os.replace(replaced, target)
+        raise
 
 
 def _flush(path: Path) -> None:

@@ -1,5 +1,6 @@
 """A reader sees the old content or the new one, never half of one."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,11 @@ from cartwheel.files import atomic_path, sha256, write_json, write_text
 def write_half(aside: Path) -> None:
     aside.write_text("new")
     raise RuntimeError("halfway")
+
+
+def write_folder(aside: Path) -> None:
+    aside.mkdir()
+    (aside / "new").write_text("new")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path: Path) -> None:
@@ -28,6 +34,24 @@ def test_a_folder_is_replaced_whole(tmp_path: Path) -> None:
             aside.mkdir()
             (aside / name).write_text(name)
     assert [path.name for path in target.iterdir()] == ["second"]
+    assert [path.name for path in tmp_path.iterdir()] == ["folder"]
+
+
+def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = tmp_path / "folder"
+    target.mkdir()
+    (target / "old").write_text("old")
+    honest = os.replace
+
+    def interrupted(source: Path, to: Path) -> None:
+        if to == target and (source / "new").exists():
+            raise KeyboardInterrupt
+        honest(source, to)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt), atomic_path(target) as aside:
+        write_folder(aside)
+    assert [path.name for path in target.iterdir()] == ["old"]
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
