@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -19,8 +20,18 @@ _DEFAULT_GRPC_PORT: Final = 8001
 
 
 def source_files(settings: RunSettings) -> list[Path]:
-    """Return the files from outside the run that the events are read from."""
+    """Return the files from outside the run that the events are read from.
+
+    Raises:
+        ConfigError: if the source cannot be opened, or events are given to a simulated shop, which would ignore them.
+        DataError: if there are no files to read.
+    """
     if settings.source.kind == SIMULATED:
+        if settings.source.path is not None:
+            raise ConfigError(
+                f"source.path is {settings.source.path}, but source.kind is {SIMULATED!r}, which reads no files.",
+                "Name the kind of those files in source.kind ('table' for your own), or leave the path out to simulate a shop.",
+            )
         return []
     from workflows.sources import open_source
 
@@ -83,12 +94,13 @@ def ranking(run: Path, settings: RunSettings) -> None:
 
 
 def train_cart(run: Path, settings: RunSettings) -> None:
-    """Train the cart DLRM, where the log has carts."""
+    """Train the cart DLRM, where the log has carts; where it has none, no model of an earlier log must be served."""
     from models.train import train_dlrm
 
     if (run / "examples" / "train" / "cart.parquet").is_file():
         train_dlrm(run, "cart", settings.cart, settings.seed)
     else:
+        shutil.rmtree(run / "models" / "cart", ignore_errors=True)
         Console(stderr=True).print("no cart events: the cart model is left out")
 
 
@@ -153,15 +165,19 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
         settings = ServeSettings.model_validate({**section.model_dump(), **options})
     except ValidationError as error:
         detail = error.errors()[0]
-        raise ConfigError(f"--{detail['loc'][0]} {detail['input']}: {detail['msg']}.", "See `cartwheel serve --help`.") from None
+        option = str(detail["loc"][0]).replace("_", "-")
+        raise ConfigError(f"--{option} {detail['input']}: {detail['msg']}.", "See `cartwheel serve --help`.") from None
     repository = repository_of(configured.run if configured else path)
     endpoint = repository.parent / ENDPOINT
+    told: list[Endpoint] = []
 
     def say_ready(address: Endpoint) -> None:
         address.write(endpoint)
+        told.append(address)
         console.print(f"ready: gRPC {address.grpc}, HTTP {address.http}; stop with Ctrl-C or SIGTERM")
 
     try:
         EmbeddedServer(repository, settings, log=repository.parent / "logs" / "triton.log").serve_forever(say_ready)
     finally:
-        endpoint.unlink(missing_ok=True)
+        if told and told[0].is_told_in(endpoint):
+            endpoint.unlink()

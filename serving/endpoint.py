@@ -33,6 +33,13 @@ class Endpoint:
         """Write the addresses as JSON, atomically."""
         write_json(path, asdict(self))
 
+    def is_told_in(self, path: Path) -> bool:
+        """Whether ``path`` holds these addresses, and not those of a server started beside this one."""
+        try:
+            return bool(json.loads(path.read_text(encoding="utf-8")) == asdict(self))
+        except (OSError, ValueError):
+            return False
+
     @classmethod
     def read(cls, path: Path) -> Endpoint:
         """Read the addresses of the server that wrote ``path`` and is still running.

@@ -117,6 +117,9 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
             name = table.target.removeprefix("features/")
             rows[name], unknown[name] = _encode_table(run, table, cardinalities)
             advance(1, name)
+    if "cart" not in names:  # tables of an earlier log that had carts
+        for split in SPLITS:
+            shutil.rmtree(run / "features" / split / "cart", ignore_errors=True)
     return FeatureReport(names, cardinalities, _constants(plans), rows, unknown)
 
 

@@ -258,6 +258,8 @@ def test_a_workflow_replaced_on_disk_is_read_anew(copied: Path) -> None:
 
 def test_a_log_without_carts_prices_or_validation_rows_is_normal(write_run: WriteRun, tmp_path: Path) -> None:
     run = write_run(tmp_path, carts=False, prices=False, valid_rows=0)
+    (run / "features/train/cart").mkdir(parents=True)
+    (run / "features/train/cart/part.0.parquet").write_text("of an earlier log that had carts")
     report = fit_features(run, FeatureSettings(min_user_events=10_000, min_item_events=10_000))
     assert report.workflows == ("recommend", "ranking")
     assert not (run / "workflow/cart.onnx").exists()
