@@ -96,10 +96,6 @@ class EmbeddedServer:
         """``host:port`` of health and metadata."""
         return self.endpoint.http
 
-    def write_endpoint(self, path: Path) -> None:
-        """Write the addresses as JSON for :meth:`serving.endpoint.Endpoint.read`."""
-        self.endpoint.write(path)
-
     @property
     def log(self) -> Path:
         """The file that holds Triton's output."""
