@@ -22,8 +22,8 @@ class ExportSettings(Settings):
     """The most items that one answer can hold."""
     max_batch: Annotated[int, Field(gt=0)] = 64
     """The most requests that a step answers together."""
-    queue_microseconds: Annotated[int, Field(ge=0)] = 200
-    """How long the first step of an answer waits for company before it starts on a smaller batch."""
+    queue_microseconds: Annotated[int, Field(ge=0)] = 0
+    """How long the first step of an answer waits for company; while it is busy, requests gather without waiting."""
     diversity: Annotated[float, Field(ge=0.0)] = 0.0
     """Score taken off for each better item of the same category in the list; a request may override it."""
     max_per_category: Annotated[int, Field(ge=0)] = 0
