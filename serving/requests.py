@@ -107,6 +107,8 @@ def ask_cart(
 ) -> Question[CartPrediction]:
     """Ask what of a cart will be bought, and what completes it.
 
+    A line is an item, however often it is told: the models learnt so, and a repeated line is sent once, where it stands last.
+
     Raises:
         UsageError: if a value cannot be honoured, naming it.
     """
@@ -114,15 +116,21 @@ def ask_cart(
     for place, line in enumerate(lines):
         if not line:
             raise UsageError(f"cart_items[{place}] is empty.", "Pass the item id of each line.")
+    distinct = list(dict.fromkeys(reversed(lines)))[::-1]
     inputs = [
         *_optional_ids("user_id", [_one("user_id", user_id)]),
         *_optional_ids("recent_items", [_many("recent_items", recent_items)]),
-        _ids("cart_items", [lines or [b""]]),
+        _ids("cart_items", [distinct or [b""]]),
         _timestamps([timestamp]),
         _k(k, metadata),
     ]
-    asked = tuple(cart_items)
-    return Question("cart", inputs, lambda outputs: parse_cart(outputs, asked, metadata))
+    asked, columns = tuple(cart_items), [distinct.index(line) for line in lines]
+
+    def parse(outputs: Outputs) -> CartPrediction:
+        chances = {name: outputs[name][:, columns] for name in ("line_probability",) if name in outputs}
+        return parse_cart({**outputs, **chances}, asked, metadata)
+
+    return Question("cart", inputs, parse)
 
 
 def ask_similar_items(item_id: ShopId, k: int, metadata: Metadata) -> Question[tuple[ScoredItem, ...]]:

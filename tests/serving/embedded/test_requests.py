@@ -52,6 +52,16 @@ def test_a_string_comes_back_as_it_went(item: str) -> None:
     assert STRINGS.item_id(text) == item
 
 
+def test_a_line_told_twice_is_one_line_and_is_answered_twice() -> None:
+    question = ask_cart(["a", 7, "a"], None, (), 1, None, STRINGS)
+    assert sent(question)["cart_items"] == ([1, 2], [b"7", b"a"])
+    chances = {"line_probability": np.array([[0.25, 0.5]]), "cart_probability": np.array([[0.75]])}
+    nothing = {"items": np.array([[b""]], object), "scores": np.array([[-np.inf]])}
+    answer = question.parse({**chances, **nothing})
+    assert [(line.item_id, line.probability) for line in answer.lines] == [("a", 0.5), (7, 0.25), ("a", 0.5)]
+    assert [line.probability for line in question.parse(nothing).lines] == [None] * 3
+
+
 def test_rows_of_different_length_are_filled_with_empty_ids() -> None:
     requests = [RecommendRequest("a", recent_items=["x", "y"]), RecommendRequest(), RecommendRequest("c", exclude=[np.int64(5)])]
     tensors = sent(ask_recommend(requests, 4, 0.5, STRINGS))
