@@ -86,10 +86,11 @@ def two_tower(run: Path, settings: RunSettings) -> None:
 
 def ranking(run: Path, settings: RunSettings) -> None:
     """Train the ranking DLRM and tune how much the retrieval score counts beside it."""
+    from models.fusion import default_fusion_weight
     from models.train import train_dlrm
     from models.two_stage import tune_fusion
 
-    train_dlrm(run, "ranking", settings.ranking, settings.seed)
+    train_dlrm(run, "ranking", settings.ranking, settings.seed, default_fusion_weight(settings.two_tower))
     tune_fusion(run, settings.evaluate, settings.seed)
 
 

@@ -90,13 +90,15 @@ def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> float:
         seed: fixes the sample of anchors.
 
     Returns:
-        The weight; where no validation anchor has a truth item, the one that training left there.
+        The weight; where no validation anchor has a truth item among its candidates, the one that training left there.
     """
     folder = run / "models" / "ranking"
     anchors = sample(read_anchors(run, "valid"), settings.max_two_stage_anchors, seed)
     if not len(anchors):
         return read_fusion(folder)
     stages = retrieve_and_rank(run, "valid", settings, anchors)
+    if not stages.relevant.any():
+        return read_fusion(folder)
     weight = best_fusion_weight(stages.dot, stages.logit, stages.relevant, anchors.n_truth)
     write_fusion(folder, weight)
     return weight

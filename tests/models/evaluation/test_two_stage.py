@@ -101,3 +101,10 @@ def test_without_validation_truth_fusion_stays(own_run: Path) -> None:
     path = own_run / "examples/valid/recommend.parquet"
     pl.read_parquet(path).with_columns(target_items=pl.lit([], pl.List(pl.String))).write_parquet(path)
     assert tune_fusion(own_run, SETTINGS, 0) == 0.5
+
+
+def test_where_no_truth_item_is_retrieved_fusion_stays(own_run: Path) -> None:
+    path = own_run / "examples/valid/recommend.parquet"
+    pl.read_parquet(path).with_columns(target_items=pl.lit(["first seen later"], pl.List(pl.String))).write_parquet(path)
+    assert len(read_anchors(own_run, "valid")) > 0
+    assert tune_fusion(own_run, SETTINGS, 0) == 0.5
