@@ -26,7 +26,10 @@ _ROW_STRIDE: Final = 1 << 40
 
 @dataclass(frozen=True)
 class _Recents:
-    """The recent items of each query, oldest first, [B, L]: ids, catalogue indices, category and brand codes; and [B, 1] counts."""
+    """The recent items of each query, oldest first, [B, L]: ids, catalogue indices, category and brand codes.
+
+    And, of the items that the request itself tells of, [B, 1]: whether any is a recent one, how many distinct, their mean price.
+    """
 
     ids: str
     index: str
@@ -34,6 +37,7 @@ class _Recents:
     brands: str
     given: str
     distinct: str
+    mean_price: str
 
 
 def encode_graph(step: StepModel, snapshot: Snapshot, workflow: onnx.ModelProto) -> onnx.ModelProto:
@@ -135,12 +139,17 @@ class _Encode:
         # Whoever tells what was just looked at, or put into a cart, is here now, whenever the snapshot last saw them.
         here = graph.add("Greater", recents.distinct, none)
         recency = graph.add("Where", here, none, recency)
+        running_events = graph.add("Where", recents.given, recents.distinct, graph.add("Max", events, recents.distinct))
+        # Who is newer than the snapshot has done at least what the request tells, and looks at prices like those.
+        unpriced = graph.add("IsNaN", stored["user_mean_price"])
         return {
             **stored,
+            "user_events": graph.add("Max", stored["user_events"], running_events),
+            "user_mean_price": graph.add("Where", unpriced, recents.mean_price, stored["user_mean_price"]),
             "hour": graph.add("Mod", hours, graph.constant(24, np.int64)),
             "weekday": graph.add("Add", weekday, graph.constant(1, np.int64)),
             "user_recency_hours": recency,
-            "session_events": graph.add("Where", recents.given, recents.distinct, graph.add("Max", events, recents.distinct)),
+            "session_events": running_events,
             "session_minutes": graph.add("Where", recents.given, none, minutes),
         }
 
@@ -184,7 +193,20 @@ class _Encode:
             brands=chosen(codes(stored_brands, catalogue.brand_codes), zero),
             given=any_given,
             distinct=distinct,
+            mean_price=self._mean_price(asked),
         )
+
+    def _mean_price(self, asked: str) -> str:
+        """Return the mean known price of the items that the request tells of, float32 [B, 1]; NaN where none is known."""
+        graph = self._graph
+        prices = graph.add("Gather", graph.constant(self._snapshot.catalogue.prices), asked, axis=0)
+        known = graph.add("And", graph.add("Not", graph.add("IsNaN", prices)), self._held(asked))
+        summands = graph.add("Where", known, prices, graph.constant(0, np.float32))
+        total = graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
+        return graph.add("Div", total, self._count(known))  # 0 / 0 is NaN: not known
+
+    def _held(self, index: str) -> str:
+        return self._graph.add("GreaterOrEqual", index, self._graph.constant(0, np.int64))
 
     def _text(self, table: list[str], codes: str) -> str:
         return self._graph.add("Gather", self._graph.constant(np.array(table, dtype=object)), codes, axis=0)

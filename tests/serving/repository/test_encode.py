@@ -69,6 +69,11 @@ def raw_query(request: dict[str, Any]) -> dict[str, Any]:
     else:
         query["session_events"] = max(query["session_events"], float(len(asked)))
         recents = last_distinct(stored + asked)
+    query["user_events"] = max(query["user_events"], query["session_events"])
+    told = [SHOP.items["item_price"][ITEMS[item]] for item in request["recent_items"] + request["cart_items"] if item in ITEMS]
+    prices = [price for price in told if price is not None and not np.isnan(price)]
+    if np.isnan(query["user_mean_price"]) and prices:
+        query["user_mean_price"] = float(np.mean(prices))
     query["recent_items"] = recents[-LENGTH:]
     query["recent_categories"] = known(query["recent_items"], "item_category")
     query["recent_brands"] = known(query["recent_items"], "item_brand")
