@@ -55,9 +55,12 @@ def examine(grpc_port: int = 8001) -> list[Finding]:
         _machine,
         _disk,
         _shared_memory,
-        lambda: _packages("serving packages", _SERVING, "pip install cartwheel", State.UNFIT),
+        lambda: _packages("serving packages", _SERVING, "pip install . (in the checkout)", State.UNFIT),
         lambda: _packages(
-            "training packages", _TRAINING, "pip install 'cartwheel[train]' (only needed to prepare and train)", State.NOTE
+            "training packages",
+            _TRAINING,
+            "pip install '.[train]' (in the checkout; only needed to prepare and train)",
+            State.NOTE,
         ),
         _triton,
         _gpu,
@@ -144,9 +147,7 @@ def _triton() -> Finding:
 def _gpu() -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Finding(
-            "gpu", State.NOTE, "none", "Nothing: everything runs on the CPU. With a GPU: pip install 'cartwheel[train,gpu]'."
-        )
+        return Finding("gpu", State.NOTE, "none", "Nothing: everything runs on the CPU. With a GPU: pip install '.[train,gpu]'.")
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import traceback
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -38,7 +39,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON."
 _DEFAULT_CONFIG = Path("cartwheel.toml")
 
 
-def _run(commands: list[str], config: Path, run: Path | None, data: Path | None) -> None:
+class Target(str, Enum):
+    """What a repository is written for, instead of what the configuration says."""
+
+    EMBEDDED = "embedded"
+    NATIVE = "native"
+
+
+def _run(commands: list[str], config: Path, run: Path | None, data: Path | None, target: Target | None = None) -> None:
     from cartwheel.config import load_settings
     from cartwheel.stages import run_stages
 
@@ -47,6 +55,8 @@ def _run(commands: list[str], config: Path, run: Path | None, data: Path | None)
         settings = settings.model_copy(update={"run": run.resolve()})
     if data is not None:
         settings = settings.model_copy(update={"source": settings.source.model_copy(update={"path": data.resolve()})})
+    if target is not None:
+        settings = settings.model_copy(update={"export": settings.export.model_copy(update={"target": target.value})})
     run_stages(settings, commands, Console(stderr=True))
     if "evaluate" in commands:
         from cartwheel.work import show_evaluation
@@ -90,9 +100,17 @@ def evaluate(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = Non
 
 
 @app.command()
-def export(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
+def export(
+    config: Config = _DEFAULT_CONFIG,
+    run: Run = None,
+    data: Data = None,
+    target: Annotated[
+        Optional[Target],  # noqa: UP045
+        typer.Option(help="embedded: for `cartwheel serve`; native: for any Triton with the onnxruntime backend."),
+    ] = None,
+) -> None:
     """Write the Triton model repository, once its answers equal the offline ones."""
-    _run(["export"], config, run, data)
+    _run(["export"], config, run, data, target)
 
 
 @app.command("run")

@@ -132,7 +132,7 @@ def require_training_packages() -> None:
     if missing:
         raise MissingDependencyError(
             f"Preparing and training need packages that are not installed: {', '.join(missing)}.",
-            "Install the extra with `pip install 'cartwheel[train]'`.",
+            "In the checkout, install the extra with `pip install '.[train]'`.",
         )
 
 

@@ -103,7 +103,7 @@ def read_sizes(folder: Path) -> dict[str, int]:
         from merlin.schema.io.tensorflow_metadata import TensorflowMetadata
     except ImportError as error:
         raise MissingDependencyError(
-            f"Training needs Merlin, which cannot be imported ({error}).", 'Install it with pip install "cartwheel[train]".'
+            f"Training needs Merlin, which cannot be imported ({error}).", 'Install it with pip install ".[train]".'
         ) from error
     path = folder / SCHEMA_FILE
     try:

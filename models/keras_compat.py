@@ -76,7 +76,7 @@ def install() -> None:
         dlpack = importlib.import_module("tensorflow").experimental.dlpack
     except ImportError as error:
         raise MissingDependencyError(
-            f"Training needs TensorFlow, which cannot be imported ({error}).", 'Install it with pip install "cartwheel[train]".'
+            f"Training needs TensorFlow, which cannot be imported ({error}).", 'Install it with pip install ".[train]".'
         ) from error
     sys.meta_path.insert(0, _AliasFinder())
     for name in ("to_dlpack", "from_dlpack"):  # gone from tensorflow.python in 2.13

@@ -32,7 +32,9 @@ class OnnxModel:
         try:
             import onnxruntime
         except ImportError as error:  # pragma: no cover - a base dependency
-            raise MissingDependencyError("The package onnxruntime is not installed.", "Run `pip install cartwheel`.") from error
+            raise MissingDependencyError(
+                "The package onnxruntime is not installed.", "Run `pip install .` in the checkout."
+            ) from error
         if not path.is_file():
             raise RunError(f"{path} is missing.", "Run `cartwheel train` on this run directory first.")
         options = onnxruntime.SessionOptions()

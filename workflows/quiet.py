@@ -32,7 +32,7 @@ def quiet_nvtabular() -> Iterator[None]:
                 yield
         except ImportError as error:
             raise MissingDependencyError(
-                f"Features need NVTabular, which cannot be imported ({error}).", 'Install it with pip install "cartwheel[train]".'
+                f"Features need NVTabular, which cannot be imported ({error}).", 'Install it with pip install ".[train]".'
             ) from error
         finally:
             for logger, level in zip(loggers, levels, strict=True):

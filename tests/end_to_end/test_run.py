@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -70,6 +71,19 @@ def test_the_repository_is_self_contained(run: Path) -> None:
         content = file.read_bytes()
         assert str(run).encode() not in content, f"{file} holds an absolute path"
         assert not any(word in content for word in (b"import tensorflow", b"import nvtabular", b"import pandas"))
+
+
+def test_a_repository_for_any_triton_holds_the_same_models_and_no_python(shop: Path, run: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "run"
+    shutil.copytree(run, elsewhere, ignore=shutil.ignore_patterns("server.json", "logs"))
+    result = cartwheel("export", shop, "--run", elsewhere, "--target", "native")
+    assert result.returncode == 0, result.stderr
+    native, embedded = elsewhere / "repository", run / "repository"
+    assert not list(native.rglob("*.py"))
+    graphs = sorted(path.relative_to(native) for path in native.rglob("*.onnx"))
+    assert graphs == sorted(path.relative_to(embedded) for path in embedded.rglob("*.onnx"))
+    assert all((native / graph).read_bytes() == (embedded / graph).read_bytes() for graph in graphs)
+    assert 'backend: "onnxruntime"' in (native / "recommend_retrieve" / "config.pbtxt").read_text()
 
 
 def test_a_killed_run_resumes_and_gives_the_same_figures(tmp_path: Path, run: Path) -> None:

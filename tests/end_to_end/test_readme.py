@@ -1,0 +1,128 @@
+"""The README is true: its commands run, its tables and its examples are those of the code."""
+
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import pytest
+from shop_runs import ROOT, serving
+
+from cartwheel.config import load_settings
+from serving.tensors import Sizes, markdown
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line.strip()]
+[SHOP] = [text for language, text in BLOCKS if language == "toml"]
+[APP] = [text for language, text in BLOCKS if language == "python"]
+ASKING = [command for command in COMMANDS if "--run runs/demo" in command]
+FREE = ["cartwheel doctor", "cartwheel --help"]
+
+
+def shell(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    path = f"{ROOT / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, capture_output=True, text=True, check=False, env={**os.environ, "PATH": path}
+    )
+
+
+@pytest.fixture(scope="module")
+def demo() -> Path:
+    """The run directory of `make demo`, which does not start it again where it is done."""
+    if not (ROOT / ".venv" / "bin" / "cartwheel").exists():
+        pytest.skip("LOUD: there is no .venv here, so `make demo` and the commands of the README were not run")
+    result = shell("make demo")
+    assert result.returncode == 0, result.stderr
+    for said in ("two_tower+dlrm", "a known shopper", "a shopper never seen before", "an anonymous visitor", "a cart"):
+        assert said in result.stdout
+    return ROOT / "runs" / "demo"
+
+
+@pytest.fixture(scope="module")
+def address(demo: Path) -> Iterator[str]:
+    """Where the demo is served."""
+    with serving(demo) as (_, endpoint):
+        yield endpoint["grpc"]
+
+
+def test_every_command_of_the_readme_is_run_by_a_test() -> None:
+    known = {"make demo", "make test", "cartwheel serve runs/demo", "cartwheel run shop.toml", *ASKING, *FREE}
+    assert set(COMMANDS) == known
+    assert len(ASKING) == 3
+
+
+def test_make_test_is_what_lands_or_rejects() -> None:
+    assert "make test" in (ROOT / ".ci" / "run").read_text()
+
+
+def test_the_demo_keeps_its_promises(demo: Path) -> None:
+    records = json.loads((demo / "evaluation" / "metrics.json").read_text())
+
+    def figure(task: str, model: str, metric: str, k: int, part: str = "value") -> float:
+        [found] = [r for r in records if (r["task"], r["model"], r["metric"], r["k"]) == (task, model, metric, k)]
+        return float(found[part])
+
+    best = figure("retrieval", "most_popular", "recall", 20, "high")
+    assert figure("retrieval", "two_tower", "recall", 20, "low") > 2 * best, "by a wide margin"
+    assert figure("two_stage", "two_tower+dlrm", "ndcg_minus_two_tower", 10, "low") > 0, "the second stage helps"
+    assert figure("two_stage", "two_tower+dlrm", "ndcg", 10) < figure("two_stage", "oracle", "ndcg", 10)
+
+
+@pytest.mark.parametrize("command", ASKING)
+def test_the_demo_can_be_asked(address: str, command: str) -> None:
+    result = shell(command)
+    assert result.returncode == 0, result.stderr
+    assert "i0" in result.stdout
+
+
+@pytest.mark.parametrize("command", FREE)
+def test_the_other_commands_run(command: str) -> None:
+    result = shell(command)
+    assert result.returncode == 0, result.stdout + result.stderr
+    assert result.stdout
+
+
+def test_the_python_example_runs(address: str) -> None:
+    script = APP.replace("127.0.0.1:8001", address)
+    result = subprocess.run([ROOT / ".venv/bin/python", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    assert len(result.stdout.splitlines()) == 5
+
+
+def test_a_shops_own_export_needs_only_that_configuration(demo: Path, tmp_path: Path) -> None:
+    names = {"user_id": "customer", "item_id": "sku", "timestamp": "time", "event_type": "action", "category": "department"}
+    actions = {"view": "seen", "cart": "basket", "purchase": "bought"}
+    events = pl.read_parquet(demo / "events" / "events.parquet").filter(pl.col("event_type").is_in(list(actions))).head(20_000)
+    export = (
+        events.select(list(names))
+        .rename(names)
+        .with_columns(pl.col("action").replace(actions), pl.col("time").dt.to_string("iso"))
+    )
+    (tmp_path / "events").mkdir()
+    export.write_csv(tmp_path / "events" / "export.csv")
+    (tmp_path / "shop.toml").write_text(SHOP)
+    assert load_settings(tmp_path / "shop.toml").source.kind == "table"
+    result = shell("cartwheel run shop.toml", tmp_path)
+    assert result.returncode == 0, result.stderr
+    summary = json.loads((tmp_path / "runs" / "shop" / "events" / "summary.json").read_text())
+    assert summary["rows"] == export.height
+    assert (tmp_path / "runs" / "shop" / "repository" / "cartwheel.json").is_file()
+
+
+def test_the_tensor_table_is_that_of_the_code() -> None:
+    sizes = Sizes(recents=20, candidates=200, neighbours=100, max_k=100, has_cart=True)
+    assert markdown(sizes) in README
+
+
+def test_the_figures_of_rees46_are_those_of_a_real_run() -> None:
+    blocks = [text for language, text in BLOCKS if language == "text"]
+    assert any("two_tower+dlrm" in text and "5,980" in README for text in blocks)
+
+
+def test_links_lead_to_files() -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
