@@ -135,6 +135,9 @@ class TritonPythonModel:
                 known = [self._item_of.get(item, -1) for item in items]
                 features["recent_categories"] = [self._category_names[place] if place >= 0 else "" for place in known]
                 features["recent_brands"] = [self._brand_names[place] if place >= 0 else "" for place in known]
+                features["user_events"] = max(features["user_events"], features["session_events"])
+                if np.isnan(features["user_mean_price"]):
+                    features["user_mean_price"] = self._mean_price(row.recent_items)
             else:
                 known = features["rows"]
             recent_rows.append(known)
@@ -142,6 +145,12 @@ class TritonPythonModel:
                 columns[name].append(features[name])
         frame = {name: np.array(values, np.float32) if name in QUERY_CONTINUOUS else values for name, values in columns.items()}
         return pd.DataFrame(frame), recent_rows
+
+    def _mean_price(self, items: Sequence[str]) -> float:
+        """Return the mean known price of items, NaN where none is known."""
+        prices = self._prices[[self._item_of[item] for item in items if item in self._item_of]]
+        known = prices[~np.isnan(prices)]
+        return float(known.mean()) if len(known) else float("nan")
 
     def _excluded(self, rows: Sequence[_Row], recent_rows: Sequence[Sequence[int]]) -> Array:
         """Return (query, item) pairs that must not be answered, int32 ``[E, 2]``."""
