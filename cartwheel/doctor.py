@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import platform
@@ -22,6 +23,7 @@ from rich.table import Table
 
 _SERVING: Final = ("numpy", "onnxruntime", "tritonclient", "nvidia-pytriton", "grpcio", "pydantic", "typer", "rich")
 _TRAINING: Final = ("nvtabular", "merlin-models", "tensorflow-cpu", "polars", "onnx", "tf2onnx", "scikit-learn", "pyarrow")
+_OTHER_BUILDS: Final = {"tensorflow-cpu": "tensorflow"}
 _STATE_STYLES: Final = {"fit": "green", "note": "yellow", "unfit": "red"}
 _GIB: Final = 1 << 30
 
@@ -127,10 +129,10 @@ def _packages(subject: str, names: tuple[str, ...], fix: str, otherwise: State) 
 
 
 def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    for build in (name, _OTHER_BUILDS.get(name, name)):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(build)
+    return None
 
 
 def _triton() -> Finding:
@@ -147,7 +149,7 @@ def _triton() -> Finding:
 def _gpu() -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Finding("gpu", State.NOTE, "none", "Nothing: everything runs on the CPU. With a GPU: pip install '.[train,gpu]'.")
+        return Finding("gpu", State.NOTE, "none", "Nothing: everything runs on the CPU. With a GPU: pip install '.[gpu]'.")
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)

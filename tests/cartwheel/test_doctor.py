@@ -32,5 +32,5 @@ def test_a_taken_port_is_named() -> None:
 
 def test_brackets_survive_the_table() -> None:
     console = Console(width=200, record=True, file=io.StringIO())
-    show([Finding("gpu", State.NOTE, "none", "pip install '.[train,gpu]'")], console)
-    assert ".[train,gpu]" in console.export_text()
+    show([Finding("gpu", State.NOTE, "none", "pip install '.[gpu]'")], console)
+    assert ".[gpu]" in console.export_text()
