@@ -36,6 +36,7 @@ Recent = Annotated[str, typer.Option("--recent", help="Items that the shopper lo
 K = Annotated[int, typer.Option("-k", help="How many items to answer.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
+_INTERRUPTED = 130  # what a shell calls a program that was interrupted; typer exits with it by itself
 _DEFAULT_CONFIG = Path("cartwheel.toml")
 
 
@@ -62,6 +63,9 @@ def _run(commands: list[str], config: Path, run: Path | None, data: Path | None,
         from cartwheel.work import show_evaluation
 
         show_evaluation(settings.run, Console())
+    if "export" in commands:
+        served = "serve it with" if settings.export.target == "embedded" else "an embedded export can be served with"
+        print(f"The run is in {settings.run}; {served} `cartwheel serve {settings.run}`.", file=sys.stderr)
 
 
 @app.command()
@@ -218,8 +222,10 @@ def main() -> None:
         app()
     except CartwheelError as error:
         _die(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        _die("Stopped. What was finished is kept: the same command goes on from there.", 130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != _INTERRUPTED:
+            raise
+        _die("Stopped. What was finished is kept: the same command goes on from there.", _INTERRUPTED)
     except BrokenPipeError:
         os._exit(0)
     except Exception as error:  # noqa: BLE001 - the last resort that keeps tracebacks from users

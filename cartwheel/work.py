@@ -59,8 +59,13 @@ def events(run: Path, settings: RunSettings) -> None:
         source = source.model_copy(update={"kind": "table", "path": run / "simulation" / "events.parquet"})
     summary = check_events(open_source(source, run), settings.events, run / "events")
     Console(stderr=True).print(
-        f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.quarantined:,} rows quarantined"
+        f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
     )
+    if summary.quarantined:
+        told = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items())
+        Console(stderr=True).print(
+            f"{summary.quarantined:,} rows quarantined ({told}), see {run / 'events' / 'quarantine.parquet'}"
+        )
 
 
 def examples(run: Path, settings: RunSettings) -> None:

@@ -20,6 +20,7 @@ MIN_OF_A_CLASS: Final = 5
 """Nor do fewer rows of one label than this."""
 HEAD_FEATURES: Final = ("max_logit", "mean_logit", "log1p_lines")
 _RIDGE: Final = 1e-3
+_ALMOST_SURE: Final = 1.0 - 1e-9
 _MAX_STEPS: Final = 100
 
 
@@ -61,14 +62,18 @@ class CartHead:
     note: str = ""
 
     def log_odds(self, features: Array, lines: Platt) -> Array:
-        """Return the log-odds of carts, float64 ``[C]``: at least those of the likeliest line, whatever the head says.
+        """Return the log-odds of carts, float64 ``[C]``.
+
+        Whatever the head says, any of n lines is bought at least as often as the likeliest one, and at most n times as often.
 
         Args:
             features: ``HEAD_FEATURES``, ``[C, 3]``.
             lines: the calibration of lines.
         """
         likeliest = lines.slope * features[:, 0] + lines.intercept
-        return np.maximum(features @ np.asarray(self.weights) + self.bias, likeliest)
+        most = np.minimum(np.expm1(features[:, 2]) * sigmoid(likeliest), _ALMOST_SURE)
+        head = features @ np.asarray(self.weights) + self.bias
+        return np.maximum(likeliest, np.minimum(head, np.log(most) - np.log1p(-most)))
 
     def content(self) -> dict[str, Any]:
         """Return what ``head.json`` holds."""

@@ -47,7 +47,7 @@ class Endpoint:
         Raises:
             ServerError: if there is no such file, it is not what :meth:`write` wrote, or its server is gone.
         """
-        fix = "Start the server with `cartwheel serve`."
+        fix = f"Start the server with `cartwheel serve {path.parent}`."
         try:
             found = cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:

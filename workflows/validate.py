@@ -205,7 +205,8 @@ def _refuse_if_too_bad(
     if quarantined == rows_read:
         raise DataError(
             f"{_where(parts)}: none of the {rows_read:,} rows can be used ({told}).",
-            f"{where} has each row with its reason; check that the source fits the file and that the times are in the past.",
+            f"{where} has each row with its reason; check that the source fits the file, that the times are in the past, and, where "
+            "they are not ISO 8601, that source.timestamp_format says what they are (s, ms, us, ns, or a strptime pattern).",
         )
     share = bad / rows_read
     if share > settings.max_bad_share:

@@ -81,8 +81,10 @@ def _whole(graph: GraphBuilder, models: CartModels, logit: str, present: str, co
     length = graph.add("Log", graph.add("Add", count, graph.constant(1, np.float32)))
     features = graph.add("Concat", graph.add("Where", some, largest, zero), mean, length, axis=1)
     weights = graph.constant(np.asarray(models.head, np.float32).reshape(3, 1))
-    whole = graph.add("Add", graph.add("MatMul", features, weights), graph.constant(models.head_bias, np.float32))
-    # A cart of which any line is bought is at least as likely as its likeliest line, whatever the head says.
-    likeliest = graph.add("Mul", graph.add("Where", some, largest, zero), graph.constant(models.slope, np.float32))
-    whole = graph.add("Max", whole, graph.add("Add", likeliest, graph.constant(models.intercept, np.float32)))
-    return graph.add("Where", some, graph.add("Sigmoid", whole), zero)
+    head = graph.add("Add", graph.add("MatMul", features, weights), graph.constant(models.head_bias, np.float32))
+    # Whatever the head says: any of n lines is bought at least as often as the likeliest one, and at most n times as often.
+    scaled = graph.add("Mul", graph.add("Where", some, largest, zero), graph.constant(models.slope, np.float32))
+    least = graph.add("Sigmoid", graph.add("Add", scaled, graph.constant(models.intercept, np.float32)))
+    most = graph.add("Min", graph.add("Mul", least, count), graph.constant(1, np.float32))
+    whole = graph.add("Max", least, graph.add("Min", graph.add("Sigmoid", head), most))
+    return graph.add("Where", some, whole, zero)

@@ -94,9 +94,17 @@ def test_a_cart_has_probabilities_and_completions(server: str, users: pl.DataFra
     assert [line.item_id for line in answer.lines] == lines
     assert all(0 <= line.probability <= 1 for line in answer.lines)
     assert max(line.probability for line in answer.lines) - 1e-6 <= answer.probability <= 1
+    assert answer.probability <= min(1, sum(line.probability for line in answer.lines) * len(lines)) + 1e-6
     completions = ids(answer.completions)
     assert len(completions) == 4
     assert not set(completions) & set(lines)
+
+
+def test_the_chance_of_a_cart_of_one_line_is_that_of_the_line(server: str, items: pl.DataFrame) -> None:
+    with Client(server) as client:
+        for item in items["item_id"].to_list()[:20]:
+            answer = client.cart([item])
+            assert answer.probability == pytest.approx(answer.lines[0].probability, abs=1e-6)
 
 
 def test_similar_items_do_not_repeat_the_item(server: str, items: pl.DataFrame) -> None:

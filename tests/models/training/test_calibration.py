@@ -82,9 +82,12 @@ def test_head_falls_back_to_the_likeliest_line() -> None:
     assert "likeliest line" in head.note
 
 
-def test_a_cart_is_at_least_as_likely_as_its_likeliest_line() -> None:
+def test_a_cart_is_as_likely_as_its_likeliest_line_at_least_and_n_times_that_at_most() -> None:
     head, lines = CartHead((1.0, 0.0, 0.0), -5.0), Platt(2.0, 1.0)
-    np.testing.assert_allclose(head.log_odds(np.array([[3.0, 0.0, 1.0], [-9.0, -9.0, 1.0]]), lines), [7.0, -14.0])
+    features = np.array(
+        [[3.0, 0.0, np.log1p(2)], [-9.0, -9.0, np.log1p(2)], [-9.0, -9.0, np.log1p(1)], [-9.0, -9.0, np.log1p(200)]]
+    )
+    np.testing.assert_allclose(head.log_odds(features, lines), [7.0, -17.0 + np.log(2), -17.0, -14.0], atol=1e-6)
 
 
 def test_logistic_matches_scikit_learn() -> None:

@@ -1,0 +1,35 @@
+"""What the command line does with an interruption."""
+
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CONFIG = """
+[source]
+kind = "simulated"
+shoppers = 60000
+items = 20000
+days = 90
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
+    config = tmp_path / "shop.toml"
+    config.write_text(CONFIG)
+    command = [sys.executable, "-m", "cartwheel.main", "prepare", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "runs" / "shop").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        time.sleep(0.5)
+        process.send_signal(number)
+        said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    assert said.splitlines()[-1] == "cartwheel: Stopped. What was finished is kept: the same command goes on from there."
