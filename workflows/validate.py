@@ -22,13 +22,14 @@ from cartwheel.files import atomic_path
 from cartwheel.progress import progress
 from workflows import reading
 from workflows.events import CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, ROW, EventSummary
-from workflows.rules import DUPLICATE, PARSED, RAW_PREFIX, REASON, check
+from workflows.rules import DUPLICATE, PARSED, RAW_PREFIX, REASON, UNKNOWN_TYPE, check
 from workflows.settings import EventSettings
 from workflows.sources.base import Part, Source
 
 ROWS_AT_ONCE: Final = 1_000_000
 """Rows that are loaded and sorted together; an hour with more of them is not cut further."""
 
+_NAMED_TYPES: Final = 3
 _WORK_PREFIX: Final = ".checking-"
 _UTC: Final = dt.timezone.utc
 
@@ -205,16 +206,27 @@ def _refuse_if_too_bad(
     if quarantined == rows_read:
         raise DataError(
             f"{_where(parts)}: none of the {rows_read:,} rows can be used ({told}).",
-            f"{where} has each row with its reason; check that the source fits the file, that the times are in the past, and, where "
-            "they are not ISO 8601, that source.timestamp_format says what they are (s, ms, us, ns, or a strptime pattern).",
+            f"{where} has each row with its reason; {_unknown_types(where)}check that the source fits the file, that the times are "
+            "in the past, and, where they are not ISO 8601, that source.timestamp_format says what they are "
+            "(s, ms, us, ns, or a strptime pattern).",
         )
     share = bad / rows_read
     if share > settings.max_bad_share:
         raise DataError(
             f"{_where(parts)}: {bad:,} of {rows_read:,} rows are bad ({share:.2%}: {told}), "
             f"more than the allowed {settings.max_bad_share:.2%}.",
-            f"{where} has each row with its reason; mend the export or raise events.max_bad_share.",
+            f"{where} has each row with its reason; {_unknown_types(where)}mend the export or raise events.max_bad_share.",
         )
+
+
+def _unknown_types(quarantine: Path) -> str:
+    """Return what to do about the commonest unknown event types, or nothing where all are known."""
+    rows = pl.scan_parquet(quarantine, glob=False).filter(pl.col("reason") == UNKNOWN_TYPE, pl.col("event_type").is_not_null())
+    counted = _collect(rows.group_by("event_type").len().sort(["len", "event_type"], descending=[True, False]).head(_NAMED_TYPES))
+    if counted.is_empty():
+        return ""
+    named = ", ".join(f"{name!r} ({count:,})" for name, count in counted.rows())
+    return f"the unknown event types {named} may be mapped to known ones in source.event_types; "
 
 
 def _summarise(source: Source, parts: Sequence[Part], events: Path, reasons: dict[str, int], rows_read: int) -> EventSummary:

@@ -72,6 +72,12 @@ def test_too_many_bad_rows_fail_the_run_and_nothing_is_lost(tmp_path: Path) -> N
     assert quarantine.height == 5
 
 
+def test_unknown_event_types_are_named_with_the_cure(tmp_path: Path) -> None:
+    events = tmp_path / "events.csv"
+    events.write_text(HEADER + ROW + "u1,i1,basket,2025-01-01T10:00:01Z,9.5\n" * 2 + "u1,i1,wish,2025-01-01T10:00:01Z,9.5\n")
+    refused(prepare(tmp_path, events), 4, "unknown event types 'basket' (2), 'wish' (1) may be mapped", "source.event_types")
+
+
 def test_too_little_data(tmp_path: Path) -> None:
     events = tmp_path / "events.csv"
     events.write_text(HEADER + ROW)
