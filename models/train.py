@@ -56,37 +56,6 @@ class ModelReport:
     notes: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class TrainReport:
-    """How the training of a run went; ``cart`` is None where the log has no carts."""
-
-    two_tower: ModelReport
-    ranking: ModelReport
-    cart: ModelReport | None
-
-
-def train_models(run: Path, two_tower: TwoTowerSettings, ranking: DLRMSettings, cart: DLRMSettings, seed: int) -> TrainReport:
-    """Train every model that the run's features allow.
-
-    Args:
-        run: the run directory; reads ``features/``, writes ``models/``.
-        two_tower: configuration of the retrieval model.
-        ranking: configuration of the ranking DLRM.
-        cart: configuration of the cart DLRM.
-        seed: fixes everything random.
-
-    Raises:
-        RunError, DataError: if features are missing or corrupt.
-        ConfigError: if a training diverges.
-        ParityError: if an exported model answers otherwise than the trained one.
-    """
-    return TrainReport(
-        train_two_tower(run, two_tower, seed),
-        train_dlrm(run, "ranking", ranking, seed, default_fusion_weight(two_tower)),
-        train_dlrm(run, "cart", cart, seed) if exists(run / "features" / "train" / "cart") else None,
-    )
-
-
 def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelReport:
     """Train the retrieval model and write ``models/two_tower``.
 

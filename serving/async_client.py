@@ -26,7 +26,8 @@ from serving.connection import (
     channel_arguments,
     read_outputs,
 )
-from serving.requests import DEFAULT_K, Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.requests import Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.tensors import DEFAULT_K
 
 Result = TypeVar("Result")
 

@@ -31,7 +31,6 @@ When: TypeAlias = datetime | Literal["snapshot"] | None
 Outputs: TypeAlias = Mapping[str, npt.NDArray[Any]]
 Answer = TypeVar("Answer")
 
-DEFAULT_K = 10
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _MICROSECOND = timedelta(microseconds=1)
 

@@ -185,10 +185,13 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> Path:
 @pytest.fixture(scope="session")
 def trained(small_run: Path) -> Path:
     """The small run with its three models trained; tests only read it."""
+    from models.fusion import default_fusion_weight
     from models.settings import DLRMSettings, TwoTowerSettings
-    from models.train import train_models
+    from models.train import train_dlrm, train_two_tower
 
     two_tower = TwoTowerSettings(epochs=4, batch_size=256, learning_rate=0.01, embedding_dimension=32, dimension=32)
     ranking = DLRMSettings(epochs=3, batch_size=256, learning_rate=0.01)
-    train_models(small_run, two_tower, ranking, ranking, seed=3)
+    train_two_tower(small_run, two_tower, seed=3)
+    train_dlrm(small_run, "ranking", ranking, 3, default_fusion_weight(two_tower))
+    train_dlrm(small_run, "cart", ranking, 3)
     return small_run
