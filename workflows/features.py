@@ -20,13 +20,16 @@ from cartwheel.errors import DataError, RunError
 from cartwheel.files import atomic_path
 from cartwheel.progress import progress
 from workflows.columns import CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
-from workflows.compile import compile_onnx
 from workflows.encode import SLICE_ROWS, check_columns, encode, load_workflow
-from workflows.feature_parity import check_parity
 from workflows.feature_schema import build_schema, load_schema, write_schema
 from workflows.operators.categorify import OUT_OF_VOCABULARY, Lookup
 from workflows.operators.normalize import Standardize
-from workflows.plan import FeaturePlan, read_plan
+from workflows.plan.compile_onnx import compile_onnx
+from workflows.plan.compile_polars import compile_polars
+from workflows.plan.graph import Plan
+from workflows.plan.onnx_frames import encode_onnx, open_session
+from workflows.plan.parity import check_parity, unpadded
+from workflows.plan.read import read_plan
 from workflows.quiet import quiet_nvtabular
 from workflows.settings import FeatureSettings
 from workflows.vocabulary import choose_vocabularies
@@ -205,15 +208,19 @@ def _training_table(run: Path, name: str) -> pl.DataFrame:
     return frame
 
 
-def _check(run: Path, folder: Path, plan: FeaturePlan, model: onnx.ModelProto, columns: Sequence[str]) -> None:
-    """Check a compiled graph on rows of every split against the saved workflow."""
+def _check(run: Path, folder: Path, plan: Plan, model: onnx.ModelProto, columns: Sequence[str]) -> None:
+    """Check both back ends on rows of every split against the saved workflow."""
     workflow = load_workflow(folder, columns)
+    session = open_session(model)
     for split in SPLITS:
         path = run / f"examples/{split}/{folder.name}.parquet"
         if path.is_file():
             raw = read_table(path, columns, only=True)
             raw = raw.gather_every(max(1, raw.height // PARITY_ROWS)).head(PARITY_ROWS)
-            check_parity(model, plan, raw, encode(workflow, raw))
+            if raw.height:
+                expected = encode(workflow, raw)
+                check_parity(plan, raw, expected, compile_polars(plan, raw.lazy(), columns).collect(), ("NVTabular", "Polars"))
+                check_parity(plan, raw, expected, unpadded(encode_onnx(session, raw), expected), ("NVTabular", "ONNX"))
 
 
 def _encode_table(run: Path, table: Table, cardinalities: Mapping[str, int]) -> tuple[int, float]:
@@ -231,16 +238,13 @@ def _encode_table(run: Path, table: Table, cardinalities: Mapping[str, int]) -> 
     return frame.height, unknown / max(frame.height, 1)
 
 
-def _cardinalities(plans: Mapping[str, FeaturePlan]) -> dict[str, int]:
-    columns = {name: column for plan in plans.values() for name, column in plan.items()}
-    lookups = {name: step for name, column in columns.items() for step in column.steps if isinstance(step, Lookup)}
+def _cardinalities(plans: Mapping[str, Plan]) -> dict[str, int]:
+    lookups = {name: step for plan in plans.values() for name in plan for step in plan.steps(name) if isinstance(step, Lookup)}
     return {name: step.cardinality for name, step in lookups.items()}
 
 
-def _constants(plans: Mapping[str, FeaturePlan]) -> tuple[str, ...]:
-    columns = {name: column for plan in plans.values() for name, column in plan.items()}
+def _constants(plans: Mapping[str, Plan]) -> tuple[str, ...]:
+    columns = {name: plan.steps(name) for plan in plans.values() for name in plan}
     return tuple(
-        name
-        for name, column in columns.items()
-        if any(isinstance(step, Standardize) and not step.std > 0 for step in column.steps)
+        name for name, steps in columns.items() if any(isinstance(step, Standardize) and not step.std > 0 for step in steps)
     )

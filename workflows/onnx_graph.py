@@ -20,11 +20,18 @@ IR_VERSION: Final = 8
 Shape = Sequence[int | str]
 
 _ELEMENT_TYPES: Final = {
+    "bool": TensorProto.BOOL,
     "float32": TensorProto.FLOAT,
+    "float64": TensorProto.DOUBLE,
+    "int8": TensorProto.INT8,
+    "int16": TensorProto.INT16,
     "int32": TensorProto.INT32,
     "int64": TensorProto.INT64,
-    "bool": TensorProto.BOOL,
     "string": TensorProto.STRING,
+    "uint8": TensorProto.UINT8,
+    "uint16": TensorProto.UINT16,
+    "uint32": TensorProto.UINT32,
+    "uint64": TensorProto.UINT64,
 }
 
 
@@ -53,7 +60,7 @@ class GraphBuilder:
 
         Args:
             name: name of the input.
-            dtype: ``float32``, ``int32``, ``int64``, ``bool`` or ``string``.
+            dtype: ``string``, ``bool``, ``float32``, ``float64``, or an integer of 8 to 64 bits, ``uint8`` and so on being unsigned.
             shape: sizes, or names of the sizes that vary.
             default: the value where the caller gives none.
 

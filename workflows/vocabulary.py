@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from workflows.lists import leaves
 from workflows.settings import FeatureSettings
 
 _LISTS = {"item_category": "recent_categories", "item_brand": "recent_brands"}
@@ -36,7 +37,7 @@ def count_items(examples: pl.DataFrame) -> pl.DataFrame:
     shopper = examples["user_key"].rank("dense").alias("shopper")
     targets = examples.select(shopper, pl.col("item_id").alias("value"))
     lengths = examples["recent_items"].list.len().to_numpy()
-    recalled = pl.DataFrame({"shopper": shopper.to_numpy().repeat(lengths), "value": _leaves(examples["recent_items"])}).unique()
+    recalled = pl.DataFrame({"shopper": shopper.to_numpy().repeat(lengths), "value": leaves(examples["recent_items"])}).unique()
     recalled = recalled.join(targets, on=["shopper", "value"], how="anti")
     seen = pl.concat([targets.select("value"), recalled.select("value")])
     return seen.filter(pl.col("value") != "").group_by("value").agg(pl.len().alias("count"))
@@ -52,17 +53,10 @@ def count_properties(examples: pl.DataFrame, column: str) -> pl.DataFrame:
     Returns:
         ``value``, ``count``.
     """
-    recalled = _leaves(examples[_LISTS[column]]).alias("value")
+    recalled = leaves(examples[_LISTS[column]]).alias("value")
     recalled = recalled.filter(recalled != "")
     seen = pl.concat([examples[column].alias("value"), recalled])
     return seen.to_frame().group_by("value").agg(pl.len().alias("count"))
-
-
-def _leaves(lists: pl.Series) -> pl.Series:
-    """Return the strings of all lists in order; an empty list adds none (Polars' ``explode`` is about to change what it adds)."""
-    leaves = pl.from_arrow(lists.rechunk().to_arrow().flatten())
-    assert isinstance(leaves, pl.Series)
-    return leaves.cast(pl.String)
 
 
 def choose(counts: pl.DataFrame, least: int) -> list[str]:

@@ -6,15 +6,18 @@ ONNX: ``LabelEncoder`` (ai.onnx.ml, version 2 and later), whose default is 2. St
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 
 from cartwheel.errors import RunError
 from workflows.onnx_graph import GraphBuilder
-from workflows.operators.step import Applied, Value
+from workflows.operators.step import Applied, Made, Step, Value, elementwise, one
+from workflows.plan.types import ColumnType
 
 PADDING: Final = 0
 NULL: Final = 1
@@ -23,7 +26,7 @@ FIRST: Final = 3
 
 
 @dataclass(frozen=True)
-class Lookup:
+class Lookup(Step):
     """Looks values up in a vocabulary.
 
     Attributes:
@@ -41,13 +44,18 @@ class Lookup:
         """How many ids there are, the three reserved ones included."""
         return FIRST + len(self.keys)
 
-    def onnx(self, builder: GraphBuilder, value: Value) -> Value:
-        """Add one ``LabelEncoder``."""
+    def result(self, types: Sequence[ColumnType]) -> ColumnType:
+        """Return int64."""
+        return types[0].of("int64")
+
+    def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
+        """Add one ``LabelEncoder``, and ``Where`` for what is missing."""
+        value = values[0]
         table: dict[Any, int] = {key: FIRST + place for place, key in enumerate(self.keys)}
         if not table:  # an ONNX LabelEncoder needs a key
-            table = {"" if value.dtype == "string" else 0: OUT_OF_VOCABULARY}
-        if value.dtype == "string":
-            if value.is_list and self.blank_pads:
+            table = {"" if value.type.is_string else 0: OUT_OF_VOCABULARY}
+        if value.type.is_string:
+            if value.type.is_list and self.blank_pads:
                 table = {**table, "": PADDING}
             keys: dict[str, Any] = {"keys_strings": [str(key) for key in table]}
         else:
@@ -60,17 +68,49 @@ class Lookup:
             default_int64=OUT_OF_VOCABULARY,
             **keys,
         )
-        return value.becomes(encoded, "int64")
+        if value.missing is not None:
+            encoded = builder.add("Where", value.missing, builder.constant(NULL, np.int64), encoded)
+        return value.becomes(encoded, "int64", missing=None)
+
+    def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
+        """Cast to an enumeration of the vocabulary, whose physical numbers are the places in it."""
+        column, kind = columns[0], types[0]
+        if not kind.is_string:
+            keys = pl.Series(self.keys, dtype=pl.Int64)
+            ids = pl.int_range(FIRST, FIRST + len(self.keys), eager=True)
+            return elementwise(
+                column,
+                kind,
+                lambda element: (
+                    pl.when(element.is_null())
+                    .then(NULL)
+                    .otherwise(element.cast(pl.Int64).replace_strict(keys, ids, default=OUT_OF_VOCABULARY, return_dtype=pl.Int64))
+                ),
+            )
+        vocabulary = pl.Enum(pl.Series(self.keys, dtype=pl.String))
+
+        def change(element: pl.Expr) -> pl.Expr:
+            place = element.cast(vocabulary, strict=False).to_physical().cast(pl.Int64)
+            ids = (place + FIRST).fill_null(OUT_OF_VOCABULARY)
+            if kind.is_list and self.blank_pads:
+                ids = pl.when(element == "").then(PADDING).otherwise(ids)
+            return pl.when(element.is_null()).then(NULL).otherwise(ids)
+
+        return elementwise(column, kind, change)
+
+    def describe(self) -> str:
+        """Return the vocabulary's name, size and first values."""
+        return f"Lookup(domain={self.domain!r}, keys={len(self.keys)}, blank_pads={self.blank_pads})"
 
 
-def read_categorify(applied: Applied) -> tuple[Lookup]:
+def read_categorify(applied: Applied) -> Made:
     """Read NVTabular's ``Categorify``."""
-    return (_lookup(applied, blank_pads=False),)
+    return one(applied, _lookup(applied, blank_pads=False))
 
 
-def read_shared_categorify(applied: Applied) -> tuple[Lookup]:
+def read_shared_categorify(applied: Applied) -> Made:
     """Read ``workflows.shared_categorify.SharedCategorify``, for which ``""`` in a list is padding."""
-    return (_lookup(applied, blank_pads=True),)
+    return one(applied, _lookup(applied, blank_pads=True))
 
 
 def _lookup(applied: Applied, *, blank_pads: bool) -> Lookup:

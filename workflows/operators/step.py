@@ -1,15 +1,19 @@
-"""What every operator's file shares: the value that flows through a column's chain, and the step that changes it."""
+"""What every operator's file shares: the step, which is data that knows its meaning in both back ends, and how one is read."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Final
 
+import numpy as np
+import polars as pl
 from onnx import TensorProto
 
 from cartwheel.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
+from workflows.plan.types import ColumnType
 
 FLOAT32: Final = int(TensorProto.FLOAT)
 FLOAT64: Final = int(TensorProto.DOUBLE)
@@ -18,28 +22,94 @@ INT64: Final = int(TensorProto.INT64)
 
 @dataclass(frozen=True)
 class Value:
-    """A value inside an ONNX graph.
+    """A column inside an ONNX graph: ``[B, 1]``, or ``[B, L]`` for a list.
 
     Attributes:
         name: its name in the graph.
-        dtype: ``string``, ``int64`` or ``float32`` (where NaN is null).
-        is_list: whether it is ``[B, L]``, filled up with ``""``, and not ``[B, 1]``.
+        type: its type.
+        missing: a bool tensor of the same shape that is true where the value is null, or None where no value is; None for floats, in
+            which NaN is null. What ``name`` holds where it is true does not matter.
+        lengths: int64 ``[B, 1]``, how many of the L slots of each row are elements, or None where all are. What a slot beyond them
+            holds does not matter: whatever leaves the graph is set to 0 or ``""`` there.
     """
 
     name: str
-    dtype: str
-    is_list: bool = False
+    type: ColumnType
+    missing: str | None = None
+    lengths: str | None = None
 
-    def becomes(self, name: str, dtype: str | None = None) -> Value:
-        """Return the value after a node: a new name and, where it changed, a new dtype."""
-        return replace(self, name=name, dtype=dtype or self.dtype)
+    def becomes(self, name: str, dtype: str | None = None, **changes: Any) -> Value:
+        """Return the value after a node: a new name, a new element type where it changed, and other ``changes``."""
+        return replace(self, name=name, type=self.type.of(dtype or self.type.dtype), **changes)
 
 
-class Step(Protocol):
-    """One fitted operator applied to one column: pure data that can say itself in ONNX."""
+class Step(ABC):
+    """One fitted operator applied to one or more columns: frozen data that can say itself in both back ends.
 
-    def onnx(self, builder: GraphBuilder, value: Value) -> Value:
-        """Add the operator's nodes to ``builder`` and return what they make of ``value``."""
+    Both back ends must give equal integers, equal nulls, and floats within 1e-6; both follow IEEE arithmetic, with NaN for what is
+    missing in floats.
+    """
+
+    @abstractmethod
+    def result(self, types: Sequence[ColumnType]) -> ColumnType:
+        """Return the type of the result for inputs of ``types``.
+
+        Raises:
+            NotCompilableError: if the step does not apply to such columns.
+        """
+
+    @abstractmethod
+    def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
+        """Add the nodes of the step to ``builder``.
+
+        Args:
+            builder: the graph.
+            values: the inputs, of types that ``result`` accepts.
+
+        Returns:
+            The result, of the type that ``result`` says.
+
+        Raises:
+            NotCompilableError: if the step works on tables only.
+        """
+
+    @abstractmethod
+    def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
+        """Return the step as an expression.
+
+        Args:
+            columns: the inputs. Missing floats are NaN; other types have nulls; lists themselves are never null.
+            types: their types.
+
+        Returns:
+            An expression of the type that ``result`` says, under the same conventions.
+        """
+
+    def describe(self) -> str:
+        """Return the step and its parameters on one line, for ``plan show`` and for differences between plans."""
+        parameters: list[str] = [field.name for field in fields(self)] if is_dataclass(self) else []
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in parameters)})"
+
+
+class RowStep(ABC):
+    """An operator that drops rows: it works on tables, and a request has no such thing."""
+
+    @abstractmethod
+    def keeps(self, columns: Mapping[str, pl.Expr], types: Mapping[str, ColumnType]) -> pl.Expr:
+        """Return a boolean expression, never null, that is true for the rows that stay.
+
+        Args:
+            columns: the columns that ``inputs`` names, under the conventions of ``Step.polars``.
+            types: their types.
+        """
+
+    @abstractmethod
+    def inputs(self, available: Sequence[str]) -> tuple[str, ...]:
+        """Return the names of the columns that decide, out of those ``available``."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """Return the step and its parameters on one line."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +119,16 @@ class Applied:
     Attributes:
         operator: the NVTabular operator.
         column: the output column.
-        sources: the input columns that it is made from.
+        sources: the input columns that NVTabular says it is made from.
+        available: every column that reaches the operator, with its type.
+        groups: the operator's selection: a name for a column by itself, a tuple of names for a group.
     """
 
     operator: Any
     column: str
     sources: tuple[str, ...]
+    available: Mapping[str, ColumnType]
+    groups: tuple[str | tuple[str, ...], ...] = ()
 
     @property
     def kind(self) -> str:
@@ -62,25 +136,78 @@ class Applied:
         name = type(self.operator).__name__
         return "LambdaOp" if name == "UDF" else name
 
+    @property
+    def type(self) -> ColumnType:
+        """The type of the one column that this one is made from.
+
+        Raises:
+            NotCompilableError: if it is made from several.
+        """
+        if len(self.sources) != 1:
+            raise self.refuse(f"makes one column of {list(self.sources)}", "Use operators that make a column of one column.")
+        return self.available[self.sources[0]]
+
     def refuse(self, why: str, instead: str) -> NotCompilableError:
-        """Return the error that says why this operator has no ONNX form here, and what to use instead."""
+        """Return the error that says why this operator has no compiled form here, and what to use instead."""
         return NotCompilableError(f"Feature column {self.column!r}: the operator {self.kind} {why}.", instead)
 
 
-Reader = Callable[[Applied], tuple[Step, ...]]
-"""Reads a fitted operator into the steps that it takes on one column; raises NotCompilableError."""
+@dataclass(frozen=True)
+class Made:
+    """How an operator makes a column: the steps in turn, and the columns that the first of them takes.
+
+    Attributes:
+        steps: none where the operator leaves values alone.
+        sources: names of columns that reach the operator; the first step takes them all, and those after it one value.
+    """
+
+    steps: tuple[Step, ...]
+    sources: tuple[str, ...]
 
 
-def as_float32(builder: GraphBuilder, value: Value) -> str:
-    """Return the name of ``value`` cast to float32, or its own name where it is already."""
-    return value.name if value.dtype == "float32" else builder.add("Cast", value.name, to=FLOAT32)
+Reader = Callable[[Applied], Made]
+"""Reads how a fitted operator makes one column; raises NotCompilableError."""
+
+RowReader = Callable[[Any], RowStep]
+"""Reads a fitted operator that drops rows; raises NotCompilableError."""
 
 
-def require_number(value: Value, operator: str) -> None:
-    """Refuse strings.
+def one(applied: Applied, *steps: Step) -> Made:
+    """Return that ``steps`` make the column of its one source.
 
     Raises:
-        NotCompilableError: if ``value`` is a string.
+        NotCompilableError: if it has several.
     """
-    if value.dtype == "string":
-        raise NotCompilableError(f"The operator {operator} is applied to strings.", "Put Categorify before it.")
+    assert applied.type is not None  # raises where there are several sources
+    return Made(steps, applied.sources)
+
+
+def elementwise(column: pl.Expr, kind: ColumnType, change: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """Apply ``change`` to each value of a column, or to each element of each of its lists."""
+    return column.list.eval(change(pl.element())) if kind.is_list else change(column)
+
+
+def to_float(builder: GraphBuilder, value: Value, dtype: str) -> Value:
+    """Return numbers as floats of ``dtype``, in which what is missing is NaN."""
+    kind = value.type.of(dtype)
+    name = value.name if kind == value.type else builder.add("Cast", value.name, to=kind.onnx)
+    if value.missing is not None:
+        name = builder.add("Where", value.missing, builder.constant(np.nan, kind.numpy), name)
+    return value.becomes(name, dtype, missing=None)
+
+
+def float_element(element: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    """Return numbers as floats of ``dtype``, in which what is missing is NaN."""
+    return element.cast(dtype).fill_null(float("nan"))
+
+
+def require_number(types: Sequence[ColumnType], operator: str) -> None:
+    """Refuse strings and booleans.
+
+    Raises:
+        NotCompilableError: if one of ``types`` is no number.
+    """
+    for kind in types:
+        if not kind.is_number:
+            kinds = "strings" if kind.is_string else "booleans"
+            raise NotCompilableError(f"The operator {operator} is applied to {kinds}.", "Put Categorify before it.")

@@ -15,12 +15,12 @@ from workflows.operators.clip import read_clip
 from workflows.operators.fill import read_fill_median, read_fill_missing
 from workflows.operators.log import read_log
 from workflows.operators.normalize import read_normalize
-from workflows.operators.step import Applied, Reader, Step
+from workflows.operators.step import Applied, Made, Reader, RowReader, RowStep, one
 
 
-def _nothing(_: Applied) -> tuple[Step, ...]:
+def _nothing(applied: Applied) -> Made:
     """Read an operator that names, groups or tags columns and leaves their values alone."""
-    return ()
+    return one(applied)
 
 
 READERS: Final[Mapping[str, Reader]] = MappingProxyType(
@@ -57,8 +57,23 @@ _INSTEAD: Final = {
 }
 
 
-def read_steps(applied: Applied) -> tuple[Step, ...]:
-    """Read what a fitted operator does to one column.
+ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType({})
+"""Operators that drop rows."""
+
+
+def _name(operator: object) -> str:
+    kind = type(operator)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def read_rows(operator: object) -> RowStep | None:
+    """Read an operator that drops rows; None where the operator is none of those."""
+    reader = ROW_READERS.get(_name(operator))
+    return None if reader is None else reader(operator)
+
+
+def read_column(applied: Applied) -> Made:
+    """Read how a fitted operator makes one column.
 
     Args:
         applied: the operator and its column.
@@ -67,18 +82,17 @@ def read_steps(applied: Applied) -> tuple[Step, ...]:
         The steps in order; none where the operator leaves values alone.
 
     Raises:
-        NotCompilableError: if the operator is not listed, or is used in a way that has no exact ONNX form; names the operator, its
+        NotCompilableError: if the operator is not listed, or is used in a way that has no exact compiled form; names the operator, its
             column and what to use instead.
     """
-    kind = type(applied.operator)
-    reader = READERS.get(f"{kind.__module__}.{kind.__qualname__}")
+    if applied.operator is None:
+        return one(applied)
+    reader = READERS.get(_name(applied.operator))
     if reader is None:
         values = sorted({name.rsplit(".", 1)[-1] for name, known in READERS.items() if known is not _nothing})
         instead = _INSTEAD.get(applied.kind, f"use one of {', '.join(values)}")
         raise applied.refuse(
-            f"(of column{'s' if len(applied.sources) > 1 else ''} {', '.join(applied.sources)}) has no ONNX form",
+            f"(of column{'s' if len(applied.sources) > 1 else ''} {', '.join(applied.sources)}) has no compiled form",
             f"Instead, {instead}; or list the operator in workflows/operators/table.py.",
         )
-    if len(applied.sources) != 1:
-        raise applied.refuse(f"makes one column of {list(applied.sources)}", "Use operators that make a column of one column.")
     return reader(applied)

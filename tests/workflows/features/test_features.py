@@ -15,9 +15,11 @@ from hypothesis import strategies as st
 
 from workflows.columns import CROSS, ITEM, QUERY, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
 from workflows.encode import encode
-from workflows.feature_parity import check_parity, onnx_feeds
 from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
-from workflows.plan import read_plan
+from workflows.plan.compile_polars import compile_polars
+from workflows.plan.onnx_frames import encode_onnx, onnx_feeds
+from workflows.plan.parity import check_parity, unpadded
+from workflows.plan.read import read_plan
 from workflows.settings import FeatureSettings
 
 WriteRun = Callable[..., Path]
@@ -97,9 +99,9 @@ def test_one_statistic_serves_all_tables(fitted: tuple[Path, FeatureReport]) -> 
     run, _ = fitted
     plans = {name: read_plan(load_workflow(run / "workflow" / name)) for name in ("recommend", "ranking", "cart")}
     for column in QUERY_SCALARS + ITEM:
-        assert plans["recommend"][column] == plans["ranking"][column] == plans["cart"][column]
+        assert plans["recommend"].steps(column) == plans["ranking"].steps(column) == plans["cart"].steps(column)
     for column in CROSS:
-        assert plans["ranking"][column] == plans["cart"][column]
+        assert plans["ranking"].steps(column) == plans["cart"].steps(column)
 
 
 def test_nothing_is_learned_from_validation_and_test(
@@ -176,14 +178,15 @@ def test_the_graphs_equal_the_encoded_tables(
         pl.read_parquet(run / f"examples/test/{table}.parquet"),
         pl.read_parquet(run / f"features/test/{table}/part.0.parquet"),
     )
-    check_parity(onnx.load(str(run / f"workflow/{name}.onnx")), plan, raw.select(columns), encoded)
+    answer = encode_onnx(session(run, name), raw.select(columns))
+    check_parity(plan, raw, encoded, unpadded(answer, encoded), ("Polars", "ONNX"))
 
 
 @pytest.fixture(scope="module")
 def loaded(fitted: tuple[Path, FeatureReport]) -> tuple[Any, Any, list[Any]]:
     """A workflow of its own, its plan, and the graphs of a query and an item."""
     workflow = load_workflow(shutil.copytree(fitted[0] / "workflow/recommend", fitted[0] / "kept/recommend"))
-    return workflow, read_plan(workflow), [onnx.load(str(fitted[0] / f"workflow/{name}.onnx")) for name in ("query", "item")]
+    return workflow, read_plan(workflow), [session(fitted[0], name) for name in ("query", "item")]
 
 
 TEXT = st.one_of(st.sampled_from(["", "u1", "c1", "b1", "i1", "ärtikel", "商品"]), st.text(max_size=4))
@@ -204,8 +207,9 @@ def test_any_request_is_encoded_as_nvtabular_would(
     raw = pl.DataFrame(rows, schema={name: schema[name] for name in kinds}, orient="row")
     workflow, plan, models = loaded
     encoded = encode(workflow, raw)
+    check_parity(plan, raw, encoded, compile_polars(plan, raw.lazy()).collect(), ("NVTabular", "Polars"))
     for model in models:
-        check_parity(model, plan, raw, encoded)
+        check_parity(plan, raw, encoded, unpadded(encode_onnx(model, raw), encoded), ("NVTabular", "ONNX"))
 
 
 def test_blank_list_places_are_padding_everywhere(fitted: tuple[Path, FeatureReport]) -> None:
@@ -217,7 +221,7 @@ def test_blank_list_places_are_padding_everywhere(fitted: tuple[Path, FeatureRep
     assert blank.any()
     assert set(ids.filter(blank)) == {0}
     assert set(ids.filter(~blank)).isdisjoint(range(3))
-    feeds = onnx_feeds(raw.head(2), QUERY) | {"recent_items": np.array([["i1", ""], ["", ""]], dtype=object)}
+    feeds = onnx_feeds(session(run, "query"), raw.head(2)) | {"recent_items": np.array([["i1", ""], ["", ""]], dtype=object)}
     (padded,) = session(run, "query").run(["recent_items__encoded"], feeds)
     assert padded[0, 0] >= 3
     assert (padded[0, 1], *padded[1]) == (0, 0, 0)

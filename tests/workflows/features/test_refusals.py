@@ -9,9 +9,10 @@ import pytest
 
 from cartwheel.errors import CartwheelError, DataError, ParityError, RunError
 from workflows.encode import encode
-from workflows.feature_parity import check_parity
 from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
-from workflows.plan import read_plan
+from workflows.plan.onnx_frames import encode_onnx, open_session
+from workflows.plan.parity import check_parity
+from workflows.plan.read import read_plan
 from workflows.settings import FeatureSettings
 
 
@@ -87,9 +88,11 @@ def test_a_difference_is_named_with_column_row_and_values(fitted: tuple[Path, Fe
     run, _ = fitted
     workflow = load_workflow(run / "workflow/recommend")
     raw = pl.read_parquet(run / "examples/test/recommend.parquet")
-    model, plan, encoded = onnx.load(str(run / "workflow/item.onnx")), read_plan(workflow), encode(workflow, raw)
-    check_parity(model, plan, raw, encoded)
+    plan, encoded = read_plan(workflow), encode(workflow, raw)
+    answer = encode_onnx(open_session(onnx.load(str(run / "workflow/item.onnx"))), raw)
+    names = ("NVTabular", "ONNX")
+    check_parity(plan, raw, encoded, answer, names)
     with pytest.raises(ParityError, match=r"Encoded column 'item_price', row 0"):
-        check_parity(model, plan, raw, encoded.with_columns(pl.col("item_price") + 1e-4))
+        check_parity(plan, raw, encoded.with_columns(pl.col("item_price") + 1e-4), answer, names)
     with pytest.raises(ParityError, match=r"Encoded column 'item_id', row 0"):
-        check_parity(model, plan, raw, encoded.with_columns(pl.col("item_id") + 1))
+        check_parity(plan, raw, encoded.with_columns(pl.col("item_id") + 1), answer, names)

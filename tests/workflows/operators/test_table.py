@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 
 from cartwheel.errors import NotCompilableError, RunError
-from workflows.compile import compile_onnx
-from workflows.operators.step import Value, require_number
+from workflows.operators.step import require_number
 from workflows.operators.table import READERS
-from workflows.plan import read_plan
+from workflows.plan.compile_onnx import compile_onnx
+from workflows.plan.read import read_plan
+from workflows.plan.types import ColumnType
 from workflows.quiet import quiet_nvtabular
 
 TABLE = pl.DataFrame({"price": [1.0, 2.0, None], "color": ["red", "blue", "red"], "day": [1, 2, 3]})
@@ -67,13 +68,13 @@ def test_a_subclass_is_another_operator() -> None:
     ("graph", "words"),
     [
         (lambda ops: ["color"] >> ops.Categorify(num_buckets=4, max_size=9, out_path=OUT), "hashes unknown values"),
-        (lambda ops: [["color", "day"]] >> ops.Categorify(encode_type="combo", out_path=OUT), "makes one column of"),
+        (lambda ops: [["color", "day"]] >> ops.Categorify(encode_type="combo", out_path=OUT), "encodes combinations"),
         (lambda ops: ["color"] >> ops.Categorify(single_table=True, out_path=OUT), "one table"),
         (lambda ops: ["color"] >> ops.Categorify(dtype="int32", out_path=OUT), "encodes to int32"),
         (lambda ops: ["price"] >> ops.Categorify(out_path=OUT), "neither all strings nor all integers"),
         (lambda ops: ["price"] >> ops.FillMissing(add_binary_cols=True), "flag what was missing"),
         (lambda ops: ["price"] >> ops.FillMedian(add_binary_cols=True), "flag what was missing"),
-        (lambda ops: ["color"] >> ops.FillMissing(fill_val="none"), "is no number"),
+        (lambda ops: ["color"] >> ops.FillMissing(fill_val=0), "of type string with 0"),
         (lambda ops: ["price"] >> ops.Normalize(out_dtype="float16"), "gives float16"),
     ],
 )
@@ -96,13 +97,12 @@ def test_a_vocabulary_in_several_files_is_refused(tmp_path: Path) -> None:
 
 def test_strings_are_refused_where_numbers_belong() -> None:
     with pytest.raises(NotCompilableError, match="LogOp is applied to strings"):
-        require_number(Value("x", "string"), "LogOp")
+        require_number([ColumnType("string")], "LogOp")
 
 
 def test_a_fractional_bound_on_integers_is_refused() -> None:
-    plan = read_plan(workflow(lambda ops: ["day"] >> ops.Clip(min_value=0.5)))
     with pytest.raises(NotCompilableError, match="whole number"):
-        compile_onnx(plan, ["day"], "g")
+        read_plan(workflow(lambda ops: ["day"] >> ops.Clip(min_value=0.5)))
 
 
 def test_a_column_that_the_workflow_does_not_make_is_named() -> None:

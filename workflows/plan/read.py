@@ -1,0 +1,134 @@
+"""Reads the plan from the graph of a fitted NVTabular workflow.
+
+NVTabular runs a graph of nodes, each an operator over some columns, and computes a node again for each path that leads to it. Here every
+node of the graph is read once, and every column that it makes becomes one node of the plan.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from cartwheel.errors import NotCompilableError, RunError
+from workflows.operators.step import Applied, Step
+from workflows.operators.table import read_column, read_rows
+from workflows.plan.graph import Node, Plan, RowFilter
+from workflows.plan.types import DTYPES, ColumnType
+
+_STRINGS: Final = ("str", "object", "string")  # "object" is what pandas calls strings
+
+
+def read_plan(workflow: Any) -> Plan:
+    """Read the graph of a fitted workflow.
+
+    Args:
+        workflow: an ``nvtabular.Workflow`` that is fitted, or loaded from where it was saved.
+
+    Returns:
+        Its plan.
+
+    Raises:
+        NotCompilableError: if an operator in the graph has no registered meaning, or a column no type in a plan.
+        RunError: if the workflow is not fitted.
+    """
+    if workflow.output_schema is None:
+        raise RunError("The workflow is not fitted.", "Fit it, or load it from where it was saved, before compiling it.")
+    reading = _Reading(workflow.input_schema)
+    made = reading.columns(workflow.output_node, None)
+    outputs = {name: made[name] for name in workflow.output_schema.column_names}
+    if len({reading.nodes[place].rows for place in outputs.values()}) > 1:
+        raise _mixed(sorted(outputs))
+    return Plan(tuple(reading.nodes), tuple(reading.filters), outputs)
+
+
+class _Reading:
+    """A plan while it is being read."""
+
+    def __init__(self, schema: Any) -> None:
+        self.nodes: list[Node] = []
+        self.filters: list[RowFilter] = []
+        self._schema = schema
+        self._raw: dict[str, int] = {}
+        self._read: dict[tuple[int, int], dict[str, int]] = {}
+
+    def columns(self, node: Any, roots: Mapping[str, int] | None) -> dict[str, int]:
+        """Return the columns that a node of the workflow makes, by name; ``roots`` are what comes in, None the raw columns."""
+        key = (id(node), id(roots))
+        if key not in self._read:
+            available: dict[str, int] = {}
+            for parent in node.parents_with_dependencies:
+                available.update(self.columns(parent, roots))  # of two makers of one name NVTabular keeps the later
+            for name in node.input_schema.column_names:
+                if name not in available:
+                    available[name] = self._root(name, roots)
+            self._read[key] = self._apply(node, available)
+        return self._read[key]
+
+    def _apply(self, node: Any, available: dict[str, int]) -> dict[str, int]:
+        if getattr(node.op, "is_subgraph", False):
+            made = self.columns(node.op.graph.output_node, available)
+            return {name: made[name] for name in node.output_schema.column_names}
+        row_step = read_rows(node.op)
+        if row_step is not None:
+            return self._filter(row_step, available, node.output_schema.column_names)
+        groups = tuple(node.input_columns.resolve(node.input_schema).grouped_names) if node.input_columns else ()
+        types = {name: self.nodes[place].type for name, place in available.items()}
+        made = {}
+        for name in node.output_schema.column_names:
+            sources = tuple(node.column_mapping.get(name, [name])) if node.column_mapping else (name,)
+            how = read_column(Applied(node.op, name, sources, types, groups))
+            places = tuple(available[source] for source in how.sources)
+            for step in how.steps:
+                places = (self._add(name, step, places),)
+            made[name] = places[0]
+        return made
+
+    def _root(self, name: str, roots: Mapping[str, int] | None) -> int:
+        if roots is not None:
+            return roots[name]
+        if name not in self._raw:
+            self._raw[name] = len(self.nodes)
+            self.nodes.append(Node(name, _raw_type(self._schema, name), None, ()))
+        return self._raw[name]
+
+    def _add(self, name: str, step: Step, places: tuple[int, ...]) -> int:
+        inputs = [self.nodes[place] for place in places]
+        if len({node.rows for node in inputs}) > 1:
+            raise _mixed([node.name for node in inputs])
+        try:
+            kind = step.result([node.type for node in inputs])
+        except NotCompilableError as error:
+            raise NotCompilableError(f"Feature column {name!r}: {error.found}", error.fix) from error
+        self.nodes.append(Node(name, kind, step, places, inputs[0].rows))
+        return len(self.nodes) - 1
+
+    def _filter(self, step: Any, available: Mapping[str, int], outputs: list[str]) -> dict[str, int]:
+        deciding = {name: available[name] for name in step.inputs(list(available))}
+        carried = {name: available[name] for name in outputs}
+        before = {self.nodes[place].rows for place in (*deciding.values(), *carried.values())}
+        if len(before) > 1:
+            raise _mixed(sorted({*deciding, *carried}))
+        self.filters.append(RowFilter(step, deciding, before.pop()))
+        rows = len(self.filters)
+        for name, place in carried.items():
+            self.nodes.append(Node(name, self.nodes[place].type, None, (place,), rows))
+            carried[name] = len(self.nodes) - 1
+        return carried
+
+
+def _raw_type(schema: Any, name: str) -> ColumnType:
+    found = schema.get(name)
+    stored = "unknown" if found is None else str(found.dtype.without_shape.name)
+    stored = "string" if stored in _STRINGS else stored
+    if stored not in DTYPES:
+        raise NotCompilableError(
+            f"The raw column {name!r} is of type {stored}.", f"Give the workflow one of {', '.join(DTYPES)}, or lists of such."
+        )
+    return ColumnType(stored, bool(found.is_list))
+
+
+def _mixed(columns: list[str]) -> NotCompilableError:
+    return NotCompilableError(
+        f"The columns {columns} are put together although an operator dropped rows of some of them only.",
+        "Apply Dropna and Filter to all columns at once, before or after the rest of the graph.",
+    )
