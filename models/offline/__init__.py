@@ -1,0 +1,1 @@
+"""Offline evaluation: interactions, protocols that split them, recommenders that score them, and the judgement of their lists."""

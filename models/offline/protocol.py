@@ -1,0 +1,173 @@
+"""Protocols as objects: how a log is split, what competes, what is left out, and what equal scores mean.
+
+Two figures compare only if they came about alike. A protocol has a hash of all that it says, every figure carries it, and a comparison
+across hashes is refused with the difference spelled out.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final, Literal
+
+from cartwheel.errors import UsageError
+
+TIES: Final = "expected value over all orders of tied items"
+SAMPLED_WARNING: Final = "Sampled metrics need not order models as full ranking does (Krichene and Rendle, KDD 2020, https://doi.org/10.1145/3394486.3403226)."
+
+
+@dataclass(frozen=True)
+class GlobalTemporal:
+    """One instant for all users: everything before it trains, everything from it on is asked for.
+
+    Attributes:
+        valid: share of the interactions, the latest before the test, that validate; or the date (ISO 8601, UTC) on which they begin.
+        test: share of the interactions, the latest of all, that test; or the date on which they begin.
+        folds: rolling folds: fold f of F tests the f-th of F equal parts of the test interactions, and trains on all before it.
+    """
+
+    valid: float | str = 0.1
+    test: float | str = 0.1
+    folds: int = 1
+    kind: str = field(default="global_temporal", init=False)
+
+
+@dataclass(frozen=True)
+class LeaveOneOut:
+    """Each user's last interaction tests, the one before it validates, the rest trains."""
+
+    kind: str = field(default="leave_one_out", init=False)
+
+
+@dataclass(frozen=True)
+class PerUserRatio:
+    """The same share of each user's interactions tests.
+
+    Attributes:
+        test: share of each user's interactions that test.
+        order: ``time`` takes each user's latest, ``random`` draws them.
+    """
+
+    test: float = 0.25
+    order: Literal["time", "random"] = "time"
+    kind: str = field(default="per_user_ratio", init=False)
+
+
+@dataclass(frozen=True)
+class SessionNextItem:
+    """Whole sessions test, the latest ones: at each event of a session but the first, the session so far asks for the item of that event.
+
+    Attributes:
+        test: share of the sessions, the latest to begin, that test.
+    """
+
+    test: float = 0.1
+    kind: str = field(default="session_next_item", init=False)
+
+
+Split = GlobalTemporal | LeaveOneOut | PerUserRatio | SessionNextItem
+
+
+@dataclass(frozen=True)
+class FullRanking:
+    """Every item of the catalogue competes.
+
+    Attributes:
+        items: ``all`` items of the log, or those ``trained`` on, without which an item that is new in the test counts as missed.
+    """
+
+    items: Literal["all", "trained"] = "all"
+    kind: str = field(default="full", init=False)
+
+
+@dataclass(frozen=True)
+class SampledRanking:
+    """The truth competes with a sample of items that the user never interacted with.
+
+    Attributes:
+        negatives: how many are drawn for each question, without replacement.
+        by: ``uniform``, or ``popularity`` in proportion to training interactions.
+    """
+
+    negatives: int = 100
+    by: Literal["uniform", "popularity"] = "uniform"
+    kind: str = field(default="sampled", init=False)
+
+
+Candidates = FullRanking | SampledRanking
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All that must agree for two figures to compare.
+
+    Attributes:
+        split: how the interactions were split.
+        candidates: what competes for the places of a list.
+        excluded: ``seen`` leaves out of lists and truth what the user interacted with before, ``nothing`` leaves all in.
+        seed: fixes what is drawn.
+        data: fingerprint of the interactions, or a name of theirs.
+        ties: what equal scores mean.
+    """
+
+    split: Split
+    candidates: Candidates = field(default_factory=FullRanking)
+    excluded: Literal["seen", "nothing"] = "seen"
+    seed: int = 0
+    data: str = ""
+    ties: str = field(default=TIES, init=False)
+
+    @property
+    def hash(self) -> str:
+        """12 hexadecimal digits over everything that the protocol says."""
+        return digest(asdict(self))
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader of a figure should know, or None."""
+        return SAMPLED_WARNING if isinstance(self.candidates, SampledRanking) else None
+
+
+def digest(said: dict[str, Any]) -> str:
+    """Return 12 hexadecimal digits of the SHA-256 of what a protocol says, the same for equal content."""
+    return hashlib.sha256(json.dumps(said, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:12]
+
+
+def differences(first: dict[str, Any], second: dict[str, Any], path: str = "") -> list[str]:
+    """Say in what two protocols (as dictionaries) differ, one line a field.
+
+    >>> differences({"split": {"test": 0.1}}, {"split": {"test": 0.2}})
+    ['split.test: 0.1 against 0.2']
+    """
+    lines = []
+    for name in dict.fromkeys([*first, *second]):
+        one, other, where = first.get(name), second.get(name), f"{path}{name}"
+        if isinstance(one, dict) and isinstance(other, dict):
+            lines += differences(one, other, where + ".")
+        elif one != other:
+            lines.append(f"{where}: {_told(one)} against {_told(other)}")
+    return lines
+
+
+def require_same(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> None:
+    """Refuse to compare figures of two protocols.
+
+    Args:
+        first: what one protocol says.
+        second: what the other says.
+        names: what the figures are called.
+
+    Raises:
+        UsageError: if they differ; the message spells out in what.
+    """
+    if digest(first) != digest(second):
+        raise UsageError(
+            f"{names[0]} (protocol {digest(first)}) and {names[1]} (protocol {digest(second)}) do not compare: "
+            f"{'; '.join(differences(first, second))}.",
+            "Evaluate both under one protocol.",
+        )
+
+
+def _told(value: Any) -> str:
+    return "nothing" if value is None else str(value)

@@ -1,0 +1,50 @@
+"""The one interface of everything that recommends offline: learn from interactions, score the catalogue for a question."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from models.offline.interactions import Interactions, Queries
+
+Scores = npt.NDArray[np.floating[Any]]
+
+
+class Recommender(ABC):
+    """A model that scores all items for each question.
+
+    A recommender is a frozen or plain dataclass of its parameters; ``fit`` sets what it learns. Every one must
+
+    - learn from the interactions it is given and nothing else, and answer from what it learnt and the question's own history;
+    - answer a stranger (``user`` -1), an empty history, and items that it never saw, with finite scores;
+    - answer alike whether questions come one by one or together;
+    - be fixed by its ``seed`` where it draws at random.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The field's name of the model in snake case, for example ``item_knn``."""
+
+    @abstractmethod
+    def fit(self, interactions: Interactions) -> None:
+        """Learn.
+
+        Args:
+            interactions: the training interactions; at least one.
+        """
+
+    @abstractmethod
+    def scores(self, queries: Queries) -> Scores:
+        """Score the catalogue.
+
+        Args:
+            queries: q questions.
+
+        Returns:
+            [q, items], finite, higher is better; float32 or float64. Seen items are scored like all others: the protocol decides
+            whether they are left out.
+        """
