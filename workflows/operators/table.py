@@ -60,6 +60,9 @@ _INSTEAD: Final = {
 ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType({})
 """Operators that drop rows."""
 
+_FITS_TO_DEPENDENCIES: Final = frozenset({"nvtabular.ops.target_encoding.TargetEncoding"})
+"""Operators whose dependencies, for example a label, are read when they are fitted and never again."""
+
 
 def _name(operator: object) -> str:
     kind = type(operator)
@@ -70,6 +73,16 @@ def read_rows(operator: object) -> RowStep | None:
     """Read an operator that drops rows; None where the operator is none of those."""
     reader = ROW_READERS.get(_name(operator))
     return None if reader is None else reader(operator)
+
+
+def makes_columns(operator: object) -> bool:
+    """Whether an operator that drops rows makes columns as well, of the rows that are left."""
+    return _name(operator) in READERS
+
+
+def fits_to_dependencies(operator: object) -> bool:
+    """Whether what an operator makes does not depend on its dependencies once it is fitted."""
+    return _name(operator) in _FITS_TO_DEPENDENCIES
 
 
 def read_column(applied: Applied) -> Made:

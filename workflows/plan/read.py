@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from cartwheel.errors import NotCompilableError, RunError
 from workflows.operators.step import Applied, Step
-from workflows.operators.table import read_column, read_rows
+from workflows.operators.table import fits_to_dependencies, makes_columns, read_column, read_rows
 from workflows.plan.graph import Node, Plan, RowFilter
 from workflows.plan.types import DTYPES, ColumnType
 
@@ -56,9 +56,10 @@ class _Reading:
         key = (id(node), id(roots))
         if key not in self._read:
             available: dict[str, int] = {}
-            for parent in node.parents_with_dependencies:
+            done = fits_to_dependencies(node.op)  # what it was fitted to, a label say, may then be nowhere and of any type
+            for parent in node.parents if done else node.parents_with_dependencies:
                 available.update(self.columns(parent, roots))  # of two makers of one name NVTabular keeps the later
-            for name in node.input_schema.column_names:
+            for name in _selected(node).names if done else node.input_schema.column_names:
                 if name not in available:
                     available[name] = self._root(name, roots)
             self._read[key] = self._apply(node, available)
@@ -70,8 +71,10 @@ class _Reading:
             return {name: made[name] for name in node.output_schema.column_names}
         row_step = read_rows(node.op)
         if row_step is not None:
-            return self._filter(row_step, available, node.output_schema.column_names)
-        groups = tuple(node.input_columns.resolve(node.input_schema).grouped_names) if node.input_columns else ()
+            available = self._filter(row_step, available, node.output_schema.column_names)
+            if not makes_columns(node.op):
+                return available
+        groups = tuple(_selected(node).grouped_names) if node.input_columns else ()
         types = {name: self.nodes[place].type for name, place in available.items()}
         made = {}
         for name in node.output_schema.column_names:
@@ -104,7 +107,7 @@ class _Reading:
 
     def _filter(self, step: Any, available: Mapping[str, int], outputs: list[str]) -> dict[str, int]:
         deciding = {name: available[name] for name in step.inputs(list(available))}
-        carried = {name: available[name] for name in outputs}
+        carried = {name: available[name] for name in outputs if name in available}
         before = {self.nodes[place].rows for place in (*deciding.values(), *carried.values())}
         if len(before) > 1:
             raise _mixed(sorted({*deciding, *carried}))
@@ -114,6 +117,10 @@ class _Reading:
             self.nodes.append(Node(name, self.nodes[place].type, None, (place,), rows))
             carried[name] = len(self.nodes) - 1
         return carried
+
+
+def _selected(node: Any) -> Any:
+    return node.input_columns.resolve(node.input_schema)
 
 
 def _raw_type(schema: Any, name: str) -> ColumnType:
