@@ -11,7 +11,10 @@ import polars as pl
 
 from cartwheel.errors import DataError, RunError
 from workflows.columns import QUERY_LISTS, STRINGS
+from workflows.plan.read import raw_columns
+from workflows.plan.types import from_polars
 from workflows.quiet import quiet_nvtabular
+from workflows.saved import check_raw_columns, load_saved
 
 SLICE_ROWS: Final = 250_000
 _INTEGERS = ("hour", "weekday")
@@ -21,37 +24,27 @@ _REFIT = "Run prepare again."
 def load_workflow(folder: Path, columns: Sequence[str] | None = None) -> Any:
     """Load a workflow that NVTabular saved.
 
-    The file is a pickle: load only what this program wrote.
+    The file is a pickle, which can run any code while it is loaded: load only what this program wrote.
 
     Args:
         folder: for example ``<run>/workflow/ranking``.
-        columns: raw columns to keep, for tables that have no others; None keeps all.
+        columns: raw feature columns to keep, for tables that have no others, of the types of the contract; None keeps all.
 
     Returns:
         The fitted ``nvtabular.Workflow``.
 
     Raises:
-        RunError: if it is missing, damaged, or does not have those columns.
+        RunError: if it is missing, damaged, of another release, or was not fitted on those columns (see ``workflows.saved``).
     """
-    if not (folder / "workflow.pkl").is_file():
-        raise RunError(f"{folder} holds no saved NVTabular workflow.", "Run prepare, which fits and saves it.")
-    with quiet_nvtabular():
-        from merlin.io.worker import clean_worker_cache
-        from nvtabular import Workflow
-
-        clean_worker_cache()  # it remembers vocabularies by path, and an earlier fit may have had this one
-        try:
-            workflow = Workflow.load(str(folder))
-            known = workflow.input_schema.column_names
-        except Exception as error:  # a damaged pickle raises whatever it likes
-            raise RunError(
-                f"The NVTabular workflow in {folder} cannot be loaded ({type(error).__name__}: {error}).", _REFIT
-            ) from error
-        if unknown := sorted(set(columns or ()) - set(known)):
-            raise RunError(f"The NVTabular workflow in {folder} does not have the columns {unknown}; it has {known}.", _REFIT)
-        if columns is not None:
-            workflow.remove_inputs([column for column in known if column not in columns])
+    workflow = load_saved(folder)
+    if columns is None:
         return workflow
+    fitted = raw_columns(workflow)
+    kept = {column: kind for column, kind in fitted.items() if column in columns}
+    check_raw_columns(folder, kept, {column: from_polars(raw_type(column)) for column in columns})
+    with quiet_nvtabular():
+        workflow.remove_inputs([column for column in fitted if column not in columns])
+    return workflow
 
 
 def raw_type(column: str) -> pl.DataType:

@@ -41,6 +41,15 @@ def read_plan(workflow: Any) -> Plan:
     return Plan(tuple(reading.nodes), tuple(reading.filters), outputs)
 
 
+def raw_columns(workflow: Any) -> dict[str, ColumnType]:
+    """Return the raw columns that a workflow was fitted on, with their types.
+
+    Raises:
+        NotCompilableError: if a column has no type in a plan.
+    """
+    return {name: _raw_type(workflow.input_schema, name) for name in workflow.input_schema.column_names}
+
+
 class _Reading:
     """A plan while it is being read."""
 

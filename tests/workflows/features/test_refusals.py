@@ -59,13 +59,16 @@ def test_a_table_of_another_shape_is_refused(copied: Path, change: Any, words: s
 
 def test_a_missing_or_damaged_workflow_is_refused(copied: Path) -> None:
     folder = copied / "workflow/recommend"
-    with pytest.raises(RunError, match="does not have the columns"):
+    with pytest.raises(RunError, match=r"was not fitted on the columns \['price_gap'\]"):
         load_workflow(folder, ["price_gap"])
+    kept = load_workflow(folder)
     (folder / "categories/unique.item_id.parquet").unlink()
+    with pytest.raises(RunError, match=r"its vocabulary 'item_id', .*unique.item_id.parquet, is missing"):
+        load_workflow(folder)
     with pytest.raises(RunError, match=r"its vocabulary .*unique.item_id.parquet cannot be read"):
-        read_plan(load_workflow(folder))
+        read_plan(kept)
     with pytest.raises(RunError, match="cannot encode"):
-        encode(load_workflow(folder), pl.read_parquet(copied / "examples/test/recommend.parquet"))
+        encode(kept, pl.read_parquet(copied / "examples/test/recommend.parquet"))
     (folder / "workflow.pkl").write_bytes(b"garbage")
     with pytest.raises(RunError, match="cannot be loaded"):
         load_workflow(folder)
