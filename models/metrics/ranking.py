@@ -165,6 +165,44 @@ def reciprocal_rank(placement: Placement) -> Floats:
     return result
 
 
+def precision(placement: Placement, k: int) -> Floats:
+    """Return [A] the expected share of true items among each list's first k; places that nothing fills count as false.
+
+    precision@k = (1/k) * sum over truth items of clip((k - a) / m, 0, 1).
+
+    >>> two_tied = place(np.array([[0.9, 0.5, 0.5]]), np.array([0]), np.array([2]), np.array([1]))
+    >>> precision(two_tied, 1), precision(two_tied, 2)
+    (array([0.]), array([0.25]))
+    """
+    inside = np.clip((k - placement.above) / placement.tied, 0.0, 1.0)
+    return _per_list(placement, inside) / k
+
+
+def average_precision(placement: Placement, k: int) -> Floats:
+    """Return [A] the expected average precision of each list's first k, whose mean over lists is MAP@k.
+
+    AP@k = (1 / min(n, k)) * sum over places i <= k that hold a truth item of precision@i (Buckley and Voorhees, SIGIR 2000,
+    https://doi.org/10.1145/345508.345543). A place j of a tied group with h truth items above it is true with chance r/m, and then has
+    h + 1 + (j - 1)(r - 1)/(m - 1) true items up to it in expectation (McSherry and Najork, 2008).
+
+    >>> average_precision(place(np.array([[0.9, 0.7, 0.5]]), np.array([0, 0]), np.array([0, 2]), np.array([2])), 3)  # (1 + 2/3) / 2
+    array([0.83333333])
+    >>> average_precision(place(np.zeros((1, 2)), np.array([0]), np.array([1]), np.array([1])), 2)  # (1 + 1/2) / 2
+    array([0.75])
+    """
+    first = _first_of_group(placement)
+    above, tied, truths = placement.above[first], placement.tied[first], placement.tied_truth[first]
+    harmonic = np.concatenate([[0.0], np.cumsum(1.0 / np.arange(1, k + 1))])
+    shown = np.clip(k - above, 0, tied)
+    start = np.minimum(above, k)
+    step = np.divide(truths - 1, tied - 1, out=np.zeros(len(first)), where=tied > 1)
+    level = _truths_above(placement, first) + 1 - step * (above + 1)
+    gain = truths / tied * (level * (harmonic[start + shown] - harmonic[start]) + step * shown)
+    total = np.bincount(placement.row[first], weights=gain, minlength=len(placement.n_truth))
+    result: Floats = total / np.minimum(placement.n_truth, k)
+    return result
+
+
 def coverage(top: Ints, items: int, k: int) -> float:
     """Return the share of the catalogue that is shown to anybody: distinct items among all first k, over ``items``.
 
@@ -231,6 +269,18 @@ def _first_of_group(placement: Placement) -> Ints:
     group = placement.row * (placement.above.max(initial=0) + 1) + placement.above
     first: Ints = np.unique(group, return_index=True)[1].astype(np.int64)
     return first
+
+
+def _truths_above(placement: Placement, first: Ints) -> Ints:
+    """Return, for one truth item of each group, how many truth items of its list stand in groups above it."""
+    order = np.lexsort((placement.above[first], placement.row[first]))
+    count = placement.tied_truth[first][order]
+    before = np.cumsum(count) - count
+    row = placement.row[first][order]
+    begins = np.searchsorted(row, row)
+    result = np.empty(len(first), np.int64)
+    result[order] = before - before[begins]
+    return result
 
 
 def _per_list(placement: Placement, values: Floats) -> Floats:

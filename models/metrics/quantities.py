@@ -1,0 +1,68 @@
+"""Metrics of predicted quantities, such as tomorrow's demand; NaN without rows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from models.metrics.classification import Floats, Numbers
+
+
+def rmse(actual: Numbers, predicted: Numbers) -> float:
+    """Return the root of the mean squared error, in the unit of the quantity.
+
+    >>> rmse(np.array([1.0, 3.0]), np.array([1.0, 5.0])).__round__(4)
+    1.4142
+    """
+    return float(np.sqrt(np.mean((predicted - actual) ** 2))) if len(actual) else float("nan")
+
+
+def mae(actual: Numbers, predicted: Numbers) -> float:
+    """Return the mean absolute error, in the unit of the quantity.
+
+    >>> mae(np.array([1.0, 3.0]), np.array([1.0, 5.0]))
+    1.0
+    """
+    return float(np.mean(np.abs(predicted - actual))) if len(actual) else float("nan")
+
+
+def wape(actual: Numbers, predicted: Numbers) -> float:
+    """Return the weighted absolute percentage error, sum of |error| / sum of |actual|; NaN where all are 0.
+
+    Kolassa and Schuetz, Foresight 2007.
+
+    >>> wape(np.array([1.0, 3.0]), np.array([1.0, 5.0]))
+    0.5
+    """
+    total = float(np.sum(np.abs(actual)))
+    return float(np.sum(np.abs(predicted - actual))) / total if total else float("nan")
+
+
+def row_pinball(actual: Numbers, predicted: Numbers, quantile: float) -> Floats:
+    """Return [n] the pinball loss of predicted quantiles: q (y - p) where y >= p, and (1 - q) (p - y) elsewhere.
+
+    Koenker and Bassett, Econometrica 1978, https://doi.org/10.2307/1913643.
+
+    Args:
+        actual: [n] what came.
+        predicted: [n] the predicted ``quantile``.
+        quantile: in (0, 1).
+
+    Raises:
+        ValueError: if ``quantile`` is not in (0, 1).
+
+    >>> row_pinball(np.array([3.0, 1.0]), np.array([1.0, 3.0]), 0.9).round(4)
+    array([1.8, 0.2])
+    """
+    if not 0.0 < quantile < 1.0:
+        raise ValueError(f"pinball loss: quantile is {quantile}, expected a number between 0 and 1")
+    error = actual.astype(np.float64) - predicted
+    return np.where(error >= 0, quantile * error, (quantile - 1) * error)
+
+
+def pinball(actual: Numbers, predicted: Numbers, quantile: float) -> float:
+    """Return the mean of ``row_pinball``.
+
+    >>> round(pinball(np.array([3.0, 1.0]), np.array([1.0, 3.0]), 0.9), 4)
+    1.0
+    """
+    return float(np.mean(row_pinball(actual, predicted, quantile))) if len(actual) else float("nan")
