@@ -13,7 +13,7 @@ from models.baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
 from models.figures import Evaluation, Protocol, Record, merged
 from models.fusion import read_fusion
-from models.judge_lists import Entry, list_records
+from models.judge_lists import CatalogueFacts, Entry, list_records, read_facts, two_stage_remark
 from models.oracle_scores import Oracle, OracleQueries
 from models.retrieval_scores import Anchors, Scorer, TwoTower, judge, popularity, read_anchors
 from models.run_tables import read_json, read_table
@@ -39,6 +39,7 @@ class _Catalogue:
     seed: int
     oracle: Oracle | None
     anchors: Anchors
+    facts: CatalogueFacts
     excluded: str
 
     @property
@@ -56,10 +57,9 @@ class _Catalogue:
         """Judge the baselines, and the oracle where there is one."""
         for name, column in POPULARITY.items():
             scorer = popularity(self.run, SPLIT, column)
-            yield Entry(name, "baseline", self.everything, judge(scorer, anchors, self.depth, f"evaluate {name}"))
+            yield Entry(name, "baseline", judge(scorer, anchors, self.depth, f"evaluate {name}"))
         if self.oracle is not None:
-            judged = judge(self._oracle_scorer(self.oracle), anchors, self.depth, f"evaluate {ORACLE}")
-            yield Entry(ORACLE, "oracle", self.everything, judged)
+            yield Entry(ORACLE, "oracle", judge(self._oracle_scorer(self.oracle), anchors, self.depth, f"evaluate {ORACLE}"))
 
     def _oracle_scorer(self, oracle: Oracle) -> Scorer:
         items = read_table(self.run / "examples" / SPLIT / "catalogue.parquet", ["item_id"])["item_id"].to_list()
@@ -91,7 +91,7 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     anchors = read_anchors(run, SPLIT)
     hides = bool(read_json(run / "snapshot" / "state.json")["exclude_recent"])
     excluded = "the shopper's recent items, as candidates and as truth" if hides else "nothing"
-    lists = _Catalogue(run, settings, seed, oracle, anchors, excluded)
+    lists = _Catalogue(run, settings, seed, oracle, anchors, read_facts(run, SPLIT), excluded)
     evaluation = merged(
         [
             _retrieval_records(lists),
@@ -108,11 +108,11 @@ def _retrieval_records(lists: _Catalogue) -> list[Record]:
     anchors = lists.anchors
     if len(anchors):
         scorer = TwoTower(lists.run, SPLIT, anchors.row)
-        entries = [Entry(TWO_TOWER, "model", lists.everything, judge(scorer, anchors, lists.depth, f"evaluate {TWO_TOWER}"))]
+        entries = [Entry(TWO_TOWER, "model", judge(scorer, anchors, lists.depth, f"evaluate {TWO_TOWER}"))]
         entries += lists.beside(anchors)
     else:
         entries = _unjudged(lists, [TWO_TOWER])
-    return list_records(RETRIEVAL, entries, anchors, lists.settings, lists.seed, lists.protocol(anchors))
+    return list_records(RETRIEVAL, entries, anchors, lists.facts, lists.settings, lists.seed, lists.protocol(anchors))
 
 
 def _two_stage_records(lists: _Catalogue) -> list[Record]:
@@ -122,21 +122,21 @@ def _two_stage_records(lists: _Catalogue) -> list[Record]:
         entries = [*_stages(lists, stages), *lists.beside(anchors)]
     else:
         entries = _unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER])
-    return list_records(TWO_STAGE, entries, anchors, lists.settings, lists.seed, lists.protocol(anchors))
+    return list_records(TWO_STAGE, entries, anchors, lists.facts, lists.settings, lists.seed, lists.protocol(anchors))
 
 
 def _stages(lists: _Catalogue, stages: TwoStage) -> Iterator[Entry]:
     """Return both stages together, and as a baseline the first stage alone on the same anchors."""
-    first = f"the first {stages.candidates.shape[1]} that {TWO_TOWER} retrieves of {lists.everything}; others count as missed"
-    yield Entry(TWO_STAGE_MODEL, "model", first, stages.judged(read_fusion(lists.run / "models" / "ranking")))
-    yield Entry(TWO_TOWER, "baseline", lists.everything, stages.retrieved)
+    judged = stages.judged(read_fusion(lists.run / "models" / "ranking"))
+    yield Entry(TWO_STAGE_MODEL, "model", judged, two_stage_remark(stages.candidates.shape[1]))
+    yield Entry(TWO_TOWER, "baseline", stages.retrieved)
 
 
 def _unjudged(lists: _Catalogue, models: list[str]) -> list[Entry]:
     """Return entries without a judgement, for a split without anchors."""
     nothing = judge(lambda rows: np.zeros((len(rows), lists.anchors.items)), lists.anchors, 1, "evaluate nothing")
-    entries = [Entry(model, "model", lists.everything, nothing) for model in models]
-    entries += [Entry(name, "baseline", lists.everything, nothing) for name in POPULARITY]
+    entries = [Entry(model, "model", nothing) for model in models]
+    entries += [Entry(name, "baseline", nothing) for name in POPULARITY]
     if lists.oracle is not None:
-        entries.append(Entry(ORACLE, "oracle", lists.everything, nothing))
+        entries.append(Entry(ORACLE, "oracle", nothing))
     return entries

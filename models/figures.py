@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from cartwheel.errors import RunError
 from cartwheel.files import write_json
 from models.metrics.intervals import Interval
+from models.metrics.significance import holm
+from models.offline.protocol import digest, require_same
 
 Role = Literal["model", "baseline", "oracle", "task"]
 """What a figure is of: a trained model, a baseline beside it, the truth of simulated data, or the task itself."""
@@ -41,6 +47,20 @@ class Protocol:
     """What was left out of candidates and truth."""
     interval: str
     """Method and level of the interval."""
+    data: str = ""
+    """Fingerprint of the rows that were asked for and of their answers."""
+    remark: str = ""
+    """What else a reader should know of this model's figure."""
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """All that must agree for two figures of one metric to compare: everything but the interval's method and the remark."""
+        return {name: value for name, value in asdict(self).items() if name not in ("interval", "remark")}
+
+    @property
+    def hash(self) -> str:
+        """12 hexadecimal digits over ``said``."""
+        return digest(self.said)
 
 
 @dataclass(frozen=True)
@@ -59,6 +79,10 @@ class Record:
     role: Role = "model"
     reason: str | None = None
     """Why ``value`` or its interval is null."""
+    p_value: float | None = None
+    """Of a paired difference: how likely one as large is, were the two models alike."""
+    p_holm: float | None = None
+    """``p_value`` after Holm's correction for all differences of that metric in the task."""
 
     @property
     def baseline(self) -> str | None:
@@ -86,7 +110,7 @@ class Evaluation:
 
     def write(self, run: Path) -> None:
         """Write ``evaluation/metrics.json``: a list of records, equal bytes for equal figures."""
-        write_json(run / METRICS_FILE, [asdict(record) for record in self.records])
+        write_json(run / METRICS_FILE, [_told(record) for record in self.records])
 
     @staticmethod
     def read(run: Path) -> Evaluation:
@@ -117,6 +141,7 @@ def record(
     role: Role,
     k: int | None = None,
     undefined: str = "",
+    p_value: float | None = None,
 ) -> Record:
     """Return a record whose numbers are finite and rounded to 9 significant digits.
 
@@ -131,6 +156,7 @@ def record(
         role: what kind of model it is.
         k: cutoff of the metric, where it has one.
         undefined: why the value is NaN, where it is.
+        p_value: of a paired difference.
     """
     if math.isnan(value):
         return Record(task, model, metric, k, None, None, None, n, protocol, role, undefined or "not defined on these rows")
@@ -146,6 +172,7 @@ def record(
         protocol,
         role,
         interval.reason,
+        _rounded(p_value),
     )
 
 
@@ -154,8 +181,55 @@ def merged(parts: Iterable[Iterable[Record]]) -> Evaluation:
     return Evaluation(tuple(row for part in parts for row in part))
 
 
+def corrected(records: Sequence[Record]) -> list[Record]:
+    """Return the records of one task with Holm's correction: each metric at each cutoff is one table of differences."""
+    result = list(records)
+    tables: dict[tuple[str, int | None], list[int]] = {}
+    for index, each in enumerate(result):
+        if each.p_value is not None:
+            tables.setdefault((each.metric.partition(DIFFERENCE)[0], each.k), []).append(index)
+    for places in tables.values():
+        for index, value in zip(places, holm([float(result[index].p_value or 0.0) for index in places]), strict=True):
+            result[index] = replace(result[index], p_holm=_rounded(value))
+    return result
+
+
+def difference(first: Record, second: Record) -> float | None:
+    """Return the value of ``first`` minus that of ``second``, None where one has none.
+
+    Raises:
+        UsageError: if they came about under different protocols, or are of different metrics; the message spells out in what they differ.
+    """
+    names = (f"{first.metric} of {first.model}", f"{second.metric} of {second.model}")
+    what = [{"task": each.task, "metric": each.metric, "k": each.k} | each.protocol.said for each in (first, second)]
+    require_same(what[0], what[1], names)
+    return None if first.value is None or second.value is None else first.value - second.value
+
+
+def fingerprint(*arrays: npt.NDArray[Any]) -> str:
+    """Return 12 hexadecimal digits over arrays: what was asked for, and what the answers were."""
+    hashed = hashlib.sha256()
+    for array in arrays:
+        plain = array.astype("U") if array.dtype == object else array
+        hashed.update(f"{plain.dtype.str}{plain.shape}".encode() + np.ascontiguousarray(plain).tobytes())
+    return hashed.hexdigest()[:12]
+
+
+def _told(record: Record) -> dict[str, Any]:
+    told = asdict(record)
+    told["protocol"]["hash"] = record.protocol.hash
+    return told
+
+
 def _record(row: dict[str, Any]) -> Record:
-    return Record(**{**row, "protocol": Protocol(**row["protocol"])})
+    told = dict(row["protocol"])
+    stored = told.pop("hash")
+    protocol = Protocol(**told)
+    if protocol.hash != stored:
+        raise ValueError(
+            f"{row['metric']} of {row['model']} has the protocol hash {stored}, but its protocol has {protocol.hash}"
+        )
+    return Record(**{**row, "protocol": protocol})
 
 
 def _rounded(value: float | None) -> float | None:

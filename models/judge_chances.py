@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from models.figures import DIFFERENCE, Protocol, Record, Role, record
+from models.figures import DIFFERENCE, Protocol, Record, Role, corrected, fingerprint, record
 from models.judge_lists import BOOTSTRAP, PAIRED
 from models.metrics import classification
 from models.metrics.classification import Floats, Labels, Thresholds
 from models.metrics.intervals import Interval, UserBootstrap
+from models.metrics.significance import bootstrap_p_value
 from models.settings import EvaluateSettings
 
 MIRRORED: Final = "95% mirrored percentile of {} bootstrap resamples of users"
@@ -78,6 +79,7 @@ def chance_records(
             for each in forecasts
             for metric in _metrics(each)
         ]
+    protocol = replace(protocol, data=fingerprint(users, label))
     bootstrap = UserBootstrap(users, settings.bootstrap, seed)
     figures = {each.model: _figures(label, each, bootstrap) for each in forecasts}
     undefined = ONE_CLASS.format(len(label))
@@ -100,10 +102,22 @@ def chance_records(
                 interval = bootstrap.percentile(figure.draws - against.draws)
                 shared = _stamped(protocol, metric, PAIRED.format(settings.bootstrap))
                 name, value = metric + DIFFERENCE + other.model, figure.value - against.value
+                p_value = bootstrap_p_value(figure.draws - against.draws) if interval.low is not None else None
                 records.append(
-                    record(task, each.model, name, value, interval, shared, n=len(label), role="model", undefined=undefined)
+                    record(
+                        task,
+                        each.model,
+                        name,
+                        value,
+                        interval,
+                        shared,
+                        n=len(label),
+                        role="model",
+                        undefined=undefined,
+                        p_value=p_value,
+                    )
                 )
-    return records
+    return corrected(records)
 
 
 def _metrics(forecast: Forecast) -> list[str]:
@@ -128,4 +142,4 @@ def _figures(label: Labels, forecast: Forecast, bootstrap: UserBootstrap) -> dic
 
 
 def _stamped(protocol: Protocol, metric: str, interval: str) -> Protocol:
-    return Protocol(protocol.split, protocol.candidate_set, _TIES[metric], protocol.sample_size, protocol.excluded, interval)
+    return replace(protocol, tie_rule=_TIES[metric], interval=interval)

@@ -16,6 +16,9 @@ _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
 _CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
 _JUDGED_BY: Final = ("ndcg", "roc_auc")
 """The metric that a verdict is about: the first of these that a task has."""
+LEVEL: Final = 0.05
+"""A lead whose p-value, after Holm's correction, is not below this could be chance."""
+MIN_P: Final = 0.001
 _HEADLINES: Final = (("recall", 20), ("ndcg", 10), ("roc_auc", None), ("log_loss", None))
 _ROLE_STYLES: Final = {"model": "bold", "baseline": "", "oracle": "dim"}
 
@@ -124,6 +127,10 @@ def _verdict(difference: Record, metric: str) -> str:
     low, high = (-difference.high, -difference.low) if metric in LOWER_IS_BETTER else (difference.low, difference.high)
     word = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
     numbers = f"{difference.value:+.4f}, 95% {difference.low:+.4f} to {difference.high:+.4f}"
+    if difference.p_holm is not None:
+        numbers += f", p {difference.p_holm:.3f}" if difference.p_holm >= MIN_P else f", p below {MIN_P}"
+        if difference.p_holm >= LEVEL and not low <= 0 <= high:
+            word, numbers = "not distinguishable from", numbers + " once corrected for the number of comparisons"
     return f"{difference.model}: {word} {difference.baseline} by {name} ({numbers})"
 
 

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from models.baselines import POPULARITY
 from models.figures import Protocol, Record, Role
 from models.fusion import read_fusion
-from models.judge_lists import Entry, list_records
+from models.judge_lists import Entry, list_records, read_facts, two_stage_remark
 from models.metrics.ranking import Ints, Placement
 from models.retrieval_scores import Anchors, Judged, judge, popularity, read_anchors
 from models.run_tables import read_json, read_table
@@ -147,17 +147,18 @@ def segment_records(shown: Shown, parts: Sequence[Segment], settings: EvaluateSe
     """
     hidden = "the shopper's recent items, as candidates and as truth" if _hides_recent(shown.run) else "nothing"
     everything = f"all {shown.anchors.items} items first seen before the {shown.split} split began"
-    first = f"the first {shown.stages.candidates.shape[1]} that two_tower retrieves of {everything}; others count as missed"
+    first = two_stage_remark(shown.stages.candidates.shape[1])
+    facts = read_facts(shown.run, shown.split)
     records = []
     for part in parts:
         anchors = anchors_of(shown.anchors, part)
         entries = [
-            Entry(each.model, each.role, first if each.role == "model" else everything, judged_of(each, shown.anchors, part))
+            Entry(each.model, each.role, judged_of(each, shown.anchors, part), first if each.role == "model" else "")
             for each in shown.lists
         ]
         excluded = hidden if part.items is None else f"{hidden}; truth other than {part.name}"
         protocol = Protocol(shown.split, everything, "", anchors.sample_size, excluded, "")
-        records += list_records(part.name, entries, anchors, settings, seed, protocol)
+        records += list_records(part.name, entries, anchors, facts, settings, seed, protocol)
     return records
 
 

@@ -14,22 +14,21 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
 
-def novelty(top: Ints, interacted: Ints, users: int, k: int) -> Floats:
+def novelty(top: Ints, interactions: Ints, k: int) -> Floats:
     """Return [A] the mean self-information of each list's first k items, in bits; NaN for an empty list.
 
-    novelty@k = mean over shown items i of -log2(max(c_i, 1) / U), c_i being how many of the U training users interacted with i
-    (Zhou et al., PNAS 2010, https://doi.org/10.1073/pnas.1000488107; Vargas and Castells, RecSys 2011, https://doi.org/10.1145/2043932.2043955).
+    novelty@k = mean over shown items i of -log2(max(c_i, 1) / C), where c_i of the C training interactions were with i (Zhou et al.,
+    PNAS 2010, https://doi.org/10.1073/pnas.1000488107; Vargas and Castells, RecSys 2011, https://doi.org/10.1145/2043932.2043955).
 
     Args:
         top: [A, K] columns of the shown items, best first; -1 where a list is shorter.
-        interacted: [N] training users of each item.
-        users: U, training users.
+        interactions: [N] training interactions of each item.
         k: how many of the K are shown.
 
-    >>> novelty(np.array([[0, 1]]), np.array([4, 1]), users=4, k=2)  # (0 + 2) / 2
+    >>> novelty(np.array([[0, 1]]), np.array([4, 4]), k=2)
     array([1.])
     """
-    bits = -np.log2(np.maximum(interacted, 1) / max(users, 1))
+    bits = -np.log2(np.maximum(interactions, 1) / max(interactions.sum(), 1))
     return _mean_shown(top[:, :k], bits)
 
 

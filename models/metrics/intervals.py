@@ -19,6 +19,8 @@ Ints = npt.NDArray[np.int64]
 
 LEVEL: Final = 0.95
 _NORMAL_QUANTILE = 1.959963984540054
+_GROUPS = 20
+"""Groups of users that are left out in turn."""
 _MIN_USABLE = 0.5
 """Share of resamples that must give a figure at all (an area needs both classes)."""
 
@@ -62,6 +64,12 @@ class UserBootstrap:
         """Return [resamples, M] the column means over rows of ``values`` ([n, M]) in each resample."""
         sums = self.sums(np.column_stack([values, np.ones(len(values))]))
         return np.asarray(sums[:, :-1] / sums[:, -1:])
+
+    def known_means(self, values: Floats) -> Floats:
+        """Like ``means``, over the rows of each column that are not NaN; NaN where a resample has none."""
+        known = ~np.isnan(values)
+        sums, counts = self.sums(np.where(known, values, 0.0)), self.sums(known.astype(np.float64))
+        return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
     def weights(self) -> Iterator[Floats]:
         """Yield, for each resample, [n] how often each row is in it."""
@@ -133,3 +141,22 @@ def coverage_interval(top: Ints, users: Ints, items: int, k: int, value: float) 
     lost = np.bincount(user[shown_to[item] == 1], minlength=number) / items
     spread = float(np.sqrt((number - 1) / number * np.sum((lost - lost.mean()) ** 2)))
     return Interval(max(0.0, value - _NORMAL_QUANTILE * spread), min(1.0, value + _NORMAL_QUANTILE * spread))
+
+
+def group_jackknife_interval(value: float, users: Ints, figure: Callable[[npt.NDArray[np.bool_]], float]) -> Interval:
+    """Return the interval of a figure of all rows together, from leaving out groups of users one at a time.
+
+    With g_j the figure without group j of G, the variance is (G - 1) / G * sum of (g_j - mean g)^2 (Shao and Wu, 1989,
+    https://doi.org/10.1214/aos/1176347263), and the interval is normal.
+
+    Args:
+        value: the figure of all rows.
+        users: [A] the user number of each row.
+        figure: gives the figure of the rows that a mask [A] keeps.
+    """
+    groups = min(_GROUPS, int(users.max(initial=-1)) + 1)
+    if groups < 2:
+        return Interval(None, None, "no interval: all rows belong to one user")
+    without = np.array([figure(users % groups != group) for group in range(groups)])
+    spread = float(np.sqrt((groups - 1) / groups * np.sum((without - without.mean()) ** 2)))
+    return Interval(value - _NORMAL_QUANTILE * spread, value + _NORMAL_QUANTILE * spread)

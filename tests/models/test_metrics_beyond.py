@@ -27,7 +27,7 @@ from models.metrics.beyond_accuracy import average_popularity, gini, intra_list_
 from models.metrics.decisions import cost_optimal_threshold, decide, row_brier
 from models.metrics.quantities import mae, pinball, rmse, wape
 from models.metrics.ranking import average_precision, place, precision
-from models.metrics.significance import holm, permutation_p_value
+from models.metrics.significance import bootstrap_p_value, holm, permutation_p_values
 from models.metrics.targeting import auuc, qini, qini_curve, uplift_curve
 
 
@@ -76,7 +76,7 @@ def test_precision_and_map_are_those_of_trec_eval() -> None:
 
 def test_short_and_empty_lists_are_averaged_over_what_they_show() -> None:
     top = np.array([[0, 1, -1], [-1, -1, -1], [2, -1, -1]])
-    assert novelty(top, np.array([8, 2, 0]), users=8, k=3) == pytest.approx([1.0, math.nan, 3.0], nan_ok=True)
+    assert novelty(top, np.array([6, 2, 0]), k=3) == pytest.approx([(math.log2(8 / 6) + 2) / 2, math.nan, 3.0], nan_ok=True)
     assert average_popularity(top, np.array([8, 2, 0]), k=3) == pytest.approx([5.0, math.nan, 0.0], nan_ok=True)
     assert intra_list_diversity(top, np.array([1, 1, 0]), k=3) == pytest.approx([0.0, math.nan, math.nan], nan_ok=True)
     assert serendipity(top, np.array([[0], [0], [0]]), np.array([0, 0, 1]), np.array([0, 1, 2]), 3, k=3) == pytest.approx(
@@ -197,15 +197,26 @@ def test_the_permutation_test_is_that_of_scipy() -> None:
     generator = np.random.default_rng(5)
     difference = generator.normal(0.3, 1.0, 11)
     exact = permutation_test((difference,), np.sum, permutation_type="samples", n_resamples=np.inf, alternative="two-sided")
-    assert permutation_p_value(difference, np.arange(11), seed=0) == pytest.approx(exact.pvalue, abs=0.02)
+    found = permutation_p_values(np.stack([difference, np.zeros(11)], axis=1), np.arange(11), seed=0)
+    assert found == pytest.approx([exact.pvalue, 1.0], abs=0.03)
 
 
 def test_rows_of_one_user_flip_together() -> None:
     users = np.repeat(np.arange(4), 50)
-    assert permutation_p_value(np.ones(200), users, seed=0) == pytest.approx(2 / 16, abs=0.02)
-    assert permutation_p_value(np.zeros(4), np.arange(4), seed=0) == 1.0
-    once, again = (permutation_p_value(np.arange(9.0) - 2, np.arange(9), seed=7) for _ in range(2))
-    assert once == again
+    assert permutation_p_values(np.ones((200, 1)), users, seed=0) == pytest.approx([2 / 16], abs=0.03)
+    once, again = (permutation_p_values(np.arange(9.0)[:, None] - 2, np.arange(9), seed=7) for _ in range(2))
+    np.testing.assert_array_equal(once, again)
+
+
+def test_the_bootstrap_value_follows_its_interval() -> None:
+    generator = np.random.default_rng(6)
+    for shift in (-4.0, -1.9, 0.0, 1.9, 4.0):
+        draws = generator.normal(shift, 1.0, 999)
+        low, high = np.quantile(draws, [0.025, 0.975])
+        value = bootstrap_p_value(draws)
+        assert value is not None
+        assert (value < 0.05) == (low > 0 or high < 0)
+    assert bootstrap_p_value(np.array([np.nan])) is None
 
 
 @given(st.lists(st.floats(0.0, 1.0), min_size=1, max_size=8), st.floats(0.001, 0.5))

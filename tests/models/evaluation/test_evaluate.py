@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import RunError
+from cartwheel.errors import RunError, UsageError
 from models.evaluate import evaluate_run
-from models.figures import METRICS_FILE, Evaluation
+from models.figures import METRICS_FILE, Evaluation, difference
 from models.metrics.classification import pr_auc, roc_auc
 from models.settings import EvaluateSettings
 
@@ -52,6 +52,40 @@ def test_every_figure_carries_its_protocol_and_an_interval(evaluation: Evaluatio
         assert all((record.protocol.candidate_set, record.protocol.tie_rule, record.protocol.excluded, record.protocol.interval))
         assert record.low is not None, record
         assert record.low <= record.value <= record.high or "calibration" in record.metric, record
+
+
+def test_figures_of_one_task_compare_and_those_of_others_are_refused_with_the_difference_spelled_out(
+    evaluation: Evaluation,
+) -> None:
+    ours, theirs = (evaluation.find("retrieval", model, "recall", 5) for model in ("two_tower", "most_popular"))
+    assert ours is not None
+    assert theirs is not None
+    assert ours.protocol.hash == theirs.protocol.hash
+    assert difference(ours, theirs) == pytest.approx(ours.value - theirs.value)
+    sampled = evaluation.find("two_stage", "most_popular", "recall", 5)
+    assert sampled is not None
+    with pytest.raises(UsageError, match=r"do not compare: .*sample_size\.anchors: 118 against 50"):
+        difference(ours, sampled)
+
+
+def test_leads_are_tested_and_corrected(evaluation: Evaluation) -> None:
+    found = [record for record in evaluation.records if "_minus_" in record.metric and record.low is not None]
+    assert found
+    for record in found:
+        assert record.p_value is not None
+        assert record.p_holm is not None
+        assert 0 < record.p_value <= record.p_holm <= 1
+
+
+def test_lists_are_also_judged_for_more_than_accuracy(evaluation: Evaluation) -> None:
+    for metric in ("precision", "map", "novelty", "average_popularity", "diversity", "serendipity", "gini"):
+        for model in ("two_tower", "most_popular"):
+            assert value(evaluation, "retrieval", model, metric, 5) is not None
+    assert value(evaluation, "retrieval", "most_popular", "serendipity", 5) == 0.0
+    assert value(evaluation, "retrieval", "two_tower", "gini", 5) < value(evaluation, "retrieval", "most_popular", "gini", 5)
+    assert value(evaluation, "retrieval", "two_tower", "novelty", 5) > value(
+        evaluation, "retrieval", "most_popular", "novelty", 5
+    )
 
 
 def test_baselines_stand_beside_every_model(evaluation: Evaluation) -> None:
