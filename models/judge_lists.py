@@ -16,7 +16,8 @@ from models.metrics import beyond_accuracy, ranking
 from models.metrics.intervals import Interval, UserBootstrap, coverage_interval, group_jackknife_interval
 from models.metrics.ranking import Floats, Ints
 from models.metrics.significance import permutation_p_values
-from models.retrieval_scores import Anchors, Judged
+from models.ranked_lists import Judged
+from models.retrieval_scores import Anchors
 from models.run_tables import read_table
 from models.settings import EvaluateSettings
 

@@ -12,15 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.progress import progress
 from models.data import read_table as read_features
-from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
+from models.metrics.ranking import Floats, Ints, Numbers
 from models.onnx_scores import OnnxModel
+from models.ranked_lists import Chunk, Judged, rank
 from models.run_tables import check_aligned, flattened, read_json, read_table
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
-
-_CELLS = 4_000_000
-"""Scores held in memory at once: 32 MB of float64."""
 
 Scorer = Callable[[Ints], Numbers]
 """Rows of ``examples/<split>/recommend`` [b] -> scores of the catalogue [b, N]."""
@@ -80,16 +77,6 @@ class Anchors:
         }
 
 
-@dataclass(frozen=True)
-class Judged:
-    """What a scorer made of the anchors."""
-
-    placement: Placement
-    """Where the truth items stand."""
-    top: Ints
-    """[A, K] catalogue columns of the first K items, best first; -1 where fewer remained."""
-
-
 def read_anchors(run: Path, split: str) -> Anchors:
     """Read the anchors of ``split`` that have something to find.
 
@@ -126,15 +113,12 @@ def judge(scorer: Scorer, anchors: Anchors, depth: int, title: str) -> Judged:
         depth: K, how long the lists are that coverage and re-ranking look at.
         title: what to call it in the progress.
     """
-    placements, tops = [], [np.zeros((0, min(depth, anchors.items)), np.int64)]
-    with progress(title, len(anchors)) as advance:
-        for start, stop in _chunks(len(anchors), anchors.items):
-            part = anchors.take(np.arange(start, stop))
-            scores = allowed(scorer(part.row), part)
-            placements.append(place(scores, part.truth_row, part.truth_column, part.n_truth))
-            tops.append(top_columns(scores, depth))
-            advance(stop - start)
-    return Judged(Placement.join(placements), np.concatenate(tops))
+
+    def chunk(start: int, stop: int) -> Chunk:
+        part = anchors.take(np.arange(start, stop))
+        return Chunk(allowed(scorer(part.row), part), part.truth_row, part.truth_column, part.n_truth)
+
+    return rank(len(anchors), anchors.items, depth, title, chunk)
 
 
 def allowed(scores: Numbers, anchors: Anchors) -> Numbers:
@@ -232,11 +216,6 @@ def _kept(row: Ints, column: Ints, chosen: Ints) -> tuple[Ints, Ints]:
     kept = place_of < len(chosen)
     kept[kept] = chosen[place_of[kept]] == row[kept]
     return place_of[kept].astype(np.int64), column[kept]
-
-
-def _chunks(anchors: int, items: int) -> list[tuple[int, int]]:
-    step = max(1, _CELLS // max(1, items))
-    return [(start, min(start + step, anchors)) for start in range(0, anchors, step)]
 
 
 def _widened(lists: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:

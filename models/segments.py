@@ -15,7 +15,8 @@ from models.figures import Protocol, Record, Role
 from models.fusion import read_fusion
 from models.judge_lists import Entry, list_records, read_facts, two_stage_remark
 from models.metrics.ranking import Ints, Placement
-from models.retrieval_scores import Anchors, Judged, judge, popularity, read_anchors
+from models.ranked_lists import Judged
+from models.retrieval_scores import Anchors, judge, popularity, read_anchors
 from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
 from models.two_stage import TwoStage, retrieve_and_rank, sample

@@ -17,7 +17,8 @@ from cartwheel.progress import progress
 from models.fusion import best_fusion_weight, read_fusion, write_fusion
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
 from models.onnx_scores import OnnxModel
-from models.retrieval_scores import Anchors, Judged, TwoTower, judge, read_anchors, read_catalogue, read_queries
+from models.ranked_lists import Judged
+from models.retrieval_scores import Anchors, TwoTower, judge, read_anchors, read_catalogue, read_queries
 from models.run_tables import flattened, read_json, read_table
 from models.settings import EvaluateSettings
 from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, QUERY_SCALARS

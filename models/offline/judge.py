@@ -6,25 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cartwheel.progress import progress
-from models.metrics.ranking import Placement, place, top_columns
 from models.offline.interactions import Bools, Interactions, Ints
 from models.offline.protocol import FullRanking, Protocol, SampledRanking
 from models.offline.recommender import Recommender, Scores
 from models.offline.splits import Questions
-
-_CELLS = 4_000_000
-"""Scores held in memory at once: 32 MB of float64."""
-
-
-@dataclass(frozen=True)
-class Judged:
-    """What a recommender made of q questions."""
-
-    placement: Placement
-    """Where the truth items stand."""
-    top: Ints
-    """[q, K] item codes of the first K items, best first; -1 where fewer remained."""
+from models.ranked_lists import Chunk, Judged, rank
 
 
 def judge(recommender: Recommender, questions: Questions, train: Interactions, protocol: Protocol, depth: int) -> Judged:
@@ -41,16 +27,13 @@ def judge(recommender: Recommender, questions: Questions, train: Interactions, p
         Placements exact in expectation over ties, and the lists, whose ties go to the lower item code.
     """
     competing = _competing(questions, train, protocol)
-    placements, tops = [], [np.zeros((0, min(depth, train.items)), np.int64)]
-    step = max(1, _CELLS // max(1, train.items))
-    with progress(f"evaluate {recommender.name}", len(questions)) as advance:
-        for start in range(0, len(questions), step):
-            part = questions.take(np.arange(start, min(start + step, len(questions))))
-            scores = competing.only(np.array(recommender.scores(part.queries)), part, start)
-            placements.append(place(scores, part.truth_row, part.truth_item, part.n_truth))
-            tops.append(top_columns(scores, depth))
-            advance(len(part))
-    return Judged(Placement.join(placements), np.concatenate(tops))
+
+    def chunk(start: int, stop: int) -> Chunk:
+        part = questions.take(np.arange(start, stop))
+        scores = competing.only(np.array(recommender.scores(part.queries)), part, start)
+        return Chunk(scores, part.truth_row, part.truth_item, part.n_truth)
+
+    return rank(len(questions), train.items, depth, f"evaluate {recommender.name}", chunk)
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,8 @@ def test_items_share_the_truth_out(shown: Shown) -> None:
 
 def test_a_segment_counts_tied_truth_of_its_own_only() -> None:
     from models.metrics.ranking import place
-    from models.retrieval_scores import Anchors, Judged
+    from models.ranked_lists import Judged
+    from models.retrieval_scores import Anchors
 
     row, column, none = np.array([0, 0, 1]), np.array([0, 1, 2]), np.zeros(0, np.int64)
     anchors = Anchors(np.arange(2), np.array(["a", "b"]), np.array([2, 1]), row, column, none, none, 3)
