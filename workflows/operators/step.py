@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -13,6 +13,7 @@ from onnx import TensorProto
 
 from cartwheel.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
+from workflows.operators.described import described
 from workflows.plan.types import ColumnType
 
 FLOAT32: Final = int(TensorProto.FLOAT)
@@ -86,9 +87,8 @@ class Step(ABC):
         """
 
     def describe(self) -> str:
-        """Return the step and its parameters on one line, for ``plan show`` and for differences between plans."""
-        parameters: list[str] = [field.name for field in fields(self)] if is_dataclass(self) else []
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in parameters)})"
+        """Return the step and its parameters on one line, for ``plan show``; long parameters by their number and a digest."""
+        return described(self)
 
 
 class RowStep(ABC):
