@@ -40,7 +40,7 @@ def test_chunks_do_not_matter(finished_run: Path, monkeypatch: pytest.MonkeyPatc
     anchors = read_anchors(finished_run, "test")
     whole = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
     monkeypatch.setattr("models.two_stage._PAIRS", 70)
-    monkeypatch.setattr("models.retrieval_scores._CELLS", 300)
+    monkeypatch.setattr("models.ranked_lists._CELLS", 300)
     parts = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
     for name in ("candidates", "dot", "logit", "relevant"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
