@@ -6,7 +6,7 @@ node of the graph is read once, and every column that it makes becomes one node 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from cartwheel.errors import NotCompilableError, RunError
@@ -50,6 +50,43 @@ def raw_columns(workflow: Any) -> dict[str, ColumnType]:
     return {name: _raw_type(workflow.input_schema, name) for name in workflow.input_schema.column_names}
 
 
+def read_inputs(workflow: Any, trails: Sequence[Sequence[Any]]) -> tuple[Plan, list[dict[str, str]]]:
+    """Read what reaches some operators of a workflow, which need not be fitted themselves, nor what comes behind them.
+
+    Args:
+        workflow: an ``nvtabular.Workflow`` whose schemas are constructed and whose operators before those are fitted.
+        trails: nodes of its graph, each behind the nodes of the subgraphs that it is in, outermost first.
+
+    Returns:
+        A plan of all columns that reach them, and for each node: name of the column -> name of the plan's output.
+
+    Raises:
+        NotCompilableError: if an operator before them has no registered meaning, or a column no type in a plan.
+    """
+    reading = _Reading(workflow.input_schema)
+    found = [reading.inputs(trail) for trail in trails]
+    outputs = {str(place): place for made in found for place in made.values()}
+    plan = Plan(tuple(reading.nodes), tuple(reading.filters), outputs)
+    return plan, [{name: str(place) for name, place in made.items()} for made in found]
+
+
+def read_types(workflow: Any) -> list[tuple[Any, dict[str, ColumnType]]]:
+    """Return each node of a fitted workflow's graph with the types of the columns that it makes; subgraphs count as one node.
+
+    Raises:
+        NotCompilableError: if an operator in the graph has no registered meaning, or a column no type in a plan.
+    """
+    from merlin.dag.node import postorder_iter_nodes
+
+    reading = _Reading(workflow.input_schema)
+    reading.columns(workflow.output_node, None)
+    typed = []
+    for node in postorder_iter_nodes(workflow.output_node):
+        made = reading.columns(node, None)
+        typed.append((node, {name: reading.nodes[place].type for name, place in made.items()}))
+    return typed
+
+
 class _Reading:
     """A plan while it is being read."""
 
@@ -59,6 +96,7 @@ class _Reading:
         self._schema = schema
         self._raw: dict[str, int] = {}
         self._read: dict[tuple[int, int], dict[str, int]] = {}
+        self._roots: list[Mapping[str, int]] = []  # kept, for ``_read`` knows them by their addresses
 
     def columns(self, node: Any, roots: Mapping[str, int] | None) -> dict[str, int]:
         """Return the columns that a node of the workflow makes, by name; ``roots`` are what comes in, None the raw columns."""
@@ -73,6 +111,21 @@ class _Reading:
                     available[name] = self._root(name, roots)
             self._read[key] = self._apply(node, available)
         return self._read[key]
+
+    def inputs(self, trail: Sequence[Any]) -> Mapping[str, int]:
+        """Return the columns that reach the last node of ``trail``, the others of which are the subgraphs around it."""
+        roots: Mapping[str, int] | None = None
+        for node in trail:
+            available: dict[str, int] = {}
+            for parent in node.parents_with_dependencies:
+                available.update(self.columns(parent, roots))
+            for name in node.input_schema.column_names:
+                if name not in available:
+                    available[name] = self._root(name, roots)
+            self._roots.append(available)
+            roots = available
+        assert roots is not None
+        return roots
 
     def _apply(self, node: Any, available: dict[str, int]) -> dict[str, int]:
         if getattr(node.op, "is_subgraph", False):
