@@ -1,0 +1,134 @@
+"""The fitter of ``TargetEncoding``: how often each value of a category occurs, and the sums of the targets, over all and in each fold.
+
+NVTabular draws the fold of a row from the row's place in its partition, and draws again when it transforms; here all rows are one
+partition, so that rows that are transformed as one partition, in the order in which they were fitted, get the values of the other folds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from workflows.fit.fitter import Fitter, Group, joined, members
+from workflows.fit.numbers import Moments
+from workflows.fit.passes import Accumulator
+from workflows.fit.vocabulary import write_frame
+
+FOLD: Final = "__fold__"
+_COUNT: Final = "%count"
+
+
+class Folds:
+    """The folds of rows in order, as NVTabular draws them: from a seeded generator, or in turn where there is no seed."""
+
+    def __init__(self, count: int, seed: int | None) -> None:
+        self._choices = np.arange(count, dtype=np.min_scalar_type(count * 2))
+        self._random = None if seed is None else np.random.RandomState(seed)
+        self._rows = 0
+
+    def draw(self, rows: int) -> npt.NDArray[Any]:
+        """Return the folds of the next rows."""
+        if self._random is not None:
+            return self._random.choice(self._choices, rows)
+        first, self._rows = self._rows, self._rows + rows
+        return (np.arange(first, self._rows) % len(self._choices)).astype(self._choices.dtype)
+
+
+class GroupSums(Accumulator):
+    """Counts and sums of targets for each fold and value of a category.
+
+    Partial tables are joined when they have grown to the size of the one before, so that each row is joined a few times at most.
+
+    Args:
+        keys: the columns that make up the category.
+        targets: the columns that are summed.
+        folds: None where there are no folds.
+    """
+
+    def __init__(self, keys: Sequence[str], targets: Sequence[str], folds: Folds | None) -> None:
+        self.columns = tuple(dict.fromkeys((*keys, *targets)))
+        self._keys = [pl.col(key).alias(f"key {place}") for place, key in enumerate(keys)]
+        self._targets = targets
+        self._by = [FOLD, *(f"key {place}" for place in range(len(keys)))]
+        self._sums = [_COUNT, *(f"target {place}" for place in range(len(targets)))]
+        self._folds = folds
+        self._parts: list[pl.DataFrame] = []
+
+    def take(self, batch: pl.DataFrame) -> None:
+        """Add the batch's groups."""
+        folds = self._folds.draw(batch.height) if self._folds else np.zeros(batch.height, dtype=np.uint8)
+        targets = [_summable(batch[target]).alias(f"target {place}") for place, target in enumerate(self._targets)]
+        frame = batch.select(*self._keys, *targets, pl.Series(FOLD, folds), pl.lit(1, pl.Int64).alias(_COUNT))
+        self._parts.append(self._sum(frame, self._by))
+        while len(self._parts) > 1 and self._parts[-2].height < 2 * self._parts[-1].height:
+            last = self._parts.pop()
+            self._parts[-1] = self._sum(pl.concat([self._parts[-1], last]), self._by)
+
+    def table(self, *, with_folds: bool) -> pl.DataFrame:
+        """Return the keys, the fold before them if asked for, the count and the sums, in the order of the keys."""
+        by = self._by if with_folds else self._by[1:]
+        return self._sum(pl.concat(self._parts), by).sort(by)
+
+    def _sum(self, frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
+        return frame.group_by(by).agg(pl.col(self._sums).sum())
+
+
+class FitTargetEncoding(Fitter):
+    """``TargetEncoding``: statistics of each group of columns, and the mean of each target."""
+
+    def check(self) -> None:
+        """Take scalars as the category, and numbers or booleans as targets."""
+        applied, operator = self.applied, self.applied.operator
+        for name in applied.names:
+            applied.require(name, "a scalar category", met=not applied.type(name).is_list)
+        for name in self._targets:
+            kind = applied.type(name)
+            applied.require(name, "a target that is a number", met=not kind.is_list and not kind.is_string)
+        targets = [applied.columns[name] for name in self._targets]
+        self._groups = {group: self._sums(group, targets) for group in applied.groups}
+        self._means = {name: Moments(applied.columns[name]) for name in self._targets if operator.target_mean is None}
+
+    def accumulators(self) -> Sequence[Accumulator]:
+        """Return one a group and one a target."""
+        return [*self._groups.values(), *self._means.values()]
+
+    def finish(self) -> None:
+        """Write the tables and set ``stats`` and ``means``."""
+        operator = self.applied.operator
+        operator.out_path = str(self.store.folder)
+        for name, moments in self._means.items():
+            operator.means[name] = moments.mean
+        for group, sums in self._groups.items():
+            self._write(members(group), sums.table(with_folds=False))
+            if operator.kfold > 1:
+                self._write((FOLD, *members(group)), sums.table(with_folds=True))
+
+    @cached_property
+    def _targets(self) -> list[str]:
+        return list(self.applied.operator.target_columns)
+
+    def _sums(self, group: Group, targets: Sequence[str]) -> GroupSums:
+        operator = self.applied.operator
+        folds = Folds(operator.kfold, operator.fold_seed) if operator.kfold > 1 else None
+        return GroupSums([self.applied.columns[name] for name in members(group)], targets, folds)
+
+    def _write(self, keys: tuple[str, ...], table: pl.DataFrame) -> None:
+        operator = self.applied.operator
+        name = joined(keys, operator.name_sep)
+        sums = [joined((*keys, target, "sum"), operator.name_sep) for target in self._targets]
+        file = f"cat_stats.{name}.parquet"
+        folder = self.store.claim(file) / file
+        folder.mkdir()
+        named = dict(zip(table.columns, [*keys, joined((*keys, "count"), operator.name_sep), *sums], strict=True))
+        write_frame(folder / "part.0.parquet", table.rename(named), 0)
+        operator.stats[name] = str(folder)
+
+
+def _summable(target: pl.Series) -> pl.Series:
+    """Return a target in the type that its sum has: int64 for integers and booleans, float64 for floats and what int64 cannot hold."""
+    return target.cast(pl.Float64 if target.dtype.is_float() or target.dtype == pl.UInt64 else pl.Int64)
