@@ -34,6 +34,8 @@ _ELEMENT_TYPES: Final = {
     "uint64": TensorProto.UINT64,
 }
 
+_WITHOUT_WHERE: Final = ("bool", "int16", "uint16", "uint64")
+
 
 class GraphBuilder:
     """Collects nodes, constants, inputs and outputs, and gives each value a name of its own.
@@ -111,6 +113,17 @@ class GraphBuilder:
         names = [self._fresh(operator.lower()) for _ in range(outputs)]
         self._nodes.append(helper.make_node(operator, list(inputs), names, domain=domain, **attributes))
         return names
+
+    def where(self, condition: str, then: str, otherwise: str, dtype: str) -> str:
+        """Add a ``Where`` over values of any element type, as in ``input``.
+
+        ONNX Runtime's CPU has none for ``bool``, ``int16``, ``uint16`` and ``uint64``: those pass through ``int64``, and come back the
+        same bits.
+        """
+        if dtype not in _WITHOUT_WHERE:
+            return self.add("Where", condition, then, otherwise)
+        branches = [self.add("Cast", value, to=TensorProto.INT64) for value in (then, otherwise)]
+        return self.add("Cast", self.add("Where", condition, *branches), to=_ELEMENT_TYPES[dtype])
 
     def choose(
         self,

@@ -31,7 +31,7 @@ class LogPlusOne(Step):
 
     def result(self, types: Sequence[ColumnType]) -> ColumnType:
         """Return float32."""
-        require_number(types, "LogOp")
+        require_number(types, "LogOp", booleans=True)
         return types[0].of("float32")
 
     def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from cartwheel.errors import RunError
 from workflows.onnx_graph import GraphBuilder
+from workflows.operators.constants import exact
 from workflows.operators.step import Applied, Made, Step, Value, elementwise, float_element, one, require_number, to_float
 from workflows.plan.types import ColumnType
 
@@ -22,18 +25,20 @@ class Standardize(Step):
     std: float
     dtype: str
 
+    @property
+    def offset(self) -> float:
+        """Return |mean| / std."""
+        offset = abs(self.mean) / self.std if self.std > 0 else abs(self.mean)
+        return offset if math.isfinite(offset) else 0.0
+
     def result(self, types: Sequence[ColumnType]) -> ColumnType:
         """Return ``dtype``."""
-        require_number(types, "Normalize")
+        require_number(types, "Normalize", booleans=True)
         return types[0].of(self.dtype)
-
-    def _precision(self, kind: ColumnType) -> str:
-        """Return the precision that NVTabular takes: float32 for float32, float64 for the rest."""
-        return "float32" if kind.dtype == "float32" else "float64"
 
     def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
         """Add ``Sub`` and ``Div``."""
-        value = to_float(builder, values[0], self._precision(values[0].type))
+        value = to_float(builder, values[0], precision(values[0].type, self.mean, self.std))
         number = builder.add("Sub", value.name, builder.constant(self.mean, value.type.numpy))
         if self.std > 0:  # false for 0 and for NaN, as in NVTabular
             number = builder.add("Div", number, builder.constant(self.std, value.type.numpy))
@@ -41,25 +46,44 @@ class Standardize(Step):
 
     def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
         """Subtract and divide."""
-        precision = types[0].of(self._precision(types[0])).polars_element
+        within = types[0].of(precision(types[0], self.mean, self.std)).polars_element
         result = types[0].of(self.dtype).polars_element
 
         def change(element: pl.Expr) -> pl.Expr:
-            number = float_element(element, precision) - pl.lit(self.mean, precision)
-            return (number / pl.lit(self.std, precision) if self.std > 0 else number).cast(result)
+            number = float_element(element, within) - pl.lit(self.mean, within)
+            return (number / pl.lit(self.std, within) if self.std > 0 else number).cast(result)
 
         return elementwise(columns[0], types[0], change)
 
 
+def precision(kind: ColumnType, *parameters: float) -> str:
+    """Return the precision in which NVTabular computes with a column and fitted parameters.
+
+    That is float32 for a float32 column, unless a parameter overflows there, and float64 for all else: the promotion rules of NumPy 1.
+    For 8-bit integers those say float16, for 16-bit ones float32; float64 is kept there, which is what those who normalise mean.
+    """
+    if kind.dtype == "float32" and all(exact(parameter, kind) is not None for parameter in parameters):
+        return "float32"
+    return "float64"
+
+
+def float_result(applied: Applied) -> str:
+    """Return the type that a normalisation is told to give, ``float32`` or ``float64``.
+
+    Raises:
+        NotCompilableError: if it is another.
+    """
+    dtype: np.dtype[Any] = np.dtype(applied.operator.output_dtype)
+    if dtype not in (np.float32, np.float64):
+        raise applied.refuse(f"gives {dtype.name}", "Use out_dtype='float32'.")
+    return dtype.name
+
+
 def read_normalize(applied: Applied) -> Made:
     """Read NVTabular's ``Normalize``."""
-    operator = applied.operator
-    source = applied.sources[0]
+    operator, source = applied.operator, applied.sources[0]
     if source not in operator.means:
         raise RunError(
             f"Feature column {applied.column!r}: its Normalize is not fitted.", "Fit the workflow before compiling it."
         )
-    dtype = np.dtype(operator.output_dtype)
-    if dtype not in (np.float32, np.float64):
-        raise applied.refuse(f"gives {dtype.name}", "Use out_dtype='float32'.")
-    return one(applied, Standardize(operator.means[source], operator.stds[source], dtype.name))
+    return one(applied, Standardize(operator.means[source], operator.stds[source], float_result(applied)))

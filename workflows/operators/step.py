@@ -18,6 +18,7 @@ from workflows.plan.types import ColumnType
 
 FLOAT32: Final = int(TensorProto.FLOAT)
 FLOAT64: Final = int(TensorProto.DOUBLE)
+INT32: Final = int(TensorProto.INT32)
 INT64: Final = int(TensorProto.INT64)
 
 
@@ -50,6 +51,11 @@ class Step(ABC):
     Both back ends must give equal integers, equal nulls, and floats within 1e-6; both follow IEEE arithmetic, with NaN for what is
     missing in floats.
     """
+
+    @property
+    def offset(self) -> float:
+        """The constant that the step adds or subtracts, in units of its result: what is left after it is exact relative to this."""
+        return 0.0
 
     @abstractmethod
     def result(self, types: Sequence[ColumnType]) -> ColumnType:
@@ -201,13 +207,13 @@ def float_element(element: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return element.cast(dtype).fill_null(float("nan"))
 
 
-def require_number(types: Sequence[ColumnType], operator: str) -> None:
-    """Refuse strings and booleans.
+def require_number(types: Sequence[ColumnType], operator: str, *, booleans: bool = False) -> None:
+    """Refuse strings and, unless ``booleans`` count as 0 and 1, booleans.
 
     Raises:
         NotCompilableError: if one of ``types`` is no number.
     """
     for kind in types:
-        if not kind.is_number:
+        if not kind.is_number and not (booleans and kind.dtype == "bool"):
             kinds = "strings" if kind.is_string else "booleans"
             raise NotCompilableError(f"The operator {operator} is applied to {kinds}.", "Put Categorify before it.")

@@ -10,11 +10,15 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from workflows.operators.arithmetic import read_arithmetic
+from workflows.operators.bucketize import read_bucketize
 from workflows.operators.categorify import read_categorify, read_shared_categorify
 from workflows.operators.clip import read_clip
 from workflows.operators.fill import read_fill_median, read_fill_missing
 from workflows.operators.log import read_log
 from workflows.operators.normalize import read_normalize
+from workflows.operators.normalize_min_max import read_normalize_min_max
+from workflows.operators.reduce_dtype_size import read_reduce_dtype_size
 from workflows.operators.step import Applied, Made, Reader, RowReader, RowStep, one
 
 
@@ -26,6 +30,12 @@ def _nothing(applied: Applied) -> Made:
 READERS: Final[Mapping[str, Reader]] = MappingProxyType(
     {
         "merlin.dag.ops.add_metadata.AddMetadata": _nothing,
+        "merlin.dag.ops.add_metadata.AddProperties": _nothing,
+        "merlin.dag.ops.add_metadata.AddTags": _nothing,
+        "merlin.dag.ops.add_metadata.TagAsItemFeatures": _nothing,
+        "merlin.dag.ops.add_metadata.TagAsItemID": _nothing,
+        "merlin.dag.ops.add_metadata.TagAsUserFeatures": _nothing,
+        "merlin.dag.ops.add_metadata.TagAsUserID": _nothing,
         "merlin.dag.ops.concat_columns.ConcatColumns": _nothing,
         "merlin.dag.ops.grouping.GroupingOp": _nothing,
         "merlin.dag.ops.rename.Rename": _nothing,
@@ -39,21 +49,25 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "nvtabular.ops.add_metadata.TagAsItemID": _nothing,
         "nvtabular.ops.add_metadata.TagAsUserFeatures": _nothing,
         "nvtabular.ops.add_metadata.TagAsUserID": _nothing,
+        "nvtabular.ops.bucketize.Bucketize": read_bucketize,
         "nvtabular.ops.categorify.Categorify": read_categorify,
         "nvtabular.ops.clip.Clip": read_clip,
         "nvtabular.ops.fill.FillMedian": read_fill_median,
         "nvtabular.ops.fill.FillMissing": read_fill_missing,
         "nvtabular.ops.logop.LogOp": read_log,
         "nvtabular.ops.normalize.Normalize": read_normalize,
+        "nvtabular.ops.normalize.NormalizeMinMax": read_normalize_min_max,
+        "nvtabular.ops.reduce_dtype_size.ReduceDtypeSize": read_reduce_dtype_size,
         "nvtabular.ops.rename.Rename": _nothing,
+        "workflows.column_arithmetic.Arithmetic": read_arithmetic,
         "workflows.shared_categorify.SharedCategorify": read_shared_categorify,
     }
 )
 
 _INSTEAD: Final = {
-    "LambdaOp": "compute the column when the examples are made and give the workflow the result",
+    "LambdaOp": "use workflows.column_arithmetic.Arithmetic for arithmetic, or compute the column when the examples are made and "
+    "give the workflow the result",
     "HashBucket": "use Categorify, whose unknown values share one id",
-    "NormalizeMinMax": "use Normalize",
 }
 
 

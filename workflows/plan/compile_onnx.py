@@ -69,15 +69,16 @@ def _inputs_first(plan: Plan, columns: Sequence[str]) -> list[int]:
     return [place for place in needed if plan.nodes[place].is_raw] + sorted(p for p in needed if not plan.nodes[p].is_raw)
 
 
-def _shape(value: Value) -> Shape:
-    return ["B", "L"] if value.type.is_list else ["B", 1]
+def _shape(value: Value, column: str) -> Shape:
+    """Return the shape under which a column enters or leaves; each column's lists have a width of their own."""
+    return ["B", f"L_{column}"] if value.type.is_list else ["B", 1]
 
 
 def _input(builder: GraphBuilder, node: Node, nullable: bool, ragged: bool) -> Value:
     value = Value(node.name, node.type)
-    builder.input(node.name, node.type.dtype, _shape(value))
+    builder.input(node.name, node.type.dtype, _shape(value, node.name))
     if nullable and not node.type.is_float:
-        missing = builder.input(node.name + MISSING_SUFFIX, "bool", _shape(value), np.zeros((1, 1), dtype=bool))
+        missing = builder.input(node.name + MISSING_SUFFIX, "bool", _shape(value, node.name), np.zeros((1, 1), dtype=bool))
         value = value.becomes(value.name, missing=missing)
     if ragged and node.type.is_list:
         given = builder.input(node.name + LENGTHS_SUFFIX, "int64", ["B", 1], np.full((1, 1), _ENDLESS))
@@ -101,13 +102,13 @@ def _output(builder: GraphBuilder, column: str, value: Value) -> None:
     result = value.name
     if value.lengths is not None:
         blank = builder.constant("") if value.type.is_string else builder.constant(0, value.type.numpy)
-        result = builder.add("Where", inside(builder, value), result, blank)
-    builder.output(result, name, value.type.dtype, _shape(value))
+        result = builder.where(inside(builder, value), result, blank, value.type.dtype)
+    builder.output(result, name, value.type.dtype, _shape(value, column))
     if value.missing is not None:
         missing = builder.add("Expand", value.missing, builder.add("Shape", value.name))
         if value.lengths is not None:
             missing = builder.add("And", missing, inside(builder, value))
-        builder.output(missing, name + MISSING_SUFFIX, "bool", _shape(value))
+        builder.output(missing, name + MISSING_SUFFIX, "bool", _shape(value, column))
     if value.lengths is not None:
         rows = builder.add("Concat", builder.add("Shape", value.name, start=0, end=1), builder.constant([1], np.int64), axis=0)
         builder.output(builder.add("Expand", value.lengths, rows), name + LENGTHS_SUFFIX, "int64", ["B", 1])

@@ -10,7 +10,6 @@ import polars as pl
 
 from cartwheel.errors import ParityError
 from workflows.lists import leaves
-from workflows.operators.normalize import Standardize
 from workflows.plan.graph import Plan
 
 TOLERANCE: Final = 1e-6
@@ -20,8 +19,8 @@ _REPORT: Final = "This is a defect of the compiled feature graph; report it with
 def check_parity(plan: Plan, raw: pl.DataFrame, expected: pl.DataFrame, answer: pl.DataFrame, names: tuple[str, str]) -> None:
     """Check that two encodings of the same rows are equal: integers, strings, nulls and lengths exactly, floats within 1e-6.
 
-    Floats are compared relative to the largest number on the way: 1, the result, or mean / std of a normalisation, from which the
-    subtraction of the mean starts.
+    Floats are compared relative to the largest number on the way: 1, the result, or what a step adds or subtracts, as a
+    normalisation subtracts mean / std.
 
     Args:
         plan: the plan that both follow.
@@ -99,5 +98,4 @@ def _elements_differ(left: pl.Series, right: pl.Series, offset: float) -> npt.ND
 
 
 def _offset(plan: Plan, column: str) -> float:
-    offsets = [abs(step.mean) / step.std for step in plan.steps(column) if isinstance(step, Standardize) and step.std > 0]
-    return max([1.0, *offsets])
+    return max([1.0, *(step.offset for step in plan.steps(column))])

@@ -107,7 +107,7 @@ class _Reading:
             for parent in node.parents if done else node.parents_with_dependencies:
                 available.update(self.columns(parent, roots))  # of two makers of one name NVTabular keeps the later
             for name in _selected(node).names if done else node.input_schema.column_names:
-                if name not in available:
+                if name not in available and (roots is not None or self._schema.get(name) is not None):  # groups list all columns
                     available[name] = self._root(name, roots)
             self._read[key] = self._apply(node, available)
         return self._read[key]
@@ -120,7 +120,7 @@ class _Reading:
             for parent in node.parents_with_dependencies:
                 available.update(self.columns(parent, roots))
             for name in node.input_schema.column_names:
-                if name not in available:
+                if name not in available and (roots is not None or self._schema.get(name) is not None):  # groups list all columns
                     available[name] = self._root(name, roots)
             self._roots.append(available)
             roots = available
