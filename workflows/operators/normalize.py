@@ -60,7 +60,6 @@ def precision(kind: ColumnType, *parameters: float) -> str:
     """Return the precision in which NVTabular computes with a column and fitted parameters.
 
     That is float32 for a float32 column, unless a parameter overflows there, and float64 for all else: the promotion rules of NumPy 1.
-    For 8-bit integers those say float16, for 16-bit ones float32; float64 is kept there, which is what those who normalise mean.
     """
     if kind.dtype == "float32" and all(exact(parameter, kind) is not None for parameter in parameters):
         return "float32"
