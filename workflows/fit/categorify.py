@@ -9,7 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from cartwheel.errors import DataError, UsageError
-from workflows.fit.fitter import Fitter, Group, flat, joined, members
+from workflows.fit.fitter import Fitter, Group, joined, members
 from workflows.fit.vocabulary import COUNT, Limits, choose, read_vocabulary, write_vocabulary
 from workflows.plan.types import ColumnType
 
@@ -113,28 +113,16 @@ class FitCategorify(Fitter):
 
     def _count(self, group: Group) -> pl.DataFrame:
         """Return each value of a group, under the names of the file, and ``COUNT``."""
-        names = members(group)
-        if len(names) > 1 and self.applied.operator.encode_type == "combo":
-            return self._count_combinations(names)
+        inputs, names = self.applied.inputs, members(group)
+        columns = [self.applied.columns[name] for name in names]
+        if self.applied.operator.encode_type == "combo":
+            counts = inputs.count(list(dict.fromkeys(columns)), COUNT)
+            return counts.select(*(pl.col(column).alias(name) for name, column in zip(names, columns, strict=True)), COUNT)
         name = joined(group, self.applied.operator.name_sep)
-        counts = [self._count_column(column).rename({self.applied.columns[column]: name}) for column in names]
-        if len(counts) == 1:
-            return counts[0]
-        return pl.concat(counts, how="vertical_relaxed").group_by(name).agg(pl.col(COUNT).sum())
-
-    def _count_column(self, name: str) -> pl.DataFrame:
-        inputs, column = self.applied.inputs, self.applied.columns[name]
-        frame = inputs.frame([column])
-        if inputs.type(column).is_list:
-            frame = flat(frame, column)
-        return inputs.collect(frame.group_by(column).agg(pl.len().cast(pl.Int64).alias(COUNT)))
-
-    def _count_combinations(self, names: Sequence[str]) -> pl.DataFrame:
-        inputs, columns = self.applied.inputs, [self.applied.columns[name] for name in names]
-        frame = inputs.frame(list(dict.fromkeys(columns))).select(
-            pl.col(column).alias(name) for name, column in zip(names, columns, strict=True)
-        )
-        return inputs.collect(frame.group_by(names).agg(pl.len().cast(pl.Int64).alias(COUNT)))
+        parts = [inputs.count([column], COUNT).rename({column: name}) for column in columns]
+        if len(parts) == 1:
+            return parts[0]
+        return pl.concat(parts, how="vertical_relaxed").group_by(name).agg(pl.col(COUNT).sum())
 
     def _earlier(self, name: str, counts: pl.DataFrame) -> pl.DataFrame | None:
         if self.earlier is None or name not in self.earlier.categories:

@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-import polars as pl
-
 from cartwheel.errors import DataError, NotCompilableError
 from cartwheel.progress import Advance
 from workflows.fit.passes import Accumulator, Inputs
@@ -134,11 +132,6 @@ def members(group: Group) -> tuple[str, ...]:
 def joined(group: Group, separator: str) -> str:
     """Return the name of a group."""
     return separator.join(members(group))
-
-
-def flat(frame: pl.LazyFrame, column: str) -> pl.LazyFrame:
-    """Return one row an element for a column of lists; an empty list gives none."""
-    return frame.filter(pl.col(column).list.len() > 0).explode(column, empty_as_null=False)
 
 
 NAN: Final = float("nan")

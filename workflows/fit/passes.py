@@ -10,11 +10,13 @@ from typing import Any, Final
 import polars as pl
 
 from cartwheel.progress import Advance
+from workflows.fit.sums import Sums
 from workflows.plan.compile_polars import compile_polars
 from workflows.plan.graph import Plan
 from workflows.plan.types import ColumnType
 
 BATCH_ROWS: Final = 1 << 18
+_COUNTED_ROWS: Final = 1 << 21
 
 
 class Accumulator(ABC):
@@ -65,6 +67,25 @@ class Inputs:
         """Run a query whose answer does not depend on the order of rows."""
         return query.collect(engine=self._engine)
 
+    def count(self, columns: Sequence[str], count: str) -> pl.DataFrame:
+        """Count how often each value of a column, or combination of values of several, occurs.
+
+        Args:
+            columns: all of the same rows; of a column of lists, which must be by itself, elements are counted.
+            count: what to call the count.
+
+        Returns:
+            Each value once, in any order, and its count, int64.
+        """
+        frame = self.frame(columns)
+        if self.type(columns[0]).is_list:
+            frame = frame.filter(pl.col(columns[0]).list.len() > 0).explode(columns[0], empty_as_null=False)
+        frame = frame.with_columns(pl.lit(1, pl.Int64).alias(count))
+        sums = Sums(columns, [count], self.collect)
+        for batch in batches(frame, _COUNTED_ROWS):
+            sums.add(batch)
+        return sums.table()
+
 
 def accumulate(inputs: Inputs, accumulators: Sequence[Accumulator], advance: Advance) -> None:
     """Feed accumulators, all of them together in each pass, until none needs another.
@@ -81,14 +102,14 @@ def accumulate(inputs: Inputs, accumulators: Sequence[Accumulator], advance: Adv
             together[inputs.rows(accumulator.columns[0])].append(accumulator)
         for group in together.values():
             columns = sorted({column for accumulator in group for column in accumulator.columns})
-            for batch in _batches(inputs.frame(columns)):
+            for batch in batches(inputs.frame(columns), BATCH_ROWS):
                 for accumulator in group:
                     accumulator.take(batch)
             advance(1, f"{len(group)} statistics")
         waiting = [accumulator for accumulator in waiting if accumulator.again()]
 
 
-def _batches(frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
-    """Yield the rows in order; an empty batch first, which tells the types where there are no rows."""
+def batches(frame: pl.LazyFrame, rows: int) -> Iterator[pl.DataFrame]:
+    """Yield ``rows`` rows at a time in order; an empty batch first, which tells the types where there are no rows."""
     yield pl.DataFrame(schema=frame.collect_schema())
-    yield from frame.collect_batches(chunk_size=BATCH_ROWS, maintain_order=True, engine="streaming")
+    yield from frame.collect_batches(chunk_size=rows, maintain_order=True, engine="streaming")

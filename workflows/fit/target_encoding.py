@@ -17,6 +17,7 @@ import polars as pl
 from workflows.fit.fitter import Fitter, Group, joined, members
 from workflows.fit.numbers import Moments
 from workflows.fit.passes import Accumulator
+from workflows.fit.sums import Sums
 from workflows.fit.vocabulary import write_frame
 
 FOLD: Final = "__fold__"
@@ -42,8 +43,6 @@ class Folds:
 class GroupSums(Accumulator):
     """Counts and sums of targets for each fold and value of a category.
 
-    Partial tables are joined when they have grown to the size of the one before, so that each row is joined a few times at most.
-
     Args:
         keys: the columns that make up the category.
         targets: the columns that are summed.
@@ -52,30 +51,25 @@ class GroupSums(Accumulator):
 
     def __init__(self, keys: Sequence[str], targets: Sequence[str], folds: Folds | None) -> None:
         self.columns = tuple(dict.fromkeys((*keys, *targets)))
-        self._keys = [pl.col(key).alias(f"key {place}") for place, key in enumerate(keys)]
-        self._targets = targets
-        self._by = [FOLD, *(f"key {place}" for place in range(len(keys)))]
-        self._sums = [_COUNT, *(f"target {place}" for place in range(len(targets)))]
+        self._keys = {f"key {place}": pl.col(key) for place, key in enumerate(keys)}
+        self._targets = {f"target {place}": target for place, target in enumerate(targets)}
+        self._summed = [_COUNT, *self._targets]
         self._folds = folds
-        self._parts: list[pl.DataFrame] = []
+        self._sums = Sums([FOLD, *self._keys], self._summed)
 
     def take(self, batch: pl.DataFrame) -> None:
-        """Add the batch's groups."""
+        """Add the batch."""
         folds = self._folds.draw(batch.height) if self._folds else np.zeros(batch.height, dtype=np.uint8)
-        targets = [_summable(batch[target]).alias(f"target {place}") for place, target in enumerate(self._targets)]
-        frame = batch.select(*self._keys, *targets, pl.Series(FOLD, folds), pl.lit(1, pl.Int64).alias(_COUNT))
-        self._parts.append(self._sum(frame, self._by))
-        while len(self._parts) > 1 and self._parts[-2].height < 2 * self._parts[-1].height:
-            last = self._parts.pop()
-            self._parts[-1] = self._sum(pl.concat([self._parts[-1], last]), self._by)
+        targets = [_summable(batch[target]).alias(name) for name, target in self._targets.items()]
+        one = pl.lit(1, pl.Int64).alias(_COUNT)
+        self._sums.add(batch.select(*targets, pl.Series(FOLD, folds), one, **self._keys))
 
     def table(self, *, with_folds: bool) -> pl.DataFrame:
-        """Return the keys, the fold before them if asked for, the count and the sums, in the order of the keys."""
-        by = self._by if with_folds else self._by[1:]
-        return self._sum(pl.concat(self._parts), by).sort(by)
-
-    def _sum(self, frame: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-        return frame.group_by(by).agg(pl.col(self._sums).sum())
+        """Return the keys, the fold before them if asked for, the count and the sums, in the order of fold and keys."""
+        table = self._sums.table().sort(FOLD, *self._keys)
+        if with_folds:
+            return table
+        return table.group_by(list(self._keys), maintain_order=True).agg(pl.col(self._summed).sum()).sort(*self._keys)
 
 
 class FitTargetEncoding(Fitter):
