@@ -19,7 +19,8 @@ _DIGEST_CHARACTERS: Final = 12
 def parameters(step: Any) -> dict[str, str]:
     """Return the parameters of a step, or of a part of one, as texts: the fields of its dataclass, in their order.
 
-    A field that takes no part in comparisons, because a digest beside it does, is told by its length alone.
+    A field that takes no part in comparisons, because a digest beside it does, is told by the number of its values alone: the length of
+    the step, where it has one.
     """
     told = {}
     for field in fields(step) if is_dataclass(step) else ():
@@ -27,7 +28,7 @@ def parameters(step: Any) -> dict[str, str]:
         if field.compare:
             told[field.name] = f"#{value[:_DIGEST_CHARACTERS]}" if field.name == "digest" else describe_value(value)
         elif hasattr(value, "__len__"):
-            told[field.name] = f"{len(value)} values"
+            told[field.name] = f"{len(step if hasattr(step, '__len__') else value)} values"
     return told
 
 

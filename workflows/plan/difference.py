@@ -55,13 +55,13 @@ def _outputs(before: Plan, after: Plan) -> Iterator[str]:
 
 
 def _chain(plan: Plan, column: str) -> str:
-    steps = "".join(f" > {step.describe()}" for step in plan.steps(column))
+    steps = "".join(f" > {described(step)}" for step in plan.steps(column))
     return f"{column}: {plan.type(column)} = {', '.join(plan.sources(column))}{steps}"
 
 
 def _filters(before: Plan, after: Plan) -> Iterator[str]:
-    was = [row_filter.step.describe() for row_filter in before.filters]
-    now = [row_filter.step.describe() for row_filter in after.filters]
+    was = [described(row_filter.step) for row_filter in before.filters]
+    now = [described(row_filter.step) for row_filter in after.filters]
     for kind, start, end, new_start, new_end in SequenceMatcher(None, was, now, autojunk=False).get_opcodes():
         if kind != "equal":
             yield from (f"- rows: {line}" for line in was[start:end])
@@ -77,7 +77,7 @@ def _shapes(plan: Plan, known: dict[Any, int]) -> list[int]:
             row_filter = plan.filters[len(filters)]
             above = filters[row_filter.rows - 1] if row_filter.rows else None
             inputs = tuple((name, numbers[place]) for name, place in row_filter.inputs.items())
-            filters.append((row_filter.step.describe(), inputs, above))
+            filters.append((described(row_filter.step), inputs, above))
         name = node.name if node.is_raw else ""
         step = "" if node.step is None else described(node.step)
         rows = filters[node.rows - 1] if node.rows else None
@@ -95,8 +95,8 @@ def _column(before: Plan, after: Plan, column: str) -> Iterator[str]:
             for old, new in zip(was[start:end], now[new_start:new_end], strict=True):
                 yield from _step(old, new)
         else:
-            yield from (f"- {node.name}: {node.step.describe()}" for node in was[start:end] if node.step)
-            yield from (f"+ {node.name}: {node.step.describe()}" for node in now[new_start:new_end] if node.step)
+            yield from (f"- {node.name}: {described(node.step)}" for node in was[start:end] if node.step)
+            yield from (f"+ {node.name}: {described(node.step)}" for node in now[new_start:new_end] if node.step)
 
 
 def _way(plan: Plan, column: str) -> list[Node]:

@@ -8,6 +8,7 @@ from rich.console import Group
 from rich.text import Text
 from rich.tree import Tree
 
+from workflows.operators.described import described
 from workflows.plan.graph import Plan
 from workflows.plan.show import shown_places
 
@@ -52,6 +53,6 @@ def _label(plan: Plan, place: int) -> Text:
     if node.is_raw:
         return Text.assemble(number, (f"{node.name}: {node.type}", "bold"))
     if node.step is None:
-        return Text.assemble(number, f"rows {node.rows}: {plan.filters[node.rows - 1].step.describe()}")
+        return Text.assemble(number, f"rows {node.rows}: {described(plan.filters[node.rows - 1].step)}")
     inputs = f"({', '.join(f'%{source}' for source in node.inputs)})" if len(node.inputs) > 1 else ""
-    return Text.assemble(number, node.step.describe(), (inputs, "dim"))
+    return Text.assemble(number, described(node.step), (inputs, "dim"))

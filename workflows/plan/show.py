@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import Any
 
-from workflows.operators.described import parameters
+from workflows.operators.described import described, parameters
 from workflows.plan.graph import Node, Plan
 
 
@@ -52,7 +52,7 @@ def filter_line(plan: Plan, rows: int) -> str:
     """Return which rows the filter that makes row set ``rows`` leaves, for example ``Dropna()(price=%3) of rows 0``."""
     row_filter = plan.filters[rows - 1]
     inputs = ", ".join(f"{name}=%{place}" for name, place in row_filter.inputs.items())
-    return f"{row_filter.step.describe()}({inputs}) of rows {row_filter.rows}"
+    return f"{described(row_filter.step)}({inputs}) of rows {row_filter.rows}"
 
 
 def as_json(plan: Plan, columns: Sequence[str] | None = None) -> str:
@@ -64,7 +64,7 @@ def as_json(plan: Plan, columns: Sequence[str] | None = None) -> str:
     content = {
         "nodes": [_json_node(place, plan.nodes[place]) for place in places],
         "filters": [
-            {"rows": rows, "of": row_filter.rows, "step": row_filter.step.describe(), "inputs": dict(row_filter.inputs)}
+            {"rows": rows, "of": row_filter.rows, "step": described(row_filter.step), "inputs": dict(row_filter.inputs)}
             for rows, row_filter in enumerate(plan.filters, 1)
         ],
         "outputs": {column: plan.place(column) for column in (plan if columns is None else columns)},
@@ -100,14 +100,14 @@ def as_dot(plan: Plan, columns: Sequence[str] | None = None) -> str:
 def _made(node: Node) -> str:
     inputs = ", ".join(f"%{place}" for place in node.inputs)
     if node.step is not None:
-        return f" = {node.step.describe()}({inputs})"
+        return f" = {described(node.step)}({inputs})"
     return f" = {inputs} in rows {node.rows}" if node.inputs else ""
 
 
 def _label(plan: Plan, node: Node) -> str:
     if node.step is not None:
-        return node.step.describe()
-    return f"{node.name}: {node.type}" if node.is_raw else f"{node.name} where {plan.filters[node.rows - 1].step.describe()}"
+        return described(node.step)
+    return f"{node.name}: {node.type}" if node.is_raw else f"{node.name} where {described(plan.filters[node.rows - 1].step)}"
 
 
 def _json_node(place: int, node: Node) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from cartwheel.errors import NotCompilableError, UsageError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.categorify import Lookup
 from workflows.operators.described import describe_value, described
+from workflows.operators.keys import Keys
 from workflows.operators.log import LogPlusOne
 from workflows.operators.normalize import Standardize
 from workflows.operators.step import RowStep, Step, Value
@@ -96,7 +97,7 @@ output price = %6"""
 
 
 def test_text_has_a_line_a_node_filter_and_output() -> None:
-    assert as_text(plan()) == TEXT.format(lookup=lookup("b", "a").describe())
+    assert as_text(plan()) == TEXT.format(lookup=described(lookup("b", "a")))
     assert as_text(plan()) == as_text(plan())
 
 
@@ -265,3 +266,9 @@ def test_a_column_without_a_vocabulary_is_refused_with_those_that_have_one() -> 
         vocabulary(Plan((Node("x", FLOAT, None, ()),), (), {"x": 0}), "x")
     with pytest.raises(NotCompilableError, match="makes no column 'prize'"):
         vocabulary(plan(), "prize")
+
+
+def test_keys_are_told_by_number_and_content() -> None:
+    one, other = (Keys((pl.Series(keys),)) for keys in (["a", "b"], ["b", "a"]))
+    assert re.fullmatch(r"Keys\(columns=2 values, digest=#[0-9a-f]{12}\)", described(one))
+    assert described(one) == described(Keys((pl.Series(["a", "b"]),))) != described(other)
