@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Final, Optional
 
@@ -26,6 +24,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks.load import Measured, Request, ask, compare, measure, mixed_requests  # noqa: E402
+from benchmarks.machine import machine  # noqa: E402
 from benchmarks.peer.repository import ONE_BY_ONE, TOGETHER, write_peer  # noqa: E402
 from cartwheel.errors import CartwheelError, ParityError, RunError, UsageError  # noqa: E402
 from cartwheel.files import write_json, write_text  # noqa: E402
@@ -288,17 +287,7 @@ def _said(met: bool) -> str:
 
 
 def _machine() -> str:
-    packages = ", ".join(f"{name} {version(name)}" for name in ("onnxruntime", "nvtabular", "tensorflow-cpu", "nvidia-pytriton"))
-    load = os.getloadavg()[0]
-    return f"{os.cpu_count()} cores ({_processor()}), load average {load:.1f} at the start; Python {platform.python_version()}, {packages}"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.machine()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
+    return machine(["onnxruntime", "nvtabular", "tensorflow-cpu", "nvidia-pytriton"])
 
 
 def _plain(level: int, measured: dict[str, Measured]) -> dict[str, Any]:
