@@ -174,8 +174,8 @@ class Made:
 Reader = Callable[[Applied], Made]
 """Reads how a fitted operator makes one column; raises NotCompilableError."""
 
-RowReader = Callable[[Any], RowStep]
-"""Reads a fitted operator that drops rows; raises NotCompilableError."""
+RowReader = Callable[[Any], RowStep | None]
+"""Reads a fitted operator that may drop rows, None where this one does not; raises NotCompilableError."""
 
 
 def one(applied: Applied, *steps: Step) -> Made:

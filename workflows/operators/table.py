@@ -15,11 +15,13 @@ from workflows.operators.bucketize import read_bucketize
 from workflows.operators.categorify import read_categorify, read_shared_categorify
 from workflows.operators.clip import read_clip
 from workflows.operators.fill import read_fill_median, read_fill_missing
+from workflows.operators.join_external import read_inner_join, read_join_external
 from workflows.operators.log import read_log
 from workflows.operators.normalize import read_normalize
 from workflows.operators.normalize_min_max import read_normalize_min_max
 from workflows.operators.reduce_dtype_size import read_reduce_dtype_size
 from workflows.operators.step import Applied, Made, Reader, RowReader, RowStep, one
+from workflows.operators.target_encoding import read_target_encoding
 
 
 def _nothing(applied: Applied) -> Made:
@@ -54,11 +56,13 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "nvtabular.ops.clip.Clip": read_clip,
         "nvtabular.ops.fill.FillMedian": read_fill_median,
         "nvtabular.ops.fill.FillMissing": read_fill_missing,
+        "nvtabular.ops.join_external.JoinExternal": read_join_external,
         "nvtabular.ops.logop.LogOp": read_log,
         "nvtabular.ops.normalize.Normalize": read_normalize,
         "nvtabular.ops.normalize.NormalizeMinMax": read_normalize_min_max,
         "nvtabular.ops.reduce_dtype_size.ReduceDtypeSize": read_reduce_dtype_size,
         "nvtabular.ops.rename.Rename": _nothing,
+        "nvtabular.ops.target_encoding.TargetEncoding": read_target_encoding,
         "workflows.column_arithmetic.Arithmetic": read_arithmetic,
         "workflows.shared_categorify.SharedCategorify": read_shared_categorify,
     }
@@ -71,7 +75,7 @@ _INSTEAD: Final = {
 }
 
 
-ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType({})
+ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType({"nvtabular.ops.join_external.JoinExternal": read_inner_join})
 """Operators that drop rows."""
 
 _FITS_TO_DEPENDENCIES: Final = frozenset({"nvtabular.ops.target_encoding.TargetEncoding"})
