@@ -11,7 +11,6 @@ hashes as pandas hashes a missing string, all bits set before the row's place is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -140,16 +139,3 @@ def _hash_strings(values: pl.Series) -> pl.Series:
     known = values.drop_nulls().unique()
     hashes: npt.NDArray[Any] = pd.util.hash_array(np.array(known.to_list(), dtype=object), categorize=False)
     return values.replace_strict(known, pl.Series(hashes, dtype=pl.UInt64), default=None, return_dtype=pl.UInt64)
-
-
-def buckets(count: Any, operator: str, columns: Sequence[str]) -> int:
-    """Return a number of buckets that int32 holds.
-
-    Raises:
-        NotCompilableError: if it is not from 1 to 2**31.
-    """
-    if not isinstance(count, (int, np.integer)) or not 1 <= count <= 2**31:
-        raise NotCompilableError(
-            f"{operator} hashes {', '.join(columns)} into {count!r} buckets.", "Use a whole number from 1 to 2147483648."
-        )
-    return int(count)

@@ -14,14 +14,17 @@ from workflows.operators.arithmetic import read_arithmetic
 from workflows.operators.bucketize import read_bucketize
 from workflows.operators.categorify import read_categorify, read_shared_categorify
 from workflows.operators.clip import read_clip
+from workflows.operators.dropna import read_dropna
 from workflows.operators.fill import read_fill_median, read_fill_missing
-from workflows.operators.join_external import read_inner_join, read_join_external
+from workflows.operators.filter import read_filter
+from workflows.operators.hash_bucket import read_hash_bucket
+from workflows.operators.hashed_cross import read_hashed_cross
+from workflows.operators.list_slice import read_list_slice
 from workflows.operators.log import read_log
 from workflows.operators.normalize import read_normalize
 from workflows.operators.normalize_min_max import read_normalize_min_max
 from workflows.operators.reduce_dtype_size import read_reduce_dtype_size
 from workflows.operators.step import Applied, Made, Reader, RowReader, RowStep, one
-from workflows.operators.target_encoding import read_target_encoding
 
 
 def _nothing(applied: Applied) -> Made:
@@ -56,13 +59,15 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "nvtabular.ops.clip.Clip": read_clip,
         "nvtabular.ops.fill.FillMedian": read_fill_median,
         "nvtabular.ops.fill.FillMissing": read_fill_missing,
-        "nvtabular.ops.join_external.JoinExternal": read_join_external,
+        "nvtabular.ops.hash_bucket.HashBucket": read_hash_bucket,
+        "nvtabular.ops.hashed_cross.HashedCross": read_hashed_cross,
+        "nvtabular.ops.list_slice.ListSlice": read_list_slice,
         "nvtabular.ops.logop.LogOp": read_log,
         "nvtabular.ops.normalize.Normalize": read_normalize,
         "nvtabular.ops.normalize.NormalizeMinMax": read_normalize_min_max,
         "nvtabular.ops.reduce_dtype_size.ReduceDtypeSize": read_reduce_dtype_size,
         "nvtabular.ops.rename.Rename": _nothing,
-        "nvtabular.ops.target_encoding.TargetEncoding": read_target_encoding,
+        "nvtabular.ops.value_counts.ValueCount": _nothing,
         "workflows.column_arithmetic.Arithmetic": read_arithmetic,
         "workflows.shared_categorify.SharedCategorify": read_shared_categorify,
     }
@@ -71,11 +76,21 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
 _INSTEAD: Final = {
     "LambdaOp": "use workflows.column_arithmetic.Arithmetic for arithmetic, or compute the column when the examples are made and "
     "give the workflow the result",
-    "HashBucket": "use Categorify, whose unknown values share one id",
+    "DifferenceLag": "let the events be read in time order when the examples are made, and give the workflow the differences",
+    "Groupby": "group the table before it is given to the workflow",
+    "JoinGroupby": "compute the statistics of each group when the examples are made, where only what was known before counts",
+    "DropLowCardinality": "select the columns that are wanted by name",
+    "DataStats": "describe the table outside the workflow; the operator leaves its values alone",
+    "ColumnSimilarity": "compute the similarity when the examples are made and give the workflow the result",
 }
 
 
-ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType({"nvtabular.ops.join_external.JoinExternal": read_inner_join})
+ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType(
+    {
+        "nvtabular.ops.dropna.Dropna": read_dropna,
+        "nvtabular.ops.filter.Filter": read_filter,
+    }
+)
 """Operators that drop rows."""
 
 _FITS_TO_DEPENDENCIES: Final = frozenset({"nvtabular.ops.target_encoding.TargetEncoding"})

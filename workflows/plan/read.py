@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import polars as pl
+
 from cartwheel.errors import NotCompilableError, RunError
 from workflows.operators.step import Applied, Step
 from workflows.operators.table import fits_to_dependencies, makes_columns, read_column, read_rows
@@ -164,15 +166,14 @@ class _Reading:
             kind = step.result([node.type for node in inputs])
         except NotCompilableError as error:
             raise NotCompilableError(f"Feature column {name!r}: {error.found}", error.fix) from error
-        for place, node in enumerate(self.nodes):  # 0.0 equals -0.0, and is told otherwise
-            if node.inputs == places and node.step == step and step.describe() == node.step.describe():
-                return place
         self.nodes.append(Node(name, kind, step, places, inputs[0].rows))
         return len(self.nodes) - 1
 
     def _filter(self, step: Any, available: Mapping[str, int], outputs: list[str]) -> dict[str, int]:
         deciding = {name: available[name] for name in step.inputs(list(available))}
         carried = {name: available[name] for name in outputs if name in available}
+        kinds = {name: self.nodes[place].type for name, place in deciding.items()}
+        step.keeps({name: pl.col(name) for name in deciding}, kinds)  # refuses columns of types that it does not apply to
         before = {self.nodes[place].rows for place in (*deciding.values(), *carried.values())}
         if len(before) > 1:
             raise _mixed(sorted({*deciding, *carried}))
