@@ -19,12 +19,14 @@ from workflows.operators.fill import read_fill_median, read_fill_missing
 from workflows.operators.filter import read_filter
 from workflows.operators.hash_bucket import read_hash_bucket
 from workflows.operators.hashed_cross import read_hashed_cross
+from workflows.operators.join_external import read_inner_join, read_join_external
 from workflows.operators.list_slice import read_list_slice
 from workflows.operators.log import read_log
 from workflows.operators.normalize import read_normalize
 from workflows.operators.normalize_min_max import read_normalize_min_max
 from workflows.operators.reduce_dtype_size import read_reduce_dtype_size
 from workflows.operators.step import Applied, Made, Reader, RowReader, RowStep, one
+from workflows.operators.target_encoding import read_target_encoding
 
 
 def _nothing(applied: Applied) -> Made:
@@ -61,12 +63,14 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "nvtabular.ops.fill.FillMissing": read_fill_missing,
         "nvtabular.ops.hash_bucket.HashBucket": read_hash_bucket,
         "nvtabular.ops.hashed_cross.HashedCross": read_hashed_cross,
+        "nvtabular.ops.join_external.JoinExternal": read_join_external,
         "nvtabular.ops.list_slice.ListSlice": read_list_slice,
         "nvtabular.ops.logop.LogOp": read_log,
         "nvtabular.ops.normalize.Normalize": read_normalize,
         "nvtabular.ops.normalize.NormalizeMinMax": read_normalize_min_max,
         "nvtabular.ops.reduce_dtype_size.ReduceDtypeSize": read_reduce_dtype_size,
         "nvtabular.ops.rename.Rename": _nothing,
+        "nvtabular.ops.target_encoding.TargetEncoding": read_target_encoding,
         "nvtabular.ops.value_counts.ValueCount": _nothing,
         "workflows.column_arithmetic.Arithmetic": read_arithmetic,
         "workflows.shared_categorify.SharedCategorify": read_shared_categorify,
@@ -89,6 +93,7 @@ ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType(
     {
         "nvtabular.ops.dropna.Dropna": read_dropna,
         "nvtabular.ops.filter.Filter": read_filter,
+        "nvtabular.ops.join_external.JoinExternal": read_inner_join,
     }
 )
 """Operators that drop rows."""

@@ -166,6 +166,9 @@ class _Reading:
             kind = step.result([node.type for node in inputs])
         except NotCompilableError as error:
             raise NotCompilableError(f"Feature column {name!r}: {error.found}", error.fix) from error
+        for place, node in enumerate(self.nodes):  # 0.0 equals -0.0, and is told otherwise
+            if node.inputs == places and node.step == step and step.describe() == node.step.describe():
+                return place
         self.nodes.append(Node(name, kind, step, places, inputs[0].rows))
         return len(self.nodes) - 1
 
