@@ -95,7 +95,10 @@ def parse_settings(content: Mapping[str, Any], name: str, folder: Path) -> RunSe
     source = settings.source
     if source.path is not None:
         source = source.model_copy(update={"path": folder / source.path})
-    return settings.model_copy(update={"run": folder / settings.run, "source": source})
+    features = settings.features
+    if features.keep_ids_of is not None:
+        features = features.model_copy(update={"keep_ids_of": folder / features.keep_ids_of})
+    return settings.model_copy(update={"run": folder / settings.run, "source": source, "features": features})
 
 
 def _config_error(error: ValidationError, name: str) -> ConfigError:

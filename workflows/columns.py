@@ -32,6 +32,9 @@ ITEM_CONTINUOUS: Final = (
 CROSS: Final = ("category_affinity", "brand_affinity", "price_gap")
 CART: Final = ("cart_lines", "cart_value")
 
+CALENDAR: Final = ("hour", "weekday")
+"""Raw columns that hold whole numbers."""
+
 QUERY: Final = QUERY_CATEGORICAL + QUERY_CONTINUOUS + QUERY_LISTS
 QUERY_SCALARS: Final = QUERY_CATEGORICAL + QUERY_CONTINUOUS
 ITEM: Final = ITEM_CATEGORICAL + ITEM_CONTINUOUS

@@ -10,14 +10,13 @@ import numpy as np
 import polars as pl
 
 from cartwheel.errors import DataError, RunError
-from workflows.columns import QUERY_LISTS, STRINGS
+from workflows.columns import CALENDAR, QUERY_LISTS, STRINGS
 from workflows.plan.read import raw_columns
 from workflows.plan.types import from_polars
 from workflows.quiet import quiet_nvtabular
 from workflows.saved import check_raw_columns, load_saved
 
 SLICE_ROWS: Final = 250_000
-_INTEGERS = ("hour", "weekday")
 _REFIT = "Run prepare again."
 
 
@@ -53,7 +52,7 @@ def raw_type(column: str) -> pl.DataType:
         return pl.List(pl.String)
     if column in STRINGS:
         return pl.String()
-    return pl.Int64() if column in _INTEGERS else pl.Float32()
+    return pl.Int64() if column in CALENDAR else pl.Float32()
 
 
 def check_columns(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
@@ -98,10 +97,16 @@ def encode(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame([_series(column, encoded[column]) for column in columns])
 
 
+def encode_slices(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:
+    """Like ``encode``, some rows at a time, so that pandas never holds them all."""
+    slices = frame.iter_slices(SLICE_ROWS) if frame.height else [frame]
+    return pl.concat([encode(workflow, piece) for piece in slices])
+
+
 def _encoded_type(column: str) -> pl.DataType:
     if column in QUERY_LISTS:
         return pl.List(pl.Int64)
-    return pl.Int64() if column in STRINGS + _INTEGERS else pl.Float32()
+    return pl.Int64() if column in STRINGS + CALENDAR else pl.Float32()
 
 
 def _series(column: str, values: Any) -> pl.Series:

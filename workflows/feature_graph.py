@@ -17,12 +17,14 @@ from typing import Any, Final
 import merlin.dtypes as md
 import numpy as np
 import nvtabular
-import pandas as pd
-from merlin.io import Dataset
+import polars as pl
 from merlin.schema import ColumnSchema, Schema
 from nvtabular import ops
 
-from workflows.columns import QUERY_LISTS, SHARED_VOCABULARY, STRINGS
+from workflows.columns import CALENDAR, QUERY_LISTS, SHARED_VOCABULARY, STRINGS
+from workflows.fit import fit_workflow
+from workflows.plan.compile_polars import compile_polars
+from workflows.plan.read import read_plan
 from workflows.shared_categorify import SharedCategorify
 
 COUNT: Final = "count"
@@ -41,8 +43,6 @@ RECIPES: Final[Mapping[str, str]] = {
 }
 """Continuous column -> recipe; every other one is a count."""
 
-CALENDAR: Final = ("hour", "weekday")
-
 
 @dataclass(frozen=True)
 class Chain:
@@ -59,6 +59,21 @@ class Chain:
 Block = tuple[Chain, ...]
 
 
+@dataclass(frozen=True)
+class Fitting:
+    """How blocks are fitted.
+
+    Attributes:
+        folder: for NVTabular's vocabularies while they are made; saving a workflow copies them.
+        engine: one of ``workflows.fit.ENGINES``.
+        previous: the folder of a saved workflow whose ids are kept, or None.
+    """
+
+    folder: Path
+    engine: str
+    previous: Path | None = None
+
+
 def _operators(recipe: str) -> tuple[Any, ...]:
     """Return new operators for a recipe.
 
@@ -73,29 +88,35 @@ def _operators(recipe: str) -> tuple[Any, ...]:
     }[recipe]
 
 
-def fit_numbers(table: pd.DataFrame) -> Block:
-    """Fit the continuous columns, and ``hour`` and ``weekday`` where the table has them.
+def fit_numbers(table: pl.DataFrame, fitting: Fitting) -> Block:
+    """Fit the continuous columns.
 
     Args:
-        table: numeric columns only, at least one row; float32 with NaN for null, or int64.
+        table: numeric columns only, at least one row; float32 with null for what is missing.
+        fitting: how to fit.
 
     Returns:
         The fitted block.
     """
-    return _fit(_continuous_chains(table), table)
+    chains = _continuous_chains(table)
+    workflow = _fit(chains, table, fitting)
+    _still_constants(chains, workflow, table)
+    return chains
 
 
-def fit_calendar(table: pd.DataFrame, out_path: Path) -> Block:
+def fit_calendar(table: pl.DataFrame, fitting: Fitting) -> Block:
     """Fit ``hour`` and ``weekday``.
 
     Args:
         table: with those two int64 columns, at least one row.
-        out_path: folder for NVTabular's vocabularies.
+        fitting: how to fit; ids of an earlier workflow are kept.
 
     Returns:
         The fitted block.
     """
-    return _fit((Chain(CALENDAR, (ops.Categorify(out_path=str(out_path)),)),), table)
+    chains = (Chain(CALENDAR, (ops.Categorify(out_path=str(fitting.folder)),)),)
+    _fit(chains, table, fitting)
+    return chains
 
 
 def categorical_block(vocabularies: Mapping[str, Sequence[str]], out_path: Path) -> Block:
@@ -129,8 +150,8 @@ def compose(chains: Sequence[Chain], columns: Sequence[str]) -> Any:
     return _workflow(kept).fit_schema(Schema([_raw_schema(column) for column in columns]))
 
 
-def _continuous_chains(table: pd.DataFrame) -> Block:
-    known = {column: bool(table[column].notna().any()) for column in table.columns}
+def _continuous_chains(table: pl.DataFrame) -> Block:
+    known = {column: table[column].null_count() < table.height for column in table.columns}
     recipes = {column: RECIPES.get(column, COUNT) for column in table.columns}
     # A median of nothing does not exist: a column that is never known in training is taken as a count, which fills with 0.
     recipes = {column: recipe if known[column] else COUNT for column, recipe in recipes.items()}
@@ -141,16 +162,14 @@ def _continuous_chains(table: pd.DataFrame) -> Block:
     )
 
 
-def _fit(chains: Block, table: pd.DataFrame) -> Block:
-    workflow = _workflow(chains)
-    workflow.fit(Dataset(table, npartitions=1))
-    _still_constants(chains, workflow, table)
-    return chains
+def _fit(chains: Block, table: pl.DataFrame, fitting: Fitting) -> Any:
+    previous = fitting.previous if fitting.engine != "nvtabular" else None
+    return fit_workflow(_workflow(chains), table, fitting.folder, engine=fitting.engine, previous=previous)
 
 
-def _still_constants(chains: Block, workflow: Any, table: pd.DataFrame) -> None:
-    """Set the standard deviation of columns that never vary to 0, so that NVTabular does not divide by rounding noise."""
-    encoded = workflow.transform(table)
+def _still_constants(chains: Block, workflow: Any, table: pl.DataFrame) -> None:
+    """Set the standard deviation of columns that never vary to 0, so that rounding noise is not divided by."""
+    encoded = compile_polars(read_plan(workflow), table.lazy()).collect()
     for chain in chains:
         normalize = chain.operators[-1]
         if isinstance(normalize, ops.Normalize):

@@ -8,12 +8,11 @@ from typing import Any, Final
 
 from cartwheel.errors import RunError
 from cartwheel.files import write_text
-from workflows.columns import CART, CROSS, ITEM, QUERY, QUERY_LISTS, SHARED_VOCABULARY
+from workflows.columns import CALENDAR, CART, CROSS, ITEM, QUERY, QUERY_LISTS, SHARED_VOCABULARY
 
 SCHEMA_FILE: Final = "schema.pbtxt"
 TARGETS: Final = ("label", "cart_label")
 
-_CALENDAR = ("hour", "weekday")
 _SESSION = ("session_events", "session_minutes")
 
 
@@ -93,7 +92,7 @@ def _side(name: str) -> list[Any]:
 
     if name in ("user_id", "item_id"):
         return [Tags.USER_ID, Tags.USER] if name == "user_id" else [Tags.ITEM_ID, Tags.ITEM]
-    if name in _CALENDAR + _SESSION:
+    if name in CALENDAR + _SESSION:
         return [Tags.USER, Tags.CONTEXT]
     if name in QUERY:
         return [Tags.USER]

@@ -1,8 +1,9 @@
 """Fits the feature workflows on the training examples alone, saves them, encodes every table, and compiles them to ONNX.
 
 Three NVTabular workflows share fitted operators (see ``workflows.feature_graph``): ``recommend`` (QUERY and ITEM), ``ranking`` (QUERY
-without its lists, ITEM, CROSS) and ``cart`` (the same and CART). NVTabular's transform encodes the tables; the ONNX models made from the
-loaded workflows are checked against it on rows of every split, and a difference fails the run.
+without its lists, ITEM, CROSS) and ``cart`` (the same and CART). The plan of each saved workflow encodes the tables (Polars) and becomes
+the ONNX models that encode requests; both are checked against NVTabular's own transform on rows of every split, and a difference fails
+the run.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, Literal
 
 import onnx
 import polars as pl
@@ -19,8 +20,8 @@ import polars as pl
 from cartwheel.errors import DataError, RunError
 from cartwheel.files import atomic_path
 from cartwheel.progress import progress
-from workflows.columns import CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
-from workflows.encode import SLICE_ROWS, check_columns, encode, load_workflow
+from workflows.columns import CALENDAR, CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
+from workflows.encode import check_columns, encode, encode_slices, load_workflow
 from workflows.feature_schema import build_schema, load_schema, write_schema
 from workflows.operators.categorify import OUT_OF_VOCABULARY, Lookup
 from workflows.operators.normalize import Standardize
@@ -91,7 +92,7 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
 
     Args:
         run: the run directory, after the examples are written.
-        settings: frequency thresholds.
+        settings: frequency thresholds, engine, and an earlier run whose ids are kept.
 
     Returns:
         What was written.
@@ -118,7 +119,7 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
         rows, unknown = {}, {}
         for table in tables:
             name = table.target.removeprefix("features/")
-            rows[name], unknown[name] = _encode_table(run, table, cardinalities)
+            rows[name], unknown[name] = _encode_table(run, table, plans[table.workflow], settings, cardinalities)
             advance(1, name)
     if "cart" not in names:  # tables of an earlier log that had carts
         for split in SPLITS:
@@ -177,25 +178,34 @@ def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path) -> tuple[s
     with quiet_nvtabular():
         from workflows import feature_graph
 
-        def fit_numbers(frame: pl.DataFrame, columns: Sequence[str]) -> list[Any]:
-            return list(feature_graph.fit_numbers(frame.select(columns).to_pandas()))
-
+        previous = None if settings.keep_ids_of is None else settings.keep_ids_of / "workflow" / "recommend"
+        fitting = feature_graph.Fitting(scratch, settings.engine)
+        growing = feature_graph.Fitting(scratch, settings.engine, previous)
         chains = [
-            *feature_graph.categorical_block(choose_vocabularies(recommend, settings), scratch),
-            *feature_graph.fit_calendar(recommend.select(feature_graph.CALENDAR).to_pandas(), scratch),
-            *fit_numbers(recommend, QUERY_CONTINUOUS),
-            *fit_numbers(recommend, ITEM_CONTINUOUS),
+            *feature_graph.categorical_block(choose_vocabularies(recommend, settings, _earlier(previous)), scratch),
+            *feature_graph.fit_calendar(recommend.select(CALENDAR), growing),
+            *feature_graph.fit_numbers(recommend.select(QUERY_CONTINUOUS), fitting),
+            *feature_graph.fit_numbers(recommend.select(ITEM_CONTINUOUS), fitting),
         ]
         for name, columns in WORKFLOWS.items():
             if name == "ranking":
-                chains += fit_numbers(_training_table(run, name), CROSS)
+                chains += feature_graph.fit_numbers(_training_table(run, name).select(CROSS), fitting)
             if name == "cart":
                 if not (run / "examples/train/cart.parquet").is_file():
                     continue
-                chains += fit_numbers(_training_table(run, name), CART)
+                chains += feature_graph.fit_numbers(_training_table(run, name).select(CART), fitting)
             feature_graph.compose(chains, columns).save(str(folder / name))
     shutil.rmtree(scratch)
     return tuple(name for name in WORKFLOWS if (folder / name).is_dir())
+
+
+def _earlier(previous: Path | None) -> dict[str, Sequence[str]]:
+    """Return the vocabularies of the strings of a saved workflow."""
+    if previous is None:
+        return {}
+    plan = read_plan(load_workflow(previous))
+    steps = [step for column in plan for step in plan.steps(column) if isinstance(step, Lookup)]
+    return {step.domain: [str(key) for key in step.keys] for step in steps if step.domain not in CALENDAR}
 
 
 def _training_table(run: Path, name: str) -> pl.DataFrame:
@@ -223,13 +233,17 @@ def _check(run: Path, folder: Path, plan: Plan, model: onnx.ModelProto, columns:
                 check_parity(plan, raw, expected, unpadded(encode_onnx(session, raw), expected), ("NVTabular", "ONNX"))
 
 
-def _encode_table(run: Path, table: Table, cardinalities: Mapping[str, int]) -> tuple[int, float]:
+def _encode_table(
+    run: Path, table: Table, plan: Plan, settings: FeatureSettings, cardinalities: Mapping[str, int]
+) -> tuple[int, float]:
     """Encode one table; return its rows and the share of its items that are out of vocabulary."""
     frame = read_table(run / table.source, table.columns)
-    workflow = load_workflow(run / "workflow" / table.workflow, table.columns)
     kept = [column for column in frame.columns if column not in (*QUERY, *ITEM, *CROSS, *CART, "target_items")]
-    slices = frame.iter_slices(SLICE_ROWS) if frame.height else [frame]
-    encoded = pl.concat([encode(workflow, piece) for piece in slices]).select(table.columns)
+    if settings.engine == "nvtabular":
+        encoded = encode_slices(load_workflow(run / "workflow" / table.workflow, table.columns), frame).select(table.columns)
+    else:
+        engine: Literal["gpu", "streaming"] = "gpu" if settings.engine == "polars-gpu" else "streaming"
+        encoded = compile_polars(plan, frame.lazy(), table.columns).collect(engine=engine)
     unknown = int((encoded["item_id"] == OUT_OF_VOCABULARY).sum()) if "item_id" in table.columns else 0
     with atomic_path(run / table.target) as folder:
         folder.mkdir()

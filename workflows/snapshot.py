@@ -67,6 +67,7 @@ def write_snapshot(
         "session_gap_us": settings.session_gap_minutes * MINUTE_US,
         "recent_items": settings.recent_items,
         "exclude_recent": settings.exclude_recent,
+        "interaction_types": list(settings.interaction_types),
     }
     write_json(folder / "state.json", facts | state)
     return {name: len(table) for name, table in tables.items()}

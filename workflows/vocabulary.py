@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import polars as pl
 
 from workflows.lists import leaves
@@ -70,19 +72,32 @@ def choose(counts: pl.DataFrame, least: int) -> list[str]:
     return values
 
 
-def choose_vocabularies(examples: pl.DataFrame, settings: FeatureSettings) -> dict[str, list[str]]:
+def grown(earlier: Sequence[str], chosen: Sequence[str]) -> list[str]:
+    """Return an earlier vocabulary with the newly chosen values that it lacks behind it: every old value keeps its id.
+
+    >>> grown(["b", "a"], ["a", "c"])
+    ['b', 'a', 'c']
+    """
+    return list(dict.fromkeys([*earlier, *chosen]))
+
+
+def choose_vocabularies(
+    examples: pl.DataFrame, settings: FeatureSettings, earlier: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, list[str]]:
     """Choose the vocabularies that all tables share.
 
     Args:
         examples: the training ``recommend`` table, not empty.
         settings: frequency thresholds.
+        earlier: the vocabularies that grow; None starts anew.
 
     Returns:
         Domain (``user_id``, ``item_id``, ``item_category``, ``item_brand``) -> its values in the order of their ids.
     """
-    return {
+    chosen = {
         "user_id": choose(count_users(examples), settings.min_user_events),
         "item_id": choose(count_items(examples), settings.min_item_events),
         "item_category": choose(count_properties(examples, "item_category"), 1),
         "item_brand": choose(count_properties(examples, "item_brand"), 1),
     }
+    return {domain: grown((earlier or {}).get(domain, ()), values) for domain, values in chosen.items()}

@@ -62,3 +62,11 @@ def test_a_missing_file_and_a_folder_are_said_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_configurations_of_the_repository_are_valid(path: Path) -> None:
     assert load_settings(path).source.path is not None
+
+
+def test_the_run_whose_ids_are_kept_is_found_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "shop.toml"
+    path.write_text('[features]\nkeep_ids_of = "runs/last_month"\nengine = "nvtabular"\n')
+    features = load_settings(path).features
+    assert features.keep_ids_of == tmp_path / "runs/last_month"
+    assert features.engine == "nvtabular"

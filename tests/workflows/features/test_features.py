@@ -10,16 +10,18 @@ import onnx
 import onnxruntime
 import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workflows.columns import CROSS, ITEM, QUERY, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
+from workflows.columns import CALENDAR, CROSS, ITEM, QUERY, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
 from workflows.encode import encode
 from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
 from workflows.plan.compile_polars import compile_polars
 from workflows.plan.onnx_frames import encode_onnx, onnx_feeds
 from workflows.plan.parity import check_parity, unpadded
 from workflows.plan.read import read_plan
+from workflows.plan.vocabularies import vocabulary
 from workflows.settings import FeatureSettings
 
 WriteRun = Callable[..., Path]
@@ -160,7 +162,7 @@ def test_the_graphs_have_the_agreed_inputs_and_outputs(fitted: tuple[Path, Featu
     assert inputs["user_id"] == ("tensor(string)", ["B", 1])
     assert inputs["hour"] == ("tensor(int64)", ["B", 1])
     assert inputs["user_mean_price"] == ("tensor(float)", ["B", 1])
-    assert inputs["recent_brands"] == ("tensor(string)", ["B", "L"])
+    assert inputs["recent_brands"] == ("tensor(string)", ["B", "L_recent_brands"])
     for name, columns in (("query", QUERY), ("item", ITEM), ("cross", CROSS), ("cart", ("cart_lines", "cart_value"))):
         assert [value.name for value in session(run, name).get_outputs()] == [f"{column}__encoded" for column in columns]
 
@@ -258,6 +260,46 @@ def test_a_workflow_replaced_on_disk_is_read_anew(copied: Path) -> None:
     after = encode(load_workflow(copied / "workflow/recommend"), raw)["item_id"]
     known = before > 2
     assert (before + after).filter(known).to_list() == [table.num_rows + 5] * known.sum()
+
+
+def test_ids_of_an_earlier_run_are_kept_and_new_ones_come_behind(
+    fitted: tuple[Path, FeatureReport], write_run: WriteRun, tmp_path: Path
+) -> None:
+    earlier = read_plan(load_workflow(fitted[0] / "workflow/recommend"))
+    newer = write_run(tmp_path / "newer", seed=5)
+    path = newer / "examples/train/recommend.parquet"
+    table = pl.read_parquet(path)
+    strangers = table.head(30).with_columns(item_id=pl.lit("brand new"), user_id=pl.lit("newcomer"), hour=pl.lit(23, pl.Int64))
+    pl.concat([table.filter(pl.col("item_id") != table["item_id"][0]), strangers]).write_parquet(path)
+    report = fit_features(newer, FeatureSettings(keep_ids_of=fitted[0]))
+    plan = read_plan(load_workflow(newer / "workflow/recommend"))
+    for column in ("user_id", "item_id", "item_category", "item_brand", "hour", "weekday"):
+        old, new = inverse(earlier, column), inverse(plan, column)
+        assert new[: len(old)] == old
+    assert inverse(plan, "item_id")[-1] == "brand new"
+    assert report.cardinalities["item_id"] == len(inverse(plan, "item_id")) == len(inverse(earlier, "item_id")) + 1
+
+
+def inverse(plan: Any, column: str) -> list[Any]:
+    return list(vocabulary(plan, column).keys)
+
+
+def test_nvtabular_and_polars_fit_and_encode_alike(
+    fitted: tuple[Path, FeatureReport], write_run: WriteRun, tmp_path: Path
+) -> None:
+    other = write_run(tmp_path / "other")
+    report = fit_features(other, FeatureSettings(engine="nvtabular"))
+    assert report == fitted[1]
+    for _, folder in tables(other):
+        theirs = pl.read_parquet(folder / "part.0.parquet")
+        ours = pl.read_parquet(fitted[0] / folder.relative_to(other) / "part.0.parquet")
+        assert theirs.columns == ours.columns
+        tied = [
+            column for column in CALENDAR if column in ours.columns
+        ]  # NVTabular orders equally frequent values as it happens to
+        assert_frame_equal(ours.drop(tied), theirs.drop(tied), abs_tol=2e-6)
+        for column in tied:
+            assert pl.DataFrame([ours[column], theirs[column].alias("theirs")]).unique().height == ours[column].n_unique()
 
 
 def test_a_log_without_carts_prices_or_validation_rows_is_normal(write_run: WriteRun, tmp_path: Path) -> None:
