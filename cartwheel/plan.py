@@ -66,11 +66,11 @@ def show(
 
     \b
       cartwheel plan show runs/demo --column item_price
-      %13 item_price: float32
-      └── %14 Fill(value=20.99)
-          └── %15 Clip(low=0.0, high=None)
-              └── %16 Log()
-                  └── %17 Standardize(mean=3.1, std=0.5, dtype='float32')  ═▶ item_price: float32
+      %78 item_price: float32
+      └── %79 Fill(by=20.99)
+          └── %80 Bounds(low=0, high=None)
+              └── %81 LogPlusOne()
+                  └── %82 Standardize(mean=3.1, std=0.5, dtype='float32')  ═▶ item_price: float32
 
     A vocabulary is told by its size and a digest of its content: equal digests, equal ids.
     """  # noqa: D301 - click's mark of a paragraph that it must not wrap
@@ -98,7 +98,7 @@ def diff(
     \b
       cartwheel plan diff runs/monday runs/tuesday
       ~ vocabulary item_id: +12 keys, -0 keys; 1204 ids kept, 0 moved
-      ~ item_price: Standardize mean 3.1 -> 3.2
+      ~ item_price: Standardize mean 3.1 -> 3.2, std 0.5 -> 0.6
 
     Ids that moved, or keys that went, make trained embeddings worthless: train again.
     """  # noqa: D301 - click's mark of a paragraph that it must not wrap
