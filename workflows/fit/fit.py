@@ -77,7 +77,7 @@ def fit_workflow(workflow: Any, events: Events, folder: Path, *, engine: str = "
 
 
 def _by_polars(workflow: Any, events: pl.LazyFrame, fresh: Path, engine: Any, earlier: Any) -> None:
-    from workflows.fit.graph import clear, construct, finish_schemas, phases, read_applied, stat_trails
+    from workflows.fit.graph import clear, construct, construct_again, finish_schemas, phases, read_applied, stat_trails
 
     trails = stat_trails(workflow.output_node)
     root = construct(workflow, events)
@@ -93,6 +93,7 @@ def _by_polars(workflow: Any, events: pl.LazyFrame, fresh: Path, engine: Any, ea
             for fitting in fitters:
                 fitting.finish()
                 fitting.applied.operator.fitted = True
+            construct_again(workflow, root)
     for trail in trails:
         for subgraph in trail[:-1]:
             subgraph.op.fitted = True

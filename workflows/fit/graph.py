@@ -132,6 +132,12 @@ def construct(workflow: Any, events: pl.LazyFrame) -> Any:
     return root
 
 
+def construct_again(workflow: Any, root: Any) -> None:
+    """Construct the schemas again after a phase, for some operators know what they make from them alone."""
+    for graph in _graphs(workflow.graph):
+        graph.construct_schema(root)
+
+
 def finish_schemas(workflow: Any, root: Any, sample: pl.DataFrame) -> None:
     """Construct the schemas again, which now tell what was fitted, with the types that columns turn out to have.
 

@@ -73,7 +73,7 @@ class Moments(Accumulator):
             count = self._count + len(values)
             apart = mean - self._mean
             self._squares += squares + apart * apart * self._count * len(values) / count
-            self._mean += apart * len(values) / count
+            self._mean = self._mean + apart * len(values) / count if np.isfinite(apart) else self._mean + mean
             self._count = count
 
     @property

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
+from cartwheel.errors import DataError
 from cartwheel.progress import Advance
 from workflows.fit.categorify import FitCategorify
 from workflows.fit.fitter import NAN, Applied, Fitter, Store
@@ -61,8 +62,17 @@ class FitNormalizeMinMax(_FitRanges):
         self._watch(self.applied.names)
 
     def finish(self) -> None:
-        """Set ``mins`` and ``maxs``."""
+        """Set ``mins`` and ``maxs``.
+
+        Raises:
+            DataError: if a column has no value, for then NVTabular cannot encode it.
+        """
         for name in self.applied.names:
+            if self._ranges[name].least is None:
+                raise DataError(
+                    f"NormalizeMinMax is fitted on column {name!r}, in which every value is missing.",
+                    "Leave the column out, or put FillMissing before it.",
+                )
             self.applied.operator.mins[name], self.applied.operator.maxs[name] = self._range(name)
 
 
