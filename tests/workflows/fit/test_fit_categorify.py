@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from both_fits import by_polars, fit_both, operator, operators, read_categories, transform, vocabulary
+from both_fits import by_polars, fit_both, operator, read_categories, transform, vocabulary
 
 from cartwheel.errors import DataError, UsageError
 from workflows.quiet import quiet_nvtabular
@@ -42,15 +42,6 @@ def test_the_counts_beside_a_vocabulary_are_those_of_nvtabular(tmp_path: Path) -
     pd.testing.assert_frame_equal(tables[0][columns], tables[1][columns])
     assert tables[0]["num_observed"].tolist() == [0, 2, 3, 12]
     assert tables[1]["num_observed"].tolist()[2:] == [3, 12]
-
-
-def test_equally_frequent_values_are_in_order_and_have_the_ids_that_nvtabular_shuffles(tmp_path: Path) -> None:
-    values = [f"{number % 40:02d}" for number in range(100)]
-    both = fit_both(lambda ops, out: ["x"] >> ops.Categorify(out_path=out), pl.DataFrame({"x": values}), tmp_path)
-    ours, theirs = vocabulary(both.ours, "x"), vocabulary(both.theirs, "x")
-    assert ours == [*sorted(set(values[:20])), *sorted(set(values[20:40]))]
-    assert set(ours[:20]) == set(theirs[:20])
-    assert set(ours[20:]) == set(theirs[20:])
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -132,24 +123,6 @@ def test_given_vocabularies_stay(tmp_path: Path) -> None:
     workflow = by_polars(graph, pl.DataFrame({"x": ["a", "b"], "y": ["a", "a"]}), tmp_path)
     assert vocabulary(workflow, "x") == ["q", "a"]
     assert vocabulary(workflow, "y") == ["a"]
-
-
-def test_two_operators_over_one_column_keep_their_own_vocabularies(tmp_path: Path) -> None:
-    def graph(ops: Any, out: str) -> Any:
-        short = ["x"] >> ops.Categorify(freq_threshold=2, out_path=out) >> ops.Rename(postfix="_short")
-        return (["x"] >> ops.Categorify(out_path=out)) + short
-
-    events = pl.DataFrame({"x": ["a", "b", "b", "c", "c", "c"]})
-    workflow = by_polars(graph, events, tmp_path)
-    assert sorted(len(pd.read_parquet(op.categories["x"])) for op in operators(workflow, "Categorify")) == [2, 3]
-    assert transform(workflow, events).to_dict("list") == {"x": [5, 4, 4, 3, 3, 3], "x_short": [2, 4, 4, 3, 3, 3]}
-
-
-def test_several_files_a_vocabulary_become_one(tmp_path: Path) -> None:
-    events = pl.DataFrame({"x": STRINGS})
-    workflow = by_polars(lambda ops, out: ["x"] >> ops.Categorify(split_out=3, out_path=out), events, tmp_path)
-    assert Path(operator(workflow, "Categorify").categories["x"]).is_file()
-    assert transform(workflow, events)["x"].value_counts().to_dict() == {3: 5, 4: 4, 5: 3, 6: 2, 7: 1}
 
 
 def test_a_vocabulary_that_was_given_to_all_columns_needs_no_fitting(tmp_path: Path) -> None:

@@ -56,14 +56,6 @@ def _check_equal(ours: pd.DataFrame, theirs: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(*tables, check_dtype=False, rtol=1e-6)
 
 
-def test_a_missing_category_is_counted(tmp_path: Path) -> None:
-    events = pl.DataFrame({"x": ["a", None, None, None], "bought": [1, 1, 0, 1]})
-    workflow = by_polars(lambda ops, out: ["x"] >> ops.TargetEncoding("bought", kfold=1, p_smooth=2), events, tmp_path)
-    table = pd.read_parquet(operator(workflow, "TargetEncoding").stats["x"])
-    assert table["x_count"].tolist() == [3, 1]
-    assert transform(workflow, events)["TE_x_bought"].iloc[1] == pytest.approx((2 + 2 * 0.75) / (3 + 2))
-
-
 def test_a_mean_that_is_given_is_not_measured(tmp_path: Path) -> None:
     def graph(ops: Any, out: str) -> Any:
         return ["x"] >> ops.TargetEncoding("bought", kfold=1, target_mean={"bought": 0.25})
