@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cartwheel.errors import DataError, MissingDependencyError, NotCompilableError, UsageError
-from workflows.fit import fit_workflow, passes
+from workflows.fit import fit_workflow, passes, sums
 from workflows.plan.compile_polars import compile_polars
 from workflows.plan.read import read_plan
 from workflows.quiet import quiet_nvtabular
@@ -90,6 +90,7 @@ def test_several_files_are_one_log(tmp_path: Path) -> None:
 def test_the_same_events_give_the_same_bytes_however_they_are_cut(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = by_polars(features, EVENTS, tmp_path / "first")
     monkeypatch.setattr(passes, "_COUNTED_ROWS", 2)
+    monkeypatch.setattr(sums, "_TOGETHER", 1)
     second = by_polars(features, EVENTS, tmp_path / "second")
     for ours, theirs in zip(sorted(files(tmp_path / "first" / "fits")), sorted(files(tmp_path / "second" / "fits")), strict=True):
         assert ours.name == theirs.name
@@ -100,6 +101,7 @@ def test_the_same_events_give_the_same_bytes_however_they_are_cut(tmp_path: Path
 def test_small_batches_give_the_same_statistics(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = by_polars(features, EVENTS, tmp_path / "whole")
     monkeypatch.setattr(passes, "BATCH_ROWS", 2)
+    monkeypatch.setattr(sums, "_TOGETHER", 1)
     parts = by_polars(features, EVENTS, tmp_path / "parts")
     pd.testing.assert_frame_equal(transform(whole, EVENTS), transform(parts, EVENTS), rtol=1e-12)
 
@@ -174,6 +176,14 @@ def test_nvtabular_itself_fits_where_it_is_asked(tmp_path: Path) -> None:
 @pytest.mark.skipif(importlib.util.find_spec("cudf_polars") is not None, reason="the GPU engine is installed")
 def test_names_the_extra_that_the_gpu_engine_needs(tmp_path: Path) -> None:
     with pytest.raises(MissingDependencyError, match=r'pip install "\.\[gpu\]"'):
+        fit_workflow(make(features, tmp_path), EVENTS, tmp_path / "fits", engine="polars-gpu")
+    assert not (tmp_path / "fits").exists()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("cudf_polars") is not None, reason="the GPU engine is installed")
+def test_says_so_where_the_gpu_engine_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    with pytest.raises(MissingDependencyError, match="finds no GPU that it can use"):
         fit_workflow(make(features, tmp_path), EVENTS, tmp_path / "fits", engine="polars-gpu")
     assert not (tmp_path / "fits").exists()
 
