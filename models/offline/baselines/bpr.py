@@ -1,0 +1,91 @@
+"""Matrix factorisation that learns from pairs, from the library ``implicit``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.offline.baselines.factors import Factors, one_thread, products
+from models.offline.baselines.most_popular import item_counts
+from models.offline.baselines.parameters import require_not_negative, require_positive
+from models.offline.interactions import Bools, Interactions, Queries
+from models.offline.recommender import Recommender, Scores
+
+
+@dataclass
+class BPR(Recommender):
+    """Bayesian personalised ranking (Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618).
+
+    Learns factors x(u), y(i) and item biases b(i) by stochastic gradient ascent on the sum of log sigmoid(s(u, i) - s(u, j)) less
+    l2 / 2 times the squares, with s(u, i) = x(u)'y(i) + b(i), i an item that u interacted with, and j one drawn in proportion to
+    popularity that u did not. A stranger, or a user without training interactions, stands at the mean of the factors of the items that
+    the history holds and training held; an empty history scores by the biases alone. An item without training interactions has kept its
+    random start, so it scores as low as the lowest item that has some.
+
+    Attributes:
+        factors: how many, the bias not counted.
+        learning_rate: of the gradient ascent.
+        l2: penalty.
+        iterations: passes over the interactions.
+        seed: fixes the first factors and the draws; training runs in one thread, for several race.
+    """
+
+    factors: int = 64
+    learning_rate: float = 0.02
+    l2: float = 0.01
+    iterations: int = 100
+    seed: int = 0
+    _user_factors: Factors = field(init=False, repr=False)
+    """[users, factors + 1], the last 1."""
+    _item_factors: Factors = field(init=False, repr=False)
+    """[items, factors + 1], the last the bias."""
+    _user_known: Bools = field(init=False, repr=False)
+    """[users] whether training holds the user."""
+    _item_known: Bools = field(init=False, repr=False)
+    """[items] whether training holds the item."""
+
+    def __post_init__(self) -> None:
+        require_positive(self.name, factors=self.factors, learning_rate=self.learning_rate, iterations=self.iterations)
+        require_not_negative(self.name, l2=self.l2)
+
+    @property
+    def name(self) -> str:
+        """``bpr``."""
+        return "bpr"
+
+    def fit(self, interactions: Interactions) -> None:
+        """Climb, in one thread."""
+        with one_thread():
+            from implicit.cpu.bpr import BayesianPersonalizedRanking
+
+            model = BayesianPersonalizedRanking(
+                self.factors,
+                self.learning_rate,
+                self.l2,
+                iterations=self.iterations,
+                num_threads=1,
+                random_state=self.seed,
+            )
+            model.fit(interactions.matrix().astype(np.float32), show_progress=False)
+        self._user_factors, self._item_factors = model.user_factors, model.item_factors
+        self._item_known = item_counts(interactions) > 0
+        self._user_known = np.diff(interactions.starts) > 0
+
+    def scores(self, queries: Queries) -> Scores:
+        """Return [q, items] float32."""
+        result = products(self._askers(queries), self._item_factors)
+        if not self._item_known.all():
+            result[:, ~self._item_known] = result[:, self._item_known].min(axis=1, keepdims=True)
+        return result
+
+    def _askers(self, queries: Queries) -> Factors:
+        """Return [q, factors + 1] the user's factors, or the mean of the history's."""
+        history = queries.matrix(len(self._item_factors)).multiply(self._item_known[None]).tocsr()
+        history.sort_indices()
+        length = np.maximum(np.asarray(history.sum(axis=1)), 1.0)
+        result: Factors = (history @ self._item_factors / length).astype(np.float32)
+        result[:, -1] = 1.0
+        known = np.flatnonzero((queries.user >= 0) & self._user_known[queries.user])
+        result[known] = self._user_factors[queries.user[known]]
+        return result

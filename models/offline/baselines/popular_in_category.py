@@ -1,0 +1,62 @@
+"""What is popular among items of the kind that the asker looked at last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from models.offline.baselines.most_popular import item_counts
+from models.offline.baselines.parameters import require_positive
+from models.offline.interactions import Floats, Interactions, Ints, Queries
+from models.offline.recommender import Recommender, Scores
+
+
+@dataclass
+class PopularInCategory(Recommender):
+    """Draws a category from the last items of the history, and an item by its popularity in it.
+
+    With p(c|h) the share of category c among the last items whose category is known, p(i|c) = n(i) / n(c(i)) the popularity inside, and
+    p(i) the popularity over all:
+
+        s(i) = 1 + p(c(i)|h) p(i|c(i))  where that product is above 0, and p(i) elsewhere,
+
+    so that items of the history's categories come first, and behind them, or where no category is known, the most popular ones.
+
+    Attributes:
+        last: how many items the history is looked back on.
+    """
+
+    last: int = 5
+    _category: Ints = field(init=False, repr=False)
+    """[items] 0 where unknown."""
+    _inside: Floats = field(init=False, repr=False)
+    """[items] p(i|c), 0 where the category is unknown."""
+    _overall: Floats = field(init=False, repr=False)
+    """[items] p(i)"""
+
+    def __post_init__(self) -> None:
+        require_positive(self.name, last=self.last)
+
+    @property
+    def name(self) -> str:
+        """``popular_in_category``."""
+        return "popular_in_category"
+
+    def fit(self, interactions: Interactions) -> None:
+        """Count, overall and by category."""
+        count, category = item_counts(interactions), interactions.category
+        total = np.bincount(category, weights=count)[category]
+        inside = np.divide(count, total, out=np.zeros(len(count)), where=total > 0)
+        self._category, self._inside, self._overall = category, np.where(category > 0, inside, 0.0), count / count.sum()
+
+    def scores(self, queries: Queries) -> Scores:
+        """Return [q, items] float64 in 0 ... 2."""
+        looked = queries.last(self.last)
+        shown = np.where(looked >= 0, self._category[looked], 0)
+        share = np.zeros((len(queries), int(self._category.max(initial=0)) + 1))
+        np.add.at(share, (np.arange(len(queries))[:, None], shown), 1.0)
+        share[:, 0] = 0.0
+        share /= np.maximum(share.sum(axis=1, keepdims=True), 1.0)
+        product = share[:, self._category] * self._inside
+        return np.where(product > 0, 1.0 + product, self._overall)

@@ -1,0 +1,93 @@
+"""The factor models of the library ``implicit`` behind our interface."""
+
+import warnings
+
+import numpy as np
+import pytest
+from recommender_conformance import RecommenderConformance, ask, planted
+
+from cartwheel.errors import UsageError
+from models.offline.baselines import ALS, BPR
+from models.offline.baselines.factors import products
+from models.offline.recommender import Recommender
+
+
+class TestALS(RecommenderConformance):
+    draws = True
+
+    def make(self, seed: int = 0) -> Recommender:
+        return ALS(factors=16, l2=1.0, alpha=10.0, seed=seed)
+
+    def test_a_history_is_folded_in_by_the_least_squares_of_the_docstring(self) -> None:
+        log = planted()
+        model = ALS(factors=8, l2=2.0, alpha=5.0)
+        model.fit(log)
+        items = model._item_factors.astype(np.float64)
+        history = [0, 3, 9]
+        confidence = np.ones(log.items)
+        confidence[history] = 5.0
+        preference = np.zeros(log.items)
+        preference[history] = 1.0
+        left = (items.T * confidence) @ items + 2.0 * np.eye(8)
+        asker = np.linalg.solve(left, items.T @ (confidence * preference))
+        np.testing.assert_allclose(model.scores(ask(history))[0], items @ asker, rtol=1e-3, atol=1e-5)
+
+    def test_who_asks_does_not_matter_but_the_history(self) -> None:
+        model = self.fitted(planted())
+        np.testing.assert_array_equal(*np.split(model.scores(ask([0, 1], [0, 1], users=[4, -1])), 2))
+
+    def test_an_item_never_seen_scores_0(self) -> None:
+        log = planted()
+        scores = self.fitted(log.take(log.item != 3)).scores(ask([0, 1], [3]))
+        assert not scores[:, 3].any()
+        assert not scores[1].any()
+
+    def test_parameters_out_of_range_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="als: l2 is 0"):
+            ALS(l2=0)
+
+
+class TestBPR(RecommenderConformance):
+    draws = True
+
+    def make(self, seed: int = 0) -> Recommender:
+        return BPR(factors=16, learning_rate=0.05, iterations=200, seed=seed)
+
+    def test_a_known_user_is_answered_from_what_was_learnt_and_a_stranger_from_the_history(self) -> None:
+        log = planted()
+        model = BPR(factors=4, iterations=5)
+        model.fit(log)
+        scores = model.scores(ask([0, 6], [0, 6, 6], [], users=[2, -1, -1]))
+        np.testing.assert_allclose(scores[0], model._item_factors @ model._user_factors[2], rtol=1e-5, atol=1e-7)
+        mean = model._item_factors[[0, 6]].mean(axis=0)
+        mean[-1] = 1.0
+        np.testing.assert_allclose(scores[1], model._item_factors @ mean, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(scores[2], model._item_factors[:, -1], rtol=1e-6)
+
+    def test_an_item_never_seen_scores_as_low_as_the_lowest(self) -> None:
+        log = planted()
+        scores = self.fitted(log.take(log.item != 3)).scores(ask([0, 1], [3], users=[1, -1]))
+        np.testing.assert_array_equal(scores[:, 3], np.delete(scores, 3, axis=1).min(axis=1))
+
+    def test_parameters_out_of_range_are_refused(self) -> None:
+        with pytest.raises(UsageError, match="bpr: learning_rate is 0"):
+            BPR(learning_rate=0)
+
+
+def test_products_do_not_depend_on_how_many_ask() -> None:
+    generator = np.random.default_rng(0)
+    askers, items = generator.normal(size=(150, 33)).astype(np.float32), generator.normal(size=(211, 33)).astype(np.float32)
+    together = products(askers, items)
+    np.testing.assert_allclose(together, askers.astype(np.float64) @ items.T.astype(np.float64), rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(products(askers[17:18], items)[0], together[17])
+    np.testing.assert_array_equal(products(askers[5:90], items), together[5:90])
+    np.testing.assert_array_equal(products(askers, items[[4] * 100]), np.repeat(together[:, 4, None], 100, axis=1))
+    assert products(askers[:0], items).shape == (0, 211)
+
+
+def test_training_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for model in (ALS(factors=4, iterations=2), BPR(factors=4, iterations=2)):
+            model.fit(planted())
+    assert capfd.readouterr() == ("", "")
