@@ -119,12 +119,14 @@ def _by_nvtabular(workflow: Any, events: pl.LazyFrame, fresh: Path) -> None:
 
 def _vocabularies(earlier: Any) -> list[tuple[Any, Sequence[Group]]]:
     """Return the operators of an earlier workflow that hold vocabularies, with what they are applied to."""
+    from nvtabular.ops import Categorify
+
     from workflows.fit.graph import selection, stat_trails
 
     if earlier is None:
         return []
     nodes = [trail[-1] for trail in stat_trails(earlier.output_node)]
-    return [(node.op, selection(node)) for node in nodes if isinstance(getattr(node.op, "categories", None), dict)]
+    return [(node.op, selection(node)) for node in nodes if isinstance(node.op, Categorify)]
 
 
 def _scan(events: Events) -> pl.LazyFrame:

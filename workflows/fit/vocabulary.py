@@ -163,14 +163,13 @@ def read_vocabulary(path: Path, keys: Sequence[str], schema: pl.Schema) -> pl.Da
                 f"Column {key!r} is {schema[key]}, and {earlier.schema[key]} in the earlier workflow.",
                 "Cast it to the earlier type, or fit without the earlier workflow.",
             )
-    try:
-        earlier = earlier.cast({key: schema[key] for key in keys})
-    except pl.exceptions.PolarsError as error:
+    now = earlier.cast({key: schema[key] for key in keys}, strict=False)
+    if not now.cast({key: earlier.schema[key] for key in keys}).equals(earlier):  # 0.5 is no integer, and 300 no int8
         raise DataError(
-            f"The earlier vocabulary of {list(keys)} does not fit the types of now ({error}).",
+            f"The earlier vocabulary of {list(keys)} has values that are none of {[str(schema[key]) for key in keys]}.",
             "Cast the columns to the earlier types, or fit without the earlier workflow.",
-        ) from error
-    return earlier.filter(~pl.all_horizontal(pl.all().is_null()))  # NVTabular writes one null for a vocabulary without values
+        )
+    return now.filter(~pl.all_horizontal(pl.all().is_null()))  # NVTabular writes one null for a vocabulary without values
 
 
 def write_frame(path: Path, frame: pl.DataFrame, first: int) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from both_fits import by_polars, ids, make, operator, read_categories, transform, vocabulary
+from both_fits import by_nvtabular, by_polars, ids, make, operator, read_categories, transform, vocabulary
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +113,21 @@ def test_refuses_to_grow_a_table_of_all_columns(tmp_path: Path) -> None:
 def test_refuses_a_column_that_was_of_another_type(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Column 'x' is Int64, and String in the earlier workflow"):
         grow(tmp_path, new=pl.DataFrame({"x": [1]}))
+
+
+def test_refuses_values_that_are_none_of_the_type_of_now(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"of \['x'\] has values that are none of \['Int64'\]"):
+        grow(tmp_path, old=pl.DataFrame({"x": [0.5, 2.0]}), new=pl.DataFrame({"x": [1]}))
+
+
+def test_what_nvtabular_fitted_grows_too(tmp_path: Path) -> None:
+    def graph(ops: Any, out: str) -> Any:
+        joined = ["x"] >> ops.JoinGroupby(cont_cols=["n"], stats=["sum"], out_path=out)
+        return joined + (["x"] >> ops.Categorify(out_path=out))
+
+    before = by_nvtabular(graph, OLD.with_columns(n=pl.lit(1.0)), tmp_path)
+    after = by_polars(categorify(), NEW, tmp_path, previous=before)
+    assert vocabulary(after, "x") == ["c", "b", "gone", "a", "new", "newer"]
 
 
 def test_refuses_an_earlier_workflow_that_is_not_there(tmp_path: Path) -> None:
