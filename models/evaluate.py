@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -14,11 +14,13 @@ from models.evaluate_chances import cart_records, ranking_records
 from models.figures import Evaluation, Protocol, Record, merged
 from models.fusion import read_fusion
 from models.judge_lists import CatalogueFacts, Entry, list_records, read_facts, two_stage_remark
+from models.offline.baselines import BASELINES
+from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.oracle_scores import Oracle, OracleQueries
 from models.retrieval_scores import Anchors, Scorer, TwoTower, judge, popularity, read_anchors
 from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
-from models.two_stage import TwoStage, retrieve_and_rank, sample
+from models.two_stage import retrieve_and_rank, sample
 
 __all__ = ["Evaluation", "Oracle", "evaluate_run"]
 
@@ -31,39 +33,26 @@ ORACLE: Final = "oracle"
 
 
 @dataclass(frozen=True)
-class _Catalogue:
-    """What the list tasks share: the anchors, the scorers beside the models, and words for the protocol."""
+class _Lists:
+    """What the list tasks share: the anchors, what was judged beside the models, and words for the protocol."""
 
     run: Path
     settings: EvaluateSettings
     seed: int
-    oracle: Oracle | None
     anchors: Anchors
     facts: CatalogueFacts
     excluded: str
-
-    @property
-    def everything(self) -> str:
-        return f"all {self.anchors.items} items first seen before the {SPLIT} split began"
+    beside: tuple[Entry, ...]
+    """The baselines, and the oracle where there is one, judged on all anchors."""
 
     @property
     def depth(self) -> int:
         return max(self.settings.cutoffs)
 
-    def protocol(self, anchors: Anchors) -> Protocol:
-        return Protocol(SPLIT, self.everything, "", anchors.sample_size, self.excluded, "")
-
-    def beside(self, anchors: Anchors) -> Iterator[Entry]:
-        """Judge the baselines, and the oracle where there is one."""
-        for name, column in POPULARITY.items():
-            scorer = popularity(self.run, SPLIT, column)
-            yield Entry(name, "baseline", judge(scorer, anchors, self.depth, f"evaluate {name}"))
-        if self.oracle is not None:
-            yield Entry(ORACLE, "oracle", judge(self._oracle_scorer(self.oracle), anchors, self.depth, f"evaluate {ORACLE}"))
-
-    def _oracle_scorer(self, oracle: Oracle) -> Scorer:
-        items = read_table(self.run / "examples" / SPLIT / "catalogue.parquet", ["item_id"])["item_id"].to_list()
-        return OracleQueries(self.run, SPLIT, oracle).scorer(items)
+    def records(self, task: str, entries: list[Entry], anchors: Anchors) -> list[Record]:
+        everything = f"all {anchors.items} items first seen before the {SPLIT} split began"
+        protocol = Protocol(SPLIT, everything, "", anchors.sample_size, self.excluded, "")
+        return list_records(task, entries, anchors, self.facts, self.settings, self.seed, protocol)
 
 
 def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None = None) -> Evaluation:
@@ -91,7 +80,8 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     anchors = read_anchors(run, SPLIT)
     hides = bool(read_json(run / "snapshot" / "state.json")["exclude_recent"])
     excluded = "the shopper's recent items, as candidates and as truth" if hides else "nothing"
-    lists = _Catalogue(run, settings, seed, oracle, anchors, read_facts(run, SPLIT), excluded)
+    beside = tuple(_beside(run, settings, seed, oracle, anchors))
+    lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), excluded, beside)
     evaluation = merged(
         [
             _retrieval_records(lists),
@@ -104,39 +94,53 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     return evaluation
 
 
-def _retrieval_records(lists: _Catalogue) -> list[Record]:
+def _beside(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None, anchors: Anchors) -> Iterator[Entry]:
+    """Judge the baselines, and the oracle where there is one, on all anchors."""
+    depth = max(settings.cutoffs)
+    for name, scorer in _scorers(run, settings, seed, anchors):
+        yield Entry(name, "baseline", judge(scorer, anchors, depth, f"evaluate {name}"))
+    if oracle is not None:
+        items = read_table(run / "examples" / SPLIT / "catalogue.parquet", ["item_id"])["item_id"].to_list()
+        truth = OracleQueries(run, SPLIT, oracle).scorer(items)
+        yield Entry(ORACLE, "oracle", judge(truth, anchors, depth, f"evaluate {ORACLE}"))
+
+
+def _scorers(run: Path, settings: EvaluateSettings, seed: int, anchors: Anchors) -> Iterator[tuple[str, Scorer]]:
+    """Yield each baseline, fitted on what happened before the split began; one at a time, since some are large."""
+    for name, column in POPULARITY.items():
+        yield name, popularity(run, SPLIT, column)
+    learnt = [name for name in settings.baselines if name not in POPULARITY]
+    if learnt and len(anchors):
+        log = read_interactions(run)
+        questions = read_questions(run, SPLIT, log)
+        for name in learnt:
+            yield name, RunScorer(BASELINES[name](seed), run, SPLIT, log, questions)
+
+
+def _retrieval_records(lists: _Lists) -> list[Record]:
     anchors = lists.anchors
-    if len(anchors):
-        scorer = TwoTower(lists.run, SPLIT, anchors.row)
-        entries = [Entry(TWO_TOWER, "model", judge(scorer, anchors, lists.depth, f"evaluate {TWO_TOWER}"))]
-        entries += lists.beside(anchors)
-    else:
-        entries = _unjudged(lists, [TWO_TOWER])
-    return list_records(RETRIEVAL, entries, anchors, lists.facts, lists.settings, lists.seed, lists.protocol(anchors))
+    if not len(anchors):
+        return lists.records(RETRIEVAL, _unjudged(lists, [TWO_TOWER]), anchors)
+    judged = judge(TwoTower(lists.run, SPLIT, anchors.row), anchors, lists.depth, f"evaluate {TWO_TOWER}")
+    return lists.records(RETRIEVAL, [Entry(TWO_TOWER, "model", judged), *lists.beside], anchors)
 
 
-def _two_stage_records(lists: _Catalogue) -> list[Record]:
+def _two_stage_records(lists: _Lists) -> list[Record]:
     anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
-    if len(anchors):
-        stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors)
-        entries = [*_stages(lists, stages), *lists.beside(anchors)]
-    else:
-        entries = _unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER])
-    return list_records(TWO_STAGE, entries, anchors, lists.facts, lists.settings, lists.seed, lists.protocol(anchors))
-
-
-def _stages(lists: _Catalogue, stages: TwoStage) -> Iterator[Entry]:
-    """Return both stages together, and as a baseline the first stage alone on the same anchors."""
+    if not len(anchors):
+        return lists.records(TWO_STAGE, _unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER]), anchors)
+    stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors)
     judged = stages.judged(read_fusion(lists.run / "models" / "ranking"))
-    yield Entry(TWO_STAGE_MODEL, "model", judged, two_stage_remark(stages.candidates.shape[1]))
-    yield Entry(TWO_TOWER, "baseline", stages.retrieved)
+    chosen = np.searchsorted(lists.anchors.row, anchors.row)
+    entries = [
+        Entry(TWO_STAGE_MODEL, "model", judged, two_stage_remark(stages.candidates.shape[1])),
+        Entry(TWO_TOWER, "baseline", stages.retrieved),  # the first stage alone, on the same anchors
+        *(replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside),
+    ]
+    return lists.records(TWO_STAGE, entries, anchors)
 
 
-def _unjudged(lists: _Catalogue, models: list[str]) -> list[Entry]:
+def _unjudged(lists: _Lists, models: list[str]) -> list[Entry]:
     """Return entries without a judgement, for a split without anchors."""
     nothing = judge(lambda rows: np.zeros((len(rows), lists.anchors.items)), lists.anchors, 1, "evaluate nothing")
-    entries = [Entry(model, "model", nothing) for model in models]
-    entries += [Entry(name, "baseline", nothing) for name in POPULARITY]
-    if lists.oracle is not None:
-        entries.append(Entry(ORACLE, "oracle", nothing))
-    return entries
+    return [*(Entry(model, "model", nothing) for model in models), *lists.beside]

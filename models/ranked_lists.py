@@ -24,6 +24,19 @@ class Judged:
     top: Ints
     """[A, K] columns of the first K items, best first; -1 where fewer remained."""
 
+    def take(self, chosen: Ints) -> Judged:
+        """Return the lists numbered ``chosen`` (ascending), renumbered from 0."""
+        placement = self.placement
+        kept = np.isin(placement.row, chosen)
+        part = Placement(
+            np.searchsorted(chosen, placement.row[kept]).astype(np.int64),
+            placement.above[kept],
+            placement.tied[kept],
+            placement.tied_truth[kept],
+            placement.n_truth[chosen],
+        )
+        return Judged(part, self.top[chosen])
+
 
 @dataclass(frozen=True)
 class Chunk:

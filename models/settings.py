@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
@@ -73,3 +73,13 @@ class EvaluateSettings(Settings):
     """How many retrieved items the ranking stage sees, in evaluation and in serving."""
     max_two_stage_anchors: Annotated[int, Field(gt=0)] = 2_000
     """Test anchors on which the two stages are judged together."""
+    baselines: tuple[Literal["popular_in_category", "item_knn", "vsknn", "ease", "als", "bpr", "markov_next_item"], ...] = (
+        "popular_in_category",
+        "item_knn",
+        "vsknn",
+        "ease",
+        "als",
+        "bpr",
+        "markov_next_item",
+    )
+    """What stands beside the models, fitted on what happened before the split; most popular and recently popular always do."""

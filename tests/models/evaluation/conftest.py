@@ -198,6 +198,35 @@ def write_split(run: Path, split: str, generator: np.random.Generator, items: pl
         write(run, f"features/{split}/{name}/part_0.parquet", kept)
 
 
+def event_log(queries: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """The event of each test anchor, then what the shoppers did on the days before, their recent items among it."""
+    own = [
+        {"user": key, "item_id": item, "session_id": f"s{row // 4}", "timestamp": START + timedelta(minutes=row)}
+        for row, (key, item) in enumerate(zip(queries["user_key"], queries["item_id"], strict=True))
+    ]
+    before = [
+        {"user": key, "item_id": item, "session_id": f"old{row}", "timestamp": START - timedelta(minutes=600 - 4 * row - place)}
+        for row, (key, recent) in enumerate(zip(queries["user_key"], queries["recent_items"], strict=True))
+        for place, item in enumerate(recent)
+    ]
+    frame = pl.DataFrame([*own, *before])
+    return (
+        frame.with_columns(
+            user_id=pl.when(~pl.col("user").str.starts_with("session:")).then("user"),
+            session_id=pl.when(pl.col("user").str.starts_with("session:")).then(pl.lit("s0")).otherwise("session_id"),
+            event_type=pl.lit("view"),
+            timestamp=pl.col("timestamp").dt.cast_time_unit("us"),
+        )
+        .join(
+            items.select("item_id", category="item_category", brand="item_brand", price=pl.col("item_price").cast(pl.Float64)),
+            on="item_id",
+            how="left",
+            maintain_order="left",
+        )
+        .drop("user")
+    )
+
+
 def build_run(run: Path) -> Path:
     generator = np.random.default_rng(5)
     items = item_frame(generator)
@@ -213,7 +242,13 @@ def build_run(run: Path) -> Path:
         (run / path).parent.mkdir(parents=True, exist_ok=True)
         onnx.save_model(model, str(run / path))
     documents = {
-        "snapshot/state.json": {"recent_items": LENGTH, "exclude_recent": True},
+        "snapshot/state.json": {
+            "recent_items": LENGTH,
+            "exclude_recent": True,
+            "session_gap_us": 30 * 60_000_000,
+            "interaction_types": ["view"],
+        },
+        "examples/report.json": {"t_valid": (START - timedelta(hours=1)).isoformat(), "t_test": START.isoformat()},
         "models/ranking/fusion.json": {"retrieval_weight": 0.5},
         "models/cart/calibration.json": {"slope": 1.1, "intercept": -0.1},
         "models/cart/head.json": {"weights": [1.0, 0.2, 0.1], "bias": 0.1},
@@ -221,13 +256,7 @@ def build_run(run: Path) -> Path:
     for path, content in documents.items():
         (run / path).parent.mkdir(parents=True, exist_ok=True)
         (run / path).write_text(json.dumps(content))
-    log = pl.DataFrame(
-        {
-            "session_id": [f"s{row // 4}" for row in range(ANCHORS)],
-            "timestamp": [START + timedelta(minutes=row) for row in range(ANCHORS)],
-        }
-    )
-    write(run, "events/events.parquet", log)
+    write(run, "events/events.parquet", event_log(pl.read_parquet(run / "examples/test/recommend.parquet"), items))
     assert set(QUERY_CATEGORICAL) < set(QUERY)
     return run
 

@@ -9,9 +9,12 @@ import polars as pl
 import pytest
 
 from cartwheel.errors import RunError, UsageError
+from models.baselines import POPULARITY
 from models.evaluate import evaluate_run
 from models.figures import METRICS_FILE, Evaluation, difference
 from models.metrics.classification import pr_auc, roc_auc
+from models.offline.baselines import BASELINES
+from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.settings import EvaluateSettings
 
 SETTINGS = EvaluateSettings(cutoffs=(5, 10), bootstrap=100, candidates=20, max_two_stage_anchors=50)
@@ -93,10 +96,11 @@ def test_baselines_stand_beside_every_model(evaluation: Evaluation) -> None:
         task: {record.model for record in evaluation.records if record.task == task and record.role == "baseline"}
         for task in evaluation.tasks
     }
+    learnt = {"popular_in_category", "item_knn", "vsknn", "ease", "als", "bpr", "markov_next_item"}
     popular, chances = {"most_popular", "recently_popular"}, {"logistic_regression", "base_rate"}
     assert baselines == {
-        "retrieval": popular,
-        "two_stage": popular | {"two_tower"},
+        "retrieval": popular | learnt,
+        "two_stage": popular | learnt | {"two_tower"},
         "ranking": popular | chances,
         "cart_line": popular | chances,
         "cart": chances,
@@ -165,6 +169,24 @@ def test_one_seed_gives_equal_bytes(finished_run: Path, evaluation: Evaluation, 
     assert Evaluation.read(own_run) == evaluation
     rows = json.loads((own_run / METRICS_FILE).read_text())
     assert {"task", "model", "metric", "k", "value", "low", "high", "n", "protocol"} <= set(rows[0])
+
+
+def test_the_settings_know_every_baseline() -> None:
+    assert set(EvaluateSettings().baselines) == set(BASELINES) - set(POPULARITY)
+
+
+def test_baselines_see_nothing_of_the_split_but_the_history_of_the_asker(finished_run: Path, own_run: Path) -> None:
+    events = pl.read_parquet(own_run / "events/events.parquet")
+    later = events.head(120).with_columns(pl.col("timestamp") + pl.duration(days=3), item_id=pl.lit("item000"))
+    pl.concat([events, later]).write_parquet(own_run / "events/events.parquet")
+    found = []
+    for run in (finished_run, own_run):
+        log = read_interactions(run)
+        questions = read_questions(run, "test", log)
+        scorer = RunScorer(BASELINES["item_knn"](0), run, "test", log, questions)
+        found.append(scorer(np.arange(len(questions))))
+        assert (questions.times < questions.now[questions.rows]).all()
+    np.testing.assert_array_equal(*found)
 
 
 def test_without_carts_there_are_no_cart_records(own_run: Path) -> None:
