@@ -75,13 +75,20 @@ def _shape(value: Value, column: str) -> Shape:
 
 
 def _input(builder: GraphBuilder, node: Node, nullable: bool, ragged: bool) -> Value:
+    """Declare a raw column.
+
+    What may be left out has sizes with names of their own, as the default's are 1: ONNX Runtime takes sizes of one name for equal.
+    """
     value = Value(node.name, node.type)
     builder.input(node.name, node.type.dtype, _shape(value, node.name))
     if nullable and not node.type.is_float:
-        missing = builder.input(node.name + MISSING_SUFFIX, "bool", _shape(value, node.name), np.zeros((1, 1), dtype=bool))
+        name = node.name + MISSING_SUFFIX
+        shape: Shape = [f"{name}_rows", f"{name}_slots" if value.type.is_list else 1]
+        missing = builder.input(name, "bool", shape, np.zeros((1, 1), dtype=bool))
         value = value.becomes(value.name, missing=missing)
     if ragged and node.type.is_list:
-        given = builder.input(node.name + LENGTHS_SUFFIX, "int64", ["B", 1], np.full((1, 1), _ENDLESS))
+        name = node.name + LENGTHS_SUFFIX
+        given = builder.input(name, "int64", [f"{name}_rows", 1], np.full((1, 1), _ENDLESS))
         width = builder.add("Shape", node.name, start=1, end=2)
         value = value.becomes(value.name, lengths=builder.add("Min", given, width))
     return value
