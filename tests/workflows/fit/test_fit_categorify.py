@@ -104,6 +104,7 @@ def test_whole_numbers_of_which_some_are_missing_are_encoded_as_nvtabular_does(t
     both = fit_both(lambda ops, out: ["x", "l"] >> ops.Categorify(out_path=out), events, tmp_path)
     pd.testing.assert_frame_equal(transform(both.ours, events), transform(both.theirs, events))
     assert transform(both.ours, events)["x"].tolist() == [3, 1, 3, 4, 1]
+    both.check_transforms()
 
 
 @pytest.mark.parametrize(
