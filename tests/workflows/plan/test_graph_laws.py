@@ -90,12 +90,15 @@ def programs(draw: st.DrawFn) -> list[Instruction]:
             options = [name for name in options if name != "categorify"]
         if "string" in columns.values() and len(set(columns.values())) > 1:
             options = [name for name in options if name != "fill"]
-        how = draw(st.sampled_from([*options, "sum", "sum"] + ["subset", "difference"] * (len(columns) > 1)))
+        named_as_raw = [name for name in columns if name in RAW]  # NVTabular's differences know no other columns
+        parts = ["subset"] * (len(columns) > 1) + ["difference"] * (len(columns) > 1 and len(named_as_raw) > 0)
+        how = draw(st.sampled_from([*options, "sum", "sum", *parts, *parts]))
         if how == "sum":
             other = draw(st.integers(0, len(made) - 1))
             made.append((Instruction(how, (source, other)), {**columns, **made[other][1]}))
         elif how in ("subset", "difference"):
-            some = tuple(draw(st.lists(st.sampled_from(sorted(columns)), min_size=1, max_size=len(columns) - 1, unique=True)))
+            choice = sorted(columns if how == "subset" else named_as_raw)
+            some = tuple(draw(st.lists(st.sampled_from(choice), min_size=1, max_size=len(columns) - 1, unique=True)))
             left = some if how == "subset" else tuple(name for name in columns if name not in some)
             made.append((Instruction(how, (source,), some), {name: columns[name] for name in left}))
         else:
