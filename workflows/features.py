@@ -205,7 +205,7 @@ def _earlier(previous: Path | None) -> dict[str, Sequence[str]]:
         return {}
     plan = read_plan(load_workflow(previous))
     steps = [step for column in plan for step in plan.steps(column) if isinstance(step, Lookup)]
-    return {step.domain: [str(key) for key in step.keys] for step in steps if step.domain not in CALENDAR}
+    return {step.domain: step.keys.columns[0].cast(pl.String).to_list() for step in steps if step.domain not in CALENDAR}
 
 
 def _training_table(run: Path, name: str) -> pl.DataFrame:

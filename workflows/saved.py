@@ -155,8 +155,9 @@ def _check_vocabularies(operator: Any, columns: Iterable[Any], folder: Path) -> 
         found = _columns(Path(path), f"vocabulary {name!r}", folder)
         if name not in expected:
             continue
-        joined = [column for column, domain in operator.storage_name.items() if domain == name]
-        if name not in found and not (joined and found.issuperset(joined)):
+        parts = found - {f"{name}{operator.name_sep}size"}
+        combined = operator.encode_type == "combo" and all(part in name for part in parts)  # it is named after its columns
+        if name not in found and not combined:
             raise _foreign(name, folder, f"{path} has the columns {sorted(found)}")
         cardinality, _ = operator.get_embedding_sizes([name])[name]
         if cardinality != expected[name]:

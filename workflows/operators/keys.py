@@ -166,9 +166,9 @@ class Keys(Step):
         )
         if possible is not None:
             number = builder.add("Where", possible, number, builder.constant(unknown, np.int64))
-        absent = missing_onnx(builder, value)
+        null = unknown if self._null is None else first + self._null
+        absent = None if value.type.is_float and null == unknown else missing_onnx(builder, value)  # NaN is no integer anyway
         if absent is not None:
-            null = unknown if self._null is None else first + self._null
             number = builder.add("Where", absent, builder.constant(null, np.int64), number)
         return value.becomes(number, "int64", missing=None)
 

@@ -73,11 +73,6 @@ def test_a_subclass_is_another_operator() -> None:
 @pytest.mark.parametrize(
     ("graph", "words"),
     [
-        (lambda ops: ["color"] >> ops.Categorify(num_buckets=4, max_size=9, out_path=OUT), "hashes unknown values"),
-        (lambda ops: [["color", "day"]] >> ops.Categorify(encode_type="combo", out_path=OUT), "encodes combinations"),
-        (lambda ops: ["color"] >> ops.Categorify(single_table=True, out_path=OUT), "one table"),
-        (lambda ops: ["color"] >> ops.Categorify(dtype="int32", out_path=OUT), "encodes to int32"),
-        (lambda ops: ["price"] >> ops.Categorify(out_path=OUT), "neither all strings nor all integers"),
         (lambda ops: ["color"] >> ops.FillMissing(fill_val=0), "of type string cannot be filled with 0"),
         (lambda ops: ["price"] >> ops.Normalize(out_dtype="float16"), "gives float16"),
     ],
@@ -90,13 +85,6 @@ def test_an_option_without_an_onnx_form_is_refused(
 
 
 OUT = ""
-
-
-def test_a_vocabulary_in_several_files_is_refused(tmp_path: Path) -> None:
-    made = workflow(lambda ops: ["color"] >> ops.Categorify(out_path=str(tmp_path)))
-    made.output_node.op.split_out = 2
-    with pytest.raises(NotCompilableError, match="several files"):
-        read_plan(made)
 
 
 def test_strings_are_refused_where_numbers_belong() -> None:
