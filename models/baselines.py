@@ -23,10 +23,10 @@ POPULARITY: Final = {MOST_POPULAR: "item_events", RECENTLY_POPULAR: "item_recent
 """Popularity baseline -> the column that it ranks by, a count of interactions strictly before."""
 
 MAX_ROWS: Final = 200_000
-"""Training rows that the logistic regression learns from, sampled with the seed: more do not move its few weights."""
+"""Training rows that the baselines learn from, sampled with the seed: more do not move the few weights of a logistic regression."""
 
-_CONTINUOUS = QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART
-_LEVELS = ("hour", "weekday")
+CONTINUOUS: Final = QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART
+LEVELS: Final = ("hour", "weekday")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def read_train_rows(run: Path, task: str, label: str, seed: int, unit: str | Non
     """
     folder = run / "features" / "train" / task
     held = scan_table(folder).collect_schema().names()
-    wanted = [name for name in (*_CONTINUOUS, *_LEVELS) if name in held]
+    wanted = [name for name in (*CONTINUOUS, *LEVELS) if name in held]
     kept = [*wanted, unit] if unit else wanted
     lazy = scan_table(folder, [*kept, label])
     chosen = _chosen_rows(lazy, unit, seed)
@@ -101,8 +101,8 @@ class LogisticBaseline:
     """
 
     def __init__(self, table: pl.DataFrame, label: Labels, seed: int) -> None:
-        self._continuous = [name for name in _CONTINUOUS if name in table.columns]
-        self._levels = {name: np.unique(table[name].to_numpy()) for name in _LEVELS if name in table.columns}
+        self._continuous = [name for name in CONTINUOUS if name in table.columns]
+        self._levels = {name: np.unique(table[name].to_numpy()) for name in LEVELS if name in table.columns}
         self._model = _fitted(self._matrix(table), label, seed)
 
     def logit(self, table: pl.DataFrame) -> Floats:
@@ -121,23 +121,34 @@ class CartBaseline:
     """``LogisticBaseline`` on whole carts: the mean of the features of their lines, and how many lines there are."""
 
     def __init__(self, table: pl.DataFrame, label: Labels, cart: pl.Series, seed: int) -> None:
-        self._continuous = [name for name in _CONTINUOUS if name in table.columns]
-        features, labels = self._carts(table, cart, label)
+        self._continuous = [name for name in CONTINUOUS if name in table.columns]
+        features, labels = cart_features(table.select(self._continuous), cart, label)
         self._model = _fitted(features, labels, seed)
 
     def logit(self, table: pl.DataFrame, cart: pl.Series) -> Floats:
         """Return the log odds of each cart, in the order in which carts first appear."""
         if table.is_empty():
             return np.zeros(0)
-        features, _ = self._carts(table, cart, np.zeros(len(table), np.int64))
+        features, _ = cart_features(table.select(self._continuous), cart, np.zeros(len(table), np.int64))
         return np.asarray(self._model.decision_function(features), np.float64)
 
-    def _carts(self, table: pl.DataFrame, cart: pl.Series, label: Labels) -> tuple[Floats, Labels]:
-        lines = table.select(self._continuous).with_columns(cart.alias("_cart"), pl.Series("_label", label))
-        carts = lines.group_by("_cart", maintain_order=True).agg(
-            pl.col(self._continuous).cast(pl.Float64).mean(), pl.len().log1p().alias("_lines"), pl.col("_label").max()
-        )
-        return carts.select(*self._continuous, "_lines").to_numpy(), carts["_label"].to_numpy()
+
+def cart_features(lines: pl.DataFrame, cart: pl.Series, label: Labels) -> tuple[Floats, Labels]:
+    """Sum up the lines of each cart, carts in the order in which they first appear.
+
+    Args:
+        lines: [n] continuous features of each line.
+        cart: [n] cart of each line.
+        label: [n] 0 or 1 of each line.
+
+    Returns:
+        [carts, features + 1] the means of the features and log1p of the number of lines; [carts] the highest label.
+    """
+    table = lines.with_columns(cart.alias("_cart"), pl.Series("_label", label))
+    carts = table.group_by("_cart", maintain_order=True).agg(
+        pl.col(lines.columns).cast(pl.Float64).mean(), pl.len().log1p().alias("_lines"), pl.col("_label").max()
+    )
+    return carts.select(*lines.columns, "_lines").to_numpy(), carts["_label"].to_numpy()
 
 
 def _fitted(features: Floats, label: Labels, seed: int) -> Any:

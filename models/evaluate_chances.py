@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,7 @@ from models.baselines import (
 )
 from models.calibration import CartHead, Platt, sigmoid
 from models.figures import Protocol, Record
+from models.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline
 from models.judge_chances import Forecast, chance_records
 from models.metrics.classification import Floats, Labels
 from models.onnx_scores import OnnxModel
@@ -38,6 +40,14 @@ DLRM: Final = "dlrm"
 ORACLE: Final = "oracle"
 
 _NOTHING = "nothing"
+_LEARNERS: Final[Mapping[str, type[LogisticBaseline] | type[GradientBoostingBaseline]]] = {
+    LOGISTIC_REGRESSION: LogisticBaseline,
+    GRADIENT_BOOSTING: GradientBoostingBaseline,
+}
+_CART_LEARNERS: Final[Mapping[str, type[CartBaseline] | type[GradientBoostingCartBaseline]]] = {
+    LOGISTIC_REGRESSION: CartBaseline,
+    GRADIENT_BOOSTING: GradientBoostingCartBaseline,
+}
 
 
 @dataclass(frozen=True)
@@ -53,15 +63,15 @@ class _Rows:
     logit: Floats
     """[n] of the model's ONNX file."""
     train: TrainRows
-    baseline: LogisticBaseline | None
-    """None where training has one class only."""
+    baselines: Mapping[str, LogisticBaseline | GradientBoostingBaseline]
+    """Name -> fitted on ``train``; empty where training has one class only."""
 
     def beside(self) -> list[Forecast]:
         """Return the forecasts of the baselines."""
         forecasts = []
-        if self.baseline is not None:
-            logit = self.baseline.logit(self.features)
-            forecasts.append(Forecast(LOGISTIC_REGRESSION, "baseline", logit, sigmoid(logit)))
+        for name, baseline in self.baselines.items():
+            logit = baseline.logit(self.features)
+            forecasts.append(Forecast(name, "baseline", logit, sigmoid(logit)))
         for name, column in POPULARITY.items():
             counts = self.examples[column].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64)
             forecasts.append(Forecast(name, "baseline", counts))
@@ -86,7 +96,7 @@ def read_forecasts(run: Path, task: str, seed: int) -> Forecasts:
     Args:
         run: run directory after prepare and train.
         task: ``ranking``, or ``cart`` for the lines of carts.
-        seed: fixes the sample that the logistic regression learns from; with the evaluation's own the figures are equal.
+        seed: fixes the sample that the baselines learn from; with the evaluation's own the figures are equal.
 
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
@@ -169,9 +179,10 @@ def _whole_cart_records(run: Path, rows: _Rows, settings: EvaluateSettings, seed
     one_each = train.table.with_columns(pl.Series("_label", train.label)).unique("cart_id", maintain_order=True)
     base = TrainRows(one_each, one_each["_label"].to_numpy())
     if 0.0 < base.base_rate < 1.0:
-        baseline = CartBaseline(train.table, train.label, train.table["cart_id"], seed)
-        logit = baseline.logit(rows.features, rows.examples["cart_id"])
-        forecasts.append(Forecast(LOGISTIC_REGRESSION, "baseline", logit, sigmoid(logit)))
+        for name, learner in _CART_LEARNERS.items():
+            baseline = learner(train.table, train.label, train.table["cart_id"], seed)
+            logit = baseline.logit(rows.features, rows.examples["cart_id"])
+            forecasts.append(Forecast(name, "baseline", logit, sigmoid(logit)))
     forecasts.append(_base_rate(base, len(carts)))
     label, users = carts["label"].to_numpy().astype(np.int64), carts["user"].to_numpy()
     sizes = {"carts": len(carts), "lines": len(rows.label), "users": len(np.unique(users))}
@@ -224,7 +235,7 @@ def _read_rows(run: Path, task: str, seed: int) -> _Rows:
     columns = {name: features[name].to_numpy() for name in model.inputs if name in features.columns}
     logit = model.table(columns)[:, 0] if len(features) else np.zeros(0)
     train = read_train_rows(run, task, "label", seed)
-    baseline = LogisticBaseline(train.table, train.label, seed) if 0.0 < train.base_rate < 1.0 else None
+    both = 0.0 < train.base_rate < 1.0
     return _Rows(
         examples,
         features,
@@ -232,7 +243,7 @@ def _read_rows(run: Path, task: str, seed: int) -> _Rows:
         _users(run, examples),
         np.asarray(logit, np.float64),
         train,
-        baseline,
+        {name: learner(train.table, train.label, seed) for name, learner in _LEARNERS.items()} if both else {},
     )
 
 

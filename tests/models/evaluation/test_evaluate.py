@@ -97,7 +97,7 @@ def test_baselines_stand_beside_every_model(evaluation: Evaluation) -> None:
         for task in evaluation.tasks
     }
     learnt = {"popular_in_category", "item_knn", "vsknn", "ease", "als", "bpr", "markov_next_item"}
-    popular, chances = {"most_popular", "recently_popular"}, {"logistic_regression", "base_rate"}
+    popular, chances = {"most_popular", "recently_popular"}, {"logistic_regression", "gradient_boosting", "base_rate"}
     assert baselines == {
         "retrieval": popular | learnt,
         "two_stage": popular | learnt | {"two_tower"},
@@ -212,11 +212,12 @@ def test_a_split_in_which_nothing_came_true_gives_reasons(own_run: Path) -> None
     assert "NaN" not in (own_run / METRICS_FILE).read_text()
 
 
-def test_a_training_split_of_one_class_has_no_logistic_regression(own_run: Path) -> None:
+def test_a_training_split_of_one_class_has_nothing_that_learns_classes(own_run: Path) -> None:
     path = "features/train/ranking/part_0.parquet"
     rewrite(own_run, path, lambda table: table.with_columns(label=pl.lit(1, pl.Int8)))
     evaluation = evaluate_run(own_run, SETTINGS, 1, None)
     assert evaluation.find("ranking", "logistic_regression", "roc_auc") is None
+    assert evaluation.find("ranking", "gradient_boosting", "roc_auc") is None
     assert value(evaluation, "ranking", "base_rate", "log_loss") > 1
 
 
