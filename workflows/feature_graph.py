@@ -163,8 +163,7 @@ def _continuous_chains(table: pl.DataFrame) -> Block:
 
 
 def _fit(chains: Block, table: pl.DataFrame, fitting: Fitting) -> Any:
-    previous = fitting.previous if fitting.engine != "nvtabular" else None
-    return fit_workflow(_workflow(chains), table, fitting.folder, engine=fitting.engine, previous=previous)
+    return fit_workflow(_workflow(chains), table, fitting.folder, engine=fitting.engine, previous=fitting.previous)
 
 
 def _still_constants(chains: Block, workflow: Any, table: pl.DataFrame) -> None:

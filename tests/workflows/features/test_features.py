@@ -10,10 +10,11 @@ import onnx
 import onnxruntime
 import polars as pl
 import pytest
-from polars.testing import assert_frame_equal
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
+from cartwheel.errors import UsageError
 from workflows.columns import CALENDAR, CROSS, ITEM, QUERY, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
 from workflows.encode import encode
 from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
@@ -278,6 +279,13 @@ def test_ids_of_an_earlier_run_are_kept_and_new_ones_come_behind(
         assert new[: len(old)] == old
     assert inverse(plan, "item_id")[-1] == "brand new"
     assert report.cardinalities["item_id"] == len(inverse(plan, "item_id")) == len(inverse(earlier, "item_id")) + 1
+
+
+def test_nvtabular_itself_cannot_keep_ids(fitted: tuple[Path, FeatureReport], copied: Path) -> None:
+    before = (copied / "workflow/recommend/workflow.pkl").read_bytes()
+    with pytest.raises(UsageError, match="cannot keep the ids"):
+        fit_features(copied, FeatureSettings(engine="nvtabular", keep_ids_of=fitted[0]))
+    assert (copied / "workflow/recommend/workflow.pkl").read_bytes() == before
 
 
 def inverse(plan: Any, column: str) -> list[Any]:
