@@ -125,15 +125,14 @@ def vocabulary(
     from workflows.plan.vocabularies import vocabulary as read_vocabulary
 
     found = read_vocabulary(read_saved(path, workflow), column)
-    keyed = [(number, key) for number, key in enumerate(found.keys) if key is not None]
-    for number, key in keyed[:head]:
+    for number, key in enumerate(found.keys.slice(found.first, head), found.first):
         print(f"{number}\t{_on_one_line(key)}")
 
 
 def _on_one_line(key: Any) -> str:
     """Return a key as it is, or as JSON where it is a combination or holds a line break."""
     text = str(key)
-    return json.dumps(key, ensure_ascii=False) if isinstance(key, tuple) or not text.isprintable() else text
+    return json.dumps(key, ensure_ascii=False) if isinstance(key, dict) or not text.isprintable() else text
 
 
 def read_saved(path: Path, workflow: str | None) -> Plan:

@@ -112,8 +112,8 @@ def _step(old: Node, new: Node) -> Iterator[str]:
     """Compare two steps of one class."""
     was, now = parameters(old.step), parameters(new.step)
     changed = [name for name in was if was[name] != now.get(name)]
-    if isinstance(old.step, Lookup) and isinstance(new.step, Lookup) and "keys" in changed:
-        changed.remove("keys")
+    if isinstance(old.step, Lookup) and isinstance(new.step, Lookup) and {"keys", "first"}.intersection(changed):
+        changed = [name for name in changed if name != "keys"]
         yield f"~ vocabulary {new.step.domain}: {compare_vocabularies(old.step, new.step)}"
     if changed:
         told = ", ".join(f"{name} {was[name]} -> {now.get(name)}" for name in changed)

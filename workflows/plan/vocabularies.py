@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+
+import polars as pl
 
 from cartwheel.errors import UsageError
-from workflows.operators.categorify import FIRST, Lookup
+from workflows.operators.categorify import Lookup
+from workflows.operators.list_slice import Slice
 from workflows.plan.graph import Plan
 
 
@@ -17,31 +19,32 @@ class Vocabulary:
 
     Attributes:
         domain: its name; columns that share it share their ids.
-        keys: the key of each id; None for the ids that stand for padding, null and unknown values.
+        keys: the key of each id, a struct where it is a combination of values; null for the ids below ``first``.
+        first: the lowest id of a key; those below stand for padding, null and unknown values.
     """
 
     domain: str
-    keys: tuple[Any, ...]
+    keys: pl.Series
+    first: int
 
     def __len__(self) -> int:
         """How many ids there are, those without a key included."""
         return len(self.keys)
 
-    def decode(self, ids: Iterable[int]) -> list[Any]:
-        """Return the key of each id, None where the id has none.
+    def decode(self, ids: Iterable[int]) -> pl.Series:
+        """Return the key of each id, null where the id has none.
 
         Raises:
             UsageError: if the vocabulary has no such id.
         """
-        decoded = []
-        for number in ids:
-            if not 0 <= number < len(self.keys):
-                raise UsageError(
-                    f"The vocabulary {self.domain!r} has no id {number}; its ids are 0 to {len(self.keys) - 1}.",
-                    "Decode ids with the plan that encoded them.",
-                )
-            decoded.append(self.keys[number])
-        return decoded
+        numbers = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.Int64)
+        wrong = numbers.filter((numbers < 0) | (numbers >= len(self)))
+        if len(wrong):
+            raise UsageError(
+                f"The vocabulary {self.domain!r} has no id {wrong[0]}; its ids are 0 to {len(self) - 1}.",
+                "Decode ids with the plan that encoded them.",
+            )
+        return self.keys.gather(numbers)
 
 
 def vocabulary(plan: Plan, column: str) -> Vocabulary:
@@ -62,25 +65,30 @@ def vocabulary(plan: Plan, column: str) -> Vocabulary:
             f"The column {column!r} has no vocabulary; Categorify does not make it.",
             f"Ask for one of {', '.join(having)}." if having else "Apply Categorify to it.",
         )
-    return Vocabulary(lookup.domain, tuple(_keys(lookup)))
+    return Vocabulary(lookup.domain, lookup.inverse(), lookup.first)
 
 
 def compare_vocabularies(before: Lookup, after: Lookup) -> str:
     """Return what changed in a vocabulary, for example ``+12 keys, -0 keys; 1204 ids kept, 0 moved``."""
-    was = {key: number for number, key in enumerate(_keys(before)) if number >= FIRST}
-    now = {key: number for number, key in enumerate(_keys(after)) if number >= FIRST}
-    kept = sum(now.get(key) == number for key, number in was.items())
-    stayed = sum(key in now for key in was)
-    return f"+{len(now) - stayed} keys, -{len(was) - stayed} keys; {kept} ids kept, {stayed - kept} moved"
+    was, now = _ids(before), _ids(after)
+    keys = [name for name in was.columns if name != "id"]
+    if was.drop("id").schema != now.drop("id").schema:
+        both = pl.DataFrame({"id": [], "id_right": []})  # a string is never an integer
+    else:
+        both = was.join(now, on=keys, nulls_equal=True)
+    kept = both.filter(pl.col("id") == pl.col("id_right")).height
+    return f"+{now.height - both.height} keys, -{was.height - both.height} keys; {kept} ids kept, {both.height - kept} moved"
+
+
+def _ids(lookup: Lookup) -> pl.DataFrame:
+    """Return a row a key: its values, in columns called by their places, and its ``id``."""
+    values = {str(place): series for place, series in enumerate(lookup.keys.columns)}
+    return pl.DataFrame(values).with_row_index("id", offset=lookup.first)
 
 
 def _lookup(plan: Plan, column: str) -> Lookup | None:
-    """Return the step that makes the ids of a column, if a vocabulary does; a filter carries them on unchanged."""
+    """Return the step that makes the ids of a column, if a vocabulary does; filters and slices of lists carry ids on."""
     node = plan.nodes[plan.place(column)]
-    while node.step is None and node.inputs:
+    while node.inputs and (node.step is None or isinstance(node.step, Slice)):
         node = plan.nodes[node.inputs[0]]
     return node.step if isinstance(node.step, Lookup) else None
-
-
-def _keys(lookup: Lookup) -> tuple[Any, ...]:
-    return (*[None] * FIRST, *lookup.keys)

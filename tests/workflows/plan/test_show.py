@@ -17,6 +17,7 @@ from workflows.onnx_graph import GraphBuilder
 from workflows.operators.categorify import Lookup
 from workflows.operators.described import describe_value, described
 from workflows.operators.keys import Keys
+from workflows.operators.list_slice import Slice
 from workflows.operators.log import LogPlusOne
 from workflows.operators.normalize import Standardize
 from workflows.operators.step import RowStep, Step, Value
@@ -25,7 +26,7 @@ from workflows.plan.drawing import draw
 from workflows.plan.graph import Node, Plan, RowFilter
 from workflows.plan.show import as_dot, as_json, as_mermaid, as_text
 from workflows.plan.types import ColumnType
-from workflows.plan.vocabularies import vocabulary
+from workflows.plan.vocabularies import compare_vocabularies, vocabulary
 
 FLOAT, STRING, IDS = ColumnType("float32"), ColumnType("string"), ColumnType("int64", is_list=True)
 
@@ -63,7 +64,7 @@ class Above(RowStep):
 
 
 def lookup(*keys: str) -> Lookup:
-    return Lookup("item", keys, blank_pads=True)
+    return Lookup("item", ("item",), Keys((pl.Series(keys, dtype=pl.String),)), blank_pads=True)
 
 
 def plan(*, mean: float = 1.5, keys: Sequence[str] = ("b", "a"), bound: float = 0.0, note: str = 'say "#<a>"') -> Plan:
@@ -179,6 +180,29 @@ def test_a_changed_vocabulary_is_told_by_its_keys_and_ids() -> None:
     assert line == "~ vocabulary item: +0 keys, -0 keys; 48 ids kept, 2 moved"
 
 
+def test_vocabularies_of_combinations_and_of_other_types_are_compared() -> None:
+    def pairs(*rows: tuple[str, int | None]) -> Lookup:
+        columns = pl.DataFrame(rows, schema={"a": pl.String, "b": pl.Int64}, orient="row").get_columns()
+        return Lookup("a_b", ("a", "b"), Keys(tuple(columns)), first=5, buckets=3)
+
+    before = pairs(("x", 1), ("x", None), ("y", 1))
+    assert (
+        compare_vocabularies(before, pairs(("x", 1), ("x", None), ("z", 1), ("y", 1))) == "+1 keys, -0 keys; 2 ids kept, 1 moved"
+    )
+    assert compare_vocabularies(before, lookup("x")) == "+1 keys, -3 keys; 0 ids kept, 0 moved"
+    assert compare_vocabularies(before, replace(before, first=3, buckets=1)) == "+0 keys, -0 keys; 0 ids kept, 3 moved"
+
+
+def test_more_buckets_are_told_with_the_ids_that_they_move() -> None:
+    before = plan()
+    changed_lookup = replace(before.nodes[4], step=replace(lookup("b", "a"), first=5, buckets=3))
+    after = replace(before, nodes=(*before.nodes[:4], changed_lookup, *before.nodes[5:]))
+    assert difference(before, after) == [
+        "~ vocabulary item: +0 keys, -0 keys; 0 ids kept, 2 moved",
+        "~ items: Lookup first 3 -> 5, buckets 1 -> 3",
+    ]
+
+
 def test_a_changed_filter_is_told() -> None:
     lines = changed(plan(bound=1.0))
     assert lines[:2] == ["- rows: Above(bound=0.0)", "+ rows: Above(bound=1.0)"]
@@ -252,11 +276,18 @@ def test_long_parameters_are_told_by_number_and_content() -> None:
 
 def test_ids_turn_back_to_keys() -> None:
     found = vocabulary(plan(), "items")
-    assert found.decode([3, 4, 0, 1, 2]) == ["b", "a", None, None, None]
+    assert found.decode([3, 4, 0, 1, 2]).to_list() == ["b", "a", None, None, None]
+    assert found.decode(pl.Series([4, 3], dtype=pl.Int32)).to_list() == ["a", "b"]
     assert (found.domain, len(found)) == ("item", 5)
     for wrong in (5, -1):
         with pytest.raises(UsageError, match=f"'item' has no id {wrong}; its ids are 0 to 4"):
             found.decode([3, wrong])
+
+
+def test_ids_are_carried_through_slices_of_lists() -> None:
+    before = plan()
+    sliced = Plan((*before.nodes, Node("items", IDS, Slice(-3, None), (4,), 1)), before.filters, {"items": 8})
+    assert vocabulary(sliced, "items").decode([3]).to_list() == ["b"]
 
 
 def test_a_column_without_a_vocabulary_is_refused_with_those_that_have_one() -> None:
