@@ -17,6 +17,7 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 # The folder of a script is searched first; this takes the rooms instead.
 sys.path[0] = str(ROOT)
 
+import numpy as np  # noqa: E402
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
@@ -159,20 +160,22 @@ def _run(parts: Sequence[str], sizes: Sizes, work: Path | None, json: Path | Non
 def _request(sizes: Sizes, folder: Path) -> Report:
     """Time one request in each way, by size of the first vocabulary."""
     report = Report()
-    table = _columns("one request", "users", "who", "p50 µs", "p99 µs", "Cartwheel's p50 is shorter")
+    table = _columns("one request", "users", "who", "p50 us", "p99 us", "Cartwheel's p50 is shorter")
     without_tensorflow()
     with quiet_nvtabular():
-        from benchmarks.encoding.requests import ONNX, TRANSFORM, time_parts
+        from benchmarks.encoding.requests import ONNX, TRANSFORM, prepare_ways, time_ways
 
-        timed = {count: time_parts(count, sizes.seconds, folder) for count in sizes.users}
-    for part in next(iter(timed.values())):
-        for count, parts in timed.items():
-            ours = parts[part][0].percentile(50)
-            for one in parts[part]:
-                ratio = "" if one.name == ONNX else f"[bold]{one.percentile(50) / ours:,.1f}x"
-                table.add_row(part, f"{count:,}", one.name, f"{one.percentile(50):,.1f}", f"{one.percentile(99):,.1f}", ratio)
-                report.figures.setdefault(part, {}).setdefault(str(count), {})[one.name] = one.percentile(50)
-        table.add_section()
+        prepared = {users: prepare_ways(users, folder / str(users)) for users in sizes.users}
+        for part in prepared[sizes.users[0]]:
+            ways = {(users, way.name): way for users in sizes.users for way in prepared[users][part]}
+            timed = time_ways(ways, sizes.seconds)
+            found = report.figures[part] = {str(users): {} for users in sizes.users}
+            for (users, name), microseconds in timed.items():
+                p50, p99 = (float(np.percentile(microseconds, share)) for share in (50, 99))
+                found[str(users)][name] = p50
+                ratio = "" if name == ONNX else f"[bold]{p50 / found[str(users)][ONNX]:,.1f}x"
+                table.add_row(part, f"{users:,}", name, f"{p50:,.1f}", f"{p99:,.1f}", ratio)
+            table.add_section()
     report.told.append(table)
     _judge_request(report, max(sizes.users), min(sizes.users), ONNX, TRANSFORM)
     return report

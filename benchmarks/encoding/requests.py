@@ -7,10 +7,10 @@ arrays that Merlin Systems hands to NVTabular's C++ operators.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,11 +19,13 @@ import polars as pl
 from benchmarks.encoding.events import CATEGORICAL, CONTINUOUS, LIST, draw, every_user, feature_graph
 from cartwheel.errors import ParityError
 from workflows.columns import ENCODED_SUFFIX
+from workflows.fit import fit_workflow
 from workflows.plan.compile_onnx import compile_onnx
 from workflows.plan.graph import Plan
 from workflows.plan.onnx_frames import onnx_feeds, open_session
 from workflows.plan.read import read_plan
 
+Name = TypeVar("Name", bound=Hashable)
 Array = npt.NDArray[Any]
 Answer = Mapping[str, Array]
 """Encoded column -> its values for the one row, flat."""
@@ -59,35 +61,22 @@ class Way:
     answer: Callable[[Any], Answer]
 
 
-@dataclass(frozen=True)
-class Timed:
-    """Microseconds of single requests in one way; each is at least one number."""
-
-    name: str
-    microseconds: Array
-
-    def percentile(self, share: float) -> float:
-        """Return a percentile of the time that a request took, in microseconds."""
-        return float(np.percentile(self.microseconds, share))
-
-
-def time_parts(users: int, seconds: float, folder: Path) -> dict[str, list[Timed]]:
-    """Time the whole graph and the parts of it that NVTabular has in C++.
+def prepare_ways(users: int, folder: Path) -> dict[str, list[Way]]:
+    """Fit the whole graph, and the part of it that NVTabular has in C++, and make the ways to encode requests with them.
 
     Args:
         users: size of the vocabulary of ``user_id``.
-        seconds: how long each way is timed.
         folder: where vocabularies go.
 
     Returns:
-        Part -> what each way took, Cartwheel's first.
+        Part -> the ways to encode it, Cartwheel's first.
 
     Raises:
         ParityError: if two ways disagree.
     """
     events = every_user(users)
-    whole = _fitted(events, folder / f"whole_{users}")
-    covered = _fitted(events, folder / f"covered_{users}", numbers=False)
+    whole = fit_workflow(feature_graph(folder, numbers=True), events, folder)
+    covered = fit_workflow(feature_graph(folder, numbers=False), events, folder)
     rows = _rows(events)
     ids = [*CATEGORICAL, LIST]
     plan = read_plan(whole)
@@ -98,15 +87,26 @@ def time_parts(users: int, seconds: float, folder: Path) -> dict[str, list[Timed
     }
     for part, ways in parts.items():
         _check(part, ways)
-    return {part: _time(ways, seconds) for part, ways in parts.items()}
+    return parts
 
 
-def _fitted(events: pl.DataFrame, folder: Path, *, numbers: bool = True) -> Any:
-    from merlin.io import Dataset
+def time_ways(ways: Mapping[Name, Way], seconds: float) -> dict[Name, Array]:
+    """Time ways in turn, several times, so that what else runs on the machine hits all alike; the first turn is warm-up.
 
-    workflow = feature_graph(folder, numbers=numbers)
-    workflow.fit(Dataset(events.to_pandas()))
-    return workflow
+    Args:
+        ways: the ways under any names.
+        seconds: how long each is timed; each encodes at least five requests.
+
+    Returns:
+        Name -> microseconds of each request.
+    """
+    taken: dict[Name, list[float]] = {name: [] for name in ways}
+    for turn in range(_TURNS + 1):
+        for name, way in ways.items():
+            found = _turn(way, seconds / _TURNS)
+            if turn:
+                taken[name] += found
+    return {name: np.array(found) * 1e6 for name, found in taken.items()}
 
 
 def _rows(events: pl.DataFrame) -> list[pl.DataFrame]:
@@ -220,17 +220,6 @@ def _same(left: Array, right: Array) -> bool:
     if left.dtype.kind != "f":
         return bool(np.array_equal(left, right))
     return bool(np.allclose(left, right, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True))
-
-
-def _time(ways: Sequence[Way], seconds: float) -> list[Timed]:
-    """Time all ways in turn, several times, so that what else runs on the machine hits them alike; the first turn is warm-up."""
-    taken: dict[str, list[float]] = {}
-    for turn in range(_TURNS + 1):
-        for way in ways:
-            found = _turn(way, seconds / _TURNS)
-            if turn:
-                taken.setdefault(way.name, []).extend(found)
-    return [Timed(name, np.array(found) * 1e6) for name, found in taken.items()]
 
 
 def _turn(way: Way, seconds: float) -> list[float]:
