@@ -202,6 +202,6 @@ def _vocabulary(applied: Applied, domain: str, columns: tuple[str, ...]) -> tupl
         frame, first = read_vocabulary(path, columns)
         return Keys(tuple(frame.get_columns())), first
     except RunError as error:
-        raise RunError(f"Feature column {applied.column!r}: {error.found}", error.fix) from error
+        raise RunError(f"Feature column {applied.column!r}: its {error.found.removeprefix('The ')}", error.fix) from error
     except NotCompilableError as error:
-        raise NotCompilableError(f"Feature column {applied.column!r}: the vocabulary {path}: {error.found}", error.fix) from error
+        raise NotCompilableError(f"Feature column {applied.column!r}: its vocabulary {path}: {error.found}", error.fix) from error

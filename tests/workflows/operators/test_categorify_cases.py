@@ -252,7 +252,7 @@ def test_a_vocabulary_that_is_gone_or_damaged_is_named(tmp_path: Path) -> None:
     workflow = fitted(categorify(), pl.DataFrame({"x": ["a"]}), tmp_path)
     path = Path(workflow.output_node.op.categories["x"])
     path.write_bytes(b"no table")
-    with pytest.raises(RunError, match=r"'x': The vocabulary .* cannot be read"):
+    with pytest.raises(RunError, match=r"'x': its vocabulary .* cannot be read"):
         read_plan(workflow)
     path.unlink()
     with pytest.raises(RunError, match="cannot be read"):
