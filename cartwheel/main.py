@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from cartwheel import __version__, plan
+from cartwheel import __version__, audit, plan
 from cartwheel.errors import CartwheelError, UsageError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(plan.app)
+app.command()(audit.audit)
 
 Config = Annotated[Path, typer.Argument(help="The configuration file; see the folder configs for examples.")]
 Run = Annotated[Optional[Path], typer.Option("--run", help="Run directory, instead of the one that the configuration names.")]  # noqa: UP045 - typer on 3.10

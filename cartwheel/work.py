@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -72,14 +72,20 @@ def examples(run: Path, settings: RunSettings) -> None:
     """Cut point-in-time examples and the serving snapshot out of the events."""
     from workflows.examples import build_examples
 
-    build_examples(run / "events" / "events.parquet", run, settings.prepare, settings.seed)
+    report = build_examples(run / "events" / "events.parquet", run, settings.prepare, settings.seed)
+    _warn(report.warnings)
 
 
 def features(run: Path, settings: RunSettings) -> None:
     """Fit the NVTabular workflows on train, encode every split and compile them to ONNX."""
     from workflows.features import fit_features
 
-    fit_features(run, settings.features)
+    _warn(fit_features(run, settings.features).warnings)
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
 
 def two_tower(run: Path, settings: RunSettings) -> None:

@@ -11,12 +11,12 @@ import polars as pl
 from cartwheel.errors import DataError
 from cartwheel.files import atomic_path, write_json
 from cartwheel.progress import progress
+from workflows.audit.examples import audit_examples
 from workflows.cart_examples import CartLog, cart_frame, choose_carts
 from workflows.catalogue import catalogue_frame
 from workflows.event_log import EventLog, code_events, read_events
 from workflows.history import History
 from workflows.item_state import ItemHistory
-from workflows.leakage import audit
 from workflows.negatives import NegativeSampler
 from workflows.ranking_examples import ranking_frame
 from workflows.recommend_examples import Anchors, choose_anchors, find_anchors, recommend_examples, recommend_frame
@@ -44,7 +44,7 @@ class PrepareReport:
         sessions: sessions, the log's own and those found by pauses.
         rows: rows of each table, by split ("train", "valid", "test", "snapshot") and table.
         dropped: what was left out, by split ("all", "train", "valid", "test") and reason.
-        audit: how many rows each check of the leakage audit looked at.
+        audit: how many rows each check of the leakage audit looked at, and how many are simultaneous or of one session.
         warnings: what the reader should know.
     """
 
@@ -105,7 +105,9 @@ def build_examples(events: Path, target: Path, settings: PrepareSettings, seed: 
         advance(2, note="recommend and ranking examples")
         tables |= _cart_tables(shop)
         advance(note="cart examples")
-        shop.report.audit.update(audit(tables, frame, shop.split, settings, seed))
+        audited = audit_examples(tables, frame, shop.split, settings, seed)
+        shop.report.audit.update(audited.counts)
+        shop.report.warnings.extend(audited.warnings)
         advance(note="leakage audit passed")
         has_cart = ("train", "cart") in tables
         with atomic_path(target / "snapshot") as folder:

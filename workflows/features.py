@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final, Literal
 
@@ -18,8 +18,9 @@ import onnx
 import polars as pl
 
 from cartwheel.errors import DataError, RunError
-from cartwheel.files import atomic_path
+from cartwheel.files import atomic_path, write_json
 from cartwheel.progress import progress
+from workflows.audit.fitted import check_fitted
 from workflows.columns import CALENDAR, CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
 from workflows.encode import check_columns, encode, encode_slices, load_workflow
 from workflows.feature_schema import build_schema, load_schema, write_schema
@@ -76,6 +77,8 @@ class FeatureReport:
         constant: continuous columns that never vary in training; they encode to their difference from that one value.
         rows: encoded table, for example ``train/ranking`` -> rows.
         unknown: encoded table -> share of its ``item_id`` that is out of vocabulary.
+        audit: what the leakage audit looked at -> how many; see ``workflows.audit.fitted``.
+        warnings: what the reader should know.
     """
 
     workflows: tuple[str, ...]
@@ -83,12 +86,15 @@ class FeatureReport:
     constant: tuple[str, ...]
     rows: Mapping[str, int]
     unknown: Mapping[str, float]
+    audit: Mapping[str, int]
+    warnings: tuple[str, ...]
 
 
 def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
     """Fit, save, encode and compile the features of a run.
 
-    Reads ``examples/`` and ``snapshot/``; writes ``workflow/`` (whole or not at all) and ``features/`` (each table whole or not at all).
+    Reads ``examples/`` and ``snapshot/``; writes ``workflow/`` (whole or not at all) and ``features/`` (each table whole or not at all,
+    and the report as ``report.json``).
 
     Args:
         run: the run directory, after the examples are written.
@@ -101,6 +107,7 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
         RunError: if a table of examples is missing or cannot be read.
         DataError: if a table has not the columns of the contract, or there is nothing to train on.
         NotCompilableError: if the feature graph has an operator without an ONNX form.
+        LeakageError: if anything was fitted on more than the training examples; nothing is written then.
         ParityError: if the compiled graph differs from NVTabular; nothing is written then.
     """
     tables = list_tables(run)
@@ -109,6 +116,7 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
             names = _fit_and_save(run, settings, folder)
             advance(1, "fitted")
             plans = {name: read_plan(load_workflow(folder / name)) for name in names}
+            audited = check_fitted(run, plans, _medians(), settings)
             for name, (workflow, columns) in GRAPHS.items():
                 if workflow in plans:
                     model = compile_onnx(plans[workflow], columns, name)
@@ -124,7 +132,11 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
     if "cart" not in names:  # tables of an earlier log that had carts
         for split in SPLITS:
             shutil.rmtree(run / "features" / split / "cart", ignore_errors=True)
-    return FeatureReport(names, cardinalities, _constants(plans), rows, unknown)
+    report = FeatureReport(
+        names, cardinalities, _constants(plans), rows, unknown, audit=audited.counts, warnings=tuple(audited.warnings)
+    )
+    write_json(run / "features" / "report.json", asdict(report))
+    return report
 
 
 def list_tables(run: Path) -> list[Table]:
@@ -250,6 +262,13 @@ def _encode_table(
         pl.DataFrame([*frame.select(kept).get_columns(), *encoded.get_columns()]).write_parquet(folder / "part.0.parquet")
         write_schema(build_schema([*kept, *table.columns], cardinalities), folder)
     return frame.height, unknown / max(frame.height, 1)
+
+
+def _medians() -> tuple[str, ...]:
+    """Return the columns whose missing values a median fills."""
+    with quiet_nvtabular():
+        from workflows import feature_graph
+    return tuple(column for column, recipe in feature_graph.RECIPES.items() if recipe == feature_graph.AMOUNT)
 
 
 def _cardinalities(plans: Mapping[str, Plan]) -> dict[str, int]:

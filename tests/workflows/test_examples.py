@@ -28,7 +28,7 @@ def _build(run: Path, events: pl.DataFrame, settings: PrepareSettings, seed: int
 def test_the_report_counts_what_the_files_hold(shop_run: Path, shop_events: pl.DataFrame) -> None:
     report = json.loads((shop_run / "examples" / "report.json").read_text())
     assert report["events"] == len(shop_events)
-    assert report["warnings"] == []
+    assert not any("left out" in warning for warning in report["warnings"])
     assert report["t_valid"] < report["t_test"] < report["last"]
     for name in SPLITS:
         files = {path.stem: len(pl.read_parquet(path)) for path in (shop_run / "examples" / name).glob("*.parquet")}
@@ -56,7 +56,7 @@ def test_a_log_without_carts_leaves_the_cart_task_out(
 ) -> None:
     _build(tmp_path, shop_events.filter(pl.col("event_type") != "cart"), shop_settings)
     report = json.loads((tmp_path / "examples" / "report.json").read_text())
-    assert report["warnings"] == ["The log has no cart events: the cart task is left out."]
+    assert "The log has no cart events: the cart task is left out." in report["warnings"]
     assert not list((tmp_path / "examples").glob("*/cart.parquet"))
     assert json.loads((tmp_path / "snapshot" / "state.json").read_text())["has_cart"] is False
 
@@ -65,8 +65,8 @@ def test_carts_that_are_all_censored_leave_the_cart_task_out(
     tmp_path: Path, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
     _build(tmp_path, shop_events, shop_settings.model_copy(update={"cart_window_hours": 24.0 * 15}))
-    (warning,) = json.loads((tmp_path / "examples" / "report.json").read_text())["warnings"]
-    assert "the cart task is left out" in warning
+    warnings = json.loads((tmp_path / "examples" / "report.json").read_text())["warnings"]
+    assert sum("the cart task is left out" in warning for warning in warnings) == 1
     assert not list((tmp_path / "examples").glob("*/cart.parquet"))
 
 
@@ -135,5 +135,5 @@ def test_real_shop_of_buyers(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "examples" / "report.json").read_text())
     assert report["events"] == 97_381
     assert report["users"] == 2174
-    assert report["warnings"] == []
+    assert not any("left out" in warning for warning in report["warnings"])
     assert report["rows"]["test"]["recommend"] == 5000

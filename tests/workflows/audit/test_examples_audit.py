@@ -15,10 +15,11 @@ from sklearn.metrics import roc_auc_score
 from cartwheel.errors import LeakageError
 from workflows import examples, history, item_state, recommend_examples
 from workflows.asof import AsOf, Ints
+from workflows.audit.examples import audit_examples
+from workflows.audit.targets import roc_auc
 from workflows.cart_examples import CartLog
 from workflows.examples import build_examples
 from workflows.history import History
-from workflows.leakage import audit, roc_auc
 from workflows.recommend_examples import Anchors
 from workflows.settings import PrepareSettings
 from workflows.split import SPLITS, Split, SplitName
@@ -46,7 +47,7 @@ def split(shop_run: Path, shop_events: pl.DataFrame) -> Split:
 
 
 def test_clean_examples_pass(tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings) -> None:
-    looked_at = audit(tables, shop_events, split, shop_settings, seed=0)
+    looked_at = audit_examples(tables, shop_events, split, shop_settings, seed=0).counts
     assert looked_at["rows_recomputed"] >= 180
     assert looked_at["rows_in_time_order"] == looked_at["rows_without_duplicates"] == sum(len(t) for t in tables.values())
     assert looked_at["rows_against_single_features"] > 200
@@ -155,7 +156,7 @@ def test_a_tampered_column_is_named(
 ) -> None:
     planted = tables | {("test", task): tables["test", task].with_columns(value.alias(column))}
     with pytest.raises(LeakageError, match=rf"test/{task}\.parquet, column {column}"):
-        audit(planted, shop_events, split, shop_settings, seed=0)
+        audit_examples(planted, shop_events, split, shop_settings, seed=0)
 
 
 @pytest.mark.parametrize("copy", [pl.col("label").cast(pl.Float32), pl.col("label") == 0, -pl.col("label").cast(pl.Int32)])
@@ -164,8 +165,8 @@ def test_a_copy_of_the_label_is_caught(
     tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings, task: str, copy: pl.Expr
 ) -> None:
     planted = tables | {("train", task): tables["train", task].with_columns(copy.alias("clue"))}
-    with pytest.raises(LeakageError, match=rf"train/{task}\.parquet, column clue: alone it tells the label"):
-        audit(planted, shop_events, split, shop_settings, seed=0)
+    with pytest.raises(LeakageError, match=rf"train/{task}\.parquet, column clue: it is the label under another name"):
+        audit_examples(planted, shop_events, split, shop_settings, seed=0)
 
 
 def test_an_example_of_a_later_split_is_caught(
@@ -173,15 +174,15 @@ def test_an_example_of_a_later_split_is_caught(
 ) -> None:
     planted = tables | {("train", "recommend"): pl.concat([tables["train", "recommend"], tables["test", "recommend"]])}
     with pytest.raises(LeakageError, match=r"train/recommend\.parquet: 80 anchors lie outside the split"):
-        audit(planted, shop_events, split, shop_settings, seed=0)
+        audit_examples(planted, shop_events, split, shop_settings, seed=0)
 
 
 def test_a_cart_window_that_crosses_the_split_is_caught(
     tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
     longer = shop_settings.model_copy(update={"cart_window_hours": 200.0})
-    with pytest.raises(LeakageError, match=r"train/cart\.parquet: a label window ends at"):
-        audit(tables, shop_events, split, longer, seed=0)
+    with pytest.raises(LeakageError, match=r"train/cart\.parquet, row \d+: a label window ends at"):
+        audit_examples(tables, shop_events, split, longer, seed=0)
 
 
 @pytest.mark.parametrize("task", ["recommend", "ranking", "cart"])
@@ -190,14 +191,14 @@ def test_a_row_in_two_places_is_caught(
 ) -> None:
     planted = tables | {("valid", task): pl.concat([tables["valid", task], tables["valid", task][:1]])}
     with pytest.raises(LeakageError, match=rf"examples/\*/{task}\.parquet: .* is there more than once"):
-        audit(planted, shop_events, split, shop_settings, seed=0)
+        audit_examples(planted, shop_events, split, shop_settings, seed=0)
 
 
 def test_swapped_instants_are_caught(
     tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
     with pytest.raises(LeakageError, match=r"t_valid .* is not before t_test"):
-        audit({}, shop_events, Split(split.t_test, split.t_valid, split.end), shop_settings, seed=0)
+        audit_examples({}, shop_events, Split(split.t_test, split.t_valid, split.end), shop_settings, seed=0)
 
 
 def test_the_area_under_the_curve_is_that_of_scikit_learn() -> None:

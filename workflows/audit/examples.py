@@ -1,0 +1,60 @@
+"""The audit of the examples of a run: every check in turn, before anything is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import polars as pl
+
+from workflows.audit.event_index import EventIndex, Tables
+from workflows.audit.recompute import check_features
+from workflows.audit.simultaneous import check_clock, check_simultaneous
+from workflows.audit.splits import check_duplicates, check_split_order, count_crossing_sessions
+from workflows.audit.targets import check_labelled, check_recent
+from workflows.settings import PrepareSettings
+from workflows.split import Split
+
+
+@dataclass
+class Audited:
+    """What an audit that found no leak looked at.
+
+    Attributes:
+        counts: check, or what it counted -> how many.
+        warnings: what is no leak, and yet bears on how far the figures can be trusted.
+    """
+
+    counts: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def audit_examples(tables: Tables, events: pl.DataFrame, split: Split, settings: PrepareSettings, seed: int) -> Audited:
+    """Run every check on the examples of a run.
+
+    Args:
+        tables: the example tables.
+        events: the canonical events that they were made from, in file order.
+        split: the split instants.
+        settings: how the examples were made.
+        seed: picks the examples that are computed again.
+
+    Returns:
+        How many rows each check looked at, how many rows are dependent or simultaneous, and warnings.
+
+    Raises:
+        LeakageError: a check failed; the message names the file, the column and the example.
+    """
+    log = EventIndex(events, settings)
+    audited = Audited()
+    audited.counts |= {
+        "rows_in_time_order": check_split_order(tables, split, settings),
+        "rows_without_duplicates": check_duplicates(tables),
+        "rows_recomputed": check_features(tables, log, split, settings, seed),
+        "rows_against_single_features": sum(check_labelled(table, name) for name, table in tables.items()),
+        "rows_without_target_among_recent": check_recent(tables, settings),
+        "rows_at_simultaneous_events": check_simultaneous(tables, log),
+    }
+    for counts, warnings in (check_clock(log, settings), count_crossing_sessions(tables, log, settings)):
+        audited.counts |= counts
+        audited.warnings += warnings
+    return audited

@@ -1,0 +1,114 @@
+"""A sample of examples, computed again by brute force over the events strictly before their anchors."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from cartwheel.errors import LeakageError
+from workflows.asof import Ints
+from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
+from workflows.brute_force import Event, cart_lines, cross_columns, item_features, query_features, recommend_truth
+from workflows.event_log import MINUTE_US
+from workflows.settings import PrepareSettings
+from workflows.split import Split, SplitName, iso
+
+SAMPLE: Final = 200
+"""Rows that are computed again, spread over the tables; but at least ``MIN_ROWS_OF_A_TABLE`` of each."""
+MIN_ROWS_OF_A_TABLE: Final = 20
+CROWDED_ROWS: Final = 10
+"""Rows more of each table whose shopper did something else at the very instant, where the order of events is unknown."""
+_ROWS_WITH_PEERS: Final = 5
+_TOLERANCE: Final = 1e-5
+
+
+def check_features(tables: Tables, log: EventIndex, split: Split, settings: PrepareSettings, seed: int) -> int:
+    """Compute a sample of rows again, by brute force over events strictly before their anchors, and compare.
+
+    Args:
+        tables: the example tables.
+        log: the events.
+        split: the split instants.
+        settings: how the examples were made.
+        seed: picks the rows.
+
+    Returns:
+        How many rows were compared.
+
+    Raises:
+        LeakageError: a value differs from what the events before the anchor give.
+    """
+    size = max(SAMPLE // max(len(tables), 1), MIN_ROWS_OF_A_TABLE)
+    compared = 0
+    for number, (name, table) in enumerate(tables.items()):
+        chosen = _choose(table, log, size, np.random.default_rng([seed, number]))
+        sample = log.with_keys(table[chosen]).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
+        for place, row in enumerate(sample.iter_rows(named=True)):
+            _compare(row, log, split, settings, name, with_peers=place < _ROWS_WITH_PEERS)
+        compared += len(sample)
+    return compared
+
+
+def _choose(table: pl.DataFrame, log: EventIndex, size: int, rng: np.random.Generator) -> Ints:
+    """Choose rows by chance, and some more of those at whose instant other events lie."""
+    chosen = rng.choice(len(table), size=min(size, len(table)), replace=False)
+    if "example_id" not in table.columns:
+        return chosen
+    crowded = np.flatnonzero(log.crowded.gather(table["example_id"]).to_numpy())
+    more = rng.choice(crowded, size=min(CROWDED_ROWS, len(crowded)), replace=False)
+    return np.concatenate([chosen, np.setdiff1d(more, chosen)])
+
+
+def _compare(
+    row: dict[str, Any],
+    log: EventIndex,
+    split: Split,
+    settings: PrepareSettings,
+    name: tuple[SplitName, str],
+    *,
+    with_peers: bool,
+) -> None:
+    """Compare one row with brute force; the price ratio, which looks at a whole category, only where ``with_peers``."""
+    own, anchor = log.of_key(row["user_key"]), row["_anchor"]
+    query = query_features(own, anchor, settings)
+    instant = anchor // (settings.state_minutes * MINUTE_US) * settings.state_minutes * MINUTE_US
+    related = log.of_item(row["item_id"]) + (log.peers(row["item_id"], instant) if with_peers else [])
+    item = item_features(row["item_id"], related, instant, settings)
+    expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name)
+    if not with_peers:
+        del expected["item_price_ratio"]
+    for column, value in expected.items():
+        if column in row and not _same(row[column], value):
+            raise LeakageError(
+                f"{file_of(name)}, column {column}: the example of {row['user_key']} at {iso(anchor)} "
+                f"(item {row['item_id']}) has {row[column]!r}, but the events that it may look at give {value!r}.",
+                FIX,
+            )
+
+
+def _labels(
+    row: dict[str, Any], own: list[Event], split: Split, settings: PrepareSettings, name: tuple[SplitName, str]
+) -> dict[str, Any]:
+    """What the labels of an example must be, by column."""
+    if name[1] == "cart":
+        return {"label": int(cart_lines(own, row["_anchor"], settings).get(row["item_id"], -1))}
+    # A view beside a removal at one instant says nothing of the removed item: only interactions are targets.
+    at_anchor = {e["item_id"] for e in own if e["time"] == row["_anchor"] and e["event_type"] in settings.interaction_types}
+    if name[1] == "ranking":
+        return {"label": int(row["item_id"] in at_anchor)}
+    if name[0] == "train":
+        return {"target_items": [row["item_id"]] if row["item_id"] in at_anchor else []}
+    true = recommend_truth(own, row["_anchor"], split.end_of(name[0]), settings)
+    return {"target_items": [row["item_id"], *sorted(true - {row["item_id"]})] if row["item_id"] in true else []}
+
+
+def _same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, list):
+        ordered = found == expected
+        return ordered or (len(found) > 0 and expected[:1] == found[:1] and sorted(found) == sorted(expected))
+    if found is None or expected is None or isinstance(expected, str):
+        return bool(found == expected)
+    return math.isclose(found, expected, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE)
