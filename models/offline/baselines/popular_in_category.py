@@ -14,12 +14,11 @@ from models.offline.recommender import Recommender, Scores
 
 @dataclass
 class PopularInCategory(Recommender):
-    """Draws a category from the last items of the history, and an item by its popularity in it.
+    """Scores items by the share that their category has of the last items of the history, and by popularity.
 
-    With p(c|h) the share of category c among the last items whose category is known, p(i|c) = n(i) / n(c(i)) the popularity inside, and
-    p(i) the popularity over all:
+    With p(c|h) the share of category c among the last items whose category is known, and p(i) = n(i) / n the popularity:
 
-        s(i) = 1 + p(c(i)|h) p(i|c(i))  where that product is above 0, and p(i) elsewhere,
+        s(i) = 1 + p(c(i)|h) p(i)  where that product is above 0, and p(i) elsewhere,
 
     so that items of the history's categories come first, and behind them, or where no category is known, the most popular ones.
 
@@ -30,8 +29,6 @@ class PopularInCategory(Recommender):
     last: int = 5
     _category: Ints = field(init=False, repr=False)
     """[items] 0 where unknown."""
-    _inside: Floats = field(init=False, repr=False)
-    """[items] p(i|c), 0 where the category is unknown."""
     _overall: Floats = field(init=False, repr=False)
     """[items] p(i)"""
 
@@ -44,11 +41,9 @@ class PopularInCategory(Recommender):
         return "popular_in_category"
 
     def fit(self, interactions: Interactions) -> None:
-        """Count, overall and by category."""
-        count, category = item_counts(interactions), interactions.category
-        total = np.bincount(category, weights=count)[category]
-        inside = np.divide(count, total, out=np.zeros(len(count)), where=total > 0)
-        self._category, self._inside, self._overall = category, np.where(category > 0, inside, 0.0), count / count.sum()
+        """Count."""
+        count = item_counts(interactions)
+        self._category, self._overall = interactions.category, count / count.sum()
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64 in 0 ... 2."""
@@ -58,5 +53,5 @@ class PopularInCategory(Recommender):
         np.add.at(share, (np.arange(len(queries))[:, None], shown), 1.0)
         share[:, 0] = 0.0
         share /= np.maximum(share.sum(axis=1, keepdims=True), 1.0)
-        product = share[:, self._category] * self._inside
+        product = share[:, self._category] * self._overall
         return np.where(product > 0, 1.0 + product, self._overall)

@@ -83,7 +83,7 @@ class TestPopularInCategory(RecommenderConformance):
 
     def test_the_categories_of_the_history_come_first_and_then_the_most_popular(self) -> None:
         scores = self.fitted(self.log()).scores(ask([1, 0, 2]))
-        np.testing.assert_allclose(scores, [[1 + 2 / 3 * 2 / 3, 1 + 2 / 3 * 1 / 3, 1 + 1 / 3, 3 / 7]])
+        np.testing.assert_allclose(scores, [[1 + 2 / 3 * 2 / 7, 1 + 2 / 3 * 1 / 7, 1 + 1 / 3 * 1 / 7, 3 / 7]])
 
     def test_without_a_known_category_it_is_popularity(self) -> None:
         scores = self.fitted(self.log()).scores(ask([3, 3], []))
