@@ -121,6 +121,11 @@ class Keys(Step):
         return series.drop_nulls(), np.flatnonzero(series.is_not_null().to_numpy()).astype(np.int64)
 
     @cached_property
+    def _enumeration(self) -> pl.Enum:
+        """The keys of one column of strings as a type, kept because making it is slow where they are many."""
+        return pl.Enum(self._known[0])
+
+    @cached_property
     def _close(self) -> tuple[int, pl.Series] | None:
         """The lowest key and, from it on, the place of each integer, null where it is no key, also behind the last.
 
@@ -190,14 +195,27 @@ class Keys(Step):
         if not len(keys):
             return pl.when(element.is_null()).then(pl.lit(None, pl.Int64))  # as long as the column
         if kind.is_string:
-            place = element.cast(pl.Enum(keys), strict=False).to_physical().cast(pl.Int64)
+            place = element.cast(self._enumeration, strict=False).to_physical().cast(pl.Int64)
             return place + (first if self._null is None else first + (place >= self._null).cast(pl.Int64))
         whole = _whole(element, kind)
         if self._close is None or kind.is_list:  # list.eval has no gather from a table outside
             return whole.replace_strict(keys, pl.Series(places + first), default=None, return_dtype=pl.Int64)
         low, table = self._close
         # The difference wraps around, which keeps integers apart; the place behind the last key, which is also that of -1, holds null.
-        return pl.lit(table).gather((whole - low).clip(-1, len(table) - 1)) + first
+        return gather(table, (whole - low).clip(-1, len(table) - 1)) + first
+
+
+def gather(table: pl.Series, places: pl.Expr) -> pl.Expr:
+    """Return the values of ``table`` at ``places``, counted from the end where they are negative; null where a place is null.
+
+    ``pl.lit(table).gather(places)`` would say the same, but not that each row stands for itself: the streaming engine splits the stream
+    around it and holds back one branch, so that memory grows with the table that is encoded.
+    """
+
+    def taken(batch: pl.Series) -> pl.Series:
+        return table.gather(batch)
+
+    return places.map_batches(taken, return_dtype=table.dtype, is_elementwise=True)
 
 
 def missing(element: pl.Expr, kind: ColumnType) -> pl.Expr:

@@ -17,6 +17,7 @@ import polars as pl
 from cartwheel.errors import NotCompilableError
 from workflows.lists import leaves
 from workflows.onnx_graph import GraphBuilder
+from workflows.operators.keys import gather
 from workflows.operators.step import Step, Value
 from workflows.plan.types import ColumnType, from_polars
 
@@ -73,11 +74,11 @@ class Pick(Step):
         )
 
     def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
-        """Gather, which streams."""
+        """Gather."""
         assert types[0].dtype == "int64"
         place = columns[0]
         last = len(self.values) - 1
-        return pl.lit(self.values).gather(pl.when(place < 0).then(last).otherwise(place))
+        return gather(self.values, pl.when(place < 0).then(last).otherwise(place))
 
 
 def _tidy(values: pl.Series) -> pl.Series:
