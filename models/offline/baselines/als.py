@@ -54,9 +54,9 @@ class ALS(Recommender):
 
     def fit(self, interactions: Interactions) -> None:
         """Alternate, in one thread."""
-        with one_thread():
-            from implicit.cpu.als import AlternatingLeastSquares
+        from implicit.cpu.als import AlternatingLeastSquares  # loads libraries that one_thread must find
 
+        with one_thread():
             model = AlternatingLeastSquares(
                 self.factors, self.l2, self.alpha, iterations=self.iterations, num_threads=1, random_state=self.seed
             )

@@ -56,9 +56,9 @@ class BPR(Recommender):
 
     def fit(self, interactions: Interactions) -> None:
         """Climb, in one thread."""
-        with one_thread():
-            from implicit.cpu.bpr import BayesianPersonalizedRanking
+        from implicit.cpu.bpr import BayesianPersonalizedRanking  # loads libraries that one_thread must find
 
+        with one_thread():
             model = BayesianPersonalizedRanking(
                 self.factors,
                 self.learning_rate,
