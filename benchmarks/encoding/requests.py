@@ -34,6 +34,8 @@ TOLERANCE: Final = 1e-6
 """Largest difference of two floats, relative to 1 or to the larger one, at which two answers count as the same."""
 REQUESTS: Final = 64
 """Different requests, asked in turn."""
+BATCH: Final = 256
+"""Rows of a request for the candidates of a ranking, say; without the list, whose length differs from row to row."""
 _TURNS: Final = 5
 _OTHER_CHUNK: Final = 1_000_000
 """A part of the log that no workflow is fitted on."""
@@ -78,12 +80,14 @@ def prepare_ways(users: int, folder: Path) -> dict[str, list[Way]]:
     whole = fit_workflow(feature_graph(folder, numbers=True), events, folder)
     covered = fit_workflow(feature_graph(folder, numbers=False), events, folder)
     rows = _rows(events)
+    batches = [pl.concat((rows[start:] + rows[:start]) * (BATCH // REQUESTS)) for start in range(8)]
     ids = [*CATEGORICAL, LIST]
     plan = read_plan(whole)
     parts = {
         "whole graph": [_onnx(plan, list(plan), rows), _transform(whole, rows), _runner(whole, rows, RUNNER)],
         "Categorify and FillMissing": [_onnx(read_plan(covered), list(plan), rows), _runner(covered, rows, CPP)],
-        "Categorify": [_onnx(plan, ids, rows), _categorify(whole, rows)],
+        "Categorify": [_onnx(plan, ids, rows), _categorify(whole, rows, ids)],
+        f"Categorify, {BATCH} rows at once": [_onnx(plan, CATEGORICAL, batches), _categorify(whole, batches, CATEGORICAL)],
     }
     for part, ways in parts.items():
         _check(part, ways)
@@ -159,9 +163,9 @@ def _runner(workflow: Any, rows: Sequence[pl.DataFrame], name: str) -> Way:
     return Way(name, run, [_arrays(row, (*CATEGORICAL, LIST, *CONTINUOUS)) for row in rows], _flat)
 
 
-def _categorify(workflow: Any, rows: Sequence[pl.DataFrame]) -> Way:
+def _categorify(workflow: Any, rows: Sequence[pl.DataFrame], columns: Sequence[str]) -> Way:
     operator = _operator(workflow, "Categorify").inference_initialize(None, {})
-    requests = [_arrays(row, (*CATEGORICAL, LIST)) for row in rows]
+    requests = [_arrays(row, columns) for row in rows]
     # The operator puts its answer into the dictionary that it is given.
     return Way(CPP, lambda request: operator.transform(None, dict(request)), requests, _flat)
 

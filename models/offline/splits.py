@@ -125,7 +125,8 @@ def _global_temporal(log: Interactions, split: GlobalTemporal, hides: bool) -> l
         test = np.flatnonzero((log.time >= begin) & (log.time < end))
         questions = _asked(log, np.flatnonzero(seen), test, hides)
         _require_questions(questions)
-        result.append(Fold(_some(log.take(train), "training"), _asked(log, np.flatnonzero(train), valid, hides), questions))
+        held = _asked(log, np.flatnonzero(train), valid, hides)
+        result.append(Fold(_some(log.take(train), "training"), held if len(held) else None, questions))
     return result
 
 
