@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,12 +25,14 @@ from models.metrics.classification import expected_calibration_error
 from models.onnx_export import export
 from models.settings import DLRMSettings, TrainingSettings, TwoTowerSettings
 from models.store import HISTORY_FILE, ModelConfig, write_config
-from models.training import History, assign, fit, remove_checkpoint, save_weights
+from models.training import History, Learner, assign, fit, remove_checkpoint, save_weights
 from workflows.columns import ITEM, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
 
 OFFLINE_ROWS: Final = 512
 """Rows whose TensorFlow scores are kept, to compare serving with."""
 _PARITY_ROWS: Final = 256
+Watch = Callable[[Any], Learner]
+"""Wraps the learner that is fitted, to see how each epoch goes."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,119 @@ class ModelReport:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class FittedTwoTower:
+    """A two-tower model with its best weights, and what it was fitted on.
+
+    Attributes:
+        tower: ``models.two_tower.TwoTower``.
+        train: QUERY and ITEM columns of the training examples.
+        examples: rows it was trained and validated on, by split.
+        history: how training went.
+        notes: sentences about anything that did not go the usual way.
+    """
+
+    tower: Any
+    train: Table
+    examples: dict[str, int]
+    history: History
+    notes: list[str]
+
+
+@dataclass(frozen=True)
+class FittedDLRM:
+    """A DLRM with its best weights, and what it was fitted on.
+
+    Attributes:
+        dlrm: ``models.dlrm.DLRM``.
+        train: its columns and the label, of the training rows.
+        valid: the same of the validation rows, or None.
+        history: how training went.
+        start_score: the negative log loss on validation of the logistic regression that training starts at; -inf without validation.
+        notes: sentences about anything that did not go the usual way.
+    """
+
+    dlrm: Any
+    train: Table
+    valid: Table | None
+    history: History
+    start_score: float
+    notes: list[str]
+
+    @property
+    def score(self) -> float:
+        """The negative log loss on validation of the weights that were kept; -inf without validation."""
+        return max(self.start_score, self.history.best.get("score", -math.inf))
+
+
+def fit_two_tower(
+    features: Path, folder: Path, settings: TwoTowerSettings, seed: int, watch: Watch | None = None
+) -> FittedTwoTower:
+    """Fit the retrieval model on ``train``, with ``valid`` to stop by; no other split is read.
+
+    Args:
+        features: the folder ``features`` of a run.
+        folder: where the checkpoint is kept.
+        settings: the model's configuration.
+        seed: fixes everything random.
+        watch: wraps the learner; None fits it as it is.
+
+    Raises:
+        RunError, DataError: if features are missing or corrupt.
+        ConfigError: if the loss becomes NaN.
+    """
+    from models.two_tower import TwoTowerLearner, build_two_tower, item_probabilities
+
+    inputs = [features / "train" / "recommend", features / "valid" / "recommend", features / "valid" / "catalogue"]
+    sizes = read_sizes(inputs[0])
+    _require(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *ITEM_CATEGORICAL), inputs[0])
+    train = read_table(inputs[0], (*QUERY, *ITEM), sizes)
+    valid, catalogue = _optional(inputs[1], (*QUERY, *ITEM), sizes), _optional(inputs[2], ITEM, sizes)
+    tower = build_two_tower(settings, sizes, seed, item_probabilities(train, sizes["item_id"]))
+    learner = TwoTowerLearner(tower, train, valid, catalogue)
+    history = fit(watch(learner) if watch else learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
+    counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
+    return FittedTwoTower(tower, train, counts, history, _validation_notes(valid if catalogue is not None else None, history))
+
+
+def fit_dlrm(
+    features: Path, folder: Path, name: str, settings: DLRMSettings, seed: int, watch: Watch | None = None
+) -> FittedDLRM:
+    """Fit the ``ranking`` or the ``cart`` model on ``train``, with ``valid`` to stop by; no other split is read.
+
+    Args:
+        features: the folder ``features`` of a run.
+        folder: where the checkpoint is kept.
+        name: ``ranking`` or ``cart``.
+        settings: the model's configuration.
+        seed: fixes everything random.
+        watch: wraps the learner; None fits it as it is.
+
+    Raises:
+        UsageError: if there is no DLRM of that name.
+        RunError, DataError: if features are missing or corrupt.
+        ConfigError: if the loss becomes NaN.
+    """
+    from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm, check_name
+
+    check_name(name)
+    inputs = [features / "train" / name, features / "valid" / name]
+    sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in CATEGORICAL}
+    _require(sizes, CATEGORICAL, inputs[0])
+    columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
+    train, valid = read_table(inputs[0], columns, sizes), _optional(inputs[1], columns, sizes)
+    dlrm = build_dlrm(name, settings, sizes, seed)
+    dlrm.start_at_logistic_regression(train, seed)
+    learner = DLRMLearner(dlrm, train, valid)
+    start, start_score = [variable.numpy() for variable in dlrm.variables], learner.validate().get("score", -math.inf)
+    history = fit(watch(learner) if watch else learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
+    notes = _validation_notes(valid, history)
+    if history.best.get("score", math.inf) < start_score:
+        assign(dlrm.variables, start)
+        notes.append("no epoch was better on validation than the logistic regression that training starts at, which was kept")
+    return FittedDLRM(dlrm, train, valid, history, start_score, notes)
+
+
 def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelReport:
     """Train the retrieval model and write ``models/two_tower``.
 
@@ -69,20 +184,10 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
         ConfigError: if the loss becomes NaN.
         ParityError: if ONNX and TensorFlow differ.
     """
-    from models.two_tower import TwoTowerLearner, build_two_tower, item_probabilities
-
     started = time.monotonic()
     features, folder = run / "features", run / "models" / "two_tower"
-    sizes = read_sizes(features / "train" / "recommend")
-    _require(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *ITEM_CATEGORICAL), features / "train" / "recommend")
-    train = read_table(features / "train" / "recommend", (*QUERY, *ITEM), sizes)
-    valid = _optional(features / "valid" / "recommend", (*QUERY, *ITEM), sizes)
-    catalogue = _optional(features / "valid" / "catalogue", ITEM, sizes)
-    tower = build_two_tower(settings, sizes, seed, item_probabilities(train, sizes["item_id"]))
-    learner = TwoTowerLearner(tower, train, valid, catalogue)
-    inputs = [features / "train" / "recommend", features / "valid" / "recommend", features / "valid" / "catalogue"]
-    history = fit(learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
-    notes = _validation_notes(valid if catalogue is not None else None, history)
+    fitted = fit_two_tower(features, folder, settings, seed)
+    tower, rows = fitted.tower, fitted.train.head(_PARITY_ROWS)
     difference = max(
         export(
             lambda columns: tower.query(columns, training=False),
@@ -91,7 +196,7 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
             QUERY_CONTINUOUS,
             "query_vector",
             folder / "query.onnx",
-            train.head(_PARITY_ROWS).batch(slice(None), QUERY),
+            rows.batch(slice(None), QUERY),
         ),
         export(
             lambda columns: tower.item(columns, training=False),
@@ -100,13 +205,12 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
             ITEM_CONTINUOUS,
             "item_vector",
             folder / "item.onnx",
-            train.head(_PARITY_ROWS).batch(slice(None), ITEM),
+            rows.batch(slice(None), ITEM),
         ),
     )
-    _write_offline_vectors(tower, features, folder, sizes)
-    counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
-    config = ModelConfig("two_tower", settings, sizes, seed, counts, notes)
-    return _finish(folder, config, learner.variables, history, {}, started, difference)
+    _write_offline_vectors(tower, features, folder, tower.sizes)
+    config = ModelConfig("two_tower", settings, tower.sizes, seed, fitted.examples, fitted.notes)
+    return _finish(folder, config, tower.variables, fitted.history, {}, started, difference)
 
 
 def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieval_weight: float | None = None) -> ModelReport:
@@ -125,25 +229,13 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
         ConfigError: if the loss becomes NaN.
         ParityError: if ONNX and TensorFlow differ.
     """
-    from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm, check_name
+    from models.dlrm import CATEGORICAL, CONTINUOUS
 
-    check_name(name)
     started = time.monotonic()
     features, folder = run / "features", run / "models" / name
-    inputs = [features / "train" / name, features / "valid" / name]
-    sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in CATEGORICAL}
-    _require(sizes, CATEGORICAL, inputs[0])
-    columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
-    train, valid = read_table(inputs[0], columns, sizes), _optional(inputs[1], columns, sizes)
-    dlrm = build_dlrm(name, settings, sizes, seed)
-    dlrm.start_at_logistic_regression(train, seed)
-    learner = DLRMLearner(dlrm, train, valid)
-    start, start_score = [variable.numpy() for variable in dlrm.variables], learner.validate().get("score", -math.inf)
-    history = fit(learner, settings, seed, folder, _fingerprint(settings, seed, sizes, inputs))
-    worse = history.best.get("score", math.inf) < start_score
-    if worse:
-        assign(dlrm.variables, start)
-    rows = train.head(_PARITY_ROWS).batch(slice(None), dlrm.columns)
+    fitted = fit_dlrm(features, folder, name, settings, seed)
+    dlrm, valid, notes, extra = fitted.dlrm, fitted.valid, fitted.notes, {}
+    rows = fitted.train.head(_PARITY_ROWS).batch(slice(None), dlrm.columns)
     difference = export(
         lambda columns: dlrm.merlin(columns, training=False),
         CATEGORICAL,
@@ -153,19 +245,16 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
         folder / "model.onnx",
         rows,
     )
-    notes, extra = _validation_notes(valid, history), {}
-    if worse:
-        notes.append("no epoch was better on validation than the logistic regression that training starts at, which was kept")
     if name == "ranking":
         write_fusion(folder, default_fusion_weight() if retrieval_weight is None else retrieval_weight)
     else:
-        extra = _calibrate(dlrm, valid, inputs[1], folder, notes)
-    test = _optional(features / "test" / name, dlrm.columns, sizes)
+        extra = _calibrate(dlrm, valid, features / "valid" / name, folder, notes)
+    test = _optional(features / "test" / name, dlrm.columns, dlrm.sizes)
     if test is not None:
         _write_offline(folder / "offline.parquet", "logit", dlrm.logits(test.head(OFFLINE_ROWS)))
-    counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
-    config = ModelConfig(name, settings, sizes, seed, counts, notes)
-    return _finish(folder, config, learner.variables, history, extra, started, difference)
+    counts = {"train": len(fitted.train), "valid": len(valid) if valid is not None else 0}
+    config = ModelConfig(name, settings, dlrm.sizes, seed, counts, notes)
+    return _finish(folder, config, dlrm.variables, fitted.history, extra, started, difference)
 
 
 def _calibrate(dlrm: Any, valid: Table | None, source: Path, folder: Path, notes: list[str]) -> dict[str, float]:
