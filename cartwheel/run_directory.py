@@ -141,6 +141,18 @@ class RunDirectory:
         content = Manifest(packages=_package_versions(), stages=stages)
         files.write_json(self.path / MANIFEST, content.model_dump(mode="json"))
 
+    def rewritten(self, stage: str, name: Path) -> None:
+        """Write into the manifest that a file of a finished stage was written again, so that the stage still counts as done.
+
+        Args:
+            stage: name of the stage; one that the manifest does not hold stays unknown.
+            name: the file, relative to the run directory.
+        """
+        manifest = self.manifest()
+        if stage in manifest.stages:
+            manifest.stages[stage].files[name.as_posix()] = _record(self.path / name)
+            files.write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
+
 
 def stage_key(settings: Mapping[str, Any], upstream: Sequence[str], inputs: Sequence[Path] = ()) -> str:
     """Return the key under which a stage counts as done.

@@ -117,12 +117,14 @@ def train_cart(run: Path, settings: RunSettings) -> None:
 
 
 def evaluate(run: Path, settings: RunSettings) -> None:
-    """Measure the models beside their baselines and, on simulated data, the oracle."""
+    """Measure the models beside their baselines and, on simulated data, the oracle; draw the report."""
     from models.evaluate import evaluate_run
+    from models.report.page import write_report
     from workflows.simulate.truth import Truth
 
     truth = run / "simulation"
     evaluate_run(run, settings.evaluate, settings.seed, Truth.load(truth) if settings.source.kind == SIMULATED else None)
+    Console(stderr=True).print(f"report: {write_report(run)}", soft_wrap=True)
 
 
 def export(run: Path, settings: RunSettings) -> None:

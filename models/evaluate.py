@@ -17,8 +17,10 @@ from models.judge_lists import CatalogueFacts, Entry, list_records, read_facts, 
 from models.offline.baselines import BASELINES
 from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.oracle_scores import Oracle, OracleQueries
+from models.report.gather import gather
 from models.retrieval_scores import Anchors, Scorer, TwoTower, judge, popularity, read_anchors
 from models.run_tables import read_json, read_table
+from models.segments import Lists, Shown
 from models.settings import EvaluateSettings
 from models.two_stage import retrieve_and_rank, sample
 
@@ -56,7 +58,9 @@ class _Lists:
 
 
 def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None = None) -> Evaluation:
-    """Judge what a run has trained, through the ONNX files that get served, and write ``evaluation/metrics.json``.
+    """Judge what a run has trained, through the ONNX files that get served.
+
+    Writes ``evaluation/metrics.json`` with every record, and ``evaluation/details.json`` with what the report draws beside them.
 
     Four tasks, each with its baselines, a 95% interval over users around every figure, and paired differences:
 
@@ -82,15 +86,18 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     excluded = "the shopper's recent items, as candidates and as truth" if hides else "nothing"
     beside = tuple(_beside(run, settings, seed, oracle, anchors))
     lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), excluded, beside)
+    two_stage, shown = _two_stage(lists)
     evaluation = merged(
         [
             _retrieval_records(lists),
-            _two_stage_records(lists),
+            two_stage,
             ranking_records(run, settings, seed, oracle),
             cart_records(run, settings, seed, oracle),
         ]
     )
+    details = gather(run, evaluation, shown, settings, seed)
     evaluation.write(run)
+    details.write(run)
     return evaluation
 
 
@@ -125,10 +132,11 @@ def _retrieval_records(lists: _Lists) -> list[Record]:
     return lists.records(RETRIEVAL, [Entry(TWO_TOWER, "model", judged), *lists.beside], anchors)
 
 
-def _two_stage_records(lists: _Lists) -> list[Record]:
+def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
+    """Return the records of both stages together, and the lists behind them; None where there is no anchor."""
     anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
     if not len(anchors):
-        return lists.records(TWO_STAGE, _unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER]), anchors)
+        return lists.records(TWO_STAGE, _unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER]), anchors), None
     stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors)
     judged = stages.judged(read_fusion(lists.run / "models" / "ranking"))
     chosen = np.searchsorted(lists.anchors.row, anchors.row)
@@ -137,7 +145,10 @@ def _two_stage_records(lists: _Lists) -> list[Record]:
         Entry(TWO_TOWER, "baseline", stages.retrieved),  # the first stage alone, on the same anchors
         *(replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside),
     ]
-    return lists.records(TWO_STAGE, entries, anchors)
+    found = stages.candidates[np.nonzero(stages.relevant)]
+    shown = [Lists(each.model, each.role, each.judged, anchors.truth_column) for each in entries[1:]]
+    shown.insert(0, Lists(TWO_STAGE_MODEL, "model", judged, found))
+    return lists.records(TWO_STAGE, entries, anchors), Shown(lists.run, SPLIT, anchors, stages, tuple(shown))
 
 
 def _unjudged(lists: _Lists, models: list[str]) -> list[Entry]:

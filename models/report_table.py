@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 from rich import box
 from rich.console import Console, Group
@@ -14,12 +14,15 @@ from models.figures import DIFFERENCE, LOWER_IS_BETTER, Evaluation, Record
 
 _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
 _CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
-_JUDGED_BY: Final = ("ndcg", "roc_auc")
+JUDGED_BY: Final = ("ndcg", "roc_auc")
 """The metric that a verdict is about: the first of these that a task has."""
 LEVEL: Final = 0.05
 """A lead whose p-value, after Holm's correction, is not below this could be chance."""
 MIN_P: Final = 0.001
 _HEADLINES: Final = (("recall", 20), ("ndcg", 10), ("roc_auc", None), ("log_loss", None))
+Outcome = Literal["better", "worse", "tied", "unknown"]
+"""How a model stands to a baseline: ``tied`` where the difference could be chance, ``unknown`` where there is none or no interval."""
+_WORDS: Final = {"better": "better than", "worse": "worse than", "tied": "not distinguishable from"}
 _ROLE_STYLES: Final = {"model": "bold", "baseline": "", "oracle": "dim"}
 
 
@@ -93,7 +96,7 @@ def verdicts(records: list[Record]) -> list[str]:
     Returns:
         Sentences such as "two_tower: not distinguishable from most_popular by ndcg@10 (+0.002, 95% -0.004 to +0.008)".
     """
-    metric = next((name for name in _JUDGED_BY if any(record.metric == name for record in records)), None)
+    metric = next((name for name in JUDGED_BY if any(record.metric == name for record in records)), None)
     if metric is None:
         return []
     differences = [record for record in records if record.metric.startswith(metric + DIFFERENCE)]
@@ -118,19 +121,29 @@ def _ways_to_the_oracle(records: list[Record], column: _Column) -> list[str]:
     ]
 
 
+def outcome(difference: Record) -> Outcome:
+    """Return what a paired difference decides: a lead must exclude 0 by its interval, and by its corrected p-value where it has one."""
+    if difference.value is None or difference.low is None or difference.high is None:
+        return "unknown"
+    lower = difference.metric.partition(DIFFERENCE)[0] in LOWER_IS_BETTER
+    low, high = (-difference.high, -difference.low) if lower else (difference.low, difference.high)
+    if low <= 0 <= high or (difference.p_holm is not None and difference.p_holm >= LEVEL):
+        return "tied"
+    return "better" if low > 0 else "worse"
+
+
 def _verdict(difference: Record, metric: str) -> str:
     name = _Column(metric, difference.k).title
     if difference.value is None:
         return f"{difference.model}: cannot be compared with {difference.baseline} by {name}: {difference.reason}"
     if difference.low is None or difference.high is None:
         return f"{difference.model}: {difference.value:+.4f} {name} against {difference.baseline}; {difference.reason}"
-    low, high = (-difference.high, -difference.low) if metric in LOWER_IS_BETTER else (difference.low, difference.high)
-    word = "better than" if low > 0 else "worse than" if high < 0 else "not distinguishable from"
+    word = _WORDS[outcome(difference)]
     numbers = f"{difference.value:+.4f}, 95% {difference.low:+.4f} to {difference.high:+.4f}"
     if difference.p_holm is not None:
         numbers += f", p {difference.p_holm:.3f}" if difference.p_holm >= MIN_P else f", p below {MIN_P}"
-        if difference.p_holm >= LEVEL and not low <= 0 <= high:
-            word, numbers = "not distinguishable from", numbers + " once corrected for the number of comparisons"
+        if difference.p_holm >= LEVEL and not difference.low <= 0 <= difference.high:
+            numbers += " once corrected for the number of comparisons"
     return f"{difference.model}: {word} {difference.baseline} by {name} ({numbers})"
 
 

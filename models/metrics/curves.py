@@ -33,6 +33,30 @@ def roc_points(label: Labels, score: Numbers) -> tuple[Floats, Floats]:
         return false / false[-1], true / true[-1]
 
 
+def gains_points(label: Labels, score: Numbers) -> tuple[Floats, Floats]:
+    """Return the share of rows taken and the share of ones among them, at every threshold from the highest down, both from 0 to 1.
+
+    The cumulative gains chart; its second array over its first is the lift. Tied scores share one threshold: a straight line between
+    points is what a random order of tied rows would find, so a constant score finds at the rate at which it takes.
+
+    Args:
+        label: [n] 0 or 1.
+        score: [n] higher is taken first.
+
+    Returns:
+        Two arrays of one length; NaN where there is no row, or no one among them.
+
+    >>> gains_points(np.array([0, 1, 1, 0]), np.array([0.1, 0.9, 0.1, 0.0]))
+    (array([0.  , 0.25, 0.75, 1.  ]), array([0. , 0.5, 1. , 1. ]))
+    """
+    order = np.argsort(-score, kind="stable")
+    last_of_tie = np.flatnonzero(np.append(np.diff(score[order]) != 0, True)) if len(score) else np.zeros(0, np.int64)
+    taken = np.concatenate([[0.0], last_of_tie + 1.0])
+    found = np.concatenate([[0.0], np.cumsum(label[order] == 1)[last_of_tie]])
+    with np.errstate(invalid="ignore"):
+        return taken / taken[-1], found / found[-1]
+
+
 @dataclass(frozen=True)
 class Reliability:
     """Said and seen in the bins that hold a row, by ascending probability."""

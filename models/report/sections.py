@@ -1,0 +1,185 @@
+"""The parts of the page about figures: who leads and whether it is real, chances, segments, and training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from models.figures import Record
+from models.report import chance_drawings, list_drawings
+from models.report.details import NO_DETAILS, Details, SegmentTable
+from models.report.html import Child, Html, cells, paragraphs, table, tag
+from models.report.learning import LearningCurve
+from models.report.names import ABSENT, about_task, chance, figure, metric_name, model_name, task_name
+from models.report.views import Standing, TaskView, is_better
+
+_LISTS: Final = ("recall", "ndcg", "mrr", "map", "hit_rate")
+_VARIETY: Final = ("coverage", "novelty", "diversity", "serendipity", "gini", "average_popularity")
+_CHANCES: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
+_NOT_COMPARED: Final = (*_VARIETY, "calibration_error")
+_BADGES: Final = {"better": "beaten", "worse": "ahead", "tied": "could be chance", "unknown": "undecided"}
+
+
+def leaderboards(views: Sequence[TaskView]) -> list[Html]:
+    """Return for each task who leads, by how much, and whether the lead is real."""
+    return [_leaderboard(view) for view in views]
+
+
+def _leaderboard(view: TaskView) -> Html:
+    head = [tag("h3", task_name(view.task)), *paragraphs([about_task(view.task)] if about_task(view.task) else [])]
+    if view.metric is None or all(view.value(model) is None for model in view.roles):
+        return tag(
+            "div",
+            head,
+            tag("p", f"No figures: {view.why_none}.", class_="missing"),
+            class_="task",
+            id=f"task-{list_drawings.slug(view.task)}",
+        )
+    parts: list[Child] = [list_drawings.leaderboard(view), _figures(view, _LISTS if view.has_lists else _CHANCES)]
+    if any(each.difference.value is not None for each in view.standings):
+        parts += [tag("h4", "Is the lead real?"), list_drawings.differences(view), _standings(view)]
+    if view.has_lists and len(view.cutoffs("recall")) > 1:
+        parts += [tag("h4", "How it goes with k"), list_drawings.by_cutoff(view)]
+    if view.has_lists and view.k in view.cutoffs("coverage"):
+        parts += [tag("h4", "What accuracy costs in variety"), list_drawings.tradeoffs(view), _figures(view, _VARIETY)]
+    return tag("div", head, parts, _protocol(view), class_="task", id=f"task-{list_drawings.slug(view.task)}")
+
+
+def _figures(view: TaskView, metrics: Sequence[str]) -> Html:
+    columns = [(metric, k) for metric in metrics for k in _cutoffs(view, metric)]
+    best = {column: _best(view, *column) for column in columns}
+    rows = []
+    for model, role in view.roles.items():
+        values = [_cell(view.find(model, *column), best[column]) for column in columns]
+        rows.append(tag("tr", cells([model_name(model), *values]), class_=role))
+    head = ["", *(metric_name(metric, k) for metric, k in columns)]
+    note = "Small: half of the 95% interval." + (" Bold: the best simple baseline or better." if any(best.values()) else "")
+    return tag("div", table(head, rows, class_="figures"), tag("p", note, class_="note"))
+
+
+def _cutoffs(view: TaskView, metric: str) -> list[int | None]:
+    """Return every cutoff of recall, the first one of other metrics, and no cutoff where a metric has none."""
+    held = view.cutoffs(metric)
+    if not held:
+        return [None] if any(record.metric == metric for record in view.records) else []
+    return list(held) if metric == "recall" else [held[0]]
+
+
+def _best(view: TaskView, metric: str, k: int | None) -> float | None:
+    values = [
+        record.value for model in view.simple if (record := view.find(model, metric, k)) is not None and record.value is not None
+    ]
+    if not values or metric in _NOT_COMPARED:
+        return None
+    return max(values) if is_better(metric, 1.0, 0.0) else min(values)
+
+
+def _cell(record: Record | None, best: float | None) -> Child:
+    if record is None or record.value is None:
+        return ABSENT
+    leads = best is not None and not is_better(record.metric, best, record.value)
+    half = "" if record.low is None or record.high is None else f"±{(record.high - record.low) / 2:.3f}"
+    return [tag("b" if leads else "span", figure(record.value, 4 if abs(record.value) < 10 else 2)), tag("small", half)]
+
+
+def _standings(view: TaskView) -> Html:
+    return table(
+        ["against", "difference", "95% interval", "p (Holm)", "so"],
+        [
+            [model_name(each.baseline), *_difference(each), tag("span", _BADGES[each.outcome], class_=f"badge {each.outcome}")]
+            for each in view.standings
+        ],
+        class_="standings",
+    )
+
+
+def _difference(each: Standing) -> list[str]:
+    record = each.difference
+    ends = ABSENT if record.low is None or record.high is None else f"{record.low:+.4f} to {record.high:+.4f}"
+    return [
+        ABSENT if record.value is None else f"{record.value:+.4f}",
+        ends,
+        chance(record.p_holm).removeprefix("p ").removeprefix("= ") or ABSENT,
+    ]
+
+
+def _protocol(view: TaskView) -> Html:
+    record = next((each for each in view.records if each.role == "model"), view.records[0])
+    about = record.protocol
+    sizes = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in about.sample_size.items())
+    ties = dict.fromkeys(each.protocol.tie_rule for each in view.records if each.metric == view.metric)
+    text = (
+        f"Protocol {about.hash}: {about.split} split; {sizes}; candidates: {about.candidate_set}; left out: {about.excluded}; "
+        f"ties: {'; '.join(ties)}; interval: {about.interval}."
+    )
+    return tag("p", text, f" {view.model and model_name(view.model)} {about.remark}." if about.remark else None, class_="note")
+
+
+def chances(details: Details | None) -> list[Html]:
+    """Return calibration and gains of each task with chances."""
+    if details is None:
+        return [tag("p", NO_DETAILS, class_="missing")]
+    if not details.chances:
+        return [
+            tag(
+                "p",
+                "No task of this run has both outcomes among its test rows, so there are no chances to look at.",
+                class_="missing",
+            )
+        ]
+    return [tag("div", tag("h3", task_name(each.task)), chance_drawings.calibration_and_gains(each)) for each in details.chances]
+
+
+def segment_part(details: Details | None) -> list[Html]:
+    """Return where the served lists win and lose."""
+    if details is None:
+        return [tag("p", NO_DETAILS, class_="missing")]
+    if details.segments is None or not any(each.value is not None for row in details.segments.rows for each in row.figures):
+        return [tag("p", "No anchor of the test split has a truth item, so there are no segments.", class_="missing")]
+    return [list_drawings.segments(details.segments), _segment_table(details.segments)]
+
+
+def _segment_table(told: SegmentTable) -> Html:
+    models = list(dict.fromkeys(each.model for row in told.rows for each in row.figures))
+    rows = []
+    for row in told.rows:
+        values = {each.model: each.value for each in row.figures}
+        found = next((each for each in row.differences if each.baseline == told.strongest), None)
+        lead: Child = ABSENT
+        word = "unknown"
+        if found is not None and found.value is not None:
+            lead = f"{found.value:+.4f}"
+            word = "tied" if not list_drawings.is_decided(found) else "better" if found.value > 0 else "worse"
+        badge = tag("span", _BADGES[word], class_=f"badge {word}")
+        p_value = chance(found.p_holm).removeprefix("p ").removeprefix("= ") if found is not None else ""
+        rows.append(
+            [row.name, f"{row.anchors:,}", *(figure(values.get(model)) for model in models), lead, p_value or ABSENT, badge]
+        )
+    head = [
+        "",
+        "moments",
+        *(model_name(model) for model in models),
+        f"minus {model_name(told.strongest)}",
+        "p (Holm)",
+        model_name(told.strongest),
+    ]
+    note = (
+        "Items: only truth of that kind counts. Head: the fewest items that held half of all interactions when the split began."
+    )
+    return tag("div", table(head, rows), tag("p", note, class_="note"))
+
+
+def learning(curves: list[LearningCurve]) -> list[Html]:
+    """Return the learning curves."""
+    if not curves:
+        return [tag("p", "The run holds no training history.", class_="missing")]
+    sentences = []
+    for curve in curves:
+        ended = "stopped early" if curve.stopped_early else "ran all its epochs"
+        sentences.append(f"{curve.name}: {len(curve.loss)} epochs, {ended}, kept epoch {curve.best_epoch + 1}.")
+    open_end = [
+        curve.name for curve in curves if not curve.stopped_early and curve.valid and curve.best_epoch == len(curve.loss) - 1
+    ]
+    if open_end:
+        sentences.append(f"Still improving when training ended: {', '.join(open_end)}; more epochs may help.")
+    return [chance_drawings.learning_curves(curves), tag("p", " ".join(sentences))]
