@@ -140,8 +140,8 @@ class IsMissing(Condition):
 
 
 @dataclass(frozen=True)
-class Both(Condition):
-    """Two conditions that both hold."""
+class _Pair(Condition):
+    """Two conditions."""
 
     left: Condition
     right: Condition
@@ -150,6 +150,11 @@ class Both(Condition):
     def columns(self) -> tuple[str, ...]:
         """Those of both."""
         return tuple(dict.fromkeys(self.left.columns + self.right.columns))
+
+
+@dataclass(frozen=True)
+class Both(_Pair):
+    """Two conditions that both hold."""
 
     def __call__(self, frame: Any) -> Any:
         """Ask both."""
@@ -157,16 +162,8 @@ class Both(Condition):
 
 
 @dataclass(frozen=True)
-class Either(Condition):
+class Either(_Pair):
     """Two conditions of which at least one holds."""
-
-    left: Condition
-    right: Condition
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Those of both."""
-        return tuple(dict.fromkeys(self.left.columns + self.right.columns))
 
     def __call__(self, frame: Any) -> Any:
         """Ask both."""
