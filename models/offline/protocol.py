@@ -66,7 +66,19 @@ class SessionNextItem:
     kind: str = field(default="session_next_item", init=False)
 
 
-Split = GlobalTemporal | LeaveOneOut | PerUserRatio | SessionNextItem
+@dataclass(frozen=True)
+class Given:
+    """A split that came with the data, or that a publication describes, and none of the others says; ``fold_by_marks`` makes its fold.
+
+    Attributes:
+        how: what went where, so that no other split has the same words.
+    """
+
+    how: str
+    kind: str = field(default="given", init=False)
+
+
+Split = GlobalTemporal | LeaveOneOut | PerUserRatio | SessionNextItem | Given
 
 
 @dataclass(frozen=True)

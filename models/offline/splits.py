@@ -11,7 +11,7 @@ import numpy as np
 
 from cartwheel.errors import DataError, UsageError
 from models.offline.interactions import Bools, Interactions, Ints, Queries
-from models.offline.protocol import GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem
+from models.offline.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem
 
 _LONGER: Final = "Give a longer log, or a protocol that asks for less."
 
@@ -85,9 +85,13 @@ def folds(interactions: Interactions, protocol: Protocol) -> list[Fold]:
 
     Raises:
         DataError: if a part would be empty.
-        UsageError: if a date cannot be read.
+        UsageError: if a date cannot be read, or the split is one that is given.
     """
     split = protocol.split
+    if isinstance(split, Given):
+        raise UsageError(
+            f"The split {split.how!r} cannot be made from the protocol alone.", "Call fold_by_marks or fold_by_sessions."
+        )
     if isinstance(split, GlobalTemporal):
         return _global_temporal(interactions, split, protocol.excluded == "seen")
     if isinstance(split, SessionNextItem):
@@ -95,6 +99,20 @@ def folds(interactions: Interactions, protocol: Protocol) -> list[Fold]:
     marks = (
         _leave_one_out(interactions) if isinstance(split, LeaveOneOut) else _per_user_ratio(interactions, split, protocol.seed)
     )
+    return [fold_by_marks(interactions, marks, protocol)]
+
+
+def fold_by_marks(interactions: Interactions, marks: Ints, protocol: Protocol) -> Fold:
+    """Split a log as it is marked, and ask each user once for all that is held out of the user's interactions.
+
+    Args:
+        interactions: n of them.
+        marks: [n] 0 for training, 1 for validation, 2 for test.
+        protocol: says whether seen items are left out.
+
+    Raises:
+        DataError: if nothing would train or nothing would be asked.
+    """
     train, valid, test = (np.flatnonzero(marks == part) for part in range(3))
     hides = protocol.excluded == "seen"
     held = Fold(
@@ -103,7 +121,22 @@ def folds(interactions: Interactions, protocol: Protocol) -> list[Fold]:
         _asked(interactions, np.sort(np.concatenate([train, valid])), test, hides),
     )
     _require_questions(held.test)
-    return [held]
+    return held
+
+
+def fold_by_sessions(interactions: Interactions, tests: Bools, protocol: Protocol) -> Fold:
+    """Train on some sessions, and ask in the others, at each event but the first, for the item of that event.
+
+    Args:
+        interactions: n of them.
+        tests: [n] whether the session that the interaction belongs to tests.
+        protocol: says whether the items seen in a session are left out.
+
+    Raises:
+        DataError: if nothing would train or nothing would be asked.
+    """
+    asked = _next_items(interactions, tests, protocol.excluded == "seen")
+    return Fold(_some(interactions.take(~tests), "training"), None, _require_questions(asked))
 
 
 def _global_temporal(log: Interactions, split: GlobalTemporal, hides: bool) -> list[Fold]:
