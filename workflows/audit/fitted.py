@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import zip_longest
 from pathlib import Path
 from typing import Final
 
@@ -131,11 +132,10 @@ def _check_order(
     """Check that the ids of strings follow from how often training has them."""
     before = {domain: [str(key) for key in keys] for domain, keys in earlier.items() if domain not in CALENDAR}
     for domain, expected in choose_vocabularies(train, settings, before).items():
-        if list(fitted[domain]) != expected:
-            both = zip(fitted[domain], expected, strict=False)
-            place = next((place for place, (found, wanted) in enumerate(both) if found != wanted), len(expected))
-            found = [*fitted[domain], None][min(place, len(fitted[domain]))]
-            wanted = [*expected, None][min(place, len(expected))]
+        both = list(zip_longest(fitted[domain], expected))
+        place = next((place for place, (found, wanted) in enumerate(both) if found != wanted), None)
+        if place is not None:
+            found, wanted = both[place]
             raise LeakageError(
                 f"workflow, vocabulary {domain}: it has {len(fitted[domain])} keys, number {place + 1} is {found!r}; the counts of "
                 f"examples/train/recommend.parquet give {len(expected)} keys and there {wanted!r}.",
@@ -170,17 +170,17 @@ def _check_numbers(train: pl.DataFrame, plan: Plan, name: str, medians: Sequence
     """Compute medians, means and deviations again from the training rows; return how many there are."""
     ends = {column: plan.nodes[plan.place(column)] for column in train.columns}
     scaled = {column: node for column, node in ends.items() if isinstance(node.step, Standardize)}
+    filled = [column for column in medians if column in ends]
+    for column in filled:
+        by = next((step.by for step in plan.steps(column) if isinstance(step, Fill)), None)
+        if isinstance(by, (int, float)):
+            _check_median(train[column].drop_nulls(), by, slack, f"workflow/{name}, column {column}", name)
     # What goes into each standardisation, by the plan itself up to there.
     until = replace(plan, outputs={column: node.inputs[0] for column, node in scaled.items()})
     values = compile_polars(until, train.lazy(), list(scaled)).collect()
     for column, node in scaled.items():
         assert isinstance(node.step, Standardize)
         _check_moments(values[column], node.step, f"workflow/{name}, column {column}", name)
-    filled = [column for column in medians if column in ends]
-    for column in filled:
-        by = next((step.by for step in plan.steps(column) if isinstance(step, Fill)), None)
-        if isinstance(by, (int, float)):
-            _check_median(train[column].drop_nulls(), by, slack, f"workflow/{name}, column {column}", name)
     return 2 * len(scaled) + len(filled)
 
 
