@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +15,9 @@ from cartwheel.progress import progress
 from models.metrics.ranking import Ints, Numbers, Placement, place, top_columns
 
 _CELLS: Final = 4_000_000
-"""Scores held in memory at once: 32 MB of float64."""
+"""Scores of one chunk: 32 MB of float64."""
+_THREADS: Final = min(4, os.cpu_count() or 1)
+"""Chunks that are looked at while the next one is scored; as many and two more are held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,25 @@ class Chunk:
     n_truth: Ints
 
 
+def pairs_of(row: Ints, chosen: Ints) -> tuple[Ints, Ints]:
+    """Find the pairs of some lists, in time that does not grow with how many pairs there are of others.
+
+    Args:
+        row: [p] list of each pair, ascending.
+        chosen: [a] lists, ascending.
+
+    Returns:
+        [r] the list of each pair that is found, numbered by its place in ``chosen``; [r] where the pair stands.
+
+    >>> pairs_of(np.array([0, 2, 2, 5]), np.array([2, 5]))
+    (array([0, 0, 1]), array([1, 2, 3]))
+    """
+    first = np.searchsorted(row, chosen)
+    count = np.searchsorted(row, chosen, "right") - first
+    renumbered = np.repeat(np.arange(len(chosen)), count)
+    return renumbered, np.arange(len(renumbered)) + np.repeat(first - np.cumsum(count) + count, count)
+
+
 def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, int], Chunk]) -> Judged:
     """Rank N items for A lists.
 
@@ -63,17 +87,31 @@ def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, i
         items: N.
         depth: K, how many of the first items of each list to keep.
         title: what to call it in the progress.
-        chunk: scores the lists from a number up to another.
+        chunk: scores the lists from a number up to another; called in order and by one thread, while others look at earlier chunks.
 
     Returns:
         Placements, exact in expectation over ties, and the first K, whose ties go to the lower column.
+
+    Raises:
+        ValueError: if a score is NaN or a list has no truth item.
     """
-    placements, tops = [], [np.zeros((0, min(depth, items)), np.int64)]
+    done = [Judged(Placement.join([]), np.zeros((0, min(depth, items)), np.int64))]
+    waiting: deque[Future[Judged]] = deque()
     step = max(1, _CELLS // max(1, items))
-    with progress(title, lists) as advance:
+
+    def take(most: int) -> None:
+        while len(waiting) > most:
+            done.append(waiting.popleft().result())
+            advance(len(done[-1].top))
+
+    with progress(title, lists) as advance, ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, lists, step):
-            part = chunk(start, min(start + step, lists))
-            placements.append(place(part.scores, part.truth_row, part.truth_column, part.n_truth))
-            tops.append(top_columns(part.scores, depth))
-            advance(len(part.scores))
-    return Judged(Placement.join(placements), np.concatenate(tops))
+            waiting.append(pool.submit(_look_at, chunk(start, min(start + step, lists)), depth))
+            take(_THREADS)
+        take(0)
+    return Judged(Placement.join([part.placement for part in done]), np.concatenate([part.top for part in done]))
+
+
+def _look_at(chunk: Chunk, depth: int) -> Judged:
+    top = top_columns(chunk.scores, depth)
+    return Judged(place(chunk.scores, chunk.truth_row, chunk.truth_column, chunk.n_truth, checked=True), top)

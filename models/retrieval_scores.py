@@ -15,7 +15,7 @@ import polars as pl
 from models.data import read_table as read_features
 from models.metrics.ranking import Floats, Ints, Numbers
 from models.onnx_scores import OnnxModel
-from models.ranked_lists import Chunk, Judged, rank
+from models.ranked_lists import Chunk, Judged, pairs_of, rank
 from models.run_tables import check_aligned, flattened, read_json, read_table
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
 
@@ -48,17 +48,17 @@ class Anchors:
 
     def take(self, chosen: Ints) -> Anchors:
         """Return the anchors numbered ``chosen`` (ascending), renumbered from 0."""
-        truth_row, truth_column = _kept(self.truth_row, self.truth_column, chosen)
-        hidden_row, hidden_column = _kept(self.hidden_row, self.hidden_column, chosen)
+        truth_row, truth = pairs_of(self.truth_row, chosen)
+        hidden_row, hidden = pairs_of(self.hidden_row, chosen)
         return replace(
             self,
             row=self.row[chosen],
             users=self.users[chosen],
             n_truth=self.n_truth[chosen],
             truth_row=truth_row,
-            truth_column=truth_column,
+            truth_column=self.truth_column[truth],
             hidden_row=hidden_row,
-            hidden_column=hidden_column,
+            hidden_column=self.hidden_column[hidden],
         )
 
     @cached_property
@@ -208,14 +208,6 @@ def _positions(name: str, pairs: pl.DataFrame, catalogue: pl.DataFrame) -> dict[
         f"{name}_row": found["row"].to_numpy().astype(np.int64),
         f"{name}_column": found["column"].to_numpy().astype(np.int64),
     }
-
-
-def _kept(row: Ints, column: Ints, chosen: Ints) -> tuple[Ints, Ints]:
-    """Keep the pairs whose row is in ``chosen`` (ascending), and renumber."""
-    place_of = np.searchsorted(chosen, row)
-    kept = place_of < len(chosen)
-    kept[kept] = chosen[place_of[kept]] == row[kept]
-    return place_of[kept].astype(np.int64), column[kept]
 
 
 def _widened(lists: npt.NDArray[Any], length: int) -> npt.NDArray[Any]:

@@ -10,6 +10,7 @@ Notation: a list has n truth items. A truth item has ``above`` = a candidates wi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -21,8 +22,12 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.floating[Any]]
 
-_SORT_FROM: Final = 24
-"""Truth items of one list from which sorting its scores costs less than comparing each truth item with all of them."""
+_SORTING: Final = 256
+"""Truth items for which a long list is as soon sorted as compared with each of them, as measured; fewer in short lists."""
+_CALL: Final = 16_000
+"""Scores that are compared in the time that it takes to begin."""
+_DIRECT: Final = 64
+"""Candidates for each place of a list up to which they are looked at one by one, rather than by blocks."""
 TIE_RULE: Final = "expected value over all orders of tied items"
 
 
@@ -57,7 +62,7 @@ class Placement:
         )
 
 
-def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints) -> Placement:
+def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints, *, checked: bool = False) -> Placement:
     """Find where truth items stand among scored candidates.
 
     Args:
@@ -65,6 +70,7 @@ def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints) -
         truth_row: [P] list of each truth item among the candidates.
         truth_column: [P] its column in ``scores``.
         n_truth: [A] truth items of each list, candidates or not.
+        checked: whether the caller knows that no score is NaN, as ``top_columns`` tells, so that it need not be looked at again.
 
     Returns:
         The placement; truth items that must not be recommended are left out of it, and so count as missed.
@@ -75,17 +81,18 @@ def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints) -
     >>> place(np.array([[0.5, 0.9, 0.5]]), np.array([0]), np.array([2]), np.array([1]))  # doctest: +NORMALIZE_WHITESPACE
     Placement(row=array([0]), above=array([1]), tied=array([2]), tied_truth=array([1]), n_truth=array([1]))
     """
-    if np.isnan(scores).any():
-        raise ValueError("place: some scores are NaN; a ranking needs numbers")
+    if not checked:
+        _require_numbers(scores)
     if (n_truth < 1).any():
-        raise ValueError("place: some lists have no truth item; leave them out")
+        raise ValueError("Some lists have no truth item; leave them out")
     own = scores[truth_row, truth_column]
     kept = own > -np.inf
     row, own = truth_row[kept].astype(np.int64), own[kept]
     above, tied = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
     by_row = np.argsort(row, kind="stable")
-    lists, starts = np.unique(row[by_row], return_index=True)
-    for list_number, places in zip(lists, np.split(by_row, starts)[1:], strict=True):  # a list at a time: no copy of the scores
+    lists, starts, counts = np.unique(row[by_row], return_index=True, return_counts=True)
+    for list_number, start, stop in zip(lists, starts, starts + counts, strict=True):
+        places = by_row[start:stop]  # a list at a time: no copy of the scores
         above[places], tied[places] = _above_and_tied(scores[list_number], own[places])
     group = row * (scores.shape[1] + 1) + above
     _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
@@ -144,24 +151,33 @@ def hit_rate(placement: Placement, k: int) -> Floats:
     return 1.0 - none
 
 
-def reciprocal_rank(placement: Placement) -> Floats:
+def reciprocal_rank(placement: Placement, k: int | None = None) -> Floats:
     """Return [A] the expected reciprocal rank of each list's first truth item, 0 where no truth item is a candidate.
 
     Only the best group that holds a truth item matters. The first of its r truth items stands at place j of the m with chance
     C(m - j, r - 1) / C(m, r), so the figure is the sum over j of that chance times 1 / (a + j).
 
-    >>> reciprocal_rank(place(np.array([[0.9, 0.5, 0.5]]), np.array([0]), np.array([2]), np.array([1])))  # (1/2 + 1/3) / 2
-    array([0.41666667])
+    Args:
+        placement: where the truth items stand.
+        k: how many of the first places count, a truth item further down being missed; None for all.
+
+    >>> two_tied = place(np.array([[0.9, 0.5, 0.5]]), np.array([0]), np.array([2]), np.array([1]))
+    >>> reciprocal_rank(two_tied), reciprocal_rank(two_tied, 2)  # (1/2 + 1/3) / 2 and (1/2 + 0) / 2
+    (array([0.41666667]), array([0.25]))
     """
     result = np.zeros(len(placement.n_truth))
-    if not len(placement.row):
-        return result
     order = np.lexsort((placement.above, placement.row))
     best = order[np.unique(placement.row[order], return_index=True)[1]]
-    groups = np.stack([placement.above[best], placement.tied[best], placement.tied_truth[best]], axis=1)
-    kinds, inverse = np.unique(groups, axis=0, return_inverse=True)
-    expected = np.array([_expected_reciprocal(*map(int, kind)) for kind in kinds])
-    result[placement.row[best]] = expected[inverse.reshape(-1)]
+    if k is not None:
+        best = best[placement.above[best] < k]
+    expected = 1.0 / (placement.above[best] + 1.0)
+    shared = np.flatnonzero(placement.tied[best] > 1)
+    if len(shared):
+        groups = np.stack([placement.above[best], placement.tied[best], placement.tied_truth[best]], axis=1)[shared]
+        kinds, inverse = np.unique(groups, axis=0, return_inverse=True)
+        means = np.array([_expected_reciprocal(*map(int, kind), last=k) for kind in kinds])
+        expected[shared] = means[inverse.reshape(-1)]
+    result[placement.row[best]] = expected
     return result
 
 
@@ -226,10 +242,40 @@ def top_columns(scores: Numbers, k: int) -> Ints:
 
     Columns scored ``-inf`` are never shown; -1 fills a list that has too few others.
 
+    Raises:
+        ValueError: if a score is NaN.
+
     >>> top_columns(np.array([[0.1, 0.7, 0.7, -np.inf]]), 4)
     array([[ 1,  2,  0, -1]])
     """
-    k = min(k, scores.shape[1])
+    items = scores.shape[1]
+    k = min(k, items)
+    if items <= _DIRECT * k or not k:
+        _require_numbers(scores)
+        return _top_directly(scores, k)
+    # The best k blocks of columns, by their highest scores, hold the best k columns; of blocks that tie the first ones do.
+    width = 4 * math.isqrt(items // k)
+    blocks = np.sort(top_columns(_highest(scores, width), k), axis=1)
+    columns = (blocks[:, :, None] * width + np.arange(width)).reshape(len(scores), -1)
+    outside = (columns < 0) | (columns >= items)
+    columns[outside] = 0
+    found = np.take_along_axis(scores, columns, axis=1)
+    found[outside] = -np.inf
+    top = top_columns(found, k)
+    return np.where(top < 0, -1, np.take_along_axis(columns, np.maximum(top, 0), axis=1))
+
+
+def _highest(scores: Numbers, width: int) -> Numbers:
+    """Return [A, ceil(N / width)] the highest score of each block of ``width`` columns, NaN where one is NaN."""
+    whole = scores.shape[1] // width * width
+    highest: Numbers = scores[:, :whole].reshape(len(scores), -1, width).max(axis=2)
+    if whole == scores.shape[1]:
+        return highest
+    return np.concatenate([highest, scores[:, whole:].max(axis=1, keepdims=True)], axis=1)
+
+
+def _top_directly(scores: Numbers, k: int) -> Ints:
+    """Return what ``top_columns`` returns, by looking at all scores."""
     cut = scores.shape[1] - k
     threshold = np.partition(scores, cut, axis=1)[:, cut, None]
     higher, equal = scores > threshold, scores == threshold
@@ -245,9 +291,14 @@ def top_columns(scores: Numbers, k: int) -> Ints:
     return shown.astype(np.int64)
 
 
+def _require_numbers(scores: Numbers) -> None:
+    if np.isnan(scores.max(axis=1, initial=-np.inf)).any():  # a maximum hands NaN on, and needs no matrix of answers
+        raise ValueError("Some scores are NaN; a ranking needs numbers")
+
+
 def _above_and_tied(others: Numbers, mine: Numbers) -> tuple[Ints, Ints]:
     """Count, for each of ``mine``, the ``others`` above it and level with it."""
-    if len(mine) < _SORT_FROM:
+    if len(mine) * (len(others) + _CALL) < _SORTING * len(others):
         return (
             np.array([np.count_nonzero(others > score) for score in mine], np.int64),
             np.array([np.count_nonzero(others == score) for score in mine], np.int64),
@@ -257,8 +308,9 @@ def _above_and_tied(others: Numbers, mine: Numbers) -> tuple[Ints, Ints]:
     return (len(others) - high).astype(np.int64), (high - low).astype(np.int64)
 
 
-def _expected_reciprocal(above: int, tied: int, truths: int) -> float:
-    place_in_group = np.arange(1, tied - truths + 2)
+def _expected_reciprocal(above: int, tied: int, truths: int, *, last: int | None) -> float:
+    places = tied - truths + 1
+    place_in_group = np.arange(1, (places if last is None else min(places, last - above)) + 1)
     earlier = place_in_group[:-1]
     chance = truths / tied * np.cumprod(np.concatenate([[1.0], (tied - earlier - truths + 1) / (tied - earlier)]))
     return float(np.sum(chance / (above + place_in_group)))

@@ -30,7 +30,7 @@ def judge(recommender: Recommender, questions: Questions, train: Interactions, p
 
     def chunk(start: int, stop: int) -> Chunk:
         part = questions.take(np.arange(start, stop))
-        scores = competing.only(np.array(recommender.scores(part.queries)), part, start)
+        scores = competing.only(recommender.scores(part.queries), part, start)
         return Chunk(scores, part.truth_row, part.truth_item, part.n_truth)
 
     return rank(len(questions), train.items, depth, f"evaluate {recommender.name}", chunk)
@@ -46,7 +46,7 @@ class _Competing:
     """[q, m] sampled items of each question, -1 where there were fewer; None for full ranking."""
 
     def only(self, scores: Scores, part: Questions, start: int) -> Scores:
-        """Return ``scores`` with ``-inf`` for what does not compete in the questions ``part``, which begin at number ``start``."""
+        """Write ``-inf`` into ``scores`` for what does not compete in the questions ``part``, which begin at number ``start``."""
         if self.sample is not None:
             inside = np.zeros(scores.shape, bool)
             drawn = self.sample[start : start + len(part)]

@@ -45,6 +45,6 @@ class Recommender(ABC):
             queries: q questions.
 
         Returns:
-            [q, items], finite, higher is better; float32 or float64. Seen items are scored like all others: the protocol decides
-            whether they are left out.
+            [q, items], finite, higher is better; float32 or float64; a new array, which the caller may write to. Seen items are
+            scored like all others: the protocol decides whether they are left out.
         """

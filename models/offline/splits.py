@@ -12,6 +12,7 @@ import numpy as np
 from cartwheel.errors import DataError, UsageError
 from models.offline.interactions import Bools, Interactions, Ints, Queries
 from models.offline.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem
+from models.ranked_lists import pairs_of
 
 _LONGER: Final = "Give a longer log, or a protocol that asks for less."
 
@@ -46,14 +47,14 @@ class Questions:
 
     def take(self, chosen: Ints) -> Questions:
         """Return the questions numbered ``chosen`` (ascending), renumbered from 0."""
-        truth = np.isin(self.truth_row, chosen)
-        hidden = np.isin(self.hidden_row, chosen)
+        truth_row, truth = pairs_of(self.truth_row, chosen)
+        hidden_row, hidden = pairs_of(self.hidden_row, chosen)
         return Questions(
             self.queries.take(chosen),
             self.users[chosen],
-            np.searchsorted(chosen, self.truth_row[truth]).astype(np.int64),
+            truth_row,
             self.truth_item[truth],
-            np.searchsorted(chosen, self.hidden_row[hidden]).astype(np.int64),
+            hidden_row,
             self.hidden_item[hidden],
         )
 

@@ -14,9 +14,9 @@ import models.metrics.ranking
 from models.metrics.ranking import Placement, coverage, hit_rate, ndcg, place, recall, reciprocal_rank, top_columns
 
 
-def by_brute_force(scores: list[int], truth: set[int], missing: int, k: int) -> tuple[float, float, float, float]:
-    """Average recall, NDCG, hit rate and reciprocal rank over all orders that agree with the scores."""
-    totals, orders = np.zeros(4), 0
+def by_brute_force(scores: list[int], truth: set[int], missing: int, k: int) -> tuple[float, ...]:
+    """Average recall, NDCG, hit rate and reciprocal rank, of all places and of k, over all orders that agree with the scores."""
+    totals, orders = np.zeros(5), 0
     n = len(truth) + missing
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(n, k) + 1))
     for order in itertools.permutations(range(len(scores))):
@@ -25,7 +25,8 @@ def by_brute_force(scores: list[int], truth: set[int], missing: int, k: int) -> 
         ranks = [rank for rank, item in enumerate(order, 1) if item in truth]
         inside = [rank for rank in ranks if rank <= k]
         gain = sum(1 / math.log2(rank + 1) for rank in inside)
-        totals += [len(inside) / n, gain / ideal, float(bool(inside)), 1 / min(ranks) if ranks else 0.0]
+        first, first_inside = (1 / min(found) if found else 0.0 for found in (ranks, inside))
+        totals += [len(inside) / n, gain / ideal, float(bool(inside)), first, first_inside]
         orders += 1
     return tuple(totals / orders)
 
@@ -44,7 +45,8 @@ def test_every_metric_is_the_average_over_all_orders(case: tuple[list[int], set[
     scores, truth, missing, k = case
     columns = np.array(sorted(truth), np.int64)
     placement = place(np.array([scores], float), np.zeros(len(truth), np.int64), columns, np.array([len(truth) + missing]))
-    found = [metric(placement, k)[0] for metric in (recall, ndcg, hit_rate)] + [reciprocal_rank(placement)[0]]
+    found = [metric(placement, k)[0] for metric in (recall, ndcg, hit_rate)]
+    found += [reciprocal_rank(placement, last)[0] for last in (None, k)]
     np.testing.assert_allclose(found, by_brute_force(scores, truth, missing, k), atol=1e-12)
 
 
@@ -105,6 +107,33 @@ def test_the_top_is_the_head_of_a_stable_sort(k: int, seed: int) -> None:
     np.testing.assert_array_equal(top_columns(scores, k), expected[:, :k])
 
 
+@pytest.mark.parametrize("items", [300, 1_000, 4_096])
+@pytest.mark.parametrize("levels", [2, 40, 1_000_000])
+def test_the_top_of_long_lists_is_found_by_blocks(items: int, levels: int) -> None:
+    generator = np.random.default_rng(items + levels)
+    scores = generator.integers(0, levels, size=(30, items)).astype(np.float32)
+    scores[generator.random(scores.shape) < 0.3] = -np.inf
+    scores[:4, 2:] = -np.inf
+    scores[4:8, : items - 1] = -np.inf
+    expected = np.argsort(-scores, axis=1, kind="stable")
+    expected[np.take_along_axis(scores, expected, axis=1) == -np.inf] = -1
+    for k in (1, 3):
+        np.testing.assert_array_equal(top_columns(scores, k), expected[:, :k])
+
+
+@pytest.mark.parametrize("truths", [1, 20, 300])
+def test_many_truth_items_are_placed_as_few_are(truths: int) -> None:
+    generator = np.random.default_rng(truths)
+    scores = generator.integers(0, 50, size=(3, 1_000)).astype(np.float32)
+    column = np.concatenate([generator.choice(1_000, truths, replace=False) for _ in range(3)])
+    row = np.repeat(np.arange(3), truths)
+    order = generator.permutation(len(row))
+    placement = place(scores, row[order], column[order], np.full(3, truths))
+    own = scores[row, column][order, None]
+    np.testing.assert_array_equal(placement.above, (scores[row[order]] > own).sum(axis=1))
+    np.testing.assert_array_equal(placement.tied, (scores[row[order]] == own).sum(axis=1))
+
+
 def test_coverage_ignores_the_padding_of_short_lists() -> None:
     assert coverage(np.array([[2, -1], [-1, -1]]), items=4, k=2) == 0.25
 
@@ -113,6 +142,12 @@ def test_nan_scores_and_empty_truths_are_refused() -> None:
     one = np.array([0])
     with pytest.raises(ValueError, match="NaN"):
         place(np.array([[np.nan]]), one, one, np.array([1]))
+    spoilt = np.zeros((2, 1_001))
+    for column in (0, 500, 1_000):
+        with pytest.raises(ValueError, match="NaN"):
+            top_columns(np.where(np.arange(1_001) == column, np.nan, spoilt), 1)
+    with pytest.raises(ValueError, match="NaN"):
+        top_columns(np.array([[np.nan, 1.0]]), 1)
     with pytest.raises(ValueError, match="no truth item"):
         place(np.array([[1.0]]), one[:0], one[:0], np.array([0]))
 
