@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from cartwheel import __version__, audit, plan, report
+from cartwheel import __version__, audit, plan, report, tune
 from cartwheel.errors import CartwheelError, UsageError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.add_typer(plan.app)
 app.command()(audit.audit)
 app.command()(report.report)
+app.command()(tune.tune)
 
 Config = Annotated[Path, typer.Argument(help="The configuration file; see the folder configs for examples.")]
 Run = Annotated[Optional[Path], typer.Option("--run", help="Run directory, instead of the one that the configuration names.")]  # noqa: UP045 - typer on 3.10

@@ -15,7 +15,7 @@ from cartwheel.errors import MissingDependencyError, RunError
 from cartwheel.run_directory import RunDirectory, StageRecord, stage_key, stopwatch
 from cartwheel.work import evaluate, events, examples, export, features, ranking, source_files, train_cart, two_tower
 
-_TRAINING_PACKAGES: Final = ("polars", "nvtabular", "merlin.models", "tensorflow", "onnx", "tf2onnx", "sklearn", "pyarrow")
+_TRAINING_PACKAGES: Final = ("polars", "nvtabular", "merlin.models", "tensorflow", "onnx", "tf2onnx", "sklearn", "pyarrow", "matplotlib")
 
 
 @dataclass(frozen=True)
@@ -81,6 +81,32 @@ def run_stages(settings: RunSettings, commands: Sequence[str], console: Console)
                     f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
                     f"Run `cartwheel {stage.command}` with it first, or `cartwheel run` for all stages.",
                 )
+
+
+def require_done(settings: RunSettings, run: RunDirectory, stages: Sequence[str], without: Sequence[str] = ()) -> None:
+    """Check that stages have been run with these settings, and that what they wrote is still there.
+
+    Args:
+        settings: the configuration.
+        run: the run directory.
+        stages: names of stages.
+        without: how the names of files begin that need not be there, relative to the run directory.
+
+    Raises:
+        RunError: naming the first stage that is not done.
+    """
+    records = run.manifest().stages
+    keys = stage_keys(settings, records.get("events"))
+    for stage in (stage for stage in STAGES if stage.name in stages):
+        record = records.get(stage.name)
+        if record is not None:
+            needed = {name: file for name, file in record.files.items() if not name.startswith(tuple(without))}
+            record = record.model_copy(update={"files": needed})
+        if record is None or record.key != keys[stage.name] or run.changed_files(record):
+            raise RunError(
+                f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
+                f"Run `cartwheel {stage.command}` with it first.",
+            )
 
 
 def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, key: str, console: Console) -> None:

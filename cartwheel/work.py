@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -120,11 +120,29 @@ def evaluate(run: Path, settings: RunSettings) -> None:
     """Measure the models beside their baselines and, on simulated data, the oracle; draw the report."""
     from models.evaluate import evaluate_run
     from models.report.page import write_report
+    from models.touched import record_touch
     from workflows.simulate.truth import Truth
 
     truth = run / "simulation"
     evaluate_run(run, settings.evaluate, settings.seed, Truth.load(truth) if settings.source.kind == SIMULATED else None)
+    record_touch(run, judged_configuration(settings))
     Console(stderr=True).print(f"report: {write_report(run)}", soft_wrap=True)
+
+
+def judged_configuration(settings: RunSettings) -> str:
+    """Return the hash of the settings that decide what is judged; how it is judged, as by more resamples, is left out."""
+    from models.touched import configuration_hash
+
+    decides: dict[str, Any] = {
+        "seed": True,
+        "prepare": True,
+        "features": {"min_user_events", "min_item_events"},
+        "two_tower": True,
+        "ranking": True,
+        "cart": True,
+        "evaluate": {"candidates", "baseline_parameters"},
+    }
+    return configuration_hash(settings.model_dump(mode="json", include=decides))
 
 
 def export(run: Path, settings: RunSettings) -> None:
@@ -138,9 +156,12 @@ def show_evaluation(run: Path, console: Console, *, whole: bool = True) -> None:
     """Print ``evaluation/metrics.json`` as tables: every figure with its protocol, or the headlines alone."""
     from models.figures import Evaluation
     from models.report_table import headlines, report
+    from models.touched import read_touches
 
     evaluation = Evaluation.read(run)
     console.print(report(evaluation) if whole else headlines(evaluation))
+    touches = read_touches(run)
+    console.print(touches.sentence, style=None if touches.is_clean else "yellow", markup=False, highlight=False)
 
 
 def repository_of(path: Path) -> Path:

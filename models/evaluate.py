@@ -14,7 +14,7 @@ from models.evaluate_chances import cart_records, ranking_records
 from models.figures import Evaluation, Protocol, Record, merged
 from models.fusion import read_fusion
 from models.judge_lists import CatalogueFacts, Entry, list_records, read_facts, two_stage_remark
-from models.offline.baselines import BASELINES
+from models.offline.baselines import make_baseline
 from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.oracle_scores import Oracle, OracleQueries
 from models.report.gather import gather
@@ -121,7 +121,7 @@ def _scorers(run: Path, settings: EvaluateSettings, seed: int, anchors: Anchors)
         log = read_interactions(run)
         questions = read_questions(run, SPLIT, log)
         for name in learnt:
-            yield name, RunScorer(BASELINES[name](seed), run, SPLIT, log, questions)
+            yield name, RunScorer(make_baseline(name, seed, settings.baseline_parameters.get(name)), run, SPLIT, log, questions)
 
 
 def _retrieval_records(lists: _Lists) -> list[Record]:

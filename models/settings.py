@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from cartwheel.settings import Settings
 
+Baseline = Literal["popular_in_category", "item_knn", "vsknn", "ease", "als", "bpr", "markov_next_item"]
 Widths = tuple[Annotated[int, Field(gt=0)], ...]
 
 
@@ -73,7 +75,7 @@ class EvaluateSettings(Settings):
     """How many retrieved items the ranking stage sees, in evaluation and in serving."""
     max_two_stage_anchors: Annotated[int, Field(gt=0)] = 2_000
     """Test anchors on which the two stages are judged together."""
-    baselines: tuple[Literal["popular_in_category", "item_knn", "vsknn", "ease", "als", "bpr", "markov_next_item"], ...] = (
+    baselines: tuple[Baseline, ...] = (
         "popular_in_category",
         "item_knn",
         "vsknn",
@@ -83,3 +85,6 @@ class EvaluateSettings(Settings):
         "markov_next_item",
     )
     """What stands beside the models, fitted on what happened before the split; most popular and recently popular always do."""
+    baseline_parameters: Mapping[Baseline, Mapping[str, bool | int | float | str]] = {}
+    """``[evaluate.baseline_parameters.<baseline>]``: parameters of a baseline that are not its defaults, such as those that
+    `cartwheel tune` found."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from dataclasses import fields, replace
+from typing import Any, Final
 
+from cartwheel.errors import ConfigError, UsageError
 from models.offline.baselines.als import ALS
 from models.offline.baselines.bpr import BPR
 from models.offline.baselines.ease import EASE
@@ -32,6 +34,31 @@ BASELINES: Final[Mapping[str, Callable[[int], Recommender]]] = {
 }
 """Name -> the baseline made with a seed, not yet fitted."""
 
+
+def make_baseline(name: str, seed: int, parameters: Mapping[str, Any] | None = None) -> Recommender:
+    """Make a baseline of ``BASELINES``, some of its parameters set.
+
+    Args:
+        name: of the baseline.
+        seed: of its draws.
+        parameters: fields of the baseline's class.
+
+    Raises:
+        ConfigError: if one is not known or not accepted.
+    """
+    made: Any = BASELINES[name](seed)
+    known = [field.name for field in fields(made) if field.init]
+    where = f"evaluate.baseline_parameters.{name}"
+    for key in parameters or {}:
+        if key not in known:
+            raise ConfigError(f"{where}.{key} is not a known key.", f"Known keys here: {', '.join(known) or 'none'}.")
+    try:
+        result: Recommender = replace(made, **(parameters or {}))
+    except (TypeError, UsageError) as error:
+        raise ConfigError(f"{where} = {dict(parameters or {})} is not accepted: {error}", "Correct the value.") from error
+    return result
+
+
 __all__ = [
     "ALS",
     "BASELINES",
@@ -43,4 +70,5 @@ __all__ = [
     "MostPopular",
     "PopularInCategory",
     "RecentlyPopular",
+    "make_baseline",
 ]
