@@ -116,7 +116,7 @@ def _inlined(document: str, name: str, says: str, tips: dict[str, str]) -> Html:
     opening, _, rest = text.partition(">")
     view = re.search(r'viewBox="[^"]+"', opening)
     assert view is not None
-    rest = re.sub(r"<metadata>.*?</metadata>", "", rest, flags=re.DOTALL)
+    rest = re.sub(r"<metadata>.*?</metadata>|<style.*?</style>", "", rest, flags=re.DOTALL)  # its style would be the whole page's
     rest = re.sub(r'id="([^"]+)"', rf'id="{name}-\1"', rest)
     rest = re.sub(r"url\(#", f"url(#{name}-", rest).replace('xlink:href="#', f'href="#{name}-')
     for tip, told in tips.items():

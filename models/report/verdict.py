@@ -54,7 +54,8 @@ def _title(model: str, standings: Sequence[Standing]) -> tuple[str, Tone]:
         return _sentence(f"{name} beats {beaten}"), "good"
     if not counts["better"]:
         tone: Tone = "bad" if counts["worse"] else "mixed"
-        return _sentence(f"{name} beats none of the {everyone} simple baselines beyond chance"), tone
+        rivals = f"any of the {everyone} simple baselines" if everyone > 1 else model_name(standings[0].baseline)
+        return _sentence(f"{name} does not beat {rivals} beyond chance"), tone
     parts = [f"beats {counts['better']} of {everyone} simple baselines"]
     parts += [f"is level with {counts['tied']}"] if counts["tied"] else []
     parts += [f"is behind {counts['worse']}"] if counts["worse"] else []
