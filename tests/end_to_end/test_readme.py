@@ -20,6 +20,7 @@ COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in te
 [SHOP] = [text for language, text in BLOCKS if language == "toml"]
 [APP] = [text for language, text in BLOCKS if language == "python"]
 ASKING = [command for command in COMMANDS if "--run runs/demo" in command]
+LOOKING = [command for command in COMMANDS if command.startswith(("cartwheel plan", "cartwheel report"))]
 FREE = ["cartwheel doctor", "cartwheel --help"]
 
 
@@ -50,9 +51,9 @@ def address(demo: Path) -> Iterator[str]:
 
 
 def test_every_command_of_the_readme_is_run_by_a_test() -> None:
-    known = {"make demo", "make test", "cartwheel serve runs/demo", "cartwheel run shop.toml", *ASKING, *FREE}
+    known = {"make demo", "make test", "cartwheel serve runs/demo", "cartwheel run shop.toml", *ASKING, *LOOKING, *FREE}
     assert set(COMMANDS) == known
-    assert len(ASKING) == 3
+    assert (len(ASKING), len(LOOKING)) == (3, 3)
 
 
 def test_make_test_is_what_lands_or_rejects() -> None:
@@ -70,6 +71,13 @@ def test_the_demo_keeps_its_promises(demo: Path) -> None:
     assert figure("retrieval", "two_tower", "recall", 20, "low") > 2 * best, "by a wide margin"
     assert figure("two_stage", "two_tower+dlrm", "ndcg_minus_two_tower", 10, "low") > 0, "the second stage helps"
     assert figure("two_stage", "two_tower+dlrm", "ndcg", 10) < figure("two_stage", "oracle", "ndcg", 10)
+
+
+@pytest.mark.parametrize("command", LOOKING)
+def test_the_demo_can_be_looked_at(demo: Path, command: str) -> None:
+    result = shell(command)
+    assert result.returncode == 0, result.stderr
+    assert any(word in result.stdout for word in ("report.html", "item_price", "item_id"))
 
 
 @pytest.mark.parametrize("command", ASKING)
