@@ -121,7 +121,7 @@ def _subject(settings: RunSettings, model: str) -> Subject:
         return two_tower_subject(data, settings.two_tower, settings.seed)
     if model in MODELS:
         return dlrm_subject(data, model, getattr(settings, model), settings.seed)
-    parameters: Mapping[str, Mapping[str, Any]] = dict(settings.evaluate.baseline_parameters)
+    parameters: Mapping[Any, Mapping[str, Any]] = settings.evaluate.baseline_parameters
     return baseline_subject(data, model, parameters.get(model, {}), settings.seed)
 
 
