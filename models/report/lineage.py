@@ -10,12 +10,13 @@ from typing import Any, Final
 from cartwheel.errors import RunError
 from cartwheel.files import sha256
 from models.figures import METRICS_FILE
+from models.touched import FILE, Touches, read_touches
 
 SUMMARY: Final = Path("events") / "summary.json"
 EXAMPLES: Final = Path("examples") / "report.json"
 FEATURES: Final = Path("features") / "report.json"
 MANIFEST: Final = Path("manifest.json")
-TOUCHED: Final = Path("evaluation") / "touched.json"
+EVENTS: Final = Path("events") / "events.parquet"
 STAGES: Final = ("events", "examples", "features", "two_tower", "ranking", "cart")
 """What the figures rest on, in the order of a run. Later stages are left out, so that writing the report again gives equal bytes."""
 
@@ -43,8 +44,8 @@ class Lineage:
     """Check of the leakage audit, of examples and of what is fitted -> how much it looked at or found."""
     warnings: tuple[str, ...] = ()
     """What the audit lets pass and a reader should know."""
-    touched: Any = None
-    """``evaluation/touched.json``: how often the test split was judged."""
+    touches: Touches | None = None
+    """How often the test split was judged; None where that was not counted."""
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     """Section of the configuration -> its settings."""
@@ -75,7 +76,7 @@ def read_lineage(run: Path) -> Lineage:
         examples=audits[0],
         audit={name: int(count) for told in audits for name, count in told.get("audit", {}).items()},
         warnings=tuple(str(text) for told in audits for text in told.get("warnings", ())),
-        touched=_read(run / TOUCHED) or None,
+        touches=read_touches(run) if all((run / name).is_file() for name in (FILE, EVENTS, EXAMPLES)) else None,
         versions=({"cartwheel": manifest["cartwheel"]} if "cartwheel" in manifest else {}) | manifest.get("packages", {}),
         settings=settings,
         seed=seed,

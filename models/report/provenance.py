@@ -116,14 +116,10 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
 
 
 def _touched(lineage: Lineage) -> list[Child]:
-    once = "Epochs, the weight of the retrieval score and calibration were chosen on validation; evaluation alone reads the test split."
-    if lineage.touched is None:
-        return [once]
-    times = lineage.touched.get("configurations", {})
-    count = len(times)
-    if count <= 1:
-        return [once, " This is the only configuration that was judged on it: the test split was used once."]
-    return [once, tag("b", f" {count} configurations were judged on this test split: the best of them looks better than it is.")]
+    once = "Epochs, the weight of the retrieval score and calibration were chosen on validation; evaluation alone reads the test split. "
+    if lineage.touches is None:
+        return [once, "How often it did was not counted."]
+    return [once, tag("span" if lineage.touches.is_clean else "b", lineage.touches.sentence)]
 
 
 def _protocols(views: Sequence[TaskView]) -> Html:

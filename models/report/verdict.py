@@ -194,6 +194,8 @@ def _sample_signs(view: TaskView) -> list[tuple[bool, str]]:
 
 def _data_signs(lineage: Lineage) -> list[tuple[bool, str]]:
     signs = []
+    if lineage.touches is not None:
+        signs.append((lineage.touches.is_clean, lineage.touches.sentence))
     if lineage.audit:
         signs.append((True, f"The leakage audit passed, {len(lineage.audit)} checks; a leak would have stopped the run."))
     else:

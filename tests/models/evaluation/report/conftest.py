@@ -10,6 +10,7 @@ import pytest
 from models.evaluate import evaluate_run
 from models.report.page import write_report
 from models.settings import EvaluateSettings
+from models.touched import record_touch
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(3, 10), bootstrap=100, baselines=("popular_in_category", "item_knn"))
 SEED = 3
@@ -55,6 +56,7 @@ def evaluated(finished_run: Path, tmp_path_factory: pytest.TempPathFactory) -> P
     shutil.copytree(finished_run, run)
     tell(run)
     evaluate_run(run, SETTINGS, SEED)
+    record_touch(run, "first")
     return run
 
 

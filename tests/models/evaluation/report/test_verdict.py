@@ -12,6 +12,7 @@ from models.report.details import SegmentDifference, SegmentRow, SegmentTable
 from models.report.lineage import Lineage
 from models.report.verdict import can_it_be_believed, for_whom, task_verdict
 from models.report.views import TaskView, task_views
+from models.touched import Touches
 
 PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 300}, "nothing", "95%")
 
@@ -117,17 +118,19 @@ def test_doubts_are_told() -> None:
     found = record("two_stage", "catalogue", "reachable", 0.5, Interval(0.4, 0.6), few, n=12, role="task")
     cart = record("cart", "dlrm", "calibration_error", 0.2, Interval(0.1, 0.3), few, n=12, role="model")
     views = task_views(Evaluation((figure, found, cart)))
-    lineage = Lineage(summary={"rows_read": 100, "quarantined": 50}, warnings=("2 sessions straddle the split",))
+    summary = {"rows_read": 100, "quarantined": 50}
+    lineage = Lineage(summary=summary, warnings=("2 sessions straddle the split",), touches=Touches({"one": 1, "two": 2}))
     doubts = [text for good, text in can_it_be_believed(views[0], views, lineage) if not good]
-    assert [text.split(":")[0].split(";")[0] for text in doubts] == [
+    assert [text.split(":")[0].split(";")[0].split(". ")[0] for text in doubts] == [
         "12 moments of 3 users",
         "50.0% of what shoppers turned to was in the catalogue",
+        "The test split has been judged 3 times, with 2 configurations",
         "The run holds no leakage audit.",
         "The audit notes",
         "50 of 100 rows of the log were refused (50.00%).",
         "The chances of carts are off",
     ]
-    trusted = Lineage(summary={"rows_read": 1000, "quarantined": 1}, audit={"rows_in_time_order": 9})
+    trusted = Lineage(summary={"rows_read": 1000, "quarantined": 1}, audit={"rows_in_time_order": 9}, touches=Touches({"one": 1}))
     calm = view(ndcg("both", 0.3, "model"))
     assert all(good for good, _ in can_it_be_believed(calm, [calm], trusted))
 
