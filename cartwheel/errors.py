@@ -4,7 +4,7 @@ A message answers four questions in one or two sentences: where (file, row, colu
 expected, and what to do. The command line prints it without a traceback and exits with ``exit_code``; the server answers
 with ``grpc_status`` (names of the gRPC status codes, https://grpc.io/docs/guides/status-codes/).
 
-Exit codes 2 to 10 are stable; 1 is left to what nobody foresaw.
+Exit codes 2 to 11 are stable; 1 is left to what nobody foresaw.
 """
 
 from __future__ import annotations
@@ -94,3 +94,10 @@ class ServerError(CartwheelError):
 
     exit_code = 10
     grpc_status = "UNAVAILABLE"
+
+
+class ReproductionError(CartwheelError):
+    """A published table whose figures came out otherwise than its tolerance allows."""
+
+    exit_code = 11
+    grpc_status = "FAILED_PRECONDITION"

@@ -1,8 +1,9 @@
-"""Matrix factorisation that learns from pairs, from the library ``implicit``."""
+"""Matrix factorisation that learns from pairs, from the library ``implicit`` unless negatives are drawn uniformly."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -18,16 +19,18 @@ class BPR(Recommender):
     """Bayesian personalised ranking (Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618).
 
     Learns factors x(u), y(i) and item biases b(i) by stochastic gradient ascent on the sum of log sigmoid(s(u, i) - s(u, j)) less
-    l2 / 2 times the squares, with s(u, i) = x(u)'y(i) + b(i), i an item that u interacted with, and j one drawn in proportion to
-    popularity that u did not. A stranger, or a user without training interactions, stands at the mean of the factors of the items that
-    the history holds and training held; an empty history scores by the biases alone. An item without training interactions has kept its
-    random start, so it scores as low as the lowest item that has some.
+    l2 / 2 times the squares, with s(u, i) = x(u)'y(i) + b(i), i an item that u interacted with, and j one that u did not, drawn in
+    proportion to popularity or uniformly. A stranger, or a user without training interactions, stands at the mean of the factors of the
+    items that the history holds and training held; an empty history scores by the biases alone. An item without training interactions
+    has kept its random start, so it scores as low as the lowest item that has some.
 
     Attributes:
         factors: how many, the bias not counted.
         learning_rate: of the gradient ascent.
         l2: penalty.
         iterations: passes over the interactions.
+        negatives: how j is drawn. In proportion to ``popularity`` teaches to tell popular items apart; ``uniform``, as in the paper and
+            in the library Cornac, teaches popularity first of all.
         seed: fixes the first factors and the draws; training runs in one thread, for several race.
     """
 
@@ -35,6 +38,7 @@ class BPR(Recommender):
     learning_rate: float = 0.02
     l2: float = 0.01
     iterations: int = 100
+    negatives: Literal["popularity", "uniform"] = "popularity"
     seed: int = 0
     _user_factors: Factors = field(init=False, repr=False)
     """[users, factors + 1], the last 1."""
@@ -56,6 +60,19 @@ class BPR(Recommender):
 
     def fit(self, interactions: Interactions) -> None:
         """Climb, in one thread."""
+        learn = self._with_implicit if self.negatives == "popularity" else self._with_uniform_negatives
+        self._user_factors, self._item_factors = learn(interactions)
+        self._item_known = item_counts(interactions) > 0
+        self._user_known = np.diff(interactions.starts) > 0
+
+    def scores(self, queries: Queries) -> Scores:
+        """Return [q, items] float32."""
+        result = products(self._askers(queries), self._item_factors)
+        if not self._item_known.all():
+            result[:, ~self._item_known] = result[:, self._item_known].min(axis=1, keepdims=True)
+        return result
+
+    def _with_implicit(self, interactions: Interactions) -> tuple[Factors, Factors]:
         from implicit.cpu.bpr import BayesianPersonalizedRanking  # loads libraries that one_thread must find
 
         with one_thread():
@@ -68,16 +85,13 @@ class BPR(Recommender):
                 random_state=self.seed,
             )
             model.fit(interactions.matrix().astype(np.float32), show_progress=False)
-        self._user_factors, self._item_factors = model.user_factors, model.item_factors
-        self._item_known = item_counts(interactions) > 0
-        self._user_known = np.diff(interactions.starts) > 0
+        return model.user_factors, model.item_factors
 
-    def scores(self, queries: Queries) -> Scores:
-        """Return [q, items] float32."""
-        result = products(self._askers(queries), self._item_factors)
-        if not self._item_known.all():
-            result[:, ~self._item_known] = result[:, self._item_known].min(axis=1, keepdims=True)
-        return result
+    def _with_uniform_negatives(self, interactions: Interactions) -> tuple[Factors, Factors]:
+        from models.offline.baselines.pairwise_descent import climb
+
+        generator = np.random.default_rng(self.seed)
+        return climb(interactions.matrix(), self.factors, self.learning_rate, self.l2, self.iterations, generator)
 
     def _askers(self, queries: Queries) -> Factors:
         """Return [q, factors + 1] the user's factors, or the mean of the history's."""
