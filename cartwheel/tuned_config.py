@@ -99,7 +99,9 @@ def _says(text: str, copy: Path, original: RunSettings, section: str, values: Ma
     place: Any = expected
     for part in section.split("."):
         place = place.setdefault(part, {})
-    place.update({key: value for key, value in values.items() if value is not None or key in place})
+    place.update(values)
+    for key in [key for key, value in values.items() if value is None]:
+        del place[key]
     return found == RunSettings.model_validate({**expected, "run": run})
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from cartwheel.asking import ENDPOINT
 from cartwheel.config import RunSettings
 from cartwheel.errors import ConfigError, ServerError
-from cartwheel.work import serve_run, source_files, train_cart
+from cartwheel.work import judged_configuration, serve_run, source_files, train_cart
 from serving import server
 from serving.endpoint import Endpoint
 from workflows.settings import SourceSettings
@@ -34,6 +34,16 @@ def test_a_log_without_carts_leaves_no_cart_model_of_an_earlier_log(tmp_path: Pa
     train_cart(tmp_path, RunSettings())
     assert not stale.exists()
     train_cart(tmp_path, RunSettings())
+
+
+def test_what_is_judged_is_another_configuration_and_how_it_is_judged_is_not() -> None:
+    first = RunSettings()
+    same = [{"evaluate": {"bootstrap": 200, "cutoffs": (5,)}}, {"run": Path("elsewhere")}, {"export": {"max_k": 7}}]
+    other = [{"seed": 9}, {"two_tower": {"dimension": 8}}, {"cart": {"epochs": 1}}, {"evaluate": {"candidates": 9}}]
+    other.append({"evaluate": {"baseline_parameters": {"als": {"factors": 8}}}})
+    hashes = [judged_configuration(RunSettings.model_validate(each)) for each in [*same, *other]]
+    assert set(hashes[: len(same)]) == {judged_configuration(first)}
+    assert len(set(hashes)) == 1 + len(other)
 
 
 @pytest.fixture
