@@ -1,4 +1,4 @@
-"""Run the notebook on a run directory and keep its outputs, without paths, times and progress: `refresh_notebook.py RUN`."""
+"""Run notebooks on a run directory and keep their outputs, without paths, times and progress: `refresh_notebook.py RUN [NAME ...]`."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-NOTEBOOK: Final = Path(__file__).resolve().parents[1] / "notebooks" / "offline_evaluation.ipynb"
+NOTEBOOKS: Final = Path(__file__).resolve().parents[1] / "notebooks"
 _COLOURS: Final = 48
 """Colours kept of each picture: plots have few, and a third of the bytes is enough for them."""
 
 
-def executed(run: Path) -> Any:
-    """Return the notebook (``nbformat.NotebookNode``) with its outputs on ``run``."""
+def executed(path: Path, run: Path) -> Any:
+    """Return a notebook (``nbformat.NotebookNode``) with its outputs on ``run``."""
     import nbformat
     from nbclient import NotebookClient
 
     os.environ["CARTWHEEL_RUN"] = str(run.resolve())
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=1800, record_timing=False, resources={"metadata": {"path": str(NOTEBOOK.parent)}}).execute()
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(notebook, timeout=1800, record_timing=False, resources={"metadata": {"path": str(path.parent)}}).execute()
     return notebook
 
 
@@ -48,16 +48,19 @@ def _fewer_colours(encoded: str) -> str:
 
 
 def main() -> None:
-    """Write the notebook back with its outputs."""
+    """Write each notebook back with its outputs; those named, or all."""
     import nbformat
 
     from cartwheel.files import write_text
 
-    if len(sys.argv) != 2:
-        sys.exit("usage: python scripts/refresh_notebook.py RUN")
-    notebook = executed(Path(sys.argv[1]))
-    strip(notebook)
-    write_text(NOTEBOOK, nbformat.writes(notebook) + "\n")
+    if len(sys.argv) < 2:
+        sys.exit("usage: python scripts/refresh_notebook.py RUN [NAME ...]")
+    wanted = [NOTEBOOKS / f"{name}.ipynb" for name in sys.argv[2:]] or sorted(NOTEBOOKS.glob("*.ipynb"))
+    for path in wanted:
+        print(path.stem)
+        notebook = executed(path, Path(sys.argv[1]))
+        strip(notebook)
+        write_text(path, nbformat.writes(notebook) + "\n")
 
 
 if __name__ == "__main__":
