@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from cartwheel.progress import progress
 from models.metrics.ranking import Ints, Numbers, Placement, place, top_columns
 
-_CELLS: Final = 4_000_000
-"""Scores of one chunk: 32 MB of float64."""
-_THREADS: Final = min(4, os.cpu_count() or 1)
-"""Chunks that are looked at while the next one is scored; as many and two more are held in memory at once."""
+_CELLS: Final = 8_000_000
+"""Scores of one chunk: 64 MB of float64. A matrix product over fewer lists spends its time on getting the items in place."""
+_CORES: Final = os.cpu_count() or 1
+_THREADS: Final = min(4, _CORES)
+"""Chunks that are looked at while the next one is scored; as many and one more are held in memory at once."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, i
             done.append(waiting.popleft().result())
             advance(len(done[-1].top))
 
-    with progress(title, lists) as advance, ThreadPoolExecutor(_THREADS) as pool:
+    # Threads of a matrix product burn their cores while they wait for the next one: half are left to those who look at the last.
+    shared = threadpool_limits(max(1, _CORES // 2), "blas")
+    with progress(title, lists) as advance, shared, ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, lists, step):
             waiting.append(pool.submit(_look_at, chunk(start, min(start + step, lists)), depth))
             take(_THREADS)

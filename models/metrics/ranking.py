@@ -255,23 +255,15 @@ def top_columns(scores: Numbers, k: int) -> Ints:
         return _top_directly(scores, k)
     # The best k blocks of columns, by their highest scores, hold the best k columns; of blocks that tie the first ones do.
     width = 4 * math.isqrt(items // k)
-    blocks = np.sort(top_columns(_highest(scores, width), k), axis=1)
-    columns = (blocks[:, :, None] * width + np.arange(width)).reshape(len(scores), -1)
-    outside = (columns < 0) | (columns >= items)
-    columns[outside] = 0
-    found = np.take_along_axis(scores, columns, axis=1)
-    found[outside] = -np.inf
+    whole = items // width * width
+    by_block = scores[:, :whole].reshape(len(scores), -1, width)
+    blocks = np.sort(top_columns(by_block.max(axis=2), k), axis=1)  # a maximum hands NaN on
+    found = by_block[np.arange(len(scores))[:, None], np.maximum(blocks, 0)]
+    found[blocks < 0] = -np.inf
+    found = np.concatenate([found.reshape(len(scores), -1), scores[:, whole:]], axis=1)
     top = top_columns(found, k)
-    return np.where(top < 0, -1, np.take_along_axis(columns, np.maximum(top, 0), axis=1))
-
-
-def _highest(scores: Numbers, width: int) -> Numbers:
-    """Return [A, ceil(N / width)] the highest score of each block of ``width`` columns, NaN where one is NaN."""
-    whole = scores.shape[1] // width * width
-    highest: Numbers = scores[:, :whole].reshape(len(scores), -1, width).max(axis=2)
-    if whole == scores.shape[1]:
-        return highest
-    return np.concatenate([highest, scores[:, whole:].max(axis=1, keepdims=True)], axis=1)
+    begins = np.append(blocks * width, np.full((len(scores), 1), whole), axis=1)
+    return np.where(top < 0, -1, np.take_along_axis(begins, top // width, axis=1) + top % width)
 
 
 def _top_directly(scores: Numbers, k: int) -> Ints:

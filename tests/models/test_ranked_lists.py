@@ -1,6 +1,7 @@
 """Chunks that several threads look at come out in order, and what fails in one of them is told."""
 
 import doctest
+import time
 
 import numpy as np
 import pytest
@@ -46,6 +47,7 @@ def test_few_chunks_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> No
 
     def counted(*arguments: object) -> object:
         nonlocal looked
+        time.sleep(0.002)  # slower than the scores come
         judged = look_at(*arguments)  # type: ignore[arg-type]
         looked += 1
         return judged
@@ -58,7 +60,7 @@ def test_few_chunks_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(models.ranked_lists, "_look_at", counted)
     rank(LISTS, ITEMS, 4, "rank", chunk)
     assert looked == LISTS
-    assert most <= 2 + 2
+    assert most <= 2 + 1
 
 
 def test_no_lists_are_ranked_to_nothing() -> None:
