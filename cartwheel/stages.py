@@ -15,7 +15,17 @@ from cartwheel.errors import MissingDependencyError, RunError
 from cartwheel.run_directory import RunDirectory, StageRecord, stage_key, stopwatch
 from cartwheel.work import evaluate, events, examples, export, features, ranking, source_files, train_cart, two_tower
 
-_TRAINING_PACKAGES: Final = ("polars", "nvtabular", "merlin.models", "tensorflow", "onnx", "tf2onnx", "sklearn", "pyarrow", "matplotlib")
+_TRAINING_PACKAGES: Final = (
+    "polars",
+    "nvtabular",
+    "merlin.models",
+    "tensorflow",
+    "onnx",
+    "tf2onnx",
+    "sklearn",
+    "pyarrow",
+    "matplotlib",
+)
 
 
 @dataclass(frozen=True)
