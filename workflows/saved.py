@@ -155,7 +155,7 @@ def _check_vocabularies(operator: Any, columns: Iterable[Any], folder: Path) -> 
         found = _columns(Path(path), f"vocabulary {name!r}", folder)
         if name not in expected:
             continue
-        parts = found - {f"{name}_size", f"{name.replace(operator.name_sep, '_')}_size"}  # ours, and NVTabular's of a combination
+        parts = found - {f"{name}_size", f"{name}{operator.name_sep}size"}  # what Polars fits, and NVTabular
         combined = operator.encode_type == "combo" and all(part in name for part in parts)  # it is named after its columns
         if name not in found and not combined:
             raise _foreign(name, folder, f"{path} has the columns {sorted(found)}")
