@@ -17,6 +17,8 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
+import pyarrow as pa
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
@@ -26,6 +28,10 @@ _SORTING: Final = 256
 """Truth items for which a long list is as soon sorted as compared with each of them, as measured; fewer in short lists."""
 _CALL: Final = 16_000
 """Scores that are compared in the time that it takes to begin."""
+_DROPPING: Final = 5
+"""Looks at all scores of a long list that leaving some of them out costs, as measured."""
+_SAMPLE: Final = 256
+"""Scores by which it is judged how many could be left out."""
 _DIRECT: Final = 64
 """Candidates for each place of a list up to which they are looked at one by one, rather than by blocks."""
 TIE_RULE: Final = "expected value over all orders of tied items"
@@ -254,7 +260,7 @@ def top_columns(scores: Numbers, k: int) -> Ints:
         _require_numbers(scores)
         return _top_directly(scores, k)
     # The best k blocks of columns, by their highest scores, hold the best k columns; of blocks that tie the first ones do.
-    width = 4 * math.isqrt(items // k)
+    width = 3 * math.isqrt(items // k)
     whole = items // width * width
     by_block = scores[:, :whole].reshape(len(scores), -1, width)
     blocks = np.sort(top_columns(by_block.max(axis=2), k), axis=1)  # a maximum hands NaN on
@@ -290,14 +296,34 @@ def _require_numbers(scores: Numbers) -> None:
 
 def _above_and_tied(others: Numbers, mine: Numbers) -> tuple[Ints, Ints]:
     """Count, for each of ``mine``, the ``others`` above it and level with it."""
-    if len(mine) * (len(others) + _CALL) < _SORTING * len(others):
-        return (
-            np.array([np.count_nonzero(others > score) for score in mine], np.int64),
-            np.array([np.count_nonzero(others == score) for score in mine], np.int64),
-        )
-    ordered = np.sort(others)
-    low, high = np.searchsorted(ordered, mine, "left"), np.searchsorted(ordered, mine, "right")
-    return (len(others) - high).astype(np.int64), (high - low).astype(np.int64)
+    if len(mine) * (len(others) + _CALL) > _SORTING * len(others):
+        ordered = np.sort(others)
+        low, high = np.searchsorted(ordered, mine, "left"), np.searchsorted(ordered, mine, "right")
+        return (len(others) - high).astype(np.int64), (high - low).astype(np.int64)
+    above, tied = np.empty(len(mine), np.int64), np.empty(len(mine), np.int64)
+    # The lowest first: what is below it is below the rest too.
+    for looked, index in enumerate(np.argsort(mine) if len(mine) > 1 else [0]):
+        looks = 2 * (len(mine) - looked)
+        if looks > _DROPPING and len(others) > _CALL and _worth_dropping(others, mine[index], looks):
+            others = _not_below(others, float(mine[index]))
+        above[index] = np.count_nonzero(others > mine[index])
+        tied[index] = np.count_nonzero(others == mine[index])
+    return above, tied
+
+
+def _worth_dropping(scores: Numbers, least: np.floating[Any], looks: int) -> bool:
+    """Judge by a sample whether ``looks`` at all scores take longer than leaving out those below ``least`` first."""
+    sample = scores[:: len(scores) // _SAMPLE]
+    below = np.count_nonzero(sample < least)
+    return 2 * below > len(sample) and below * looks > _DROPPING * len(sample)
+
+
+def _not_below(scores: Numbers, least: float) -> Numbers:
+    """Return the scores from ``least`` on, by Polars, which takes a third of the time that NumPy takes where some are left out."""
+    whole = np.ascontiguousarray(scores)
+    array = pa.Array.from_buffers(pa.from_numpy_dtype(whole.dtype), len(whole), [None, pa.py_buffer(whole)])  # without a copy
+    series = pl.Series(array)
+    return series.filter(series >= least).to_numpy()
 
 
 def _expected_reciprocal(above: int, tied: int, truths: int, *, last: int | None) -> float:

@@ -134,6 +134,23 @@ def test_many_truth_items_are_placed_as_few_are(truths: int) -> None:
     np.testing.assert_array_equal(placement.tied, (scores[row[order]] == own).sum(axis=1))
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+@pytest.mark.parametrize("levels", [30, 1_000_000])
+def test_high_truth_items_of_long_lists_are_placed_as_all_are(kind: type, levels: int) -> None:
+    generator = np.random.default_rng(levels)
+    scores = generator.integers(-levels, levels, size=(4, 40_000)).astype(kind)
+    scores[0, 7] = scores[0].max()
+    scores[1] = -0.0
+    scores[1, ::9] = 0.0
+    scores[2, 5_000:] = -np.inf
+    scores = np.asfortranarray(scores)
+    column = np.argsort(-scores, axis=1, kind="stable")[:, [0, 3, 40, 800, 4_000]]
+    placement = place(scores, np.repeat(np.arange(4), 5), column.ravel(), np.full(4, 5))
+    own = scores[placement.row, column.ravel()][:, None]
+    np.testing.assert_array_equal(placement.above, (scores[placement.row] > own).sum(axis=1))
+    np.testing.assert_array_equal(placement.tied, (scores[placement.row] == own).sum(axis=1))
+
+
 def test_coverage_ignores_the_padding_of_short_lists() -> None:
     assert coverage(np.array([[2, -1], [-1, -1]]), items=4, k=2) == 0.25
 
