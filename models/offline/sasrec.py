@@ -176,6 +176,9 @@ class Examples:
 
     def _part(self, chosen: Ints, generator: np.random.Generator) -> Part:
         """Return ids, targets and negatives [b, l], padded with 0 in front to the longest of the chosen sequences."""
+        if not len(chosen):  # of a batch of few users; one blank slot counts for nothing, and the network can be run on it
+            blank = np.zeros((1, 1), np.int32)
+            return blank, blank, blank
         longest = int(self._length[chosen].max(initial=0))
         slot = np.arange(longest) - longest
         inside = slot >= -self._length[chosen][:, None]
