@@ -1,4 +1,4 @@
-"""Self-attention over sequences: what it may look at, what it learns, and the suite of all recommenders (slow: it trains many times)."""
+"""Self-attention over sequences: what it may look at, what it learns, and the suite of all recommenders (thorough: it trains many times)."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def tiny(seed: int = 0, epochs: int = 25) -> SASRec:
     return SASRec(16, 1, 2, 8, dropout=0.1, learning_rate=0.01, batch_size=64, epochs=epochs, seed=seed)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 class TestSASRec(RecommenderConformance):
     draws = True
 

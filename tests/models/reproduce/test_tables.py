@@ -139,7 +139,7 @@ def test_each_table_says_what_it_needs_and_has_figures_to_judge(name: str) -> No
     ("name", "path", "only"),
     [
         ("yoochoose", "yoochoose", []),
-        ("random-100-negatives", "amazon-beauty/Beauty.txt", []),
+        pytest.param("random-100-negatives", "amazon-beauty/Beauty.txt", [], marks=pytest.mark.thorough),
         ("movielens-100k", "ml-100k/u.data", []),
     ],
 )
