@@ -16,7 +16,7 @@ from typing import Annotated, Any, Final, Optional
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 # The folder of a script is searched first, and this script has the name of a room. The peer's process takes the same rooms.
-sys.path[0] = str(ROOT)
+sys.path.insert(0, str(ROOT))
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 import typer  # noqa: E402

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Optional
 
 ROOT: Final = Path(__file__).resolve().parents[1]
-# The folder of a script is searched first; this takes the rooms instead.
-sys.path[0] = str(ROOT)
+# The folder of a script is searched first; this puts the rooms before it.
+sys.path.insert(0, str(ROOT))
 
 import numpy as np  # noqa: E402
 import typer  # noqa: E402
