@@ -37,6 +37,7 @@ epochs = 2
 epochs = 2
 
 [evaluate]
+baselines = ["item_knn", "markov_next_item"]
 bootstrap = 100
 candidates = 50
 

@@ -48,7 +48,7 @@ def test_a_baseline_is_tuned_goes_on_and_is_written(untested: Path) -> None:
     assert sha256(run / "models") == before
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_two_tower_is_tuned_where_there_is_no_test_split(untested: Path) -> None:
     result = cartwheel("tune", untested, "--minutes", "0.0001")
     assert "[two_tower]\ndimension = 16\n" in done(result)  # the one trial that begins is that of now
@@ -56,7 +56,7 @@ def test_the_two_tower_is_tuned_where_there_is_no_test_split(untested: Path) -> 
     assert "1 trial: 1 complete" in result.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_what_cannot_be_tuned_is_one_sentence(untested: Path, tmp_path: Path) -> None:
     def refused(code: int, *arguments: str | Path) -> str:
         result = cartwheel("tune", *arguments)
