@@ -37,7 +37,8 @@ def test_every_stage_left_its_files_and_the_manifest_knows_them(run: Path) -> No
 def test_every_figure_carries_its_protocol_and_interval(run: Path) -> None:
     for record in metrics(run):
         assert {"split", "candidate_set", "tie_rule", "sample_size"} <= set(record["protocol"])  # type: ignore[call-overload]
-        if record["value"] is not None:
+        # The calibration error is biased upwards, which its mirrored interval takes off: a small one may lie above it.
+        if record["value"] is not None and record["metric"] != "calibration_error":
             assert record["low"] - 1e-9 <= record["value"] <= record["high"] + 1e-9, record  # type: ignore[operator]
 
 
