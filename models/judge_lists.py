@@ -124,15 +124,16 @@ def list_records(
             records.append(record(task, entry.model, metric, value, interval, shared, n=len(anchors), role=entry.role, k=k))
         records += _of_the_whole(task, entry, anchors, bootstrap, settings, protocol)
     compared = [index for index, (metric, _) in enumerate(keys) if metric in TIE_RULES]
-    for entry in (entry for entry in entries if entry.role == "model"):
+    baselines = [other for other in entries if other.role == "baseline"]
+    for entry in (entry for entry in entries if entry.role == "model" and baselines):
         shared = _stamped(protocol, entry, ranking.TIE_RULE, PAIRED.format(settings.bootstrap))
-        for baseline in (other for other in entries if other.role == "baseline"):
-            gains = np.column_stack([values[entry.model][keys[i]] - values[baseline.model][keys[i]] for i in compared])
-            p_values = permutation_p_values(gains, anchors.users, seed)
+        gains = np.array([[values[entry.model][keys[i]] - values[other.model][keys[i]] for i in compared] for other in baselines])
+        p_values = permutation_p_values(gains.reshape(-1, len(anchors)).T, anchors.users, seed).reshape(gains.shape[:2])
+        for number, baseline in enumerate(baselines):
             for place, index in enumerate(compared):
-                (metric, k), value = keys[index], float(gains[:, place].mean())
+                (metric, k), value = keys[index], float(gains[number, place].mean())
                 interval = bootstrap.percentile(draws[entry.model][:, index] - draws[baseline.model][:, index])
-                name, p_value = metric + DIFFERENCE + baseline.model, float(p_values[place])
+                name, p_value = metric + DIFFERENCE + baseline.model, float(p_values[number, place])
                 records.append(
                     record(task, entry.model, name, value, interval, shared, n=len(anchors), role="model", k=k, p_value=p_value)
                 )

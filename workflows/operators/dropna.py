@@ -24,10 +24,6 @@ class DropMissing(RowStep):
         """Ask every column."""
         return pl.all_horizontal([~is_missing(column, types[name]) for name, column in columns.items()])
 
-    def describe(self) -> str:
-        """Return the operator's name."""
-        return "DropMissing()"
-
 
 def is_missing(column: pl.Expr, kind: ColumnType) -> pl.Expr:
     """Return where a column of the plan is missing, never null."""

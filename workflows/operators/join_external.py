@@ -12,7 +12,6 @@ from typing import Any
 import polars as pl
 
 from cartwheel.errors import NotCompilableError, RunError
-from workflows.operators.described import described
 from workflows.operators.keys import Keys
 from workflows.operators.pick import Pick
 from workflows.operators.step import Applied, Made, RowStep
@@ -40,10 +39,6 @@ class KeyIsThere(RowStep):
     def inputs(self, available: Sequence[str]) -> tuple[str, ...]:
         """Return the columns of the key."""
         return tuple(name for name in self.columns if name in available)
-
-    def describe(self) -> str:
-        """Return the columns and the keys."""
-        return described(self)
 
 
 def read_join_external(applied: Applied) -> Made:

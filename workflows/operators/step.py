@@ -113,9 +113,9 @@ class RowStep(ABC):
     def inputs(self, available: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the columns that decide, out of those ``available``."""
 
-    @abstractmethod
     def describe(self) -> str:
-        """Return the step and its parameters on one line."""
+        """Return the step and its parameters on one line, as ``Step.describe`` does."""
+        return described(self)
 
 
 @dataclass(frozen=True)
