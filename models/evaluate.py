@@ -87,15 +87,10 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     beside = tuple(_beside(run, settings, seed, oracle, anchors))
     lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), excluded, beside)
     two_stage, shown = _two_stage(lists)
-    evaluation = merged(
-        [
-            _retrieval_records(lists),
-            two_stage,
-            ranking_records(run, settings, seed, oracle),
-            cart_records(run, settings, seed, oracle),
-        ]
-    )
-    details = gather(run, evaluation, shown, settings, seed)
+    ranking, of_ranking = ranking_records(run, settings, seed, oracle)
+    carts, of_carts = cart_records(run, settings, seed, oracle)
+    evaluation = merged([_retrieval_records(lists), two_stage, ranking, carts])
+    details = gather(run, evaluation, shown, of_ranking | of_carts, settings, seed)
     evaluation.write(run)
     details.write(run)
     return evaluation

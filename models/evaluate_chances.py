@@ -91,7 +91,7 @@ class Forecasts:
 
 
 def read_forecasts(run: Path, task: str, seed: int) -> Forecasts:
-    """Return what ``ranking_records`` and ``cart_records`` judge, for curves of it.
+    """Return what ``ranking_records`` and ``cart_records`` judge, of a run that was evaluated before.
 
     Args:
         run: run directory after prepare and train.
@@ -101,11 +101,12 @@ def read_forecasts(run: Path, task: str, seed: int) -> Forecasts:
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
-    rows = _read_rows(run, task, seed)
-    return Forecasts(rows.label, rows.users, (_model_forecast(run, task, rows), *rows.beside()))
+    return _forecasts(run, task, _read_rows(run, task, seed))
 
 
-def ranking_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None) -> list[Record]:
+def ranking_records(
+    run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None
+) -> tuple[list[Record], dict[str, Forecasts]]:
     """Judge ``models/ranking`` on ``features/test/ranking``.
 
     Args:
@@ -114,20 +115,27 @@ def ranking_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Or
         seed: fixes samples and resamples.
         oracle: the truth, judged by its order only: it knows the next view, not how negatives were sampled.
 
+    Returns:
+        The records, and under the task's name what the model and its baselines predict.
+
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
     rows = _read_rows(run, RANKING, seed)
-    forecasts = [_model_forecast(run, RANKING, rows), *rows.beside()]
+    found = _forecasts(run, RANKING, rows)
+    forecasts = list(found.forecasts)
     if oracle is not None:
         queries = OracleQueries(run, SPLIT, oracle)
         row = _rows_of(queries.example_id, rows.examples["example_id"].to_numpy())
         forecasts.append(Forecast(ORACLE, "oracle", queries.pairs(row, rows.examples["item_id"].to_list())))
     candidates = "one item that the shopper turned to, and items sampled among those that the shopper did not"
-    return chance_records(RANKING, rows.label, rows.users, forecasts, settings, seed, _protocol(rows, candidates))
+    records = chance_records(RANKING, rows.label, rows.users, forecasts, settings, seed, _protocol(rows, candidates))
+    return records, {RANKING: found}
 
 
-def cart_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None) -> list[Record]:
+def cart_records(
+    run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | None
+) -> tuple[list[Record], dict[str, Forecasts]]:
     """Judge ``models/cart`` on the lines and on the carts of ``features/test/cart``; nothing where the log has no carts.
 
     Args:
@@ -136,28 +144,29 @@ def cart_records(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
         seed: fixes samples and resamples.
         oracle: the truth; it knows the line that was just added, so it and the models are judged on those lines apart.
 
+    Returns:
+        The records, and under the name of the lines' task what the model and its baselines predict for them.
+
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
     if not (run / "models" / CART / "model.onnx").is_file() or not (run / "examples" / SPLIT / "cart.parquet").is_file():
-        return []
+        return [], {}
     rows = _read_rows(run, CART, seed)
-    forecasts = [_model_forecast(run, CART, rows), *rows.beside()]
+    found = _forecasts(run, CART, rows)
     protocol = _protocol(rows, "the lines of each cart just after something was added to it")
-    records = chance_records(CART_LINE, rows.label, rows.users, forecasts, settings, seed, protocol)
+    records = chance_records(CART_LINE, rows.label, rows.users, found.forecasts, settings, seed, protocol)
     records += _whole_cart_records(run, rows, settings, seed)
     if oracle is not None:
-        records += _just_added_records(rows, forecasts, line_probability(oracle, rows.examples), settings, seed)
-    return records
+        records += _just_added_records(found, line_probability(oracle, rows.examples), settings, seed)
+    return records, {CART_LINE: found}
 
 
-def _just_added_records(
-    rows: _Rows, forecasts: list[Forecast], truth: Floats, settings: EvaluateSettings, seed: int
-) -> list[Record]:
+def _just_added_records(rows: Forecasts, truth: Floats, settings: EvaluateSettings, seed: int) -> list[Record]:
     known = np.flatnonzero(~np.isnan(truth))
     same = [
         Forecast(each.model, each.role, each.score[known], None if each.probability is None else each.probability[known])
-        for each in forecasts
+        for each in rows.forecasts
     ]
     same.append(Forecast(ORACLE, "oracle", truth[known], truth[known]))
     protocol = Protocol(
@@ -245,6 +254,10 @@ def _read_rows(run: Path, task: str, seed: int) -> _Rows:
         train,
         {name: learner(train.table, train.label, seed) for name, learner in _LEARNERS.items()} if both else {},
     )
+
+
+def _forecasts(run: Path, task: str, rows: _Rows) -> Forecasts:
+    return Forecasts(rows.label, rows.users, (_model_forecast(run, task, rows), *rows.beside()))
 
 
 def _model_forecast(run: Path, task: str, rows: _Rows) -> Forecast:

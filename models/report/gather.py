@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from models.baselines import MOST_POPULAR
-from models.evaluate_chances import CART, CART_LINE, RANKING, SPLIT, Forecasts, read_forecasts
+from models.evaluate_chances import SPLIT, Forecasts
 from models.figures import DIFFERENCE, Evaluation, Record
 from models.judge_chances import Forecast
 from models.metrics.classification import Floats
@@ -48,13 +48,21 @@ _MOST_TYPES: Final = 6
 _DIGITS: Final = 6
 
 
-def gather(run: Path, evaluation: Evaluation, shown: Shown | None, settings: EvaluateSettings, seed: int) -> Details:
+def gather(
+    run: Path,
+    evaluation: Evaluation,
+    shown: Shown | None,
+    forecasts: Mapping[str, Forecasts],
+    settings: EvaluateSettings,
+    seed: int,
+) -> Details:
     """Gather the details of an evaluation that is being made.
 
     Args:
         run: run directory after train.
         evaluation: its records.
         shown: what both stages and everything beside them recommended; None where the split has no anchor.
+        forecasts: task -> what was predicted in it, of each task that predicts chances row by row.
         settings: cutoffs and resamples.
         seed: fixes resamples and the examples; equal seeds give equal details.
 
@@ -63,7 +71,7 @@ def gather(run: Path, evaluation: Evaluation, shown: Shown | None, settings: Eva
     """
     return Details(
         segments=None if shown is None else segment_table(shown, evaluation, settings, seed),
-        chances=tuple(chance_curves(run, evaluation, settings, seed)),
+        chances=tuple(chance_curves(forecasts, settings, seed)),
         examples=() if shown is None else tuple(example_lists(shown, seed)),
         timeline=timeline(run),
     )
@@ -129,24 +137,20 @@ def _segment_row(part: Segment, records: Sequence[Record], corrected: dict[tuple
     )
 
 
-def chance_curves(run: Path, evaluation: Evaluation, settings: EvaluateSettings, seed: int) -> list[ChanceCurves]:
+def chance_curves(forecasts: Mapping[str, Forecasts], settings: EvaluateSettings, seed: int) -> list[ChanceCurves]:
     """Return calibration and gains of everything that predicts a chance; tasks without rows or with one class are left out.
 
     Args:
-        run: run directory after train.
-        evaluation: says which tasks there are.
+        forecasts: task -> what was predicted in it.
         settings: resamples.
         seed: fixes the resamples.
     """
     result = []
-    for task, name in ((RANKING, RANKING), (CART, CART_LINE)):
-        if name not in evaluation.tasks:
-            continue
-        rows = read_forecasts(run, task, seed)
+    for task, rows in forecasts.items():
         if 0 < rows.label.sum() < len(rows.label):
             bootstrap = UserBootstrap(rows.users, settings.bootstrap, seed)
             curves = tuple(_curve(rows, each, bootstrap) for each in rows.forecasts)
-            result.append(ChanceCurves(task=name, rows=len(rows.label), positives=int(rows.label.sum()), curves=curves))
+            result.append(ChanceCurves(task=task, rows=len(rows.label), positives=int(rows.label.sum()), curves=curves))
     return result
 
 
