@@ -98,13 +98,6 @@ class Lookup(Step):
             return self._ids(columns, types)
         return elementwise(columns[0], types[0], lambda element: self._ids([element], types))
 
-    def describe(self) -> str:
-        """Return the vocabulary's name, size and ids."""
-        told = f"Lookup(domain={self.domain!r}, keys={self.keys.describe()}, first={self.first}"
-        told += f", buckets={self.buckets}" if self.buckets > 1 else ""
-        told += f", dtype={self.dtype!r}" if self.dtype != "int64" else ""
-        return f"{told}, blank_pads={self.blank_pads})"
-
     def _has_padding(self, kind: ColumnType) -> bool:
         return self.blank_pads and kind.is_list and kind.is_string
 

@@ -46,10 +46,6 @@ class Meets(RowStep):
                 raise NotCompilableError(f"Filter asks for the lists {name!r}.", "Ask for columns without lists.")
         return _expression(self.condition, columns, types)
 
-    def describe(self) -> str:
-        """Return the condition."""
-        return f"Meets({self.condition!r})"
-
 
 def _expression(condition: Condition, columns: Mapping[str, pl.Expr], types: Mapping[str, ColumnType]) -> pl.Expr:
     match condition:

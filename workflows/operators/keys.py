@@ -104,10 +104,6 @@ class Keys(Step):
         """Return what ``polars`` returns, for elements: inside of ``list.eval`` where ``types`` are lists."""
         return self._number(elements, types, first).fill_null(unknown)
 
-    def describe(self) -> str:
-        """Return the number of the keys and their types."""
-        return f"Keys({len(self)} of {', '.join(from_polars(series.dtype).dtype for series in self.columns)})"
-
     @cached_property
     def _null(self) -> int | None:
         """The place of null among the keys of one column."""

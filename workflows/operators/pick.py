@@ -18,7 +18,7 @@ from cartwheel.errors import NotCompilableError
 from workflows.lists import leaves
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.keys import gather
-from workflows.operators.step import Step, Value
+from workflows.operators.step import Step, Value, conventional
 from workflows.plan.types import ColumnType, from_polars
 
 Array = npt.NDArray[Any]
@@ -39,7 +39,8 @@ class Pick(Step):
     digest: str = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
-        values = _tidy(self.values)
+        kind = from_polars(self.values.dtype)
+        values = self.values.to_frame().select(conventional(pl.first(), kind)).to_series()
         stored = values.alias("").to_frame().write_ipc(None).getvalue()
         object.__setattr__(self, "values", values)
         object.__setattr__(self, "digest", hashlib.sha256(stored).hexdigest())
@@ -79,17 +80,6 @@ class Pick(Step):
         place = columns[0]
         last = len(self.values) - 1
         return gather(self.values, pl.when(place < 0).then(last).otherwise(place))
-
-
-def _tidy(values: pl.Series) -> pl.Series:
-    """Bring values to the conventions of a plan: its types, missing floats NaN, and no list null."""
-    kind = from_polars(values.dtype)
-    values = values.cast(kind.polars)
-    if kind.is_list:
-        frame = values.alias("values").to_frame()
-        change = pl.element().fill_null(float("nan")) if kind.is_float else pl.element()
-        return frame.select(pl.col("values").fill_null(pl.lit([], dtype=kind.polars)).list.eval(change)).to_series()
-    return values.fill_null(float("nan")) if kind.is_float else values
 
 
 def _dense(values: pl.Series, kind: ColumnType) -> tuple[Array, Array, Array]:

@@ -13,7 +13,6 @@ from onnx import TensorProto
 
 from cartwheel.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
-from workflows.operators.described import described
 from workflows.plan.types import ColumnType
 
 FLOAT32: Final = int(TensorProto.FLOAT)
@@ -92,10 +91,6 @@ class Step(ABC):
             An expression of the type that ``result`` says, under the same conventions.
         """
 
-    def describe(self) -> str:
-        """Return the step and its parameters on one line, for ``plan show``; long parameters by their number and a digest."""
-        return described(self)
-
 
 class RowStep(ABC):
     """An operator that drops rows: it works on tables, and a request has no such thing."""
@@ -112,10 +107,6 @@ class RowStep(ABC):
     @abstractmethod
     def inputs(self, available: Sequence[str]) -> tuple[str, ...]:
         """Return the names of the columns that decide, out of those ``available``."""
-
-    def describe(self) -> str:
-        """Return the step and its parameters on one line, as ``Step.describe`` does."""
-        return described(self)
 
 
 @dataclass(frozen=True)
@@ -191,6 +182,14 @@ def one(applied: Applied, *steps: Step) -> Made:
 def elementwise(column: pl.Expr, kind: ColumnType, change: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
     """Apply ``change`` to each value of a column, or to each element of each of its lists."""
     return column.list.eval(change(pl.element())) if kind.is_list else change(column)
+
+
+def conventional(column: pl.Expr, kind: ColumnType) -> pl.Expr:
+    """Bring a column to the conventions of ``Step.polars``: the type of the plan, missing floats NaN, and no list null."""
+    column = column.cast(kind.polars)
+    if kind.is_list:
+        column = column.fill_null(pl.lit([], dtype=kind.polars))
+    return elementwise(column, kind, lambda element: element.fill_null(float("nan"))) if kind.is_float else column
 
 
 def to_float(builder: GraphBuilder, value: Value, dtype: str) -> Value:

@@ -18,6 +18,7 @@ import onnx
 from cartwheel.errors import NotCompilableError
 from workflows.columns import ENCODED_SUFFIX
 from workflows.onnx_graph import GraphBuilder, Shape
+from workflows.operators.described import described
 from workflows.operators.step import Value
 from workflows.plan.graph import Node, Plan
 
@@ -50,7 +51,7 @@ def compile_onnx(
         node = plan.nodes[place]
         if node.rows:
             raise NotCompilableError(
-                f"Feature column {node.name!r} comes after {plan.filters[node.rows - 1].step.describe()}, which drops rows; a request "
+                f"Feature column {node.name!r} comes after {described(plan.filters[node.rows - 1].step)}, which drops rows; a request "
                 "is answered for each of its rows.",
                 "Put what drops rows into a workflow of its own that is run on tables alone.",
             )
@@ -100,7 +101,7 @@ def _step(builder: GraphBuilder, node: Node, inputs: Sequence[Value]) -> Value:
         value = node.step.onnx(builder, inputs)
     except NotCompilableError as error:
         raise NotCompilableError(f"Feature column {node.name!r}: {error.found}", error.fix) from error
-    assert value.type == node.type, f"{node.step.describe()} promised {node.type} and made {value.type}"
+    assert value.type == node.type, f"{described(node.step)} promised {node.type} and made {value.type}"
     return value
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import polars as pl
 
 from cartwheel.errors import DataError
-from workflows.operators.step import elementwise
+from workflows.operators.step import conventional, elementwise
 from workflows.plan.graph import Plan, RowFilter
 from workflows.plan.types import ColumnType, from_polars
 
@@ -44,7 +44,7 @@ def compile_polars(
     raw = [place for place in needed if plan.nodes[place].is_raw]
     frame = frame.select(
         [pl.col(name).alias(_kept(name)) for name in keep]
-        + [_raw(plan.nodes[place].name, plan.nodes[place].type).alias(_name(place)) for place in raw]
+        + [conventional(pl.col(plan.nodes[place].name), plan.nodes[place].type).alias(_name(place)) for place in raw]
     )
     made: dict[int, pl.Expr] = {}
     for rows in _path(plan, needed):
@@ -140,14 +140,6 @@ def _fits(found: pl.DataType, expected: ColumnType) -> bool:
         and expected.is_integer
         and bool((kind.numpy.itemsize, kind.dtype[0]) < (expected.numpy.itemsize, expected.dtype[0]))
     )
-
-
-def _raw(name: str, kind: ColumnType) -> pl.Expr:
-    """Bring a raw column to the plan's conventions: its exact type, missing floats NaN, and no list null."""
-    column = pl.col(name).cast(kind.polars)
-    if kind.is_list:
-        column = column.fill_null(pl.lit([], dtype=kind.polars))
-    return elementwise(column, kind, lambda element: element.fill_null(float("nan"))) if kind.is_float else column
 
 
 def _output(column: pl.Expr, kind: ColumnType) -> pl.Expr:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from cartwheel.errors import NotCompilableError, RunError
+from workflows.operators.described import described
 from workflows.operators.step import Applied, Step
 from workflows.operators.table import fits_to_dependencies, makes_columns, read_column, read_rows
 from workflows.plan.graph import Node, Plan, RowFilter
@@ -167,7 +168,7 @@ class _Reading:
         except NotCompilableError as error:
             raise NotCompilableError(f"Feature column {name!r}: {error.found}", error.fix) from error
         for place, node in enumerate(self.nodes):  # 0.0 equals -0.0, and is told otherwise
-            if node.inputs == places and node.step == step and step.describe() == node.step.describe():
+            if node.inputs == places and node.step == step and described(step) == described(node.step):
                 return place
         self.nodes.append(Node(name, kind, step, places, inputs[0].rows))
         return len(self.nodes) - 1

@@ -14,6 +14,7 @@ from operator_conformance import by_nvtabular, fitted
 
 from cartwheel.errors import NotCompilableError, RunError
 from workflows.operators.categorify import Lookup
+from workflows.operators.described import described
 from workflows.operators.keys import Keys
 from workflows.plan.compile_onnx import compile_onnx
 from workflows.plan.compile_polars import compile_polars
@@ -267,5 +268,6 @@ def test_steps_of_unequal_vocabularies_are_unequal() -> None:
     step = Lookup("x", ("x",), keys)
     assert step == Lookup("x", ("x",), Keys((pl.Series("other", ["a", "b"]),)))
     assert step != Lookup("x", ("x",), Keys((pl.Series(["b", "a"]),)))
-    assert step.describe() == "Lookup(domain='x', keys=Keys(2 of string), first=3, blank_pads=False)"
-    assert "buckets=4, dtype='int8'" in Lookup("x", ("x",), keys, 6, 4, "int8").describe()
+    text = f"Lookup(domain='x', columns=('x'), keys={described(keys)}, first=3, buckets=1, dtype='int64', blank_pads=False)"
+    assert described(step) == text
+    assert "buckets=4, dtype='int8'" in described(Lookup("x", ("x",), keys, 6, 4, "int8"))

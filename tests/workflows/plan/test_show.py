@@ -59,9 +59,6 @@ class Above(RowStep):
     def inputs(self, available: Sequence[str]) -> tuple[str, ...]:
         return ("price",)
 
-    def describe(self) -> str:
-        return described(self)
-
 
 def lookup(*keys: str) -> Lookup:
     return Lookup("item", ("item",), Keys((pl.Series(keys, dtype=pl.String),)), blank_pads=True)
