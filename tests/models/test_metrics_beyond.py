@@ -1,4 +1,4 @@
-"""Metrics beside recall and NDCG: against brute force over all orders, scikit-learn, trec_eval, scikit-uplift and SciPy."""
+"""Metrics beside recall and NDCG: against scikit-learn, trec_eval, scikit-uplift and SciPy."""
 
 import doctest
 import itertools
@@ -24,41 +24,11 @@ from sklift import metrics as sklift
 
 from models.metrics import beyond_accuracy, decisions, quantities, significance, targeting
 from models.metrics.beyond_accuracy import average_popularity, gini, intra_list_diversity, novelty, serendipity
-from models.metrics.decisions import cost_optimal_threshold, decide, row_brier
+from models.metrics.decisions import cost_optimal_threshold, decide, f1_optimal_threshold, row_brier
 from models.metrics.quantities import mae, pinball, rmse, wape
 from models.metrics.ranking import average_precision, place, precision
 from models.metrics.significance import bootstrap_p_value, holm, permutation_p_values
 from models.metrics.targeting import auuc, qini, qini_curve, uplift_curve
-
-
-def by_brute_force(scores: list[int], truth: set[int], missing: int, k: int) -> tuple[float, float]:
-    """Average precision@k and average precision over all orders that agree with the scores."""
-    totals, orders = np.zeros(2), 0
-    for order in itertools.permutations(range(len(scores))):
-        if any(scores[left] < scores[right] for left, right in itertools.pairwise(order)):
-            continue
-        hits = [item in truth for item in order[:k]]
-        gained = sum(sum(hits[: place + 1]) / (place + 1) for place, hit in enumerate(hits) if hit)
-        totals += [sum(hits) / k, gained / min(len(truth) + missing, k)]
-        orders += 1
-    return tuple(totals / orders)
-
-
-@st.composite
-def lists(draw: st.DrawFn) -> tuple[list[int], set[int], int, int]:
-    scores = draw(st.lists(st.integers(0, 2), min_size=1, max_size=6))
-    truth = draw(st.sets(st.integers(0, len(scores) - 1)))
-    return scores, truth, draw(st.integers(0 if truth else 1, 2)), draw(st.integers(1, 7))
-
-
-@given(lists())
-@settings(max_examples=60, deadline=None)
-def test_precision_and_average_precision_are_averages_over_all_orders(case: tuple[list[int], set[int], int, int]) -> None:
-    scores, truth, missing, k = case
-    columns = np.array(sorted(truth), np.int64)
-    placement = place(np.array([scores], float), np.zeros(len(truth), np.int64), columns, np.array([len(truth) + missing]))
-    found = precision(placement, k)[0], average_precision(placement, k)[0]
-    np.testing.assert_allclose(found, by_brute_force(scores, truth, missing, k), atol=1e-12)
 
 
 def test_precision_and_map_are_those_of_trec_eval() -> None:
@@ -147,6 +117,17 @@ def test_no_threshold_costs_less_than_the_optimal(seed: int, cost: float) -> Non
 
     best = cost_optimal_threshold(label, chance, 1.0, cost)
     assert costs(best) == pytest.approx(min(costs(each) for each in [*np.unique(chance), math.inf]))
+
+
+@given(st.integers(0, 10_000))
+@settings(max_examples=40, deadline=None)
+def test_no_threshold_has_a_higher_f1_than_the_optimal(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    label, chance = generator.integers(0, 2, 15), generator.integers(0, 6, 15) / 5
+    label[0] = 1
+    best, candidates = f1_optimal_threshold(label, chance), np.unique(chance)
+    scores = np.array([f1_score(label, chance >= each) for each in candidates])
+    assert best == candidates[np.flatnonzero(scores >= scores.max() - 1e-12)[-1]]
 
 
 def test_quantities_are_those_of_scikit_learn() -> None:

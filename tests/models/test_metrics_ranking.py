@@ -11,12 +11,23 @@ from hypothesis import strategies as st
 from sklearn.metrics import ndcg_score
 
 import models.metrics.ranking
-from models.metrics.ranking import Placement, coverage, hit_rate, ndcg, place, recall, reciprocal_rank, top_columns
+from models.metrics.ranking import (
+    Placement,
+    average_precision,
+    coverage,
+    hit_rate,
+    ndcg,
+    place,
+    precision,
+    recall,
+    reciprocal_rank,
+    top_columns,
+)
 
 
 def by_brute_force(scores: list[int], truth: set[int], missing: int, k: int) -> tuple[float, ...]:
-    """Average recall, NDCG, hit rate and reciprocal rank, of all places and of k, over all orders that agree with the scores."""
-    totals, orders = np.zeros(5), 0
+    """Average every metric over all orders that agree with the scores; reciprocal rank of all places and of k."""
+    totals, orders = np.zeros(7), 0
     n = len(truth) + missing
     ideal = sum(1 / math.log2(rank + 1) for rank in range(1, min(n, k) + 1))
     for order in itertools.permutations(range(len(scores))):
@@ -26,7 +37,9 @@ def by_brute_force(scores: list[int], truth: set[int], missing: int, k: int) -> 
         inside = [rank for rank in ranks if rank <= k]
         gain = sum(1 / math.log2(rank + 1) for rank in inside)
         first, first_inside = (1 / min(found) if found else 0.0 for found in (ranks, inside))
-        totals += [len(inside) / n, gain / ideal, float(bool(inside)), first, first_inside]
+        precisions = [count / rank for count, rank in enumerate(inside, 1)]
+        told = [len(inside) / n, gain / ideal, float(bool(inside)), first, first_inside]
+        totals += [*told, len(inside) / k, sum(precisions) / min(n, k)]
         orders += 1
     return tuple(totals / orders)
 
@@ -47,6 +60,7 @@ def test_every_metric_is_the_average_over_all_orders(case: tuple[list[int], set[
     placement = place(np.array([scores], float), np.zeros(len(truth), np.int64), columns, np.array([len(truth) + missing]))
     found = [metric(placement, k)[0] for metric in (recall, ndcg, hit_rate)]
     found += [reciprocal_rank(placement, last)[0] for last in (None, k)]
+    found += [metric(placement, k)[0] for metric in (precision, average_precision)]
     np.testing.assert_allclose(found, by_brute_force(scores, truth, missing, k), atol=1e-12)
 
 
