@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +31,10 @@ from models.onnx_scores import OnnxModel
 from models.oracle_scores import Oracle, OracleQueries, line_probability
 from models.run_tables import check_aligned, read_json, read_table
 from models.settings import EvaluateSettings
+from models.thresholds import chosen_threshold, given_threshold
 
 SPLIT: Final = "test"
+VALID: Final = "valid"
 RANKING: Final = "ranking"
 CART_LINE: Final = "cart_line"
 CART: Final = "cart"
@@ -52,7 +55,7 @@ _CART_LEARNERS: Final[Mapping[str, type[CartBaseline] | type[GradientBoostingCar
 
 @dataclass(frozen=True)
 class _Rows:
-    """The test rows of a task with everything that predicts them."""
+    """The rows of a task in a split, and what the model says of them."""
 
     examples: pl.DataFrame
     """Raw examples."""
@@ -62,25 +65,41 @@ class _Rows:
     users: npt.NDArray[Any]
     logit: Floats
     """[n] of the model's ONNX file."""
+
+
+@dataclass(frozen=True)
+class _Baselines:
+    """What stands beside the model of a task, fitted on the training split."""
+
     train: TrainRows
-    baselines: Mapping[str, LogisticBaseline | GradientBoostingBaseline]
+    learners: Mapping[str, LogisticBaseline | GradientBoostingBaseline]
     """Name -> fitted on ``train``; empty where training has one class only."""
 
-    def beside(self) -> list[Forecast]:
-        """Return the forecasts of the baselines."""
+    def forecasts(self, rows: _Rows) -> list[Forecast]:
+        """Return what they say of rows."""
         forecasts = []
-        for name, baseline in self.baselines.items():
-            logit = baseline.logit(self.features)
+        for name, learner in self.learners.items():
+            logit = learner.logit(rows.features)
             forecasts.append(Forecast(name, "baseline", logit, sigmoid(logit)))
         for name, column in POPULARITY.items():
-            counts = self.examples[column].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64)
+            counts = rows.examples[column].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64)
             forecasts.append(Forecast(name, "baseline", counts))
-        return [*forecasts, _base_rate(self.train, len(self.label))]
+        return [*forecasts, _base_rate(self.train, len(rows.label))]
+
+
+@dataclass(frozen=True)
+class _CartBaselines:
+    """What stands beside the cart head, fitted on the training carts."""
+
+    train: TrainRows
+    """One row a cart."""
+    learners: Mapping[str, CartBaseline | GradientBoostingCartBaseline]
+    """Name -> fitted; empty where training has one class only."""
 
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What the model and its baselines predict for the test rows of a task."""
+    """What the model and its baselines predict for the rows of a task in one split."""
 
     label: Labels
     """[n] 0 or 1."""
@@ -89,9 +108,26 @@ class Forecasts:
     forecasts: tuple[Forecast, ...]
     """The model first."""
 
+    def decided(self, settings: EvaluateSettings, valid: Callable[[], Forecasts]) -> Forecasts:
+        """Return these with a threshold for each that gives probabilities.
+
+        Args:
+            settings: the threshold, or how it is chosen.
+            valid: returns what the same models say of the validation rows; not asked where the settings give a number.
+        """
+        given = given_threshold(settings)
+        seen = valid() if given is None else self
+        decided = [
+            each
+            if said.probability is None
+            else replace(each, threshold=given or chosen_threshold(seen.label, said.probability, settings, VALID))
+            for each, said in zip(self.forecasts, seen.forecasts, strict=True)
+        ]
+        return replace(self, forecasts=tuple(decided))
+
 
 def read_forecasts(run: Path, task: str, seed: int) -> Forecasts:
-    """Return what ``ranking_records`` and ``cart_records`` judge, of a run that was evaluated before.
+    """Return what ``ranking_records`` and ``cart_records`` judge, of a run that was evaluated before; without thresholds.
 
     Args:
         run: run directory after prepare and train.
@@ -101,7 +137,7 @@ def read_forecasts(run: Path, task: str, seed: int) -> Forecasts:
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
-    return _forecasts(run, task, _read_rows(run, task, seed))
+    return _forecasts(run, task, _read_rows(run, task, SPLIT), _learn(run, task, seed))
 
 
 def ranking_records(
@@ -111,7 +147,7 @@ def ranking_records(
 
     Args:
         run: run directory.
-        settings: resamples.
+        settings: resamples, and the threshold of decisions.
         seed: fixes samples and resamples.
         oracle: the truth, judged by its order only: it knows the next view, not how negatives were sampled.
 
@@ -121,8 +157,10 @@ def ranking_records(
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
-    rows = _read_rows(run, RANKING, seed)
-    found = _forecasts(run, RANKING, rows)
+    rows, baselines = _read_rows(run, RANKING, SPLIT), _learn(run, RANKING, seed)
+    found = _forecasts(run, RANKING, rows, baselines).decided(
+        settings, lambda: _forecasts(run, RANKING, _read_rows(run, RANKING, VALID), baselines)
+    )
     forecasts = list(found.forecasts)
     if oracle is not None:
         queries = OracleQueries(run, SPLIT, oracle)
@@ -140,7 +178,7 @@ def cart_records(
 
     Args:
         run: run directory.
-        settings: resamples.
+        settings: resamples, and the threshold of decisions.
         seed: fixes samples and resamples.
         oracle: the truth; it knows the line that was just added, so it and the models are judged on those lines apart.
 
@@ -152,11 +190,13 @@ def cart_records(
     """
     if not (run / "models" / CART / "model.onnx").is_file() or not (run / "examples" / SPLIT / "cart.parquet").is_file():
         return [], {}
-    rows = _read_rows(run, CART, seed)
-    found = _forecasts(run, CART, rows)
+    rows, baselines, cart_baselines = _read_rows(run, CART, SPLIT), _learn(run, CART, seed), _learn_carts(run, seed)
+    valid = cache(lambda: _read_rows(run, CART, VALID))
+    found = _forecasts(run, CART, rows, baselines).decided(settings, lambda: _forecasts(run, CART, valid(), baselines))
+    carts = _cart_forecasts(run, rows, cart_baselines).decided(settings, lambda: _cart_forecasts(run, valid(), cart_baselines))
     protocol = _protocol(rows, "the lines of each cart just after something was added to it")
     records = chance_records(CART_LINE, rows.label, rows.users, found.forecasts, settings, seed, protocol)
-    records += _whole_cart_records(run, rows, settings, seed)
+    records += _whole_cart_records(carts, len(rows.label), settings, seed)
     if oracle is not None:
         records += _just_added_records(found, line_probability(oracle, rows.examples), settings, seed)
     return records, {CART_LINE: found}
@@ -164,7 +204,7 @@ def cart_records(
 
 def _just_added_records(rows: Forecasts, truth: Floats, settings: EvaluateSettings, seed: int) -> list[Record]:
     known = np.flatnonzero(~np.isnan(truth))
-    same = [
+    same = [  # without decisions: their thresholds were chosen for all lines
         Forecast(each.model, each.role, each.score[known], None if each.probability is None else each.probability[known])
         for each in rows.forecasts
     ]
@@ -180,23 +220,34 @@ def _just_added_records(rows: Forecasts, truth: Floats, settings: EvaluateSettin
     return chance_records(JUST_ADDED, rows.label[known], rows.users[known], same, settings, seed, protocol)
 
 
-def _whole_cart_records(run: Path, rows: _Rows, settings: EvaluateSettings, seed: int) -> list[Record]:
-    carts = cart_summary(rows.examples["cart_id"], rows.logit, rows.examples["cart_label"], pl.Series(rows.users))
-    logit = cart_logit(run, carts)
-    forecasts = [Forecast(DLRM, "model", logit, sigmoid(logit))]
+def _whole_cart_records(carts: Forecasts, lines: int, settings: EvaluateSettings, seed: int) -> list[Record]:
+    sizes = {"carts": len(carts.label), "lines": lines, "users": len(np.unique(carts.users))}
+    protocol = Protocol(SPLIT, "carts just after something was added to them", "", sizes, _NOTHING, "")
+    return chance_records(CART, carts.label, carts.users, carts.forecasts, settings, seed, protocol)
+
+
+def _learn_carts(run: Path, seed: int) -> _CartBaselines:
     train = read_train_rows(run, CART, "cart_label", seed, "cart_id")
     one_each = train.table.with_columns(pl.Series("_label", train.label)).unique("cart_id", maintain_order=True)
     base = TrainRows(one_each, one_each["_label"].to_numpy())
-    if 0.0 < base.base_rate < 1.0:
-        for name, learner in _CART_LEARNERS.items():
-            baseline = learner(train.table, train.label, train.table["cart_id"], seed)
-            logit = baseline.logit(rows.features, rows.examples["cart_id"])
-            forecasts.append(Forecast(name, "baseline", logit, sigmoid(logit)))
-    forecasts.append(_base_rate(base, len(carts)))
-    label, users = carts["label"].to_numpy().astype(np.int64), carts["user"].to_numpy()
-    sizes = {"carts": len(carts), "lines": len(rows.label), "users": len(np.unique(users))}
-    protocol = Protocol(SPLIT, "carts just after something was added to them", "", sizes, _NOTHING, "")
-    return chance_records(CART, label, users, forecasts, settings, seed, protocol)
+    if not 0.0 < base.base_rate < 1.0:
+        return _CartBaselines(base, {})
+    return _CartBaselines(
+        base,
+        {name: learner(train.table, train.label, train.table["cart_id"], seed) for name, learner in _CART_LEARNERS.items()},
+    )
+
+
+def _cart_forecasts(run: Path, rows: _Rows, baselines: _CartBaselines) -> Forecasts:
+    """Return what is said of the whole carts that the rows are lines of."""
+    carts = cart_summary(rows.examples["cart_id"], rows.logit, rows.examples["cart_label"], pl.Series(rows.users))
+    logit = cart_logit(run, carts)
+    forecasts = [Forecast(DLRM, "model", logit, sigmoid(logit))]
+    for name, learner in baselines.learners.items():
+        said = learner.logit(rows.features, rows.examples["cart_id"])
+        forecasts.append(Forecast(name, "baseline", said, sigmoid(said)))
+    forecasts.append(_base_rate(baselines.train, len(carts)))
+    return Forecasts(carts["label"].to_numpy().astype(np.int64), carts["user"].to_numpy(), tuple(forecasts))
 
 
 def cart_summary(cart: pl.Series, logit: Floats, label: pl.Series, user: pl.Series) -> pl.DataFrame:
@@ -236,28 +287,27 @@ def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
     return head.log_odds(carts.select("max", "mean", "lines").to_numpy().astype(np.float64), _read_platt(run))
 
 
-def _read_rows(run: Path, task: str, seed: int) -> _Rows:
-    example_path, folder = run / "examples" / SPLIT / f"{task}.parquet", run / "features" / SPLIT / task
+def _read_rows(run: Path, task: str, split: str) -> _Rows:
+    example_path, folder = run / "examples" / split / f"{task}.parquet", run / "features" / split / task
     examples, features = read_table(example_path), read_table(folder)
     check_aligned(example_path, len(examples), folder, len(features))
     model = OnnxModel(run / "models" / task / "model.onnx")
     columns = {name: features[name].to_numpy() for name in model.inputs if name in features.columns}
     logit = model.table(columns)[:, 0] if len(features) else np.zeros(0)
+    label = examples["label"].to_numpy().astype(np.int64)
+    return _Rows(examples, features, label, _users(run, split, examples), np.asarray(logit, np.float64))
+
+
+def _learn(run: Path, task: str, seed: int) -> _Baselines:
     train = read_train_rows(run, task, "label", seed)
     both = 0.0 < train.base_rate < 1.0
-    return _Rows(
-        examples,
-        features,
-        examples["label"].to_numpy().astype(np.int64),
-        _users(run, examples),
-        np.asarray(logit, np.float64),
-        train,
-        {name: learner(train.table, train.label, seed) for name, learner in _LEARNERS.items()} if both else {},
+    return _Baselines(
+        train, {name: learner(train.table, train.label, seed) for name, learner in _LEARNERS.items()} if both else {}
     )
 
 
-def _forecasts(run: Path, task: str, rows: _Rows) -> Forecasts:
-    return Forecasts(rows.label, rows.users, (_model_forecast(run, task, rows), *rows.beside()))
+def _forecasts(run: Path, task: str, rows: _Rows, baselines: _Baselines) -> Forecasts:
+    return Forecasts(rows.label, rows.users, (_model_forecast(run, task, rows), *baselines.forecasts(rows)))
 
 
 def _model_forecast(run: Path, task: str, rows: _Rows) -> Forecast:
@@ -274,11 +324,11 @@ def _read_platt(run: Path) -> Platt:
     return Platt(found["slope"], found["intercept"])
 
 
-def _users(run: Path, examples: pl.DataFrame) -> npt.NDArray[Any]:
+def _users(run: Path, split: str, examples: pl.DataFrame) -> npt.NDArray[Any]:
     """Return the user key of each row; ranking rows have it in the recommendation of the same example."""
     if "user_key" in examples.columns:
         return examples["user_key"].to_numpy()
-    keys = read_table(run / "examples" / SPLIT / "recommend.parquet", ["example_id", "user_key"])
+    keys = read_table(run / "examples" / split / "recommend.parquet", ["example_id", "user_key"])
     joined = examples.select("example_id").join(keys.unique("example_id"), on="example_id", how="left", maintain_order="left")
     return joined.select(pl.coalesce("user_key", pl.format("example:{}", "example_id"))).to_series().to_numpy()
 

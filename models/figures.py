@@ -25,7 +25,7 @@ Role = Literal["model", "baseline", "oracle", "task"]
 METRICS_FILE: Final = Path("evaluation") / "metrics.json"
 DIFFERENCE: Final = "_minus_"
 """Joins a metric with a baseline in the name of a paired difference, for example ``recall_minus_most_popular``."""
-LOWER_IS_BETTER: Final = frozenset({"log_loss", "calibration_error"})
+LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "calibration_error"})
 
 _DIGITS = 9
 """Significant digits kept: more would only record the order in which a machine adds."""

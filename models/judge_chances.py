@@ -1,4 +1,4 @@
-"""From predicted probabilities to records: ROC AUC, PR AUC, log loss and calibration, with intervals and differences."""
+"""From predicted probabilities to records: order, losses, calibration and decisions, with intervals and differences."""
 
 from __future__ import annotations
 
@@ -13,19 +13,26 @@ from models.figures import DIFFERENCE, Protocol, Record, Role, corrected, finger
 from models.judge_lists import BOOTSTRAP, PAIRED
 from models.metrics import classification
 from models.metrics.classification import Floats, Labels, Thresholds
+from models.metrics.decisions import Decisions, decision_columns, row_brier
 from models.metrics.intervals import Interval, UserBootstrap
 from models.metrics.significance import bootstrap_p_value
 from models.settings import EvaluateSettings
+from models.thresholds import Threshold
 
 MIRRORED: Final = "95% mirrored percentile of {} bootstrap resamples of users"
+AT_THRESHOLD: Final = {name: f"{name}_at_threshold" for name in ("accuracy", "precision", "recall", "f1")}
+"""Property of ``Decisions`` -> name of the metric: precision and recall of decisions are not those of lists."""
 NO_ROWS: Final = "the split has no row of this task"
 ONE_CLASS: Final = "all {} rows have the same label"
+NO_YES: Final = "{} says yes to none of the {} rows"
+NO_THRESHOLD: Final = "the validation split does not hold both labels, so there is no threshold"
 
 _AREAS: Final = ("roc_auc", "pr_auc")
 _TIES: Final = {
     "roc_auc": "a tied pair counts one half",
     "pr_auc": "tied scores share one threshold",
     "log_loss": "none: no ranking",
+    "brier": "none: no ranking",
     "calibration_error": f"none: no ranking; {classification.ECE_BINS} bins of equal width",
 }
 
@@ -39,7 +46,9 @@ class Forecast:
     score: Floats
     """[n] any scale, for ROC AUC and PR AUC."""
     probability: Floats | None = None
-    """[n] for log loss and calibration; None where the model gives no probabilities."""
+    """[n] for log loss, Brier score and calibration; None where the model gives no probabilities."""
+    threshold: Threshold | None = None
+    """From which probability on it says yes; None where it is asked for no decisions."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +57,8 @@ class _Figure:
     draws: Floats
     """[resamples]"""
     mirrored: bool = False
+    undefined: str = ""
+    """Why ``value`` is NaN, where that is not for want of a class."""
 
 
 def chance_records(
@@ -82,12 +93,13 @@ def chance_records(
     protocol = replace(protocol, data=fingerprint(users, label))
     bootstrap = UserBootstrap(users, settings.bootstrap, seed)
     figures = {each.model: _figures(label, each, bootstrap) for each in forecasts}
-    undefined = ONE_CLASS.format(len(label))
     records = []
     for each in forecasts:
         for metric, figure in figures[each.model].items():
             interval = bootstrap.basic(figure.value, figure.draws) if figure.mirrored else bootstrap.percentile(figure.draws)
-            shared = _stamped(protocol, metric, (MIRRORED if figure.mirrored else BOOTSTRAP).format(settings.bootstrap))
+            method = (MIRRORED if figure.mirrored else BOOTSTRAP).format(settings.bootstrap)
+            undefined = figure.undefined or ONE_CLASS.format(len(label))
+            shared = _stamped(protocol, metric, method, each.threshold)
             records.append(
                 record(
                     task, each.model, metric, figure.value, interval, shared, n=len(label), role=each.role, undefined=undefined
@@ -100,7 +112,7 @@ def chance_records(
                     continue
                 against = figures[other.model][metric]
                 interval = bootstrap.percentile(figure.draws - against.draws)
-                shared = _stamped(protocol, metric, PAIRED.format(settings.bootstrap))
+                shared = _stamped(protocol, metric, PAIRED.format(settings.bootstrap), each.threshold)
                 name, value = metric + DIFFERENCE + other.model, figure.value - against.value
                 p_value = bootstrap_p_value(figure.draws - against.draws) if interval.low is not None else None
                 records.append(
@@ -113,7 +125,7 @@ def chance_records(
                         shared,
                         n=len(label),
                         role="model",
-                        undefined=undefined,
+                        undefined=figure.undefined or against.undefined or ONE_CLASS.format(len(label)),
                         p_value=p_value,
                     )
                 )
@@ -121,7 +133,8 @@ def chance_records(
 
 
 def _metrics(forecast: Forecast) -> list[str]:
-    return list(_TIES if forecast.probability is not None else _AREAS)
+    metrics = list(_TIES if forecast.probability is not None else _AREAS)
+    return metrics if forecast.threshold is None else [*metrics, *AT_THRESHOLD.values()]
 
 
 def _figures(label: Labels, forecast: Forecast, bootstrap: UserBootstrap) -> dict[str, _Figure]:
@@ -133,13 +146,43 @@ def _figures(label: Labels, forecast: Forecast, bootstrap: UserBootstrap) -> dic
     if forecast.probability is None:
         return figures
     losses = classification.row_log_loss(label, forecast.probability)
-    figures["log_loss"] = _Figure(float(losses.mean()), bootstrap.means(losses[:, None])[:, 0])
+    squares = row_brier(label, forecast.probability)
+    means = bootstrap.means(np.column_stack([losses, squares]))
+    figures["log_loss"] = _Figure(float(losses.mean()), means[:, 0])
+    figures["brier"] = _Figure(float(squares.mean()), means[:, 1])
     gaps = classification.calibration_columns(label, forecast.probability)
     figures["calibration_error"] = _Figure(
         float(np.abs(gaps.sum(axis=0)).sum() / len(label)), np.abs(bootstrap.means(gaps)).sum(axis=1), mirrored=True
     )
+    if forecast.threshold is not None:
+        figures |= _decisions(label, forecast.model, forecast.probability, forecast.threshold, bootstrap)
     return figures
 
 
-def _stamped(protocol: Protocol, metric: str, interval: str) -> Protocol:
-    return replace(protocol, tie_rule=_TIES[metric], interval=interval)
+def _decisions(
+    label: Labels, model: str, probability: Floats, threshold: Threshold, bootstrap: UserBootstrap
+) -> dict[str, _Figure]:
+    """Return the figures of the decisions at a threshold; each resample is judged at the same one."""
+    columns = np.full((len(label), 4), np.nan)
+    reasons = dict.fromkeys(AT_THRESHOLD, NO_THRESHOLD)
+    if not np.isnan(threshold.least):
+        columns = decision_columns(label, probability, threshold.least)
+        reasons = {"precision": NO_YES.format(model, len(label))}
+    found = Decisions(*columns.sum(axis=0).tolist())
+    drawn = [Decisions(*sums) for sums in bootstrap.sums(columns).tolist()]
+    return {
+        metric: _Figure(getattr(found, name), np.array([getattr(each, name) for each in drawn]), undefined=reasons.get(name, ""))
+        for name, metric in AT_THRESHOLD.items()
+    }
+
+
+def _stamped(protocol: Protocol, metric: str, interval: str, threshold: Threshold | None) -> Protocol:
+    """Return the protocol with what is the metric's own; which threshold a model has is a remark, how it came about is not."""
+    if threshold is None or metric not in AT_THRESHOLD.values():
+        return replace(protocol, tie_rule=_TIES[metric], interval=interval)
+    return replace(
+        protocol,
+        tie_rule=f"none: no ranking; {threshold.rule}",
+        interval=f"{interval}, at the same threshold",
+        remark=threshold.remark,
+    )

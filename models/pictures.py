@@ -9,6 +9,7 @@ from models.figures import DIFFERENCE, Evaluation, Record
 from models.judge_chances import Forecast
 from models.metrics.curves import reliability, roc_points
 from models.metrics.intervals import UserBootstrap
+from models.report.names import metric_name
 from models.report_table import outcome
 
 ROLE_COLOURS: Final[Mapping[str, str]] = {"model": "#0b6e4f", "baseline": "#8a8f98", "oracle": "#c77800"}
@@ -16,15 +17,6 @@ UNDECIDED: Final = "#8a8f98"
 BETTER: Final = "#0b6e4f"
 WORSE: Final = "#b3402a"
 _VERDICT_COLOURS: Final[Mapping[str, str]] = {"better": BETTER, "worse": WORSE}
-TITLES: Final = {
-    "ndcg": "NDCG",
-    "mrr": "MRR",
-    "map": "MAP",
-    "roc_auc": "ROC AUC",
-    "pr_auc": "PR AUC",
-    "auc": "ROC AUC",
-    "recall_20": "recall@20",
-}
 
 
 def spoken(name: str) -> str:
@@ -33,7 +25,7 @@ def spoken(name: str) -> str:
     >>> spoken("hit_rate"), spoken("ndcg")
     ('hit rate', 'NDCG')
     """
-    return TITLES.get(name, name.replace("_", " "))
+    return metric_name(name)
 
 
 def protocol_sentence(record: Record) -> str:
@@ -91,7 +83,7 @@ def draw_leaderboard(axes: Sequence[Any], evaluation: Evaluation, task: str, met
         by_model = {record.model: record for record in ranked(evaluation, task, metric, k)}
         found = [by_model[model] for model in order]
         draw_dots(axis, found, [spoken(record.model) for record in found], [ROLE_COLOURS[record.role] for record in found])
-        axis.set_title(titled(metric, k))
+        axis.set_title(metric_name(metric, k))
         axis.set_xlim(left=0)
 
 
@@ -115,7 +107,7 @@ def draw_verdicts(axis: Any, evaluation: Evaluation, task: str, model: str, metr
     names = [f"{spoken(record.baseline or '')}  (p {chance(record.p_holm)})" for record in found]
     draw_dots(axis, found, names, [_VERDICT_COLOURS.get(outcome(record), UNDECIDED) for record in found])
     axis.axvline(0, color="black", linewidth=1)
-    axis.set_title(f"{spoken(task)}: {spoken(model)}'s {titled(metric, k)} minus that of …")
+    axis.set_title(f"{spoken(task)}: {spoken(model)}'s {metric_name(metric, k)} minus that of …")
 
 
 def chance(p_value: float | None) -> str:
@@ -146,17 +138,8 @@ def draw_tradeoff(axis: Any, evaluation: Evaluation, task: str, across: tuple[st
             colour = ROLE_COLOURS[record.role]
             axis.plot(*spot, "o", color=colour, markersize=7)
             axis.annotate(str(place), spot, (5, 4), textcoords="offset points", fontsize=8, color=colour)
-    axis.set(xlabel=titled(*across), ylabel=titled(*up))
+    axis.set(xlabel=metric_name(*across), ylabel=metric_name(*up))
     axis.margins(0.1)
-
-
-def titled(metric: str, k: int | None) -> str:
-    """Return a metric with its cutoff.
-
-    >>> titled("ndcg", 10), titled("roc_auc", None)
-    ('NDCG@10', 'ROC AUC')
-    """
-    return spoken(metric) if k is None else f"{spoken(metric)}@{k}"
 
 
 def draw_roc(axis: Any, label: Any, forecasts: Mapping[str, Forecast], legends: Mapping[str, str]) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from models.figures import DIFFERENCE, LOWER_IS_BETTER, Evaluation, Record
 
 _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
-_CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
+_CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "f1_at_threshold")
 JUDGED_BY: Final = ("ndcg", "roc_auc")
 """The metric that a verdict is about: the first of these that a task has."""
 LEVEL: Final = 0.05
@@ -39,7 +39,7 @@ class _Column:
     @property
     def heading(self) -> str:
         """The title, broken so that the whole table fits a terminal of 80 columns."""
-        return self.title.replace("@", "\n@").replace("calibration ", "calibration\n")
+        return self.title.replace("@", "\n@").replace("calibration ", "calibration\n").replace(" at ", " at\n")
 
 
 def report(evaluation: Evaluation) -> Group:

@@ -22,7 +22,7 @@ _NORMAL_QUANTILE = 1.959963984540054
 _GROUPS = 20
 """Groups of users that are left out in turn."""
 _MIN_USABLE = 0.5
-"""Share of resamples that must give a figure at all (an area needs both classes)."""
+"""Share of resamples that must give a figure at all (an area needs both classes, precision a row that is said yes to)."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ class UserBootstrap:
             return "no interval: all rows belong to one user"
         usable = float(np.mean(~np.isnan(draws)))
         if usable < _MIN_USABLE:
-            return f"no interval: only {usable:.0%} of the resamples hold both classes"
+            return f"no interval: only {usable:.0%} of the resamples define the figure"
         return None
 
 

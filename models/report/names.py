@@ -45,6 +45,10 @@ _METRICS: Final = {
     "hit_rate": "hit rate",
     "roc_auc": "ROC AUC",
     "pr_auc": "PR AUC",
+    "auc": "ROC AUC",  # of training histories, as the next
+    "recall_20": "recall@20",
+    "brier": "Brier score",
+    "f1_at_threshold": "F1 at threshold",
     "average_popularity": "average popularity",
     "gini": "Gini",
 }
@@ -64,7 +68,12 @@ GLOSSARY: Final = {
     "roc_auc": "Chance that a true row scores above a false one; 0.5 is a coin.",
     "pr_auc": "Average precision over the true rows; the base rate is a coin's.",
     "log_loss": "Mean of -log of the chance given to what happened; lower is better.",
+    "brier": "Mean squared difference of the chance and what happened; lower is better.",
     "calibration_error": "Mean distance between said and seen chances, in 15 bins; lower is better.",
+    "accuracy_at_threshold": "Share of rows whose yes or no is right; always no is right as often as the label is 0.",
+    "precision_at_threshold": "Share of those said yes to that came true.",
+    "recall_at_threshold": "Share of those that came true that were said yes to.",
+    "f1_at_threshold": "Harmonic mean of precision and recall at the threshold.",
 }
 
 

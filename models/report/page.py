@@ -52,7 +52,7 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
     views = task_views(evaluation)
     parts: dict[str, tuple[str, list[Html]]] = {
         "leaderboards": ("Who leads, and is it real?", sections.leaderboards(views)),
-        "chances": ("Do the chances mean what they say?", sections.chances(details)),
+        "chances": ("Do the chances mean what they say?", sections.chances(details, views)),
         "segments-part": ("Where it wins and loses", sections.segment_part(details)),
         "learning-part": ("How the models learnt", sections.learning(curves)),
         "examples": ("What it recommends", examples(details)),

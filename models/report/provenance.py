@@ -116,7 +116,10 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
 
 
 def _touched(lineage: Lineage) -> list[Child]:
-    once = "Epochs, the weight of the retrieval score and calibration were chosen on validation; evaluation alone reads the test split. "
+    once = (
+        "Epochs, the weight of the retrieval score, calibration and thresholds were chosen on validation; "
+        "evaluation alone reads the test split. "
+    )
     if lineage.touches is None:
         return [once, "How often it did was not counted."]
     return [once, tag("span" if lineage.touches.is_clean else "b", lineage.touches.sentence)]

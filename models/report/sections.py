@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from models.figures import Record
+from models.judge_chances import AT_THRESHOLD
 from models.report import chance_drawings, list_drawings
 from models.report.details import NO_DETAILS, Details, SegmentTable
 from models.report.html import Child, Html, cells, paragraphs, table, tag
@@ -16,7 +17,9 @@ from models.report.views import Standing, TaskView, is_better
 _LISTS: Final = ("recall", "ndcg", "mrr", "map", "hit_rate")
 _VARIETY: Final = ("coverage", "novelty", "diversity", "serendipity", "gini", "average_popularity")
 _CHANCES: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
-_NOT_COMPARED: Final = (*_VARIETY, "calibration_error")
+_DECISIONS: Final = ("brier", *AT_THRESHOLD.values())
+_NOT_COMPARED: Final = (*_VARIETY, "calibration_error", AT_THRESHOLD["precision"], AT_THRESHOLD["recall"])
+"""What can be had by giving up something else."""
 _BADGES: Final = {"better": "beaten", "worse": "ahead", "tied": "could be chance", "unknown": "undecided"}
 
 
@@ -115,19 +118,39 @@ def _protocol(view: TaskView) -> Html:
     return tag("p", text, f" {view.model and model_name(view.model)} {about.remark}." if about.remark else None, class_="note")
 
 
-def chances(details: Details | None) -> list[Html]:
-    """Return calibration and gains of each task with chances."""
+def chances(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
+    """Return calibration, gains and decisions of each task with chances."""
+    parts = []
     if details is None:
-        return [tag("p", NO_DETAILS, class_="missing")]
-    if not details.chances:
-        return [
-            tag(
-                "p",
-                "No task of this run has both outcomes among its test rows, so there are no chances to look at.",
-                class_="missing",
-            )
-        ]
-    return [tag("div", tag("h3", task_name(each.task)), chance_drawings.calibration_and_gains(each)) for each in details.chances]
+        parts.append(tag("p", NO_DETAILS, class_="missing"))
+    elif not details.chances:
+        nothing = "No task of this run has both outcomes among its test rows, so there are no chances to look at."
+        parts.append(tag("p", nothing, class_="missing"))
+    drawn = {each.task: chance_drawings.calibration_and_gains(each) for each in (details.chances if details else ())}
+    for view in views:
+        found = [*([drawn[view.task]] if view.task in drawn else []), *_decisions(view)]
+        if found:
+            parts.append(tag("div", tag("h3", task_name(view.task)), found))
+    return parts
+
+
+def _decisions(view: TaskView) -> list[Html]:
+    """Return what becomes of yes and no at each model's threshold; nothing where the task has none."""
+    told = [record for record in view.records if record.metric in AT_THRESHOLD.values() and record.value is not None]
+    if not told:
+        return []
+    remarks = {record.model: record.protocol.remark for record in told}
+    rows = []
+    for model, role in view.roles.items():
+        if model in remarks:
+            values = [_cell(view.find(model, metric, None), _best(view, metric, None)) for metric in _DECISIONS]
+            rows.append(tag("tr", cells([model_name(model), *values, remarks[model]]), class_=role))
+    head = ["", *(metric_name(metric).removesuffix(" at threshold") for metric in _DECISIONS), "threshold"]
+    note = (
+        f"Decisions: {told[0].protocol.tie_rule.partition('; ')[2]}. Small: half of the 95% interval, at the same threshold. "
+        "Bold: the best simple baseline or better."
+    )
+    return [table(head, rows, class_="figures"), tag("p", note, class_="note")]
 
 
 def segment_part(details: Details | None) -> list[Html]:

@@ -13,6 +13,7 @@ import pytest
 from cartwheel.errors import RunError
 from models.evaluate import evaluate_run
 from models.figures import Evaluation
+from models.judge_chances import AT_THRESHOLD
 from models.report.details import DETAILS_FILE, NO_DETAILS, Details
 from models.report.page import write_report
 from models.settings import EvaluateSettings
@@ -137,6 +138,21 @@ def test_figures_are_those_of_the_records(page: Page, evaluated: Path) -> None:
         record = evaluation.find("two_stage", model, "ndcg", 3)
         assert record is not None
         assert f"{record.value:.4f}" in page.text
+
+
+def test_decisions_are_shown_with_their_thresholds(page: Page, evaluated: Path) -> None:
+    evaluation = Evaluation.read(evaluated)
+    for task in ("ranking", "cart_line", "cart"):
+        for model in ("dlrm", "logistic_regression", "gradient_boosting", "base_rate"):
+            cells = []
+            for metric in ("brier", *AT_THRESHOLD.values()):
+                record = evaluation.find(task, model, metric)
+                assert record is not None
+                assert record.value is not None
+                cells.append(f"{record.value:.4f} ±{(record.high - record.low) / 2:.3f}")
+            assert " ".join([*cells, record.protocol.remark]) in page.text
+    assert "Decisions: yes from the threshold on that has the highest F1 for the model on" in page.text
+    assert "F1 at threshold Harmonic mean" in page.text
 
 
 def test_equal_runs_give_equal_bytes(own_evaluated: Path, written: str) -> None:
