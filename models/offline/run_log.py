@@ -100,12 +100,22 @@ class RunScorer:
         split: ``valid`` or ``test``.
         log: ``read_interactions(run)``.
         questions: ``read_questions(run, split, log)``.
+
+    Raises:
+        RunError: if the catalogue is missing, or holds an item that the log does not.
     """
 
     def __init__(self, recommender: Recommender, run: Path, split: str, log: Interactions, questions: Queries) -> None:
         self._recommender, self._questions = recommender, questions
-        catalogue = read_table(run / "examples" / split / "catalogue.parquet", ["item_id"])["item_id"]
+        path = run / "examples" / split / "catalogue.parquet"
+        catalogue = read_table(path, ["item_id"])["item_id"]
         self._columns: Ints = codes_in(log.item_ids, catalogue).to_numpy()
+        if (self._columns < 0).any():
+            stranger = catalogue[int(np.argmin(self._columns))]
+            raise RunError(
+                f"{path} holds the item {stranger!r}, of which the run's events know nothing.",
+                "Run `cartwheel prepare` again; catalogue and events are of two runs.",
+            )
         recommender.fit(log.take(log.time < split_start(run, split)))
 
     def __call__(self, rows: Ints) -> Numbers:

@@ -199,7 +199,7 @@ def write_split(run: Path, split: str, generator: np.random.Generator, items: pl
 
 
 def event_log(queries: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """The event of each test anchor, then what the shoppers did on the days before, their recent items among it."""
+    """The event of each test anchor, what the shoppers did on the days before, and one look at each item that nobody else touched."""
     own = [
         {"user": key, "item_id": item, "session_id": f"s{row // 4}", "timestamp": START + timedelta(minutes=row)}
         for row, (key, item) in enumerate(zip(queries["user_key"], queries["item_id"], strict=True))
@@ -209,7 +209,12 @@ def event_log(queries: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
         for row, (key, recent) in enumerate(zip(queries["user_key"], queries["recent_items"], strict=True))
         for place, item in enumerate(recent)
     ]
-    frame = pl.DataFrame([*own, *before])
+    untouched = items.filter(~pl.col("item_id").is_in([each["item_id"] for each in (*own, *before)]))["item_id"]
+    looked = [
+        {"user": "stocktaker", "item_id": item, "session_id": "stock", "timestamp": START - timedelta(minutes=599)}
+        for item in untouched
+    ]
+    frame = pl.DataFrame([*own, *before, *looked])
     return (
         frame.with_columns(
             user_id=pl.when(~pl.col("user").str.starts_with("session:")).then("user"),

@@ -189,6 +189,18 @@ def test_baselines_see_nothing_of_the_split_but_the_history_of_the_asker(finishe
     np.testing.assert_array_equal(*found)
 
 
+def test_an_item_that_no_event_names_is_refused(own_run: Path) -> None:
+    log = read_interactions(own_run)
+    questions = read_questions(own_run, "test", log)
+    rewrite(
+        own_run,
+        "examples/test/catalogue.parquet",
+        lambda table: table.with_columns(item_id=pl.col("item_id").replace("item007", "lamp")),
+    )
+    with pytest.raises(RunError, match=r"catalogue\.parquet holds the item 'lamp', of which the run's events know nothing"):
+        RunScorer(BASELINES["item_knn"](0), own_run, "test", log, questions)
+
+
 def test_without_carts_there_are_no_cart_records(own_run: Path) -> None:
     (own_run / "examples/test/cart.parquet").unlink()
     assert evaluate_run(own_run, SETTINGS, 1, None).tasks == ("retrieval", "two_stage", "ranking")
