@@ -8,40 +8,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from models.data import PADDING_ID
+from models.data import FIRST_ID
+from models.history_layers import RecencyPooling
 from models.keras_compat import mm, tf
 
-MAX_AGE: Final = 256
-"""Positions, counted back from the most recent item, that have a weight of their own; older ones share the last."""
-
-
-@tf.keras.utils.register_keras_serializable(package="cartwheel")
-class RecencyPooling(tf.keras.layers.Layer):  # type: ignore[misc]
-    """Sums up a padded list of embeddings as a learned recency-weighted mean and the most recent one.
-
-    The weight of a position depends on its age only (0 = most recent), so a query with another list length, or other padding,
-    gets the same vector. Padding has no weight; an empty list gives zeros.
-    """
-
-    def build(self, input_shape: Any) -> None:
-        """Create the weights of the ages; all equal at first."""
-        self.age_logits = self.add_weight(name="age_logits", shape=(MAX_AGE,), initializer="zeros")
-        super().build(input_shape)
-
-    def call(self, ids: Any) -> Any:
-        """Return weights ``[B, 2, L]`` (mean, last) for ids ``[B, L]``: values first, most recent last, then 0."""
-        valid = tf.not_equal(ids, PADDING_ID)
-        age = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1, keepdims=True) - 1 - tf.range(tf.shape(ids)[1])[None, :]
-        logits = tf.gather(self.age_logits, tf.clip_by_value(age, 0, MAX_AGE - 1))
-        present = tf.cast(valid, tf.float32)
-        mean = tf.nn.softmax(tf.where(valid, logits, -1e9), axis=1) * present
-        last = tf.cast(tf.equal(age, 0), tf.float32) * present
-        return tf.stack([mean, last], axis=1)
+UNIFORM_IDS: Final = "uniform_ids"
+UNIFORM_VECTORS: Final = "uniform_vectors"
 
 
 @tf.keras.utils.register_keras_serializable(package="cartwheel")
 class TowerInputs(tf.keras.layers.Layer):  # type: ignore[misc]
-    """Joins a tower's encoded features into one row: embeddings, pooled lists, continuous values.
+    """Joins a tower's encoded features into one row: embeddings, pooled lists, the state after the lists, continuous values.
 
     Args:
         schema: Merlin schema of the columns; Merlin's encoders ask for it.
@@ -49,6 +26,8 @@ class TowerInputs(tf.keras.layers.Layer):  # type: ignore[misc]
         lists: which of them are lists.
         continuous: continuous columns.
         l2: weight of the squared embeddings in the loss, a mean over the batch.
+        drop: drops values of the embeddings in training; None for none.
+        sequence: the ``SequenceState`` of the lists, which stands beside what is pooled; None for none.
     """
 
     def __init__(
@@ -58,6 +37,8 @@ class TowerInputs(tf.keras.layers.Layer):  # type: ignore[misc]
         lists: Sequence[str],
         continuous: Sequence[str],
         l2: float = 0.0,
+        drop: Any = None,
+        sequence: Any = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -66,27 +47,35 @@ class TowerInputs(tf.keras.layers.Layer):  # type: ignore[misc]
         self.lists = tuple(lists)
         self.continuous = tuple(continuous)
         self.l2 = l2
+        self.drop = drop
         self.pooling = RecencyPooling() if lists else None
+        self.sequence = sequence
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
         """Return ``[B, width]`` float32 for ``[B, 1]`` scalars and ``[B, L]`` lists."""
         weights = self.pooling(inputs[self.lists[0]]) if self.pooling is not None else None
-        parts = []
+        parts, listed = [], []
         for name, table in self.tables.items():
             if name in self.lists:
                 embedded = table.table(inputs[name])
+                listed.append(embedded)
                 parts.append(tf.reshape(tf.matmul(weights, embedded), [-1, 2 * table.dim]))
             else:
                 embedded = table(inputs[name])
                 parts.append(embedded)
             if self.l2:
                 self.add_loss(self.l2 * tf.reduce_sum(tf.square(embedded)) / tf.cast(tf.shape(embedded)[0], tf.float32))
-        parts.extend(tf.cast(inputs[name], tf.float32) for name in self.continuous)
-        return tf.concat(parts, axis=-1)
+        if self.sequence is not None:
+            parts.append(self.sequence(inputs[self.lists[0]], listed))
+        embeddings = tf.concat(parts, axis=-1)
+        if self.drop is not None:
+            embeddings = self.drop(embeddings)
+        return tf.concat([embeddings, *(tf.cast(inputs[name], tf.float32) for name in self.continuous)], axis=-1)
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> Any:
         """Return ``[B, width]``."""
         width = sum(table.dim * (2 if name in self.lists else 1) for name, table in self.tables.items()) + len(self.continuous)
+        width += 0 if self.sequence is None else self.sequence.width
         return tf.TensorShape([next(iter(input_shape.values()))[0], width])
 
 
@@ -130,22 +119,39 @@ class UnitLength(tf.keras.layers.Layer):  # type: ignore[misc]
 
 
 class FrequencySampler(mm.InBatchSamplerV2):  # type: ignore[misc]
-    """The batch's other items as negatives, with the probability at which each one turns up among them.
+    """The batch's other items, and items drawn uniformly where there are any, as negatives, each with how often it turns up.
 
-    ``mm.ContrastiveOutput`` subtracts the logarithm of it from the logits (the log-Q correction, Yi et al., RecSys 2019,
-    https://doi.org/10.1145/3298689.3346996), so that popular items are not punished for turning up often.
+    ``mm.ContrastiveOutput`` subtracts the logarithm of that from the logits (the log-Q correction, Yi et al., RecSys 2019,
+    https://doi.org/10.1145/3298689.3346996), so that popular items are not punished for turning up often. Of B items of the batch
+    and U of the n items that can be drawn, item i turns up with the chance (B p_i + U / n) / (B + U) (mixed negative sampling, Yang et
+    al., WWW 2020 companion, https://doi.org/10.1145/3366424.3386195).
 
     Args:
-        probabilities: ``[number of item ids]`` float32, an item's share of the training targets.
+        probabilities: ``[number of item ids]`` float32, an item's share of the training targets, p_i.
     """
 
     def __init__(self, probabilities: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.probabilities = tf.constant(probabilities, dtype=tf.float32)
+        self.drawable = tf.cast((self.probabilities > 0) & (tf.range(tf.size(self.probabilities)) >= FIRST_ID), tf.float32)
+
+    def call(self, items: Any, features: Any = None, targets: Any = None, training: bool = False, testing: bool = False) -> Any:
+        """Return the batch's items, and then those of the features ``UNIFORM_IDS`` ``[U, 1]`` and ``UNIFORM_VECTORS`` ``[U, D]``."""
+        items = super().call(items, features, targets, training, testing)
+        if UNIFORM_IDS not in items.metadata:
+            return items
+        vectors = tf.concat([items.embedding, items.metadata[UNIFORM_VECTORS]], axis=0)
+        ids = tf.concat([items.id, items.metadata[UNIFORM_IDS]], axis=0)
+        return items._replace(id=ids, metadata=dict(items.metadata)).with_embedding(vectors)
 
     def with_sampling_probs(self, items: Any) -> Any:
-        """Return the candidates with their probabilities ``[B, 1]`` set."""
-        return items.with_sampling_prob(tf.gather(self.probabilities, items.id))
+        """Return the candidates with their probabilities ``[number of candidates, 1]`` set."""
+        shares = self.probabilities
+        if UNIFORM_IDS in items.metadata:
+            batch, uniform = (tf.cast(tf.shape(items.metadata[name])[0], tf.float32) for name in ("item_id", UNIFORM_IDS))
+            each = uniform * self.drawable / tf.maximum(tf.reduce_sum(self.drawable), 1.0)
+            shares = (batch * shares + each) / (batch + uniform)
+        return items.with_sampling_prob(tf.gather(shares, items.id))
 
 
 @tf.keras.utils.register_keras_serializable(package="cartwheel")

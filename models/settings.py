@@ -11,6 +11,7 @@ from typing_extensions import Self
 from cartwheel.settings import Settings
 
 Baseline = Literal["popular_in_category", "item_knn", "vsknn", "ease", "als", "bpr", "markov_next_item"]
+HistoryKind = Literal["pooling", "attention", "gru"]
 Widths = tuple[Annotated[int, Field(gt=0)], ...]
 
 
@@ -46,6 +47,41 @@ class TwoTowerSettings(TrainingSettings):
     """As for every model; more of it than in ranking, because a shopper's own id is what this model learns by heart first."""
     temperature: Annotated[float, Field(gt=0.0)] = 0.1
     """Divides the logits of the in-batch softmax."""
+    history: HistoryKind = "pooling"
+    """How the query tower reads the recent items: ``"pooling"`` is their learned recency-weighted mean and the last one. Beside that
+    stands, with ``"attention"``, the state at the last item after self-attention (SASRec, Kang and McAuley, 2018,
+    https://arxiv.org/abs/1808.09781); with ``"gru"``, that of a recurrent network (GRU4Rec, Hidasi et al., 2016,
+    https://arxiv.org/abs/1511.06939)."""
+    attention_blocks: Annotated[int, Field(ge=1, le=4)] = 1
+    """Blocks of ``history = "attention"``; one makes each item look at the others once."""
+    attention_heads: Annotated[int, Field(gt=0)] = 2
+    """Heads of each block; ``embedding_dimension`` must be a multiple of it."""
+    dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
+    """Share of the embeddings' values, and of what attention adds, that is dropped in a training step."""
+    uniform_negatives: Annotated[int, Field(ge=0)] = 0
+    """Items drawn uniformly in each step, to tell the positives from beside the batch's own items (mixed negative sampling, Yang et al.,
+    WWW 2020 companion, https://doi.org/10.1145/3366424.3386195); as many as there are items make it a softmax over all of them."""
+
+    @model_validator(mode="after")
+    def _heads_divide_the_embedding(self) -> Self:
+        if self.history == "attention" and self.embedding_dimension % self.attention_heads:
+            raise ValueError(
+                f"embedding_dimension is {self.embedding_dimension}, which attention_heads = {self.attention_heads} does not divide; "
+                "set one of them so that it does"
+            )
+        return self
+
+
+class ItemToItemSettings(Settings):
+    """The table of items that go together, which retrieval adds to the two-tower's scores.
+
+    Linden, Smith and York, IEEE Internet Computing 2003, https://doi.org/10.1109/MIC.2003.1167344.
+    """
+
+    learner: Literal["auto", "none", "item_knn", "ease", "sequential_rules"] = "auto"
+    """What it is learnt by; ``auto`` takes what validation likes best, and none of them where the two-tower alone is as good."""
+    neighbours: Annotated[int, Field(gt=0, le=1000)] = 50
+    """Neighbours kept of each item."""
 
 
 class DLRMSettings(TrainingSettings):

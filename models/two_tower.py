@@ -3,7 +3,7 @@
 Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019,
 https://doi.org/10.1145/3298689.3346996. Built with Merlin Models: ``mm.Encoder`` towers over shared ``mm.EmbeddingTable`` s
 (the item ids a shopper saw and the item tower's share one), joined by ``mm.TwoTowerModelV2`` with in-batch negatives and the
-log-Q correction; items equal to the positive are no negatives. Vectors have length 1.
+log-Q correction, to which uniformly drawn ones may be added; items equal to the positive are no negatives. Vectors have length 1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.data import FIRST_ID, Array, Table
+from models.negatives import UniformRows
 from models.settings import TwoTowerSettings
 from models.training import drop_ids, lazy_adam, load_weights
 from workflows.columns import (
@@ -35,6 +36,8 @@ IDS: Final = ("user_id", "item_id")
 _ENCODE_ROWS: Final = 8192
 _VALID_ITEMS: Final = 50_000
 _INITIAL_SPREAD: Final = 0.05
+_INPUTS: Final = 100
+"""Number of the query inputs' dropout, one more in the item tower; those of attention count from 0."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,7 @@ class TwoTower:
         merlin: the Merlin model; its last block turns both vectors into logits.
         query: the query tower.
         item: the item tower.
+        dropout_seed: int32 ``[2]`` variable that decides what a training step drops.
     """
 
     settings: TwoTowerSettings
@@ -54,6 +58,7 @@ class TwoTower:
     merlin: Any
     query: Any
     item: Any
+    dropout_seed: Any
 
     @cached_property
     def variables(self) -> list[Any]:
@@ -97,16 +102,17 @@ def build_two_tower(
     from models.layers import FrequencySampler
 
     tf.keras.utils.set_random_seed(seed)
-    tables = _tables(settings, sizes)
-    query = _tower("query", settings, sizes, tables, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_CONTINUOUS)
-    item = _tower("item", settings, sizes, tables, ITEM_CATEGORICAL, (), ITEM_CONTINUOUS)
+    dropout_seed = tf.Variable([0, 0], trainable=False, dtype=tf.int32)
+    parts = settings, sizes, _tables(settings, sizes), dropout_seed
+    query = _tower("query", *parts, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_CONTINUOUS)
+    item = _tower("item", *parts, ITEM_CATEGORICAL, (), ITEM_CONTINUOUS)
     probabilities = np.ones(sizes["item_id"], np.float32) if item_probabilities is None else item_probabilities
     merlin = mm.TwoTowerModelV2(query, item, negative_samplers=[FrequencySampler(probabilities)], logq_sampling_correction=True)
     for tower, columns in ((query, QUERY), (item, ITEM)):
         tower(
             {name: tf.zeros([1, 1], tf.float32 if name in QUERY_CONTINUOUS + ITEM_CONTINUOUS else tf.int32) for name in columns}
         )
-    return TwoTower(settings, dict(sizes), merlin, query, item)
+    return TwoTower(settings, dict(sizes), merlin, query, item, dropout_seed)
 
 
 def load_two_tower(folder: Path) -> TwoTower:
@@ -143,32 +149,51 @@ class TwoTowerLearner:
         self.variables = tower.variables
         self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
         self._train = train
+        self._uniform = UniformRows(train["item_id"])
         self._valid = _with_known_targets(valid)
         self._catalogue = _thinned(catalogue)
         self._step = tf.function(self._learn, autograph=False, reduce_retracing=True)
 
     def step(self, rows: Array, rng: np.random.Generator) -> float:
         """Learn from the examples at ``rows``; return their mean loss."""
-        columns = self._train.batch(rows, (*QUERY, *ITEM))
-        return float(self._step(drop_ids(columns, self.tower.settings.id_dropout, rng), columns["item_id"]))
+        settings = self.tower.settings
+        candidates = np.concatenate([rows, self._uniform.draw(settings.uniform_negatives, rng)])
+        columns = self._train.batch(rows, QUERY) | self._train.batch(candidates, ITEM)
+        dropped = drop_ids(columns, settings.id_dropout, rng)
+        seed = rng.integers(2**31, size=2, dtype=np.int32) if settings.dropout else np.zeros(2, np.int32)
+        return float(self._step(dropped, columns["item_id"], seed))
 
-    def _learn(self, columns: Mapping[str, Any], item_ids: Any) -> Any:
+    def _learn(self, columns: Mapping[str, Any], item_ids: Any, seed: Any) -> Any:
         from models.keras_compat import tf
 
         tower = self.tower
+        tower.dropout_seed.assign(seed)
         with tf.GradientTape() as tape:
             query = tower.query({name: columns[name] for name in QUERY}, training=True)
             item = tower.item({name: columns[name] for name in ITEM}, training=True)
-            # The temperature divides here, not in Merlin's output, which would divide the log-Q correction too.
-            vectors = {"query": query / tower.settings.temperature, "candidate": item}
-            # Ids from before the drop-out: they say how frequent a negative is, and whether it is the positive.
-            logits = tower.merlin.blocks[-1](vectors, features={"item_id": item_ids}, training=True).outputs
+            logits = self._logits(query, item, item_ids)
             positive = tf.zeros([tf.shape(logits)[0]], tf.int32)  # Merlin puts the positive first
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positive, logits=logits)
             loss = tf.add_n([tf.reduce_mean(losses), *tower.query.losses, *tower.item.losses])
         gradients = tape.gradient(loss, self.variables)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         return loss
+
+    def _logits(self, query: Any, item: Any, item_ids: Any) -> Any:
+        """Return ``[B, 1 + B + U]``, the positive first, of ``[B, D]`` queries and the vectors and ids of B targets and U others.
+
+        The ids are those from before the drop-out: they say how frequent a negative is, and whether it is the positive.
+        """
+        from models.keras_compat import tf
+        from models.layers import UNIFORM_IDS, UNIFORM_VECTORS
+
+        batch, tower = tf.shape(query)[0], self.tower
+        features = {"item_id": item_ids[:batch]}
+        if tower.settings.uniform_negatives:
+            features |= {UNIFORM_IDS: item_ids[batch:], UNIFORM_VECTORS: item[batch:]}
+        # The temperature divides here, not in Merlin's output, which would divide the log-Q correction too.
+        vectors = {"query": query / tower.settings.temperature, "candidate": item[:batch]}
+        return tower.merlin.blocks[-1](vectors, features=features, training=True).outputs
 
     def validate(self) -> dict[str, float]:
         """Rank each validation target among the catalogue, both in the catalogue's state, as the evaluation will.
@@ -275,16 +300,25 @@ def _tower(
     settings: TwoTowerSettings,
     sizes: Mapping[str, int],
     tables: Mapping[str, Any],
+    dropout_seed: Any,
     categorical: Sequence[str],
     lists: Sequence[str],
     continuous: Sequence[str],
 ) -> Any:
+    from models.history_layers import StepDropout, sequence_state
     from models.keras_compat import mm
     from models.layers import ShortcutMLP, TowerInputs, UnitLength
     from models.schema import model_schema
 
+    def drop(number: int) -> Any:
+        return StepDropout(settings.dropout, dropout_seed, number)
+
     columns = [*categorical, *lists]
     schema = model_schema(columns, continuous, sizes)
-    inputs = TowerInputs(schema, {c: tables[c] for c in columns}, lists, continuous, settings.embedding_l2, name=f"{name}_inputs")
+    blocks, heads = settings.attention_blocks, settings.attention_heads
+    sequence = sequence_state(settings.history, settings.embedding_dimension, heads, blocks, drop) if lists else None
+    embeddings = {column: tables[column] for column in columns}
+    dropped = drop(_INPUTS if lists else _INPUTS + 1)
+    inputs = TowerInputs(schema, embeddings, lists, continuous, settings.embedding_l2, dropped, sequence, name=f"{name}_inputs")
     layers = ShortcutMLP(settings.hidden, settings.dimension, name=f"{name}_layers")
     return mm.Encoder(inputs, layers, UnitLength(), prep_features=False, name=name)
