@@ -39,7 +39,7 @@ class _Column:
     @property
     def heading(self) -> str:
         """The title, broken so that the whole table fits a terminal of 80 columns."""
-        return self.title.replace("@", "\n@").replace("calibration ", "calibration\n").replace(" at ", " at\n")
+        return self.title.replace("@", "\n@").replace("calibration ", "calibration\n").removesuffix(" at threshold")
 
 
 def report(evaluation: Evaluation) -> Group:

@@ -26,6 +26,7 @@ from models.calibration import sigmoid
 from models.evaluate_chances import cart_records, ranking_records, read_forecasts
 from models.figures import Evaluation, Record, difference
 from models.judge_chances import AT_THRESHOLD
+from models.report_table import report_text
 from models.settings import EvaluateSettings
 from models.thresholds import Threshold, chosen_threshold, given_threshold
 
@@ -109,6 +110,7 @@ def test_lines_and_whole_carts_have_decisions_and_lines_beside_the_oracle_have_n
     assert {record.task for record in records if record.metric == "brier"} == {*tasks, "cart_line_just_added"}
     lines = read_forecasts(finished_run, "cart", SEED)
     evaluation = Evaluation(tuple(records))
+    assert "…" not in report_text(evaluation, 80)  # the table with all these figures still fits a terminal
     for forecast in of_lines["cart_line"].forecasts:
         if forecast.threshold is not None:
             (same,) = [each for each in lines.forecasts if each.model == forecast.model]
