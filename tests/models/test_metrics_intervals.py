@@ -46,7 +46,7 @@ def test_one_user_or_one_class_has_no_interval_but_a_reason() -> None:
     assert "one user" in lonely.percentile(np.ones(100)).reason
     assert lonely.basic(1.0, np.ones(100)).low is None
     few = UserBootstrap(np.arange(5), 100, 0)
-    assert "both classes" in few.percentile(np.full(100, np.nan)).reason
+    assert "only 0% of the resamples define the figure" in few.percentile(np.full(100, np.nan)).reason
 
 
 def test_the_interval_of_coverage_is_the_jackknife_over_users() -> None:
