@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cartwheel.errors import ConfigError
 from cartwheel.settings import Settings
-from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, TwoTowerSettings
+from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, ItemToItemSettings, TwoTowerSettings
 from serving.settings import ExportSettings, ServeSettings
 from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, SourceSettings
 
@@ -39,6 +39,8 @@ class RunSettings(Settings):
     """``[features]``: how features are encoded."""
     two_tower: TwoTowerSettings = TwoTowerSettings()
     """``[two_tower]``: the retrieval model."""
+    item_to_item: ItemToItemSettings = ItemToItemSettings()
+    """``[item_to_item]``: the items that go together, which retrieval adds to the two-tower."""
     ranking: DLRMSettings = DLRMSettings()
     """``[ranking]``: the DLRM that ranks what was retrieved."""
     cart: DLRMSettings = CART_DEFAULTS

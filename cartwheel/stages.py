@@ -13,7 +13,18 @@ from rich.console import Console
 from cartwheel.config import RunSettings
 from cartwheel.errors import MissingDependencyError, RunError
 from cartwheel.run_directory import RunDirectory, StageRecord, stage_key, stopwatch
-from cartwheel.work import evaluate, events, examples, export, features, ranking, source_files, train_cart, two_tower
+from cartwheel.work import (
+    evaluate,
+    events,
+    examples,
+    export,
+    features,
+    item_to_item,
+    ranking,
+    source_files,
+    train_cart,
+    two_tower,
+)
 
 _TRAINING_PACKAGES: Final = (
     "polars",
@@ -54,10 +65,25 @@ STAGES: Final = (
     Stage("examples", "prepare", ("prepare",), ("events",), ("examples", "snapshot"), examples),
     Stage("features", "prepare", ("features",), ("examples",), ("workflow", "features"), features),
     Stage("two_tower", "train", ("two_tower",), ("features",), ("models/two_tower",), two_tower),
-    Stage("ranking", "train", ("ranking", "evaluate"), ("features", "two_tower"), ("models/ranking",), ranking),
+    Stage(
+        "item_to_item",
+        "train",
+        ("item_to_item", "evaluate"),
+        ("events", "examples", "features", "two_tower"),
+        ("models/item_to_item",),
+        item_to_item,
+    ),
+    Stage("ranking", "train", ("ranking", "evaluate"), ("features", "item_to_item"), ("models/ranking",), ranking),
     Stage("cart", "train", ("cart",), ("features",), ("models/cart",), train_cart),
-    Stage("evaluate", "evaluate", ("evaluate",), ("events", "two_tower", "ranking", "cart"), ("evaluation",), evaluate),
-    Stage("export", "export", ("export", "evaluate"), ("two_tower", "ranking", "cart"), ("repository",), export),
+    Stage(
+        "evaluate",
+        "evaluate",
+        ("evaluate",),
+        ("events", "two_tower", "item_to_item", "ranking", "cart"),
+        ("evaluation",),
+        evaluate,
+    ),
+    Stage("export", "export", ("export", "evaluate"), ("item_to_item", "ranking", "cart"), ("repository",), export),
 )
 
 COMMANDS: Final = tuple(dict.fromkeys(stage.command for stage in STAGES))

@@ -95,6 +95,17 @@ def two_tower(run: Path, settings: RunSettings) -> None:
     train_two_tower(run, settings.two_tower, settings.seed)
 
 
+def item_to_item(run: Path, settings: RunSettings) -> None:
+    """Learn which items go together, and how much that counts beside the two-tower."""
+    from models.item_to_item.fit import fit_item_to_item
+
+    chosen = fit_item_to_item(run, settings.item_to_item, settings.evaluate, settings.seed)
+    told = "retrieval by the two-tower alone" if not chosen.blend.learner else f"retrieval {chosen.blend.sentence}"
+    Console(stderr=True).print(
+        f"{told}: NDCG@10 on validation {chosen.ndcg:.4f} (the two-tower alone: {chosen.alone:.4f})", highlight=False
+    )
+
+
 def ranking(run: Path, settings: RunSettings) -> None:
     """Train the ranking DLRM and tune how much the retrieval score counts beside it."""
     from models.fusion import default_fusion_weight
@@ -138,6 +149,7 @@ def judged_configuration(settings: RunSettings) -> str:
         "prepare": True,
         "features": {"min_user_events", "min_item_events"},
         "two_tower": True,
+        "item_to_item": True,
         "ranking": True,
         "cart": True,
         "evaluate": {"candidates", "baseline_parameters"},

@@ -18,11 +18,12 @@ from models.offline.baselines import make_baseline
 from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.oracle_scores import Oracle, OracleQueries
 from models.report.gather import gather
-from models.retrieval_scores import Anchors, Scorer, TwoTower, judge, popularity, read_anchors
+from models.retrieval import Retrieval
+from models.retrieval_scores import Anchors, Scorer, judge, popularity, read_anchors, sample
 from models.run_tables import read_json, read_table
 from models.segments import Lists, Shown
 from models.settings import EvaluateSettings
-from models.two_stage import retrieve_and_rank, sample
+from models.two_stage import retrieve_and_rank
 
 __all__ = ["Evaluation", "Oracle", "evaluate_run"]
 
@@ -30,6 +31,7 @@ SPLIT: Final = "test"
 RETRIEVAL: Final = "retrieval"
 TWO_STAGE: Final = "two_stage"
 TWO_TOWER: Final = "two_tower"
+BLENDED: Final = "two_tower+item_to_item"
 TWO_STAGE_MODEL: Final = "two_tower+dlrm"
 ORACLE: Final = "oracle"
 
@@ -46,6 +48,8 @@ class _Lists:
     excluded: str
     beside: tuple[Entry, ...]
     """The baselines, and the oracle where there is one, judged on all anchors."""
+    first: tuple[Entry, ...]
+    """The two-tower by itself and, where it retrieves with neighbours, both together, judged on all anchors."""
 
     @property
     def depth(self) -> int:
@@ -64,8 +68,8 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
 
     Four tasks, each with its baselines, a 95% interval over users around every figure, and paired differences:
 
-    - ``retrieval``: the two-tower ranks the whole catalogue.
-    - ``two_stage``: its first ``settings.candidates`` items, ordered by DLRM and dot product together.
+    - ``retrieval``: the two-tower ranks the whole catalogue, by itself and with the neighbours that it is served with.
+    - ``two_stage``: the first ``settings.candidates`` items of the latter, ordered by DLRM and retrieval score together.
     - ``ranking``: the DLRM tells items that were interacted with from sampled others.
     - ``cart_line`` and ``cart``: which cart lines, and which carts, get bought; only where the log has carts.
 
@@ -85,7 +89,8 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     hides = bool(read_json(run / "snapshot" / "state.json")["exclude_recent"])
     excluded = "the shopper's recent items, as candidates and as truth" if hides else "nothing"
     beside = tuple(_beside(run, settings, seed, oracle, anchors))
-    lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), excluded, beside)
+    first = tuple(_first_stage(run, settings, anchors))
+    lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), excluded, beside, first)
     two_stage, shown = _two_stage(lists)
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)
@@ -119,29 +124,35 @@ def _scorers(run: Path, settings: EvaluateSettings, seed: int, anchors: Anchors)
             yield name, RunScorer(make_baseline(name, seed, settings.baseline_parameters.get(name)), run, SPLIT, log, questions)
 
 
-def _retrieval_records(lists: _Lists) -> list[Record]:
-    anchors = lists.anchors
+def _first_stage(run: Path, settings: EvaluateSettings, anchors: Anchors) -> Iterator[Entry]:
+    """Judge the two-tower, and it with the neighbours where the run has some, on all anchors."""
     if not len(anchors):
-        return lists.records(RETRIEVAL, _unjudged(lists, [TWO_TOWER]), anchors)
-    judged = judge(TwoTower(lists.run, SPLIT, anchors.row), anchors, lists.depth, f"evaluate {TWO_TOWER}")
-    return lists.records(RETRIEVAL, [Entry(TWO_TOWER, "model", judged), *lists.beside], anchors)
+        return
+    depth = max(settings.cutoffs)
+    retrieval = Retrieval(run, SPLIT, anchors.row)
+    yield Entry(TWO_TOWER, "model", judge(retrieval.tower, anchors, depth, f"evaluate {TWO_TOWER}"))
+    if retrieval.blend.weight:
+        yield Entry(BLENDED, "model", judge(retrieval, anchors, depth, f"evaluate {BLENDED}"), retrieval.blend.sentence)
+
+
+def _retrieval_records(lists: _Lists) -> list[Record]:
+    models = list(lists.first) or _unjudged(lists, [TWO_TOWER])
+    return lists.records(RETRIEVAL, [*models, *lists.beside], lists.anchors)
 
 
 def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
     """Return the records of both stages together, and the lists behind them; None where there is no anchor."""
     anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
     if not len(anchors):
-        return lists.records(TWO_STAGE, _unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER]), anchors), None
+        return lists.records(TWO_STAGE, [*_unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER]), *lists.beside], anchors), None
     stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors)
     judged = stages.judged(read_fusion(lists.run / "models" / "ranking"))
     chosen = np.searchsorted(lists.anchors.row, anchors.row)
-    entries = [
-        Entry(TWO_STAGE_MODEL, "model", judged, two_stage_remark(stages.candidates.shape[1])),
-        Entry(TWO_TOWER, "baseline", stages.retrieved),  # the first stage alone, on the same anchors
-        *(replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside),
-    ]
+    beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first]  # the first stage alone
+    beside += [replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside]
+    entries = [Entry(TWO_STAGE_MODEL, "model", judged, two_stage_remark(stages.candidates.shape[1])), *beside]
     found = stages.candidates[np.nonzero(stages.relevant)]
-    shown = [Lists(each.model, each.role, each.judged, anchors.truth_column) for each in entries[1:]]
+    shown = [Lists(each.model, each.role, each.judged, anchors.truth_column) for each in beside]
     shown.insert(0, Lists(TWO_STAGE_MODEL, "model", judged, found))
     return lists.records(TWO_STAGE, entries, anchors), Shown(lists.run, SPLIT, anchors, stages, tuple(shown))
 
@@ -149,4 +160,4 @@ def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
 def _unjudged(lists: _Lists, models: list[str]) -> list[Entry]:
     """Return entries without a judgement, for a split without anchors."""
     nothing = judge(lambda rows: np.zeros((len(rows), lists.anchors.items)), lists.anchors, 1, "evaluate nothing")
-    return [*(Entry(model, "model", nothing) for model in models), *lists.beside]
+    return [Entry(model, "model", nothing) for model in models]

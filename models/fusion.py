@@ -44,6 +44,16 @@ def best_fusion_weight(dot: Array, logit: Array, relevant: Array, n_relevant: Ar
     Raises:
         DataError: if the shapes do not fit together or a score is NaN.
     """
+    return tuned_weight(dot, logit, relevant, n_relevant)[0]
+
+
+def tuned_weight(added: Array, base: Array, relevant: Array, n_relevant: Array) -> tuple[float, float]:
+    """As ``best_fusion_weight`` with ``added`` for the dot product and ``base`` for the logit; also tell what it comes to.
+
+    Returns:
+        The weight, and the mean NDCG@10 with it over all anchors that have a true item; 0 where none is among the candidates.
+    """
+    dot, logit = added, base
     if not dot.shape == logit.shape == relevant.shape or dot.ndim != 2 or n_relevant.shape != dot.shape[:1]:
         raise DataError(
             f"Fusion got scores of shapes {dot.shape} and {logit.shape}, truth {relevant.shape} and counts {n_relevant.shape}, "
@@ -56,7 +66,8 @@ def best_fusion_weight(dot: Array, logit: Array, relevant: Array, n_relevant: Ar
         )
     useful = (n_relevant > 0) & (relevant & present).any(axis=1)  # the other anchors score 0 under every weight
     if not useful.any():
-        return default_fusion_weight()
+        return default_fusion_weight(), 0.0
+    share = float(np.count_nonzero(useful) / np.count_nonzero(n_relevant))
     dot, logit, relevant, n_relevant, present = (values[useful] for values in (dot, logit, relevant, n_relevant, present))
     dot = np.where(present, dot, 0.0)
     spread = float(np.std(dot[present]))
@@ -65,7 +76,8 @@ def best_fusion_weight(dot: Array, logit: Array, relevant: Array, n_relevant: Ar
         unit = 1.0 / spread if spread > 0 else 1.0  # a constant logit: any positive weight ranks by the dot product
     weights = [ratio * unit for ratio in RATIOS]
     values = [mean_ndcg(logit + weight * dot, relevant & present, n_relevant) for weight in weights]
-    return weights[int(np.argmax(values))]
+    best = int(np.argmax(values))
+    return weights[best], values[best] * share
 
 
 def mean_ndcg(scores: Array, relevant: Array, n_relevant: Array, cutoff: int = CUTOFF) -> float:
@@ -77,9 +89,13 @@ def mean_ndcg(scores: Array, relevant: Array, n_relevant: Array, cutoff: int = C
         n_relevant: ``[A]`` true items of each anchor, all > 0.
         cutoff: how many places count.
     """
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :cutoff]
+    row, place = np.nonzero(relevant)
+    lists, own = scores[row], scores[row, place][:, None]
+    before = (lists > own) | ((lists == own) & (np.arange(scores.shape[1]) < place[:, None]))
+    above = np.count_nonzero(before, axis=1)
     discounts = 1.0 / np.log2(np.arange(2, cutoff + 2))
-    gained = (np.take_along_axis(relevant, order, axis=1) * discounts[: order.shape[1]]).sum(axis=1)
+    seen = above < cutoff
+    gained = np.bincount(row[seen], weights=discounts[above[seen]], minlength=len(scores))
     ideal = np.cumsum(discounts)[np.minimum(n_relevant, cutoff).astype(np.int64) - 1]
     return float(np.mean(gained / ideal))
 

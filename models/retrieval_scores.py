@@ -128,6 +128,22 @@ def allowed(scores: Numbers, anchors: Anchors) -> Numbers:
     return result
 
 
+def sample(anchors: Anchors, most: int, seed: int) -> Anchors:
+    """Return at most ``most`` of the anchors, drawn without replacement, in their order."""
+    if len(anchors) <= most:
+        return anchors
+    chosen = np.random.default_rng(seed).choice(len(anchors), size=most, replace=False)
+    return anchors.take(np.sort(chosen))
+
+
+def relevant(anchors: Anchors, candidates: Ints) -> npt.NDArray[np.bool_]:
+    """Return whether each of an anchor's candidates ([A, C] catalogue columns, -1 for none) is one of its truth items."""
+    wanted = np.unique(anchors.truth_row * anchors.items + anchors.truth_column)
+    pairs = np.arange(len(candidates))[:, None] * anchors.items + candidates
+    found: npt.NDArray[np.bool_] = np.isin(pairs, wanted) & (candidates >= 0)
+    return found
+
+
 class TwoTower:
     """The retrieval model's ONNX files over one split: a ``Scorer`` with its vectors.
 

@@ -16,10 +16,10 @@ from models.fusion import read_fusion
 from models.judge_lists import Entry, list_records, read_facts, two_stage_remark
 from models.metrics.ranking import Ints, Placement
 from models.ranked_lists import Judged
-from models.retrieval_scores import Anchors, judge, popularity, read_anchors
+from models.retrieval_scores import Anchors, judge, popularity, read_anchors, sample
 from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
-from models.two_stage import TwoStage, retrieve_and_rank, sample
+from models.two_stage import TwoStage, retrieve_and_rank
 
 Bools = npt.NDArray[np.bool_]
 

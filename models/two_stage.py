@@ -1,6 +1,6 @@
-"""Retrieval and ranking together: the two-tower finds candidates, the DLRM and the dot product order them.
+"""Retrieval and ranking together: retrieval finds candidates, the DLRM and the retrieval score order them.
 
-final score = DLRM logit + w * dot product, with w of ``models/ranking/fusion.json``.
+final score = DLRM logit + w * retrieval score, with w of ``models/ranking/fusion.json``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ from models.fusion import best_fusion_weight, read_fusion, write_fusion
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
 from models.onnx_scores import OnnxModel
 from models.ranked_lists import Judged
-from models.retrieval_scores import Anchors, TwoTower, judge, read_anchors, read_catalogue, read_queries
+from models.retrieval import Retrieval
+from models.retrieval_scores import Anchors, judge, read_anchors, read_catalogue, read_queries, relevant, sample
 from models.run_tables import flattened, read_json, read_table
 from models.settings import EvaluateSettings
 from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, QUERY_SCALARS
@@ -32,13 +33,13 @@ _PAIRS = 65_536
 class TwoStage:
     """The candidates of A anchors, C of each, best retrieved first.
 
-    Places that no item fills (a catalogue of fewer than C allowed items) have candidate -1, dot product 0 and logit -inf.
+    Places that no item fills (a catalogue of fewer than C allowed items) have candidate -1, retrieval score 0 and logit -inf.
     """
 
     anchors: Anchors
     candidates: Ints
     """[A, C] catalogue columns."""
-    dot: npt.NDArray[np.float32]
+    retrieval: npt.NDArray[np.float32]
     """[A, C] retrieval scores."""
     logit: npt.NDArray[np.float32]
     """[A, C] ranking scores."""
@@ -49,7 +50,7 @@ class TwoStage:
 
     def judged(self, retrieval_weight: float) -> Judged:
         """Return where truth items stand after re-ranking; those that were not retrieved are missed."""
-        scores = self.logit.astype(np.float64) + retrieval_weight * self.dot.astype(np.float64)
+        scores = self.logit.astype(np.float64) + retrieval_weight * self.retrieval.astype(np.float64)
         return Judged(self._placement(scores), self._top(scores))
 
     def _placement(self, scores: Numbers) -> Placement:
@@ -59,27 +60,6 @@ class TwoStage:
     def _top(self, scores: Numbers) -> Ints:
         order = top_columns(scores, scores.shape[1])
         return np.where(order < 0, -1, np.take_along_axis(self.candidates, np.maximum(order, 0), axis=1))
-
-
-def two_stage_arrays(
-    run: Path, split: str, settings: EvaluateSettings, rows: Ints | None = None
-) -> tuple[Numbers, Numbers, npt.NDArray[np.bool_], Ints]:
-    """Score the retrieved candidates of some anchors with both stages, before fusion.
-
-    Args:
-        run: run directory with both models' ONNX files.
-        split: ``valid`` or ``test``.
-        settings: how many candidates are retrieved.
-        rows: rows of ``examples/<split>/recommend``; None means all. Rows without a truth item are left out.
-
-    Returns:
-        dot products [A, C], logits [A, C], whether each candidate is true [A, C], and all truth items of each anchor [A].
-    """
-    anchors = read_anchors(run, split)
-    if rows is not None:
-        anchors = anchors.take(np.flatnonzero(np.isin(anchors.row, rows)))
-    stages = retrieve_and_rank(run, split, settings, anchors)
-    return stages.dot, stages.logit, stages.relevant, anchors.n_truth
 
 
 def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> float:
@@ -100,17 +80,9 @@ def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> float:
     stages = retrieve_and_rank(run, "valid", settings, anchors)
     if not stages.relevant.any():
         return read_fusion(folder)
-    weight = best_fusion_weight(stages.dot, stages.logit, stages.relevant, anchors.n_truth)
+    weight = best_fusion_weight(stages.retrieval, stages.logit, stages.relevant, anchors.n_truth)
     write_fusion(folder, weight)
     return weight
-
-
-def sample(anchors: Anchors, most: int, seed: int) -> Anchors:
-    """Return at most ``most`` of the anchors, drawn without replacement, in their order."""
-    if len(anchors) <= most:
-        return anchors
-    chosen = np.random.default_rng(seed).choice(len(anchors), size=most, replace=False)
-    return anchors.take(np.sort(chosen))
 
 
 def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors: Anchors) -> TwoStage:
@@ -125,11 +97,11 @@ def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors
     Returns:
         Candidates and both scores.
     """
-    tower = TwoTower(run, split, anchors.row)
-    retrieved = judge(tower, anchors, max(settings.candidates, *settings.cutoffs), f"retrieve {split}")
+    retrieval = Retrieval(run, split, anchors.row)
+    retrieved = judge(retrieval, anchors, max(settings.candidates, *settings.cutoffs), f"retrieve {split}")
     candidates = retrieved.top[:, : settings.candidates]
     pairs = _Pairs(run, split)
-    dot = np.zeros(candidates.shape, np.float32)
+    score = np.zeros(candidates.shape, np.float32)
     logit = np.full(candidates.shape, -np.inf, np.float32)
     step = max(1, _PAIRS // max(1, candidates.shape[1]))
     with progress(f"rank {split}", len(anchors)) as advance:
@@ -138,10 +110,10 @@ def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors
             place_of, slot = np.nonzero(candidates[part] >= 0)
             column = candidates[part][place_of, slot]
             row = anchors.row[part][place_of]
-            dot[start + place_of, slot] = np.einsum("nd,nd->n", tower.queries[row], tower.items[column])
+            score[start + place_of, slot] = retrieval.pairs(row, column)
             logit[start + place_of, slot] = pairs.logits(row, column)
             advance(len(candidates[part]))
-    return TwoStage(anchors, candidates, dot, logit, _relevant(anchors, candidates), retrieved)
+    return TwoStage(anchors, candidates, score, logit, relevant(anchors, candidates), retrieved)
 
 
 class _Pairs:
@@ -213,10 +185,3 @@ def _codes(lists: pl.Series, own: pl.Series) -> tuple[Ints, Ints]:
     table = np.full((len(lists), max(1, int(lengths.max(initial=0)))), PADDING, np.int64)
     table[np.arange(table.shape[1]) < lengths[:, None]] = coded(flat)
     return table, coded(own.fill_null(""))
-
-
-def _relevant(anchors: Anchors, candidates: Ints) -> npt.NDArray[np.bool_]:
-    wanted = np.unique(anchors.truth_row * anchors.items + anchors.truth_column)
-    pairs = np.arange(len(candidates))[:, None] * anchors.items + candidates
-    found: npt.NDArray[np.bool_] = np.isin(pairs, wanted) & (candidates >= 0)
-    return found

@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from serving.neighbours import read_neighbours
 from serving.onnx_columns import ColumnModel
 from serving.run_files import floats, integers, padded, read_json, read_table, strings
 from serving.settings import ExportSettings
@@ -52,12 +53,14 @@ class OfflineChain:
         self._candidates = int(retrieve.outputs[0].shape[1])
         self._vectors = np.load(run / "models" / "two_tower" / "item_vectors.npy", allow_pickle=False)
         self._weight = float(read_json(run / "models" / "ranking" / "fusion.json")["retrieval_weight"])
+        self._neighbours = read_neighbours(run, len(self._vectors))
         self._ranking = ColumnModel(run / "models" / "ranking" / "model.onnx")
         self._cross = ColumnModel(run / "workflow" / "cross.onnx")
         items = read_table(run / "snapshot" / "items.parquet")
         queries = read_table(run / "snapshot" / "queries.parquet")
         self.ids = strings(items["item_id"])
         self.users = strings(queries["user_id"])
+        self._rows = {item: row for row, item in enumerate(self.ids)}
         self._categories = strings(items["item_category"])
         self._brands = strings(items["item_brand"])
         self._prices = floats(items["item_price"])
@@ -80,6 +83,7 @@ class OfflineChain:
         """
         similarity = (self._vectors.astype(np.float64) @ self._query_vectors[place].astype(np.float64)).astype(np.float32)
         recents = {item for item in self._recents["recent_items"][place] if item}
+        self._add_neighbours(place, similarity)
         if self._state.exclude_recent:
             similarity[[number for number, item in enumerate(self.ids) if item in recents]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
@@ -91,6 +95,16 @@ class OfflineChain:
         best[: len(ordered)] = ordered
         answers = {self.ids[item]: float(score) for item, score in zip(pool, spread, strict=True)}
         return Expected(answers, best, ambiguous=len(pool) > self._candidates)
+
+    def _add_neighbours(self, place: int, similarity: npt.NDArray[np.float32]) -> None:
+        """Add what the neighbours of the user's recent items say."""
+        table = self._neighbours
+        history = [item for item in self._recents["recent_items"][place] if item is not None]
+        for age, item in enumerate(reversed(history)):
+            if table is not None and item in self._rows:
+                columns, additions = table.columns[self._rows[item]], table.additions[self._rows[item]]
+                held = columns < len(similarity)
+                similarity[columns[held]] += np.float32(table.decay**age) * additions[held]
 
     def _score(self, place: int, pool: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the ranking logits of the items in ``pool``."""

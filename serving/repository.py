@@ -80,7 +80,7 @@ def build_step(
         return encode_graph(model, snapshot, models.query)
     if model.name == "recommend_retrieve":
         integers = settings.target == "embedded"
-        return retrieve_graph(model, catalogue, models.tower, sizes.recents, sizes.candidates, integers=integers)
+        return retrieve_graph(model, catalogue, models.retrieval, sizes.recents, sizes.candidates, integers=integers)
     if model.name == "recommend_rank":
         return rank_graph(model, catalogue, models.ranking, sizes.recents)
     if model.name == "recommend_order":

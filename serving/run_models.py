@@ -13,7 +13,9 @@ import onnx
 from cartwheel.errors import RunError
 from serving.graphs.cart import CartModels
 from serving.graphs.rank import RankingModels
-from serving.run_files import read_json
+from serving.graphs.retrieve import RetrievalModels
+from serving.neighbours import read_neighbours
+from serving.run_files import item_ids, read_json
 from workflows.columns import ENCODED_SUFFIX, ITEM_CATEGORICAL, ITEM_CONTINUOUS, STRINGS
 
 
@@ -23,7 +25,7 @@ class RunModels:
 
     query: onnx.ModelProto
     item: onnx.ModelProto
-    tower: onnx.ModelProto
+    retrieval: RetrievalModels
     ranking: RankingModels
     cart: CartModels | None
 
@@ -40,7 +42,9 @@ def read_models(run: Path) -> RunModels:
     return RunModels(
         query=read_onnx(run / "workflow" / "query.onnx"),
         item=read_onnx(run / "workflow" / "item.onnx"),
-        tower=read_onnx(run / "models" / "two_tower" / "query.onnx"),
+        retrieval=RetrievalModels(
+            read_onnx(run / "models" / "two_tower" / "query.onnx"), read_neighbours(run, len(item_ids(run)))
+        ),
         ranking=ranking,
         cart=_read_cart(run, cross) if (run / "models" / "cart" / "model.onnx").exists() else None,
     )

@@ -256,7 +256,7 @@ class _Steps:
         return StepModel("recommend_encode", inputs, outputs, first=True, trim={"cart_index": "cart_items"})
 
     def retrieve(self) -> StepModel:
-        inputs = (self.categorical, self.continuous, self.lists, self.excluded)
+        inputs = (self.categorical, self.continuous, self.lists, self.recents, self.excluded)
         return StepModel("recommend_retrieve", inputs, (self.candidates, self.similarity))
 
     def rank(self) -> StepModel:
@@ -286,7 +286,7 @@ def _same(*names: str) -> dict[str, str]:
 _ENCODED = ("query_categorical", "query_continuous", "recents", "user_mean_price")
 _RETRIEVE: Final = Join(
     "recommend_retrieve",
-    _same("query_categorical", "query_continuous", "query_lists", "excluded"),
+    _same("query_categorical", "query_continuous", "query_lists", "recents", "excluded"),
     _same("candidates", "retrieval_scores"),
 )
 _RANK: Final = Join("recommend_rank", _same(*_ENCODED, "candidates", "retrieval_scores"), _same("ranking_scores"))

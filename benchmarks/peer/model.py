@@ -35,6 +35,7 @@ warnings.filterwarnings("ignore")
 import pandas as pd  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
+from serving.neighbours import read_neighbours  # noqa: E402
 from workflows.columns import CROSS, ITEM, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS  # noqa: E402
 from workflows.cross import cross_features  # noqa: E402
 
@@ -58,6 +59,7 @@ class TritonPythonModel:
         logging.disable(logging.WARNING)
         self._load_models(run)
         self._load_catalogue(run)
+        self._neighbours = read_neighbours(run, len(self._ids))
         self._users = _Users(run, self._item_of)
         self.execute_rows([_Row()])  # traces the functions and reads the vocabularies, before the first request does
 
@@ -117,7 +119,10 @@ class TritonPythonModel:
         frame = self._query_workflow.transform(raw)
         query = _dense(frame, int(self._state["recent_items"]))
         excluded = self._excluded(rows, recent_rows)
-        similarity, candidates = self._retrieve({name: tf.constant(query[name]) for name in QUERY}, tf.constant(excluded))
+        places, additions = self._additions(recent_rows)
+        similarity, candidates = self._retrieve(
+            {name: tf.constant(query[name]) for name in QUERY}, tf.constant(places), tf.constant(additions), tf.constant(excluded)
+        )
         cross = self._cross(raw, candidates.numpy())
         scalars = {name: tf.constant(query[name]) for name in QUERY_SCALARS}
         scores, chosen = self._rank(scalars, cross, candidates, similarity)
@@ -161,9 +166,21 @@ class TritonPythonModel:
             pairs += [(place, item) for item in banned if item >= 0]
         return np.array(pairs, np.int32).reshape(-1, 2)
 
-    def _retrieve_eagerly(self, query: Mapping[str, Any], excluded: Any) -> tuple[Any, Any]:
+    def _additions(self, recent_rows: Sequence[Sequence[int]]) -> tuple[Array, Array]:
+        """Return (query, item) places, int32 ``[M, 2]``, and what the neighbours of the recent items add there, float32 ``[M]``."""
+        places, additions, table = [np.zeros((0, 2), np.int32)], [np.zeros(0, np.float32)], self._neighbours
+        for query, recents in enumerate(recent_rows if table is not None else ()):
+            for age, item in enumerate(reversed(recents)):
+                columns = table.columns[item]
+                places.append(np.column_stack([np.full(len(columns), query), columns]).astype(np.int32))
+                additions.append(table.additions[item] * np.float32(table.decay**age))
+        where, what = np.concatenate(places), np.concatenate(additions)
+        return where[what > 0], what[what > 0]
+
+    def _retrieve_eagerly(self, query: Mapping[str, Any], places: Any, additions: Any, excluded: Any) -> tuple[Any, Any]:
         tf = self._tf
         scores = tf.matmul(self._tower.query(query, training=False), self._vectors)
+        scores = tf.tensor_scatter_nd_add(scores, places, additions)
         lowest = tf.fill([tf.shape(excluded)[0]], float("-inf"))
         scores = tf.tensor_scatter_nd_update(scores, excluded, lowest)
         return tuple(tf.math.top_k(scores, self._candidates))

@@ -48,3 +48,21 @@ class Recommender(ABC):
             [q, items], finite, higher is better; float32 or float64; a new array, which the caller may write to. Seen items are
             scored like all others: the protocol decides whether they are left out.
         """
+
+
+class ItemToItem(Recommender):
+    """A recommender whose score is a sum over the items of the history (Linden et al., 2003, https://doi.org/10.1109/MIC.2003.1167344).
+
+    So what it learnt is one number for each pair of items, and it can be served as a table; see ``models.item_to_item``.
+    """
+
+    @abstractmethod
+    def similarities(self, most: int) -> Any:
+        """Return what an item of a history adds to the score of each other item.
+
+        Args:
+            most: keep so many of each item, the greatest.
+
+        Returns:
+            ``scipy.sparse.csr_matrix`` [items, items], row i for item i of a history; all above 0, nothing on the diagonal.
+        """

@@ -10,6 +10,7 @@ ABSENT: Final = "\u2013"
 """Stands where there is no figure."""
 _MODELS: Final = {
     "two_tower": "two-tower",
+    "two_tower+item_to_item": "two-tower + neighbours",
     "two_tower+dlrm": "two-tower + DLRM",
     "dlrm": "DLRM",
     "als": "ALS",

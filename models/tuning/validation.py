@@ -19,9 +19,8 @@ from models.data import Table, read_sizes
 from models.data import read_table as read_features
 from models.metrics.ranking import Placement, ndcg, place
 from models.offline.run_log import split_start
-from models.retrieval_scores import Anchors, Scorer, allowed, read_anchors
+from models.retrieval_scores import Anchors, Scorer, allowed, read_anchors, sample
 from models.run_tables import check_aligned, read_json, read_table, scan_table
-from models.two_stage import sample
 from workflows.columns import ITEM, QUERY
 
 SPLIT: Final = "valid"

@@ -1,4 +1,4 @@
-"""Retrieve: the query tower, a dot product with every item, and the best candidates.
+"""Retrieve: the query tower, a dot product with every item, what the neighbours of the recent items add, and the best candidates.
 
 Exact search: 100,000 items of 64 numbers take about 2 ms on one CPU core, the time that reading them from memory takes, and 0.6 ms
 where ``serving.graphs.scan`` reads less, so there is little for an approximate index to gain at the sizes that this repository is for.
@@ -6,12 +6,16 @@ where ``serving.graphs.scan`` reads less, so there is little for an approximate 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import onnx
 
 from serving.graphs.common import declare_inputs, declare_outputs, run_model, split
+from serving.graphs.neighbours import Additions
 from serving.graphs.scan import AGAIN, SCAN_ITEMS, nearest
 from serving.graphs.top import barred, best, score_columns
+from serving.neighbours import NeighbourTable
 from serving.snapshot import Catalogue
 from serving.tensors import StepModel
 from workflows.columns import QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
@@ -31,15 +35,28 @@ def query_columns(graph: GraphBuilder, inputs: dict[str, str], recents: int) -> 
     return columns
 
 
+@dataclass(frozen=True)
+class RetrievalModels:
+    """What the retrieval step is made of.
+
+    Attributes:
+        tower: ``models/two_tower/query.onnx``.
+        neighbours: the items that go together; None where the two-tower retrieves alone.
+    """
+
+    tower: onnx.ModelProto
+    neighbours: NeighbourTable | None
+
+
 def retrieve_graph(
-    step: StepModel, catalogue: Catalogue, tower: onnx.ModelProto, recents: int, candidates: int, *, integers: bool = True
+    step: StepModel, catalogue: Catalogue, models: RetrievalModels, recents: int, candidates: int, *, integers: bool = True
 ) -> onnx.ModelProto:
     """Return the graph of ``recommend_retrieve``.
 
     Args:
         step: its tensors.
         catalogue: the items and their vectors [N, D].
-        tower: ``models/two_tower/query.onnx``.
+        models: what scores the items.
         recents: length of the query lists.
         candidates: how many items to keep, at most N.
         integers: whether a large catalogue may be searched with integers first, which processors are good at and GPUs are not.
@@ -49,15 +66,20 @@ def retrieve_graph(
     """
     graph = GraphBuilder(step.name)
     inputs = declare_inputs(graph, step)
-    vector = run_model(graph, tower, query_columns(graph, inputs, recents), "query_vector")
+    vector = run_model(graph, models.tower, query_columns(graph, inputs, recents), "query_vector")
     items, dimension = catalogue.vectors.shape
+    added = None
+    if models.neighbours is not None:
+        added = Additions(graph, models.neighbours, split(graph, inputs["recents"], [recents] * 3)[0], recents)
     if integers and items >= SCAN_ITEMS and AGAIN * candidates <= items:
-        similarity, index = nearest(graph, vector, catalogue.vectors, inputs["excluded"], candidates)
+        similarity, index = nearest(graph, vector, catalogue.vectors, inputs["excluded"], candidates, added)
         return declare_outputs(graph, step, {"candidates": index, "retrieval_scores": similarity})
     # More columns than items: "none" and unknown items are barred there, so that the scatter needs no branch.
     columns = score_columns(items, candidates)
     padded = np.zeros((dimension, columns), np.float32)
     padded[:, :items] = catalogue.vectors.T
     scores = graph.add("MatMul", vector, graph.constant(padded))
+    if added is not None:
+        scores = added.to(graph, scores)
     similarity, index = best(graph, barred(graph, scores, inputs["excluded"], items, columns), candidates, columns)
     return declare_outputs(graph, step, {"candidates": index, "retrieval_scores": similarity})

@@ -22,6 +22,7 @@ import numpy.typing as npt
 import onnx
 
 from serving.graphs.common import INFINITY, cast, size
+from serving.graphs.neighbours import Additions
 from serving.graphs.top import barred, best
 from workflows.onnx_graph import GraphBuilder
 
@@ -40,8 +41,15 @@ _ROUNDING: Final = 1e-5
 """Relative to the lengths of the vectors: more than single precision loses in a dot product of a few hundred numbers."""
 
 
-def nearest(graph: GraphBuilder, vector: str, vectors: npt.NDArray[np.float32], excluded: str, kept: int) -> tuple[str, str]:
-    """Return the ``kept`` items with the greatest dot products: float32 and int64 [B, kept], descending.
+def nearest(
+    graph: GraphBuilder,
+    vector: str,
+    vectors: npt.NDArray[np.float32],
+    excluded: str,
+    kept: int,
+    additions: Additions | None = None,
+) -> tuple[str, str]:
+    """Return the ``kept`` items with the greatest scores, dot product and additions: float32 and int64 [B, kept], descending.
 
     Args:
         graph: where to.
@@ -49,6 +57,7 @@ def nearest(graph: GraphBuilder, vector: str, vectors: npt.NDArray[np.float32], 
         vectors: item vectors [N, D].
         excluded: int64 [B, X], indices that must not be answered; N for an unknown item, -1 for none.
         kept: how many, with ``AGAIN * kept`` at most N.
+        additions: what some items have beside the dot product; above 0, which the search relies on.
 
     Returns:
         Scores, -inf where too few items are allowed, and indices.
@@ -57,7 +66,7 @@ def nearest(graph: GraphBuilder, vector: str, vectors: npt.NDArray[np.float32], 
     columns = (items // _BLOCK + 1) * _BLOCK  # at least one more than there are items, for what is none
     padded = np.zeros((columns, dimension), np.float32)
     padded[:items] = vectors
-    search = _Search(graph, vector, excluded, padded, items, kept)
+    search = _Search(graph, vector, excluded, padded, items, kept, additions)
     return search.nearest()
 
 
@@ -71,13 +80,22 @@ class _Search:
         padded: item vectors, with rows of zeros behind [columns, D].
         items: number of items.
         kept: how many are wanted.
+        additions: as in ``nearest``.
     """
 
     def __init__(
-        self, graph: GraphBuilder, vector: str, excluded: str, padded: npt.NDArray[np.float32], items: int, kept: int
+        self,
+        graph: GraphBuilder,
+        vector: str,
+        excluded: str,
+        padded: npt.NDArray[np.float32],
+        items: int,
+        kept: int,
+        additions: Additions | None,
     ) -> None:
         self._vector, self._excluded = vector, excluded
         self._padded, self._items, self._columns, self._kept = padded, items, len(padded), kept
+        self._additions = additions
         self._graph = graph
         self._table = graph.constant(padded)
         self._flipped = graph.add("Transpose", self._table, perm=[1, 0])  # folded to a constant when the file is loaded
@@ -91,6 +109,8 @@ class _Search:
     def _in_full(self, graph: GraphBuilder) -> tuple[str, str]:
         """Score all items in single precision."""
         scores = graph.add("MatMul", self._vector, self._flipped)
+        if self._additions is not None:
+            scores = self._additions.to(graph, scores)
         allowed = barred(graph, scores, self._excluded, self._items, self._columns)
         return best(graph, allowed, self._kept, self._columns, _BLOCK)
 
@@ -114,8 +134,34 @@ class _Search:
         enough = graph.add("GreaterOrEqual", _column(graph, found, self._kept - 1), bound)
         certain = cast(graph, graph.add("Or", exhausted, enough), onnx.TensorProto.INT32)
         all_certain = cast(graph, graph.add("ReduceMin", certain, keepdims=0), onnx.TensorProto.BOOL)
-        values, items = graph.choose(all_certain, lambda _: (found, chosen), self._in_full, ("float32", "int64"))
+        values, items = graph.choose(
+            all_certain, lambda branch: self._with_additions(branch, found, chosen), self._in_full, ("float32", "int64")
+        )
         return values, items
+
+    def _with_additions(self, graph: GraphBuilder, found: str, chosen: str) -> tuple[str, str]:
+        """Return the best of all items by score, given the best by dot product alone.
+
+        An item that nothing is added to is among the former only if it is among the latter, so those and all items that something is
+        added to hold the answer.
+        """
+        added = self._additions
+        if added is None:
+            return found, chosen
+        batch = size(graph, self._vector, 0)
+        shape = graph.add("Concat", batch, graph.constant([self._columns], np.int64), axis=0)
+        sums = added.to(graph, graph.add("Expand", graph.constant(np.float32(0)), shape))
+        sums = barred(graph, sums, self._excluded, self._items, self._columns)
+        lowest, zero = graph.constant(-INFINITY, np.float32), graph.constant(0, np.float32)
+        twice = graph.add("Greater", graph.add("GatherElements", sums, chosen, axis=1), zero)
+        own = graph.add("GatherElements", sums, added.items, axis=1)
+        counts = graph.add("And", added.first_mentions(graph, self._columns, batch), graph.add("Greater", own, zero))
+        together = graph.add("Add", self._scores(graph, added.items), own)
+        scores = graph.add(
+            "Concat", graph.add("Where", twice, lowest, found), graph.add("Where", counts, together, lowest), axis=1
+        )
+        best_scores, place = graph.add_many("TopK", 2, scores, graph.constant([self._kept], np.int64), axis=1)
+        return best_scores, graph.add("GatherElements", graph.add("Concat", chosen, added.items, axis=1), place, axis=1)
 
     def _scores(self, graph: GraphBuilder, index: str) -> str:
         """Return the dot products of each query with its own items, float32 [B, W], for ``index`` [B, W]."""

@@ -28,7 +28,7 @@ def figure(run: Path, **wanted: object) -> float:
 def test_every_stage_left_its_files_and_the_manifest_knows_them(run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     assert list(manifest["stages"]) == sorted(
-        ["events", "examples", "features", "two_tower", "ranking", "cart", "evaluate", "export"]
+        ["events", "examples", "features", "two_tower", "item_to_item", "ranking", "cart", "evaluate", "export"]
     )
     assert all(stage["files"] for stage in manifest["stages"].values())
     assert manifest["stages"]["events"]["files"]["events/events.parquet"]["rows"] > 1000
@@ -54,7 +54,7 @@ def test_a_finished_run_skips_everything(shop: Path, run: Path) -> None:
     before = (run / "manifest.json").read_bytes()
     result = cartwheel("run", shop)
     assert result.returncode == 0
-    assert result.stderr.count("done already, skipped") == 8
+    assert result.stderr.count("done already, skipped") == 9
     assert (run / "manifest.json").read_bytes() == before
 
 

@@ -186,12 +186,23 @@ class SyntheticRun:
         scalars = (*names.QUERY_SCALARS, *names.ITEM, *names.CROSS)
         self._save(self.network("dlrm", scalars, "logit", 8), "models/ranking/model.onnx")
         self._json({"retrieval_weight": 0.25}, "models/ranking/fusion.json")
+        self._neighbours()
         if self.cart:
             self._save(self.network("cart_dlrm", (*scalars, *names.CART), "logit", 8), "models/cart/model.onnx")
             self._json({"slope": 1.2, "intercept": -0.4}, "models/cart/calibration.json")
             self._json({"weights": [0.7, 0.2, 0.1], "bias": -0.3}, "models/cart/head.json")
         self._snapshot()
         self._examples()
+
+    def _neighbours(self, most: int = 4) -> None:
+        """Some items have fewer neighbours than others, and many share one."""
+        rng, count = np.random.default_rng(11), len(self.item_ids)
+        columns = np.stack([rng.permutation(max(most, count // 3))[:most] for _ in range(count)]).astype(np.int32)
+        columns[np.arange(most) >= rng.integers(0, most + 1, count)[:, None]] = -1
+        columns[columns >= count] = -1
+        weights = np.where(columns < 0, 0, rng.uniform(0.1, 1, columns.shape)).astype(np.float32)
+        self._json({"learner": "item_knn", "decay": 0.8, "weight": 0.5}, "models/item_to_item/blend.json")
+        np.savez(self.path / "models/item_to_item/snapshot.npz", columns=columns, weights=weights)
 
     def _snapshot(self) -> None:
         state = {

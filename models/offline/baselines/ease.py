@@ -11,8 +11,9 @@ import numpy.typing as npt
 from cartwheel.errors import UsageError
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_positive
+from models.offline.baselines.strongest import strongest
 from models.offline.interactions import Floats, Interactions, Ints, Queries
-from models.offline.recommender import Recommender, Scores
+from models.offline.recommender import ItemToItem, Scores
 
 _GIB: Final = 2**30
 _BLOCK: Final = 1024
@@ -22,7 +23,7 @@ _BYTES: Final = 12
 
 
 @dataclass
-class EASE(Recommender):
+class EASE(ItemToItem):
     """Embarrassingly shallow autoencoder (Steck, WWW 2019, https://doi.org/10.1145/3308558.3313710).
 
     With X [users, items] the binary interactions and P = (X'X + l2 I)^-1, the weights are B(i, j) = -P(i, j) / P(j, j) and B(j, j) = 0:
@@ -74,6 +75,26 @@ class EASE(Recommender):
             history @ self._weights
         )  # sparse times dense goes row by row, so a row does not depend on the others
         return result
+
+    def similarities(self, most: int) -> Any:
+        """Return the greatest weights above 0; see the interface."""
+        from scipy.sparse import csr_matrix, vstack
+
+        kept = min(most, len(self._kept))
+        blocks = []
+        for begin in range(0, len(self._kept), _BLOCK):
+            part = self._weights[begin : begin + _BLOCK]
+            columns = np.sort(np.argpartition(-part, kept - 1, axis=1)[:, :kept], axis=1)
+            starts = np.arange(0, columns.size + 1, kept)
+            values = np.maximum(np.take_along_axis(part, columns, axis=1), 0.0)
+            blocks.append(
+                strongest(csr_matrix((values.ravel(), self._kept[columns.ravel()], starts), (len(part), self._items)), kept)
+            )
+        learnt = vstack(blocks, format="csr")
+        lengths = np.zeros(self._items, np.int64)
+        lengths[self._kept] = np.diff(learnt.indptr)
+        starts = np.concatenate([[0], np.cumsum(lengths)])  # items that were left out have empty rows
+        return csr_matrix((learnt.data, learnt.indices, starts), shape=(self._items, self._items))
 
     def _require_memory(self, items: int) -> None:
         needed = items**2 * _BYTES / _GIB

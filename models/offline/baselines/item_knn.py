@@ -9,8 +9,9 @@ import numpy as np
 
 from models.offline.baselines.parameters import require_not_negative, require_positive
 from models.offline.baselines.recently_popular import DAY
+from models.offline.baselines.strongest import strongest
 from models.offline.interactions import Floats, Interactions, Ints, Queries
-from models.offline.recommender import Recommender, Scores
+from models.offline.recommender import ItemToItem, Scores
 
 Similarity = Literal["cosine", "jaccard", "lift"]
 
@@ -19,7 +20,7 @@ _BLOCK: Final = 1024
 
 
 @dataclass
-class ItemKNN(Recommender):
+class ItemKNN(ItemToItem):
     """Item-based nearest neighbours (Deshpande and Karypis, TOIS 2004, https://doi.org/10.1145/963770.963776).
 
     With c(i) the users of item i and c(i, j) those of both, two items are as similar as
@@ -90,6 +91,10 @@ class ItemKNN(Recommender):
         """Return [q, items] float64, 0 or above."""
         result: Scores = (self._affinity(queries) @ self._similar).toarray()
         return result
+
+    def similarities(self, most: int) -> Any:
+        """Return the similarities of the nearest items; see the interface."""
+        return strongest(self._similar, most)
 
     def _nearest(self, pairs: Any, count: Floats, begin: int) -> Any:
         """Return [b, items] the similarities of the items from ``begin`` on.

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.retrieval_scores import TwoTower, judge, read_anchors
+from models.retrieval_scores import TwoTower, judge, read_anchors, sample
 from models.run_tables import read_table
 from models.settings import EvaluateSettings
-from models.two_stage import retrieve_and_rank, sample, tune_fusion, two_stage_arrays
+from models.two_stage import retrieve_and_rank, tune_fusion
 
 SETTINGS = EvaluateSettings(candidates=20)
 
@@ -18,13 +18,13 @@ SETTINGS = EvaluateSettings(candidates=20)
 def test_the_arrays_are_those_of_a_plain_loop(finished_run: Path) -> None:
     rows = np.array([3, 7, 90])
     anchors = read_anchors(finished_run, "test").take(np.flatnonzero(np.isin(read_anchors(finished_run, "test").row, rows)))
-    dot, logit, relevant, n_truth = two_stage_arrays(finished_run, "test", SETTINGS, rows)
     stages = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
+    dot, logit, relevant = stages.retrieval, stages.logit, stages.relevant
     queries = pl.read_parquet(finished_run / "examples/test/recommend.parquet")
     items = pl.read_parquet(finished_run / "examples/test/catalogue.parquet")
     for number, row in enumerate(anchors.row):
         query = queries.row(int(row), named=True)
-        assert n_truth[number] == len(query["target_items"])
+        assert anchors.n_truth[number] == len(query["target_items"])
         for slot, column in enumerate(stages.candidates[number]):
             item = items.row(int(column), named=True)
             assert item["item_id"] not in query["recent_items"]
@@ -42,19 +42,19 @@ def test_chunks_do_not_matter(finished_run: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("models.two_stage._PAIRS", 70)
     monkeypatch.setattr("models.ranked_lists._CELLS", 300)
     parts = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
-    for name in ("candidates", "dot", "logit", "relevant"):
+    for name in ("candidates", "retrieval", "logit", "relevant"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))
     np.testing.assert_array_equal(parts.retrieved.placement.above, whole.retrieved.placement.above)
 
 
 def test_more_candidates_than_items_leave_places_empty(finished_run: Path) -> None:
-    dot, logit, relevant, _ = two_stage_arrays(finished_run, "test", EvaluateSettings(candidates=500))
+    stages = retrieve_and_rank(finished_run, "test", EvaluateSettings(candidates=500), read_anchors(finished_run, "test"))
+    dot, logit, relevant = stages.retrieval, stages.logit, stages.relevant
     assert dot.shape[1] == 60
     empty = np.isneginf(logit)
     assert empty.any()
     assert not relevant[empty].any()
     assert (dot[empty] == 0).all()
-    stages = retrieve_and_rank(finished_run, "test", EvaluateSettings(candidates=500), read_anchors(finished_run, "test"))
     judged = stages.judged(0.0)
     assert ((judged.top == -1).sum(axis=1) == empty.sum(axis=1)).all()
     placed = np.bincount(judged.placement.row, minlength=len(stages.anchors))

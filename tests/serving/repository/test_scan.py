@@ -7,6 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.graphs import scan
+from serving.graphs.neighbours import Additions
+from serving.neighbours import NeighbourTable
 from workflows.onnx_graph import GraphBuilder
 
 ITEMS, KEPT, DIMENSION = 300, 7, 12
@@ -53,6 +55,63 @@ def test_the_best_are_those_of_the_full_search(kind: str, seed: int, queries: in
     scores, index = SEARCHES[kind].run(None, {"vector": vector, "excluded": barred})
     truth = vector.astype(np.float64) @ TABLES[kind].T.astype(np.float64)
     truth[:, [item for item in excluded if 0 <= item < ITEMS]] = -np.inf
+    tolerance = 1e-5 * max(1e-30, float(np.abs(truth[np.isfinite(truth)]).max(initial=0)))
+    np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :KEPT], rtol=1e-5, atol=tolerance)
+    np.testing.assert_allclose(np.take_along_axis(truth, index, axis=1), scores, rtol=1e-5, atol=tolerance)
+    assert all(len(set(row)) == KEPT for row in index.tolist())
+
+
+RECENTS = 6
+
+
+def neighbour_table(seed: int) -> NeighbourTable:
+    """Three neighbours of each item at most, among a few that many share."""
+    rng = np.random.default_rng(seed)
+    columns = rng.integers(0, ITEMS // 10, (ITEMS + 1, 3))
+    columns[rng.random(columns.shape) < 0.3] = ITEMS
+    columns[ITEMS] = ITEMS
+    additions = np.where(columns < ITEMS, rng.uniform(0.1, 2.0, columns.shape), 0).astype(np.float32)
+    return NeighbourTable(columns, additions, 0.5)
+
+
+def search_with(table: np.ndarray, neighbours: NeighbourTable) -> onnxruntime.InferenceSession:
+    graph = GraphBuilder("search")
+    vector, excluded = graph.input("vector", "float32", ["B", DIMENSION]), graph.input("excluded", "int64", ["B", "X"])
+    recent = graph.input("recent", "int64", ["B", RECENTS])
+    scores, index = scan.nearest(graph, vector, table, excluded, KEPT, Additions(graph, neighbours, recent, RECENTS))
+    graph.output(scores, "scores", "float32", ["B", KEPT])
+    graph.output(index, "index", "int64", ["B", KEPT])
+    return onnxruntime.InferenceSession(graph.model().SerializeToString())
+
+
+NEIGHBOURS = neighbour_table(3)
+WITH = {kind: search_with(table, NEIGHBOURS) for kind, table in TABLES.items()}
+
+
+@settings(max_examples=120, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(sorted(TABLES)),
+    seed=st.integers(0, 10_000),
+    queries=st.sampled_from([1, 3, scan.FEW, scan.FEW + 1]),
+    excluded=st.lists(st.integers(-1, ITEMS), max_size=40),
+    length=st.sampled_from([0.0, 0.3, 3.0]),
+)
+def test_what_neighbours_add_counts_in_every_search(
+    kind: str, seed: int, queries: int, excluded: list[int], length: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    vector = (length * rng.standard_normal((queries, DIMENSION))).astype(np.float32)
+    recent = np.full((queries, RECENTS), -1, np.int64)
+    truth = vector.astype(np.float64) @ TABLES[kind].T.astype(np.float64)
+    for row, held in enumerate(rng.integers(0, RECENTS + 1, queries)):
+        recent[row, :held] = rng.integers(0, ITEMS + 1, held)  # ITEMS is an item that the catalogue does not know
+        for age, item in enumerate(recent[row, :held][::-1]):
+            for column, addition in zip(NEIGHBOURS.columns[item], NEIGHBOURS.additions[item], strict=True):
+                if column < ITEMS:
+                    truth[row, column] += addition * 0.5**age
+    truth[:, [item for item in excluded if 0 <= item < ITEMS]] = -np.inf
+    barred = np.tile(np.array([excluded or [-1]], np.int64), (queries, 1))
+    scores, index = WITH[kind].run(None, {"vector": vector, "excluded": barred, "recent": recent})
     tolerance = 1e-5 * max(1e-30, float(np.abs(truth[np.isfinite(truth)]).max(initial=0)))
     np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :KEPT], rtol=1e-5, atol=tolerance)
     np.testing.assert_allclose(np.take_along_axis(truth, index, axis=1), scores, rtol=1e-5, atol=tolerance)

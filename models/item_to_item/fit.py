@@ -1,0 +1,165 @@
+"""Learns the table of neighbours, and chooses on validation how it is learnt and how much it counts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from cartwheel.errors import RunError
+from cartwheel.progress import progress
+from models.fusion import tuned_weight
+from models.item_to_item.blend import FOLDER, Blend
+from models.item_to_item.neighbours import Neighbours
+from models.metrics.ranking import Ints, Numbers, top_columns
+from models.offline.baselines import EASE, EASE_ITEMS, ItemKNN
+from models.offline.baselines.sequential_rules import SequentialRules
+from models.offline.baselines.strongest import strongest
+from models.offline.interactions import Interactions
+from models.offline.recommender import ItemToItem
+from models.offline.run_log import read_interactions, split_start
+from models.retrieval import read_recent
+from models.retrieval_scores import Anchors, TwoTower, allowed, read_anchors, relevant, sample
+from models.run_tables import read_table
+from models.settings import EvaluateSettings, ItemToItemSettings
+from workflows.event_log import codes_in
+
+DECAYS: Final = (1.0, 0.9, 0.8, 0.5)
+_POOL: Final = 200
+"""Best items of each score that are looked at to choose; NDCG@10 sees the first ten."""
+_CELLS: Final = 20_000_000
+"""Scores held at a time."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A blend, and the mean NDCG@10 of validation with it and with the two-tower alone."""
+
+    blend: Blend
+    ndcg: float
+    alone: float
+
+
+def learners(most: int) -> Mapping[str, Callable[[], ItemToItem]]:
+    """Return name -> the model that is fitted, for ``most`` neighbours."""
+    return {
+        "item_knn": lambda: ItemKNN(neighbours=most),
+        "ease": lambda: EASE(max_items=EASE_ITEMS),
+        "sequential_rules": SequentialRules,
+    }
+
+
+def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: EvaluateSettings, seed: int) -> Chosen:
+    """Choose learner, decay and weight on ``valid``, and write ``models/item_to_item`` of a run.
+
+    The tables of ``valid`` and ``test`` are learnt from the interactions before these splits begin, that of ``snapshot``, which is
+    served, from all: a table is a statistic of the log like an item's popularity, so it is refreshed, not frozen at training.
+
+    Args:
+        run: run directory with examples and the two-tower's ONNX files.
+        settings: which learners to try.
+        evaluate: how many validation anchors to use.
+        seed: fixes the sample of anchors.
+
+    Returns:
+        What was chosen; without validation anchors the two-tower alone.
+
+    Raises:
+        RunError: if a file of the run is missing or corrupt.
+    """
+    names = {"auto": tuple(learners(1)), "none": ()}.get(settings.learner, (settings.learner,))
+    anchors = sample(read_anchors(run, "valid"), evaluate.max_two_stage_anchors, seed)
+    if not names or not len(anchors):
+        return _finish(run, Chosen(Blend(), 0.0, 0.0), None, settings)
+    log = read_interactions(run)
+    choice = _Choice(run, anchors)
+    best = Chosen(Blend(), choice.alone, choice.alone)
+    with progress("item to item", len(names) * len(DECAYS)) as advance:
+        for name in names:
+            table = _table(run, "valid", log, name, settings.neighbours)
+            for decay in DECAYS:
+                weight, ndcg = choice.weigh(table, decay)
+                advance(1, f"{name} NDCG@10 {ndcg:.4f}")
+                if weight > 0 and ndcg > best.ndcg:
+                    best = Chosen(Blend(name, decay, weight), ndcg, choice.alone)
+    return _finish(run, best, log, settings)
+
+
+def _finish(run: Path, chosen: Chosen, log: Interactions | None, settings: ItemToItemSettings) -> Chosen:
+    for split in ("valid", "test", "snapshot"):
+        path = run / FOLDER / f"{split}.npz"
+        if chosen.blend.learner and log is not None:
+            _table(run, split, log, chosen.blend.learner, settings.neighbours).write(path)
+        else:
+            path.unlink(missing_ok=True)
+    chosen.blend.write(run)
+    return chosen
+
+
+def _table(run: Path, split: str, log: Interactions, name: str, most: int) -> Neighbours:
+    """Learn the table of a catalogue from what happened before it was asked about."""
+    model = learners(most)[name]()
+    model.fit(log if split == "snapshot" else log.take(log.time < split_start(run, split)))
+    matrix: Any = model.similarities(most)
+    columns = codes_in(log.item_ids, catalogue_items(run, split)).to_numpy()
+    if (columns < 0).any():
+        raise RunError(f"The catalogue of {split} in {run} names items that its events lack.", "Run `cartwheel prepare` again.")
+    return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), most), most)
+
+
+def catalogue_items(run: Path, split: str) -> pl.Series:
+    """Return the item ids of the catalogue of ``valid``, ``test`` or ``snapshot``, in its order."""
+    path = run / "snapshot" / "items.parquet" if split == "snapshot" else run / "examples" / split / "catalogue.parquet"
+    return read_table(path, ["item_id"])["item_id"]
+
+
+class _Choice:
+    """The validation anchors with the two-tower's scores, on which blends are compared.
+
+    Args:
+        run: run directory.
+        anchors: A validation anchors.
+    """
+
+    def __init__(self, run: Path, anchors: Anchors) -> None:
+        self._anchors = anchors
+        self._tower = TwoTower(run, "valid", anchors.row)
+        self._recent = read_recent(run, "valid")[anchors.row]
+        self._step = max(1, _CELLS // anchors.items)
+        self._first = np.concatenate([self._top(part, self._tower(part.row)) for part in self._parts()])
+        dot = self._dot(self._first)
+        self.alone = tuned_weight(np.zeros_like(dot), dot, relevant(anchors, self._first), anchors.n_truth)[1]
+        """Mean NDCG@10 of the two-tower by itself."""
+
+    def weigh(self, table: Neighbours, decay: float) -> tuple[float, float]:
+        """Return the best weight of a table with a decay, and the mean NDCG@10 with it."""
+        spoken_for = table.spoken_for(self._recent, decay)
+        second = [
+            self._top(part, spoken_for[begin : begin + len(part)].toarray())
+            for begin, part in zip(range(0, len(self._anchors), self._step), self._parts(), strict=True)
+        ]
+        pool = np.sort(np.concatenate([self._first, np.concatenate(second)], axis=1), axis=1)
+        pool[:, 1:][pool[:, 1:] == pool[:, :-1]] = -1  # in both
+        rows = np.repeat(np.arange(len(pool)), pool.shape[1])
+        added = np.asarray(spoken_for[rows, np.maximum(pool, 0).ravel()]).reshape(pool.shape)
+        return tuned_weight(added, self._dot(pool), relevant(self._anchors, pool), self._anchors.n_truth)
+
+    def _parts(self) -> list[Anchors]:
+        count = len(self._anchors)
+        return [self._anchors.take(np.arange(at, min(at + self._step, count))) for at in range(0, count, self._step)]
+
+    def _top(self, part: Anchors, scores: Numbers) -> Ints:
+        return top_columns(allowed(scores, part), min(_POOL, part.items))
+
+    def _dot(self, pool: Ints) -> Numbers:
+        """Return [A, P] dot products, -inf where the pool has a gap."""
+        begins = range(0, len(self._anchors), self._step)
+        parts = [
+            np.take_along_axis(self._tower(part.row), np.maximum(pool[begin : begin + len(part)], 0), axis=1)
+            for begin, part in zip(begins, self._parts(), strict=True)
+        ]
+        return np.where(pool >= 0, np.concatenate(parts), -np.inf)

@@ -1,0 +1,74 @@
+"""Retrieval as it is served: the two-tower's dot products and, where validation liked it, the neighbours of the recent items."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from models.item_to_item.blend import FOLDER, read_blend
+from models.item_to_item.neighbours import Neighbours
+from models.metrics.ranking import Ints, Numbers
+from models.retrieval_scores import TwoTower
+from models.run_tables import flattened, read_json, read_table
+from workflows.event_log import codes_in
+
+
+class Retrieval:
+    """Both parts of a run's retrieval over one split: a ``Scorer``.
+
+    Args:
+        run: run directory.
+        split: ``valid`` or ``test``.
+        rows: the rows of ``examples/<split>/recommend`` that will be asked for; None means all.
+
+    Raises:
+        RunError: if a file of the run is missing or corrupt.
+    """
+
+    def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
+        self.tower = TwoTower(run, split, rows)
+        self.blend = read_blend(run)
+        self._run, self._split = run, split
+
+    def __call__(self, rows: Ints) -> Numbers:
+        """Return [b, N] scores."""
+        scores = self.tower(rows)
+        if not self.blend.weight:
+            return scores
+        return scores + np.float32(self.blend.weight) * self._neighbours.scores(self._recent[rows], self.blend.decay)
+
+    def pairs(self, row: Ints, column: Ints) -> npt.NDArray[np.float32]:
+        """Return [n] scores of the anchors in examples row ``row`` [n] with the catalogue items ``column`` [n]."""
+        scores = np.einsum("nd,nd->n", self.tower.queries[row], self.tower.items[column])
+        if self.blend.weight and len(row):
+            asked, place = np.unique(row, return_inverse=True)
+            spoken_for = self._neighbours.spoken_for(self._recent[asked], self.blend.decay)
+            scores += np.float32(self.blend.weight) * np.asarray(spoken_for[place, column], np.float32).ravel()
+        return np.asarray(scores, np.float32)
+
+    @cached_property
+    def _neighbours(self) -> Neighbours:
+        return Neighbours.read(self._run / FOLDER / f"{self._split}.npz", len(self.tower.items))
+
+    @cached_property
+    def _recent(self) -> Ints:
+        return read_recent(self._run, self._split)
+
+
+def read_recent(run: Path, split: str) -> Ints:
+    """Return the recent items of every row of ``examples/<split>/recommend`` as ``Neighbours.scores`` reads them, [A, L].
+
+    Raises:
+        RunError: if a file of the run is missing or lacks a column.
+    """
+    width = int(read_json(run / "snapshot" / "state.json")["recent_items"])
+    folder = run / "examples" / split
+    lengths, items = flattened(read_table(folder / "recommend.parquet", ["recent_items"])["recent_items"])
+    catalogue = read_table(folder / "catalogue.parquet", ["item_id"])["item_id"]
+    code = codes_in(catalogue, items).to_numpy()
+    recent = np.full((len(lengths), width), -1, np.int64)
+    recent[np.arange(width) < lengths[:, None]] = np.where(code < 0, len(catalogue), code)
+    return recent

@@ -1,0 +1,96 @@
+"""The table of neighbours: what it adds, by hand, and what is refused when it is read."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_matrix
+
+from cartwheel.errors import RunError
+from models.item_to_item.blend import FOLDER, Blend, read_blend
+from models.item_to_item.neighbours import Neighbours
+
+TABLE = Neighbours(np.array([[1, 2], [2, -1], [-1, -1]], np.int32), np.array([[0.5, 0.25], [1.0, 0.0], [0.0, 0.0]], np.float32))
+
+
+def test_each_step_back_says_less() -> None:
+    recent = np.array([[0, 1, -1], [1, 0, -1], [-1, -1, -1]])
+    np.testing.assert_allclose(TABLE.scores(recent, 0.5), [[0, 0.25, 0.125 + 1], [0, 0.5, 0.25 + 0.5], [0, 0, 0]])
+
+
+def test_an_item_out_of_the_catalogue_takes_a_step_and_adds_nothing() -> None:
+    np.testing.assert_allclose(TABLE.scores(np.array([[0, 3, -1]]), 0.5), [[0, 0.25, 0.125]])
+
+
+def test_padding_makes_no_difference() -> None:
+    recent = np.array([[2, 0, 1]])
+    wider = np.pad(recent, ((0, 0), (0, 4)), constant_values=-1)
+    np.testing.assert_array_equal(TABLE.scores(recent, 0.8), TABLE.scores(wider, 0.8))
+
+
+def test_single_entries_are_those_of_the_scores() -> None:
+    recent = np.array([[0, 1], [1, 0]])
+    np.testing.assert_array_equal(TABLE.spoken_for(recent, 0.7).toarray(), TABLE.scores(recent, 0.7))
+
+
+def test_a_matrix_becomes_a_table_as_wide_as_its_longest_row() -> None:
+    matrix = csr_matrix((np.array([3.0, 2.0, 1.0]), np.array([2, 1, 0]), np.array([0, 2, 2, 3])), shape=(3, 3))
+    table = Neighbours.from_matrix(matrix, 5)
+    assert table.columns.tolist() == [[2, 1], [-1, -1], [0, -1]]
+    assert table.weights.tolist() == [[3, 2], [0, 0], [1, 0]]
+
+
+def test_an_empty_matrix_becomes_a_table_that_adds_nothing() -> None:
+    table = Neighbours.from_matrix(csr_matrix((3, 3)), 5)
+    assert table.scores(np.array([[0, 1, 2]]), 1.0).tolist() == [[0, 0, 0]]
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    TABLE.write(tmp_path / "table.npz")
+    first = (tmp_path / "table.npz").read_bytes()
+    back = Neighbours.read(tmp_path / "table.npz", 3)
+    np.testing.assert_array_equal(back.columns, TABLE.columns)
+    np.testing.assert_array_equal(back.weights, TABLE.weights)
+    back.write(tmp_path / "table.npz")
+    assert (tmp_path / "table.npz").read_bytes() == first
+
+
+def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "table.npz"
+    with pytest.raises(RunError, match=r"table\.npz cannot be read"):
+        Neighbours.read(path, 3)
+    TABLE.write(path)
+    with pytest.raises(RunError, match=r"where \[4, K\] twice is expected"):
+        Neighbours.read(path, 4)
+    Neighbours(TABLE.columns + 1, TABLE.weights).write(path)
+    with pytest.raises(RunError, match="out of the catalogue"):
+        Neighbours.read(path, 3)
+    Neighbours(TABLE.columns, TABLE.weights * np.nan).write(path)
+    with pytest.raises(RunError, match="no number"):
+        Neighbours.read(path, 3)
+
+
+def test_a_run_without_the_folder_retrieves_by_the_two_tower_alone(tmp_path: Path) -> None:
+    assert read_blend(tmp_path) == Blend()
+
+
+def test_a_blend_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    Blend("ease", 0.8, 1.5).write(tmp_path)
+    assert read_blend(tmp_path) == Blend("ease", 0.8, 1.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("{", "cannot be read"),
+        ('{"learner": "ease"}', "cannot be read"),
+        ('{"learner": "ease", "decay": 0, "weight": 1}', "the decay 0.0"),
+        ('{"learner": "ease", "decay": 0.5, "weight": -1}', "the weight -1.0"),
+        ('{"learner": "ease", "decay": 0.5, "weight": Infinity}', "the weight inf"),
+    ],
+)
+def test_a_blend_that_makes_no_sense_is_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / FOLDER).mkdir(parents=True)
+    (tmp_path / FOLDER / "blend.json").write_text(content)
+    with pytest.raises(RunError, match=message):
+        read_blend(tmp_path)

@@ -1,0 +1,50 @@
+"""What can be served as a table scores as the table does."""
+
+import numpy as np
+import pytest
+from recommender_conformance import ask, planted
+
+from models.item_to_item.fit import learners
+from models.item_to_item.neighbours import Neighbours
+from models.offline.baselines import EASE
+from models.offline.recommender import ItemToItem
+
+
+@pytest.mark.parametrize("name", sorted(learners(10)))
+def test_a_table_of_all_neighbours_scores_as_the_model_does(name: str) -> None:
+    log = planted()
+    model: ItemToItem = learners(log.items)[name]()
+    model.fit(log)
+    table = Neighbours.from_matrix(model.similarities(log.items), log.items)
+    items = np.arange(log.items)
+    ours = table.scores(items[:, None], 1.0)
+    theirs = np.maximum(model.scores(ask(*[[item] for item in items])), 0.0)  # the table holds what speaks for an item
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", sorted(learners(10)))
+def test_the_strongest_are_kept(name: str) -> None:
+    log = planted()
+    model: ItemToItem = learners(log.items)[name]()
+    model.fit(log)
+    whole, part = model.similarities(log.items), model.similarities(3)
+    for row in range(log.items):
+        kept, every = part[row], np.sort(whole[row].data)[::-1]
+        np.testing.assert_allclose(np.sort(kept.data)[::-1], every[:3])
+        assert row not in kept.indices
+        assert (kept.data > 0).all()
+    assert (np.diff(part.indptr) <= 3).all()
+
+
+def test_items_that_ease_left_out_have_no_neighbours() -> None:
+    log = planted()
+    model = EASE(max_items=5)
+    model.fit(log)
+    table = model.similarities(10)
+    assert table.shape == (log.items, log.items)
+    assert np.count_nonzero(np.diff(table.indptr)) <= 5
+    np.testing.assert_allclose(
+        Neighbours.from_matrix(table, 10).scores(np.arange(log.items)[:, None], 1.0),
+        np.maximum(model.scores(ask(*[[item] for item in range(log.items)])), 0),
+        atol=1e-7,
+    )
