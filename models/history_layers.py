@@ -190,14 +190,19 @@ class AttentionBlock(tf.keras.layers.Layer):  # type: ignore[misc]
         )
         logits = tf.matmul(query, key, transpose_b=True) / (self.width // self.heads) ** 0.5
         weights = tf.nn.softmax(tf.where(valid[:, None, None, :], logits, _FAR))
-        attended = tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3])
-        states = states + self.drop(self.out(tf.reshape(attended, tf.shape(states))))
+        attended = tf.reshape(tf.transpose(tf.matmul(weights, value), [0, 2, 1, 3]), [-1, _length(states), self.width])
+        states = states + self.drop(self.out(attended))
         return states + self.drop(self.narrow(self.wide(self.norms[1](states))))
 
     def _split(self, vectors: Any) -> Any:
         """Return ``[B, heads, L, width / heads]``."""
-        shape = tf.shape(vectors)
-        return tf.transpose(tf.reshape(vectors, [shape[0], shape[1], self.heads, self.width // self.heads]), [0, 2, 1, 3])
+        parts = tf.reshape(vectors, [-1, _length(vectors), self.heads, self.width // self.heads])
+        return tf.transpose(parts, [0, 2, 1, 3])
+
+
+def _length(vectors: Any) -> Any:
+    """Return L of ``[B, L, width]``, as a number where it is known: the exporter to ONNX loses an axis of 1 that is asked of a tensor."""
+    return vectors.shape[1] or tf.shape(vectors)[1]
 
 
 @tf.keras.utils.register_keras_serializable(package="cartwheel")
