@@ -78,7 +78,7 @@ class ItemToItemSettings(Settings):
     Linden, Smith and York, IEEE Internet Computing 2003, https://doi.org/10.1109/MIC.2003.1167344.
     """
 
-    learner: Literal["auto", "none", "item_knn", "ease", "sequential_rules"] = "auto"
+    learner: Literal["auto", "none", "item_knn", "ease", "sequential_rules", "discounted_rules"] = "auto"
     """What it is learnt by; ``auto`` takes what validation likes best, and none of them where the two-tower alone is as good."""
     neighbours: Annotated[int, Field(gt=0, le=1000)] = 50
     """Neighbours kept of each item."""

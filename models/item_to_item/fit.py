@@ -16,7 +16,7 @@ from models.fusion import tuned_weight
 from models.item_to_item.blend import FOLDER, Blend
 from models.item_to_item.neighbours import Neighbours
 from models.metrics.ranking import Ints, Numbers, top_columns
-from models.offline.baselines import EASE, EASE_ITEMS, ItemKNN
+from models.offline.baselines import EASE, ItemKNN
 from models.offline.baselines.sequential_rules import SequentialRules
 from models.offline.baselines.strongest import strongest
 from models.offline.interactions import Interactions
@@ -29,6 +29,8 @@ from models.settings import EvaluateSettings, ItemToItemSettings
 from workflows.event_log import codes_in
 
 DECAYS: Final = (1.0, 0.9, 0.8, 0.5)
+EASE_ITEMS: Final = 5_000
+"""The most popular items, which are all that EASE learns: its time grows with their cube, and it is learnt up to three times."""
 _POOL: Final = 200
 """Best items of each score that are looked at to choose; NDCG@10 sees the first ten."""
 _CELLS: Final = 20_000_000
@@ -45,11 +47,12 @@ class Chosen:
 
 
 def learners(most: int) -> Mapping[str, Callable[[], ItemToItem]]:
-    """Return name -> the model that is fitted, for ``most`` neighbours."""
+    """Return name -> the model that is fitted, for ``most`` neighbours; discounted rules hold back what follows everything."""
     return {
         "item_knn": lambda: ItemKNN(neighbours=most),
         "ease": lambda: EASE(max_items=EASE_ITEMS),
-        "sequential_rules": SequentialRules,
+        "sequential_rules": lambda: SequentialRules(discount=0.0),
+        "discounted_rules": SequentialRules,
     }
 
 
