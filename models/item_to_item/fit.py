@@ -132,8 +132,10 @@ class _Choice:
         self._anchors = anchors
         self._tower = TwoTower(run, "valid", anchors.row)
         self._recent = read_recent(run, "valid")[anchors.row]
+        self._hidden = _marked(anchors)
         self._step = max(1, _CELLS // anchors.items)
-        self._first = np.concatenate([self._top(part, self._tower(part.row)) for part in self._parts()])
+        most = min(_POOL, anchors.items)
+        self._first = np.concatenate([top_columns(allowed(self._tower(part.row), part), most) for part in self._parts()])
         dot = self._dot(self._first)
         self.alone = tuned_weight(np.zeros_like(dot), dot, relevant(anchors, self._first), anchors.n_truth)[1]
         """Mean NDCG@10 of the two-tower by itself."""
@@ -141,11 +143,9 @@ class _Choice:
     def weigh(self, table: Neighbours, decay: float) -> tuple[float, float]:
         """Return the best weight of a table with a decay, and the mean NDCG@10 with it."""
         spoken_for = table.spoken_for(self._recent, decay)
-        second = [
-            self._top(part, spoken_for[begin : begin + len(part)].toarray())
-            for begin, part in zip(range(0, len(self._anchors), self._step), self._parts(), strict=True)
-        ]
-        pool = np.sort(np.concatenate([self._first, np.concatenate(second)], axis=1), axis=1)
+        fresh = spoken_for - spoken_for.multiply(self._hidden)
+        second = Neighbours.from_matrix(strongest(fresh.tocsr(), _POOL), _POOL).columns
+        pool = np.sort(np.concatenate([self._first, second], axis=1), axis=1)
         pool[:, 1:][pool[:, 1:] == pool[:, :-1]] = -1  # in both
         rows = np.repeat(np.arange(len(pool)), pool.shape[1])
         added = np.asarray(spoken_for[rows, np.maximum(pool, 0).ravel()]).reshape(pool.shape)
@@ -155,9 +155,6 @@ class _Choice:
         count = len(self._anchors)
         return [self._anchors.take(np.arange(at, min(at + self._step, count))) for at in range(0, count, self._step)]
 
-    def _top(self, part: Anchors, scores: Numbers) -> Ints:
-        return top_columns(allowed(scores, part), min(_POOL, part.items))
-
     def _dot(self, pool: Ints) -> Numbers:
         """Return [A, P] dot products, -inf where the pool has a gap."""
         begins = range(0, len(self._anchors), self._step)
@@ -166,3 +163,11 @@ class _Choice:
             for begin, part in zip(begins, self._parts(), strict=True)
         ]
         return np.where(pool >= 0, np.concatenate(parts), -np.inf)
+
+
+def _marked(anchors: Anchors) -> Any:
+    """Return a ``scipy.sparse.csr_matrix`` [A, N] with 1 for what must not be recommended."""
+    from scipy.sparse import csr_matrix
+
+    places = (anchors.hidden_row, anchors.hidden_column)
+    return csr_matrix((np.ones(len(places[0]), np.float32), places), shape=(len(anchors), anchors.items))

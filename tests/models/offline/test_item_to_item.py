@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 from recommender_conformance import ask, planted
+from scipy.sparse import csr_matrix
 
 from models.item_to_item.fit import learners
 from models.item_to_item.neighbours import Neighbours
 from models.offline.baselines import EASE
+from models.offline.baselines.strongest import strongest
 from models.offline.recommender import ItemToItem
 
 
@@ -48,3 +50,19 @@ def test_items_that_ease_left_out_have_no_neighbours() -> None:
         np.maximum(model.scores(ask(*[[item] for item in range(log.items)])), 0),
         atol=1e-7,
     )
+
+
+@pytest.mark.parametrize("cells", [1, 7, 40, 10**6])
+def test_the_strongest_do_not_depend_on_how_many_rows_are_sorted_together(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.offline.baselines.strongest._CELLS", cells)
+    dense = np.random.default_rng(0).integers(-1, 4, (20, 12)).astype(float)
+    dense[[0, 7, 19]] = 0  # empty rows, the first and the last among them
+    kept = strongest(csr_matrix(dense), 3)
+    for row, found in enumerate(kept.toarray()):
+        expected = [column for column in np.argsort(-dense[row], kind="stable") if dense[row, column] > 0][:3]
+        assert kept.indices[kept.indptr[row] : kept.indptr[row + 1]].tolist() == expected
+        assert found[expected].tolist() == dense[row, expected].tolist()
+
+
+def test_of_no_rows_none_are_kept() -> None:
+    assert strongest(csr_matrix((0, 5)), 3).shape == (0, 5)
