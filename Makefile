@@ -33,7 +33,7 @@ layers: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 clean: ## forget the environment and every run
 	rm -rf $(VENV) runs build *.egg-info
