@@ -41,6 +41,15 @@ TABLES = {kind: vectors(kind) for kind in ("plain", "crowded", "uneven", "unit",
 SEARCHES = {kind: search(table) for kind, table in TABLES.items()}
 
 
+def require_best(truth: np.ndarray, excluded: list[int], scores: np.ndarray, index: np.ndarray) -> None:
+    """Check that the best of ``truth`` [queries, items] were found, each once, and none that is excluded."""
+    truth[:, [item for item in excluded if 0 <= item < ITEMS]] = -np.inf
+    tolerance = 1e-5 * max(1e-30, float(np.abs(truth[np.isfinite(truth)]).max(initial=0)))
+    np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :KEPT], rtol=1e-5, atol=tolerance)
+    np.testing.assert_allclose(np.take_along_axis(truth, index, axis=1), scores, rtol=1e-5, atol=tolerance)
+    assert all(len(set(row)) == KEPT for row in index.tolist())
+
+
 @settings(max_examples=120, deadline=None, derandomize=True)
 @given(
     kind=st.sampled_from(sorted(TABLES)),
@@ -54,11 +63,7 @@ def test_the_best_are_those_of_the_full_search(kind: str, seed: int, queries: in
     barred = np.tile(np.array([excluded or [-1]], np.int64), (queries, 1))
     scores, index = SEARCHES[kind].run(None, {"vector": vector, "excluded": barred})
     truth = vector.astype(np.float64) @ TABLES[kind].T.astype(np.float64)
-    truth[:, [item for item in excluded if 0 <= item < ITEMS]] = -np.inf
-    tolerance = 1e-5 * max(1e-30, float(np.abs(truth[np.isfinite(truth)]).max(initial=0)))
-    np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :KEPT], rtol=1e-5, atol=tolerance)
-    np.testing.assert_allclose(np.take_along_axis(truth, index, axis=1), scores, rtol=1e-5, atol=tolerance)
-    assert all(len(set(row)) == KEPT for row in index.tolist())
+    require_best(truth, excluded, scores, index)
 
 
 RECENTS = 6
@@ -109,13 +114,9 @@ def test_what_neighbours_add_counts_in_every_search(
             for column, addition in zip(NEIGHBOURS.columns[item], NEIGHBOURS.additions[item], strict=True):
                 if column < ITEMS:
                     truth[row, column] += addition * 0.5**age
-    truth[:, [item for item in excluded if 0 <= item < ITEMS]] = -np.inf
     barred = np.tile(np.array([excluded or [-1]], np.int64), (queries, 1))
     scores, index = WITH[kind].run(None, {"vector": vector, "excluded": barred, "recent": recent})
-    tolerance = 1e-5 * max(1e-30, float(np.abs(truth[np.isfinite(truth)]).max(initial=0)))
-    np.testing.assert_allclose(scores, -np.sort(-truth, axis=1)[:, :KEPT], rtol=1e-5, atol=tolerance)
-    np.testing.assert_allclose(np.take_along_axis(truth, index, axis=1), scores, rtol=1e-5, atol=tolerance)
-    assert all(len(set(row)) == KEPT for row in index.tolist())
+    require_best(truth, excluded, scores, index)
 
 
 @pytest.mark.parametrize("left", [0, 3])
