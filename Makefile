@@ -33,7 +33,7 @@ layers: $(INSTALLED)
 	$(BIN)/lint-imports
 
 unit: $(INSTALLED)
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --no-loadscope-reorder
 
 clean: ## forget the environment and every run
 	rm -rf $(VENV) runs build *.egg-info

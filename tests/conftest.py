@@ -1,24 +1,34 @@
-"""What all tests share: those that take minutes run where they are asked for, and two processes share the others."""
+"""What all tests share: those that take minutes run where they are asked for, and several processes may share the others."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 _SWITCH = "CARTWHEEL_THOROUGH"
-_HERE = Path(__file__).parent
+_TOGETHER = "tests/end_to_end/"
+
+
+class _ByFile(LoadScopeScheduling):
+    """Keeps the tests of a file in one process, for what the file makes is made once, and all end-to-end tests.
+
+    Those share shops that take a minute to make, and the folder ``runs``.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
+    """Say how tests are shared where there are several processes (``-n``)."""
+    return _ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Say what must stay in one process, and skip what is marked ``thorough``, loudly, unless the environment asks for it.
-
-    The end-to-end tests share shops that take a minute to make, and the folder ``runs``; elsewhere the tests of a file share what it makes.
-    """
-    for item in items:
-        folder = item.path.relative_to(_HERE).parts[0]
-        item.add_marker(pytest.mark.xdist_group(folder if folder == "end_to_end" else str(item.path)))
+    """Skip what is marked ``thorough``, loudly, unless the environment asks for it."""
     if os.environ.get(_SWITCH):
         return
     skipped = pytest.mark.skip(reason=f"LOUD: takes a minute or more; {_SWITCH}=1 runs it")
