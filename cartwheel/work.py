@@ -100,10 +100,10 @@ def item_to_item(run: Path, settings: RunSettings) -> None:
     from models.item_to_item.fit import fit_item_to_item
 
     chosen = fit_item_to_item(run, settings.item_to_item, settings.evaluate, settings.seed)
-    told = "retrieval by the two-tower alone" if not chosen.blend.learner else f"retrieval {chosen.blend.sentence}"
-    Console(stderr=True).print(
-        f"{told}: NDCG@10 on validation {chosen.ndcg:.4f} (the two-tower alone: {chosen.alone:.4f})", highlight=False
-    )
+    told = f"retrieval {chosen.blend.sentence}" if chosen.blend.learner else "retrieval by the two-tower alone"
+    if chosen.alone:
+        told += f": NDCG@10 on validation {chosen.ndcg:.4f} (the two-tower alone: {chosen.alone:.4f})"
+    Console(stderr=True).print(told, highlight=False)
 
 
 def ranking(run: Path, settings: RunSettings) -> None:

@@ -1,11 +1,14 @@
 """What can be served as a table scores as the table does."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from recommender_conformance import ask, planted
 from scipy.sparse import csr_matrix
 
-from models.item_to_item.fit import learners
+from models.item_to_item.fit import DECAYS, EASE_ITEMS, learners
 from models.item_to_item.neighbours import Neighbours
 from models.offline.baselines import EASE
 from models.offline.baselines.strongest import strongest
@@ -66,3 +69,12 @@ def test_the_strongest_do_not_depend_on_how_many_rows_are_sorted_together(cells:
 
 def test_of_no_rows_none_are_kept() -> None:
     assert strongest(csr_matrix((0, 5)), 3).shape == (0, 5)
+
+
+def test_the_document_names_every_learner_and_decay() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "retrieval.md").read_text(encoding="utf-8")
+    assert re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE) == list(learners(1))
+    told = re.search(r"tries the decays ([\d., and]+) a step back", text)
+    assert told is not None
+    assert tuple(float(number) for number in re.findall(r"[\d.]*\d", told[1])) == DECAYS
+    assert f"{EASE_ITEMS:,} most popular" in text
