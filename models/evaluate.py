@@ -51,10 +51,6 @@ class _Lists:
     first: tuple[Entry, ...]
     """The two-tower by itself and, where it retrieves with neighbours, both together, judged on all anchors."""
 
-    @property
-    def depth(self) -> int:
-        return max(self.settings.cutoffs)
-
     def records(self, task: str, entries: list[Entry], anchors: Anchors) -> list[Record]:
         everything = f"all {anchors.items} items first seen before the {SPLIT} split began"
         protocol = Protocol(SPLIT, everything, "", anchors.sample_size, self.excluded, "")

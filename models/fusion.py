@@ -53,14 +53,13 @@ def tuned_weight(added: Array, base: Array, relevant: Array, n_relevant: Array) 
     Returns:
         The weight, and the mean NDCG@10 with it over all anchors that have a true item; 0 where none is among the candidates.
     """
-    dot, logit = added, base
-    if not dot.shape == logit.shape == relevant.shape or dot.ndim != 2 or n_relevant.shape != dot.shape[:1]:
+    if not added.shape == base.shape == relevant.shape or added.ndim != 2 or n_relevant.shape != added.shape[:1]:
         raise DataError(
-            f"Fusion got scores of shapes {dot.shape} and {logit.shape}, truth {relevant.shape} and counts {n_relevant.shape}, "
+            f"Fusion got scores of shapes {added.shape} and {base.shape}, truth {relevant.shape} and counts {n_relevant.shape}, "
             "where [A, C] three times and [A] are expected."
         )
-    present = np.isfinite(logit)
-    if np.isnan(logit).any() or not np.isfinite(dot[present]).all():
+    present = np.isfinite(base)
+    if np.isnan(base).any() or not np.isfinite(added[present]).all():
         raise DataError(
             "Fusion got a score that is NaN or infinite, where finite scores are expected.", "Train the models again."
         )
@@ -68,14 +67,14 @@ def tuned_weight(added: Array, base: Array, relevant: Array, n_relevant: Array) 
     if not useful.any():
         return default_fusion_weight(), 0.0
     share = float(np.count_nonzero(useful) / np.count_nonzero(n_relevant))
-    dot, logit, relevant, n_relevant, present = (values[useful] for values in (dot, logit, relevant, n_relevant, present))
-    dot = np.where(present, dot, 0.0)
-    spread = float(np.std(dot[present]))
-    unit = float(np.std(logit[present])) / spread if spread > 0 else 0.0
+    added, base, relevant, n_relevant, present = (values[useful] for values in (added, base, relevant, n_relevant, present))
+    added = np.where(present, added, 0.0)
+    spread = float(np.std(added[present]))
+    unit = float(np.std(base[present])) / spread if spread > 0 else 0.0
     if unit == 0.0:
-        unit = 1.0 / spread if spread > 0 else 1.0  # a constant logit: any positive weight ranks by the dot product
+        unit = 1.0 / spread if spread > 0 else 1.0  # a constant base: any positive weight ranks by what is added
     weights = [ratio * unit for ratio in RATIOS]
-    values = [mean_ndcg(logit + weight * dot, relevant & present, n_relevant) for weight in weights]
+    values = [mean_ndcg(base + weight * added, relevant & present, n_relevant) for weight in weights]
     best = int(np.argmax(values))
     return weights[best], values[best] * share
 

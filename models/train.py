@@ -171,6 +171,19 @@ def fit_dlrm(
     return FittedDLRM(dlrm, train, valid, history, start_score, notes)
 
 
+def export_query(tower: Any, target: Path, rows: Table) -> float:
+    """Write the query tower as ONNX and return the largest difference from TensorFlow's answers on ``rows``; see ``export``."""
+    return export(
+        lambda columns: tower.query(columns, training=False),
+        QUERY_CATEGORICAL,
+        QUERY_LISTS,
+        QUERY_CONTINUOUS,
+        "query_vector",
+        target,
+        rows.batch(slice(None), QUERY),
+    )
+
+
 def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelReport:
     """Train the retrieval model and write ``models/two_tower``.
 
@@ -189,15 +202,7 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
     fitted = fit_two_tower(features, folder, settings, seed)
     tower, rows = fitted.tower, fitted.train.head(_PARITY_ROWS)
     difference = max(
-        export(
-            lambda columns: tower.query(columns, training=False),
-            QUERY_CATEGORICAL,
-            QUERY_LISTS,
-            QUERY_CONTINUOUS,
-            "query_vector",
-            folder / "query.onnx",
-            rows.batch(slice(None), QUERY),
-        ),
+        export_query(tower, folder / "query.onnx", rows),
         export(
             lambda columns: tower.item(columns, training=False),
             ITEM_CATEGORICAL,

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import polars as pl
 
-from cartwheel.errors import RunError
 from cartwheel.progress import progress
 from models.fusion import tuned_weight
 from models.item_to_item.blend import FOLDER, Blend
@@ -21,12 +19,10 @@ from models.offline.baselines.sequential_rules import SequentialRules
 from models.offline.baselines.strongest import strongest
 from models.offline.interactions import Interactions
 from models.offline.recommender import ItemToItem
-from models.offline.run_log import read_interactions, split_start
+from models.offline.run_log import catalogue_codes, read_interactions, split_start
 from models.retrieval import read_recent
 from models.retrieval_scores import Anchors, TwoTower, allowed, read_anchors, relevant, sample
-from models.run_tables import read_table
 from models.settings import EvaluateSettings, ItemToItemSettings
-from workflows.event_log import codes_in
 
 DECAYS: Final = (1.0, 0.9, 0.8, 0.5)
 EASE_ITEMS: Final = 5_000
@@ -108,16 +104,9 @@ def _table(run: Path, split: str, log: Interactions, name: str, most: int) -> Ne
     model = learners(most)[name]()
     model.fit(log if split == "snapshot" else log.take(log.time < split_start(run, split)))
     matrix: Any = model.similarities(most)
-    columns = codes_in(log.item_ids, catalogue_items(run, split)).to_numpy()
-    if (columns < 0).any():
-        raise RunError(f"The catalogue of {split} in {run} names items that its events lack.", "Run `cartwheel prepare` again.")
+    catalogue = run / "snapshot" / "items.parquet" if split == "snapshot" else run / "examples" / split / "catalogue.parquet"
+    columns = catalogue_codes(catalogue, log)
     return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), most), most)
-
-
-def catalogue_items(run: Path, split: str) -> pl.Series:
-    """Return the item ids of the catalogue of ``valid``, ``test`` or ``snapshot``, in its order."""
-    path = run / "snapshot" / "items.parquet" if split == "snapshot" else run / "examples" / split / "catalogue.parquet"
-    return read_table(path, ["item_id"])["item_id"]
 
 
 class _Choice:

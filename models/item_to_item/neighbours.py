@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from cartwheel.errors import RunError
 from cartwheel.files import atomic_path
-from models.metrics.ranking import Ints
 
+Ints = npt.NDArray[np.int64]
 _FIX = "Run `cartwheel train` again."
 
 

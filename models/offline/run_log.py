@@ -91,6 +91,23 @@ def _before(log: Interactions, user: int, instant: int) -> int:
     return int(begin + np.searchsorted(log.time[begin:end], instant, side="left"))
 
 
+def catalogue_codes(path: Path, log: Interactions) -> Ints:
+    """Return the code in ``log`` of each item of a catalogue, in its order.
+
+    Raises:
+        RunError: if the catalogue is missing, or holds an item that the log does not.
+    """
+    catalogue = read_table(path, ["item_id"])["item_id"]
+    codes: Ints = codes_in(log.item_ids, catalogue).to_numpy()
+    if (codes < 0).any():
+        stranger = catalogue[int(np.argmin(codes))]
+        raise RunError(
+            f"{path} holds the item {stranger!r}, of which the run's events know nothing.",
+            "Run `cartwheel prepare` again; catalogue and events are of two runs.",
+        )
+    return codes
+
+
 class RunScorer:
     """A recommender fitted on a run's interactions before a split began, as a scorer of that split's catalogue.
 
@@ -107,15 +124,7 @@ class RunScorer:
 
     def __init__(self, recommender: Recommender, run: Path, split: str, log: Interactions, questions: Queries) -> None:
         self._recommender, self._questions = recommender, questions
-        path = run / "examples" / split / "catalogue.parquet"
-        catalogue = read_table(path, ["item_id"])["item_id"]
-        self._columns: Ints = codes_in(log.item_ids, catalogue).to_numpy()
-        if (self._columns < 0).any():
-            stranger = catalogue[int(np.argmin(self._columns))]
-            raise RunError(
-                f"{path} holds the item {stranger!r}, of which the run's events know nothing.",
-                "Run `cartwheel prepare` again; catalogue and events are of two runs.",
-            )
+        self._columns = catalogue_codes(run / "examples" / split / "catalogue.parquet", log)
         recommender.fit(log.take(log.time < split_start(run, split)))
 
     def __call__(self, rows: Ints) -> Numbers:

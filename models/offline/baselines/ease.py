@@ -78,23 +78,17 @@ class EASE(ItemToItem):
 
     def similarities(self, most: int) -> Any:
         """Return the greatest weights above 0; see the interface."""
-        from scipy.sparse import csr_matrix, vstack
+        from scipy.sparse import csr_matrix
 
         kept = min(most, len(self._kept))
-        blocks = []
-        for begin in range(0, len(self._kept), _BLOCK):
-            part = self._weights[begin : begin + _BLOCK]
-            columns = np.sort(np.argpartition(-part, kept - 1, axis=1)[:, :kept], axis=1)
-            starts = np.arange(0, columns.size + 1, kept)
-            values = np.maximum(np.take_along_axis(part, columns, axis=1), 0.0)
-            blocks.append(
-                strongest(csr_matrix((values.ravel(), self._kept[columns.ravel()], starts), (len(part), self._items)), kept)
-            )
-        learnt = vstack(blocks, format="csr")
-        lengths = np.zeros(self._items, np.int64)
-        lengths[self._kept] = np.diff(learnt.indptr)
-        starts = np.concatenate([[0], np.cumsum(lengths)])  # items that were left out have empty rows
-        return csr_matrix((learnt.data, learnt.indices, starts), shape=(self._items, self._items))
+        parts = [self._weights[begin : begin + _BLOCK] for begin in range(0, len(self._kept), _BLOCK)]
+        places = np.concatenate([np.argpartition(-part, kept - 1, axis=1)[:, :kept] for part in parts])
+        lengths = np.zeros(self._items, np.int64)  # items that were left out have empty rows
+        lengths[self._kept] = kept
+        starts = np.concatenate([[0], np.cumsum(lengths)])
+        values = np.take_along_axis(self._weights, places, axis=1)
+        shape = (self._items, self._items)
+        return strongest(csr_matrix((values.ravel(), self._kept[places.ravel()], starts), shape), kept)
 
     def _require_memory(self, items: int) -> None:
         needed = items**2 * _BYTES / _GIB

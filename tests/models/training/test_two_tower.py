@@ -14,13 +14,12 @@ import pytest
 from cartwheel.config import parse_settings
 from cartwheel.errors import ConfigError
 from models.data import Table, read_sizes, read_table
-from models.onnx_export import export
 from models.settings import TwoTowerSettings
 from models.store import CONFIG_FILE, ModelConfig, write_config
-from models.train import fit_two_tower, train_two_tower
+from models.train import export_query, fit_two_tower, train_two_tower
 from models.training import save_weights
 from models.two_tower import TwoTower, build_two_tower, load_two_tower
-from workflows.columns import QUERY, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+from workflows.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS
 
 TINY = TwoTowerSettings(
     epochs=5, batch_size=128, learning_rate=0.02, embedding_dimension=16, dimension=16, hidden=(16,), patience=5
@@ -100,16 +99,7 @@ def test_training_learns(folder: Path, run: Path, shop: Any) -> None:
 def test_more_blocks_export_too(queries: Table, run: Path, tmp_path: Path) -> None:
     settings = KINDS["attention"].model_copy(update={"attention_blocks": 3, "attention_heads": 4})
     tower = build_two_tower(settings, read_sizes(run / "features/train/recommend"), seed=1)
-    rows = queries.batch(slice(None), QUERY)
-    export(
-        lambda columns: tower.query(columns, training=False),
-        QUERY_CATEGORICAL,
-        QUERY_LISTS,
-        QUERY_CONTINUOUS,
-        "query_vector",
-        tmp_path / "query.onnx",
-        rows,
-    )
+    export_query(tower, tmp_path / "query.onnx", queries)
     short = with_lists(queries.head(2), lambda ids: ids[:, :1])
     np.testing.assert_allclose(by_onnx(tmp_path, short), tower.encode_queries(short), atol=1e-5)
 

@@ -11,7 +11,7 @@ from serving.graphs.neighbours import Additions
 from serving.neighbours import NeighbourTable
 from workflows.onnx_graph import GraphBuilder
 
-ITEMS, KEPT, DIMENSION = 300, 7, 12
+ITEMS, KEPT, DIMENSION, RECENTS = 300, 7, 12, 6
 
 
 def vectors(kind: str) -> np.ndarray:
@@ -28,10 +28,13 @@ def vectors(kind: str) -> np.ndarray:
     return table
 
 
-def search(table: np.ndarray) -> onnxruntime.InferenceSession:
+def search(table: np.ndarray, neighbours: NeighbourTable | None = None) -> onnxruntime.InferenceSession:
     graph = GraphBuilder("search")
     vector, excluded = graph.input("vector", "float32", ["B", DIMENSION]), graph.input("excluded", "int64", ["B", "X"])
-    scores, index = scan.nearest(graph, vector, table, excluded, KEPT)
+    added = None
+    if neighbours is not None:
+        added = Additions(graph, neighbours, graph.input("recent", "int64", ["B", RECENTS]), RECENTS)
+    scores, index = scan.nearest(graph, vector, table, excluded, KEPT, added)
     graph.output(scores, "scores", "float32", ["B", KEPT])
     graph.output(index, "index", "int64", ["B", KEPT])
     return onnxruntime.InferenceSession(graph.model().SerializeToString())
@@ -66,9 +69,6 @@ def test_the_best_are_those_of_the_full_search(kind: str, seed: int, queries: in
     require_best(truth, excluded, scores, index)
 
 
-RECENTS = 6
-
-
 def neighbour_table(seed: int) -> NeighbourTable:
     """Three neighbours of each item at most, among a few that many share."""
     rng = np.random.default_rng(seed)
@@ -79,18 +79,8 @@ def neighbour_table(seed: int) -> NeighbourTable:
     return NeighbourTable(columns, additions, 0.5)
 
 
-def search_with(table: np.ndarray, neighbours: NeighbourTable) -> onnxruntime.InferenceSession:
-    graph = GraphBuilder("search")
-    vector, excluded = graph.input("vector", "float32", ["B", DIMENSION]), graph.input("excluded", "int64", ["B", "X"])
-    recent = graph.input("recent", "int64", ["B", RECENTS])
-    scores, index = scan.nearest(graph, vector, table, excluded, KEPT, Additions(graph, neighbours, recent, RECENTS))
-    graph.output(scores, "scores", "float32", ["B", KEPT])
-    graph.output(index, "index", "int64", ["B", KEPT])
-    return onnxruntime.InferenceSession(graph.model().SerializeToString())
-
-
 NEIGHBOURS = neighbour_table(3)
-WITH = {kind: search_with(table, NEIGHBOURS) for kind, table in TABLES.items()}
+WITH = {kind: search(table, NEIGHBOURS) for kind, table in TABLES.items()}
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
