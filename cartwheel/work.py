@@ -90,7 +90,7 @@ def _warn(warnings: Iterable[str]) -> None:
 
 def two_tower(run: Path, settings: RunSettings) -> None:
     """Train the retrieval model."""
-    from models.train import train_two_tower
+    from models.train_two_tower import train_two_tower
 
     train_two_tower(run, settings.two_tower, settings.seed)
 
@@ -109,7 +109,7 @@ def item_to_item(run: Path, settings: RunSettings) -> None:
 def ranking(run: Path, settings: RunSettings) -> None:
     """Train the ranking DLRM and tune how much the retrieval score counts beside it."""
     from models.fusion import default_fusion_weight
-    from models.train import train_dlrm
+    from models.train_dlrm import train_dlrm
     from models.two_stage import tune_fusion
 
     train_dlrm(run, "ranking", settings.ranking, settings.seed, default_fusion_weight(settings.two_tower))
@@ -118,7 +118,7 @@ def ranking(run: Path, settings: RunSettings) -> None:
 
 def train_cart(run: Path, settings: RunSettings) -> None:
     """Train the cart DLRM, where the log has carts; where it has none, no model of an earlier log must be served."""
-    from models.train import train_dlrm
+    from models.train_dlrm import train_dlrm
 
     if (run / "examples" / "train" / "cart.parquet").is_file():
         train_dlrm(run, "cart", settings.cart, settings.seed)

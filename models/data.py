@@ -52,6 +52,17 @@ class Table:
         picked = {name: self.columns[name][rows] for name in names}
         return {name: values[:, None] if values.ndim == 1 else values for name, values in picked.items()}
 
+    def followed_by(self, other: Table) -> Table:
+        """Return these rows and then those of ``other``, which has the same columns; the shorter lists are padded."""
+        joined = {}
+        for name, above in self.columns.items():
+            below = other.columns[name]
+            if above.ndim == 2:
+                width = max(above.shape[1], below.shape[1])
+                above, below = (np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in (above, below))
+            joined[name] = np.concatenate([above, below])
+        return Table(self.folder, joined)
+
     def head(self, rows: int) -> Table:
         """Return the first ``rows`` rows."""
         return Table(self.folder, {name: values[:rows] for name, values in self.columns.items()})

@@ -17,6 +17,7 @@ from models.metrics.ranking import Floats, Ints, Numbers
 from models.onnx_scores import OnnxModel
 from models.ranked_lists import Chunk, Judged, pairs_of, rank
 from models.run_tables import check_aligned, flattened, read_json, read_table
+from models.store import folder_for
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
 
 Scorer = Callable[[Ints], Numbers]
@@ -155,7 +156,7 @@ class TwoTower:
 
     def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
         length = int(read_json(run / "snapshot" / "state.json")["recent_items"])
-        folder = run / "models" / "two_tower"
+        folder = folder_for(run / "models" / "two_tower", split)
         query, item = OnnxModel(folder / "query.onnx"), OnnxModel(folder / "item.onnx")
         queries = read_queries(run, split, length)
         self.items = item.table(read_catalogue(run, split), "item_vector")

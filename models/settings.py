@@ -58,6 +58,10 @@ class TwoTowerSettings(TrainingSettings):
     """Heads of each block; ``embedding_dimension`` must be a multiple of it."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
     """Share of the embeddings' values, and of what attention adds, that is dropped in a training step."""
+    refit: bool = True
+    """Whether, once validation has told how many epochs to train, the model that is tested and served is trained anew for as many on the
+    training and the validation examples together: the latest interactions say most, and the baselines learn from them too. What is
+    chosen on validation (how much the neighbours and the retrieval score count) is chosen with the model that has not seen it."""
     uniform_negatives: Annotated[int, Field(ge=0)] = 0
     """Items drawn uniformly in each step, to tell the positives from beside the batch's own items (mixed negative sampling, Yang et al.,
     WWW 2020 companion, https://doi.org/10.1145/3366424.3386195); as many as there are items make it a softmax over all of them."""

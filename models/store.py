@@ -15,6 +15,8 @@ from models.settings import TrainingSettings
 
 CONFIG_FILE: Final = "config.json"
 HISTORY_FILE: Final = "history.json"
+VALIDATION: Final = "validation"
+"""Folder in a model's own that holds it as it was before it learnt from the validation split, where it did so."""
 _PACKAGES: Final = ("merlin-models", "tensorflow-cpu", "tensorflow", "tf2onnx")
 
 S = TypeVar("S", bound=TrainingSettings)
@@ -39,6 +41,12 @@ class ModelConfig(Generic[S]):
     seed: int
     examples: dict[str, int]
     notes: list[str] = field(default_factory=list)
+
+
+def folder_for(folder: Path, split: str) -> Path:
+    """Return where the model in ``folder`` lies that has learnt nothing of ``split``."""
+    before = folder / VALIDATION
+    return before if split == "valid" and before.is_dir() else folder
 
 
 def write_config(folder: Path, config: ModelConfig[Any]) -> None:

@@ -78,7 +78,7 @@ class History:
         return asdict(self)
 
 
-def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, fingerprint: str) -> History:
+def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, fingerprint: str, doing: str = "train") -> History:
     """Train until validation stops improving, and leave the best weights in the learner's variables.
 
     Args:
@@ -87,6 +87,7 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
         seed: fixes the order of examples and every drop-out.
         folder: the model's folder; the state after each epoch is kept in its ``.checkpoint``.
         fingerprint: a checkpoint with another fingerprint (other data, settings or seed) is not resumed.
+        doing: what the progress calls it.
 
     Returns:
         The history, of the epochs before an interruption too.
@@ -98,7 +99,7 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
     history, best = _resume(learner, state, fingerprint)
     batch = min(settings.batch_size, learner.examples)
     steps = learner.examples // batch
-    with progress(f"train {learner.title}", settings.epochs * steps) as advance:
+    with progress(f"{doing} {learner.title}", settings.epochs * steps) as advance:
         if history.epochs:
             advance(len(history.epochs) * steps, "resumed")
         while not history.stopped_early and len(history.epochs) < settings.epochs:

@@ -19,7 +19,16 @@ from workflows.history import History
 from workflows.item_state import ItemHistory
 from workflows.negatives import NegativeSampler
 from workflows.ranking_examples import ranking_frame
-from workflows.recommend_examples import Anchors, choose_anchors, find_anchors, recommend_examples, recommend_frame
+from workflows.recommend_examples import (
+    REFIT,
+    Anchors,
+    choose_anchors,
+    examples_to_judge,
+    examples_to_learn,
+    find_anchors,
+    latest_anchors,
+    recommend_frame,
+)
 from workflows.sessions import with_sessions
 from workflows.settings import PrepareSettings
 from workflows.snapshot import read_id_types, write_snapshot
@@ -157,7 +166,10 @@ def _recommend_and_ranking(shop: _Shop) -> Tables:
     chosen = {name: _chosen_anchors(shop, anchors, name) for name in SPLITS}
     tables: Tables = {}
     for name in SPLITS:
-        examples = recommend_examples(history, chosen[name], shop.split, name, settings)
+        if name == "train":
+            examples = examples_to_learn(history, chosen[name])
+        else:
+            examples = examples_to_judge(history, chosen[name], shop.split, name, settings)
         tables[name, "recommend"] = recommend_frame(shop.log, history, shop.items, examples, settings)
         ranking, unsold = ranking_frame(history, shop.items, sampler, examples, settings, shop.rng("ranking", name))
         shop.report.dropped[name]["ranking_targets_not_yet_sold"] = unsold
@@ -168,6 +180,8 @@ def _recommend_and_ranking(shop: _Shop) -> Tables:
                 "Lower prepare.state_minutes, or give a log that covers more days.",
             )
         tables[name, "ranking"] = ranking
+    again = examples_to_learn(history, latest_anchors(anchors, shop.split, "valid", settings))
+    tables["valid", REFIT] = recommend_frame(shop.log, history, shop.items, again, settings)
     return tables
 
 

@@ -33,6 +33,7 @@ from workflows.plan.onnx_frames import encode_onnx, open_session
 from workflows.plan.parity import check_parity, unpadded
 from workflows.plan.read import read_plan
 from workflows.quiet import quiet_nvtabular
+from workflows.recommend_examples import REFIT
 from workflows.settings import FeatureSettings
 from workflows.vocabulary import choose_vocabularies
 
@@ -151,6 +152,7 @@ def list_tables(run: Path) -> list[Table]:
     tables += [
         Table(f"examples/{split}/catalogue.parquet", f"features/{split}/catalogue", "recommend", ITEM) for split in SPLITS[1:]
     ]
+    tables.append(Table(f"examples/valid/{REFIT}.parquet", f"features/valid/{REFIT}", "recommend", WORKFLOWS["recommend"]))
     tables.append(Table("snapshot/items.parquet", "features/snapshot/items", "recommend", ITEM))
     tables.append(Table("snapshot/queries.parquet", "features/snapshot/queries", "recommend", QUERY))
     return tables

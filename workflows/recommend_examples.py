@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -13,6 +14,10 @@ from workflows.history import History, Queries
 from workflows.item_state import ItemHistory, state_instant
 from workflows.settings import PrepareSettings
 from workflows.split import Split, SplitName
+
+REFIT: Final = "refit"
+"""Table of ``examples/valid``: its interactions in the form of training examples, for a model that has been validated and then learns from
+validation as well, as it must before it is tested or served."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +101,9 @@ def choose_anchors(
         settings: how many anchors to keep.
         rng: draws the sample.
     """
-    chosen = anchors.take(split.mask(name, anchors.anchor))
     if name == "train":
-        return chosen.take(np.arange(len(chosen.key))[-settings.max_train_examples :])
+        return latest_anchors(anchors, split, name, settings)
+    chosen = anchors.take(split.mask(name, anchors.anchor))
     order = np.lexsort((chosen.example, chosen.key, chosen.anchor))
     same = np.zeros(len(order), dtype=bool)
     same[1:] = (np.diff(chosen.anchor[order]) == 0) & (np.diff(chosen.key[order]) == 0)
@@ -107,17 +112,27 @@ def choose_anchors(
     return chosen.take(np.sort(rng.choice(len(chosen.key), size=size, replace=False)))
 
 
-def recommend_examples(
+def latest_anchors(anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings) -> Anchors:
+    """Return every anchor of a split to learn from, or the latest ``max_train_examples`` of them."""
+    chosen = anchors.take(split.mask(name, anchors.anchor))
+    return chosen.take(np.arange(len(chosen.key))[-settings.max_train_examples :])
+
+
+def examples_to_learn(history: History, anchors: Anchors) -> RecommendExamples:
+    """Compute the features of anchors that are learnt from: the truth of each is its own item."""
+    queries = history.queries(anchors.key, anchors.anchor, anchors.recent)
+    return RecommendExamples(anchors, queries, np.ones(len(anchors.key), dtype=np.int64), anchors.item)
+
+
+def examples_to_judge(
     history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings
 ) -> RecommendExamples:
-    """Compute the features and the truth of the chosen anchors of a split.
+    """Compute the features and the truth of the chosen anchors of validation or test.
 
-    Truth in training is the anchor's own item; in validation and test it is every distinct item that the key interacts with
-    from the anchor to ``horizon_days`` after it, within the split, less the recent items where these are excluded.
+    Truth is every distinct item that the key interacts with from the anchor to ``horizon_days`` after it, within the split, less the
+    recent items where these are excluded.
     """
     queries = history.queries(anchors.key, anchors.anchor, anchors.recent)
-    if name == "train":
-        return RecommendExamples(anchors, queries, np.ones(len(anchors.key), dtype=np.int64), anchors.item)
     horizon = anchors.anchor + round(settings.horizon_days * DAY_US) + 1  # one past the last instant that counts
     first = history.bounds(anchors.key, anchors.anchor)[1]
     stop = history.bounds(anchors.key, np.minimum(horizon, split.end_of(name)))[1]

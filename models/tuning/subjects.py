@@ -44,7 +44,7 @@ def two_tower_subject(data: Path, settings: TwoTowerSettings, seed: int) -> Subj
     queries, catalogue = lists.tables()
 
     def attempt(values: Mapping[str, Any], folder: Path, report: Report) -> float:
-        from models.train import fit_two_tower
+        from models.train_two_tower import fit_two_tower
 
         def ndcg(learner: Any, _: Mapping[str, float]) -> float:
             tower = learner.tower
@@ -89,7 +89,7 @@ def dlrm_subject(data: Path, name: str, settings: DLRMSettings, seed: int) -> Su
             raise DataError(f"The {split} split has no rows for the {name} model.", "Tune on a longer log, or another model.")
 
     def attempt(values: Mapping[str, Any], folder: Path, report: Report) -> float:
-        from models.train import fit_dlrm
+        from models.train_dlrm import fit_dlrm
 
         def log_loss(_: Any, figures: Mapping[str, float]) -> float:
             if not figures:

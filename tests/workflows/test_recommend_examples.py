@@ -14,7 +14,7 @@ from workflows.brute_force import query_features, recommend_truth
 from workflows.event_log import DAY_US, EventLog, code_events
 from workflows.history import History
 from workflows.item_state import ItemHistory
-from workflows.recommend_examples import choose_anchors, find_anchors, recommend_examples, recommend_frame
+from workflows.recommend_examples import choose_anchors, examples_to_judge, find_anchors, recommend_frame
 from workflows.settings import PrepareSettings
 from workflows.split import SPLITS, Split, split_by_time
 
@@ -50,7 +50,7 @@ def test_anchors_and_truth_equal_brute_force(
     assert left_out == int(log.interaction.sum()) - len(found)
     for name in SPLITS[1:]:
         chosen = choose_anchors(anchors, split, name, settings, np.random.default_rng(0))
-        made = recommend_examples(history, chosen, split, name, settings)
+        made = examples_to_judge(history, chosen, split, name, settings)
         stops = np.cumsum(made.truth_sizes)
         for row in range(0, len(chosen.key), 7):
             true = log.items.gather(made.truth[stops[row] - made.truth_sizes[row] : stops[row]]).to_list()
@@ -100,7 +100,7 @@ def test_simultaneous_interactions_are_one_question_in_evaluation(event_maker: C
     anchors, left_out = find_anchors(history, exclude_recent=True)
     assert left_out == 1
     chosen = choose_anchors(anchors, split, "test", settings, np.random.default_rng(0))
-    made = recommend_examples(history, chosen, split, "test", settings)
+    made = examples_to_judge(history, chosen, split, "test", settings)
     table = recommend_frame(log, history, ItemHistory(log, 7), made, settings).filter(pl.col("user_key") == "b")
     assert table["target_items"].to_list() == [["y", "x"]]
     assert table["recent_items"].to_list() == [[]]

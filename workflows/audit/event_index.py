@@ -14,7 +14,7 @@ from workflows.settings import PrepareSettings
 from workflows.split import SplitName
 
 Tables = Mapping[tuple[SplitName, str], pl.DataFrame]
-"""Example tables by (split, task): tasks are recommend, ranking and cart."""
+"""Example tables by (split, task): tasks are recommend, ranking, cart and, in validation, refit."""
 
 FIX: Final = "This is a fault in how the examples were made, not in your events: report it, and do not train on them."
 

@@ -13,6 +13,7 @@ from workflows.asof import Ints
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
 from workflows.brute_force import Event, cart_lines, cross_columns, item_features, query_features, recommend_truth
 from workflows.event_log import MINUTE_US
+from workflows.recommend_examples import REFIT
 from workflows.settings import PrepareSettings
 from workflows.split import Split, SplitName, iso
 
@@ -99,7 +100,7 @@ def _labels(
     at_anchor = {e["item_id"] for e in own if e["time"] == row["_anchor"] and e["event_type"] in settings.interaction_types}
     if name[1] == "ranking":
         return {"label": int(row["item_id"] in at_anchor)}
-    if name[0] == "train":
+    if "train" in name or REFIT in name:
         return {"target_items": [row["item_id"]] if row["item_id"] in at_anchor else []}
     true = recommend_truth(own, row["_anchor"], split.end_of(name[0]), settings)
     return {"target_items": [row["item_id"], *sorted(true - {row["item_id"]})] if row["item_id"] in true else []}

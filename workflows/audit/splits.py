@@ -16,6 +16,7 @@ import polars as pl
 from cartwheel.errors import LeakageError
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
 from workflows.event_log import HOUR_US
+from workflows.recommend_examples import REFIT
 from workflows.sessions import with_sessions
 from workflows.settings import PrepareSettings
 from workflows.split import SPLITS, Split, SplitName, iso
@@ -23,6 +24,8 @@ from workflows.split import SPLITS, Split, SplitName, iso
 _IDENTITIES: Final = (
     ("recommend", ("example_id",)),
     ("recommend", ("user_key", "anchor", "item_id")),
+    (REFIT, ("example_id",)),
+    (REFIT, ("user_key", "anchor", "item_id")),
     ("ranking", ("example_id", "item_id")),
     ("cart", ("cart_id", "item_id")),
     ("cart", ("user_key", "anchor", "item_id")),

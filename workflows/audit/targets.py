@@ -12,6 +12,7 @@ from cartwheel.errors import LeakageError
 from workflows.asof import Bools
 from workflows.audit.event_index import FIX, Tables, file_of
 from workflows.columns import CART, CROSS, ITEM, QUERY
+from workflows.recommend_examples import REFIT
 from workflows.settings import PrepareSettings
 from workflows.split import SplitName
 
@@ -84,7 +85,7 @@ def check_recent(tables: Tables, settings: PrepareSettings) -> int:
     """
     looked_at = 0
     for name, table in tables.items():
-        if name[1] != "recommend" or not settings.exclude_recent:
+        if name[1] not in {"recommend", REFIT} or not settings.exclude_recent:
             continue
         told = table["recent_items"].list.set_intersection(table["target_items"]).list.len() > 0
         if told.any():

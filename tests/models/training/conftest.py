@@ -153,6 +153,8 @@ def write_run(run: Path, shop: Shop, rows: int, *, pairs: int = 0, cart: int = 0
         share = 1 if split == "train" else 8
         folder = run / "features" / split
         write_features(folder / "recommend", make_examples(shop, rows // share, seed + number), sizes)
+        if split == "valid":
+            write_features(folder / "refit", make_examples(shop, rows // 4, seed + 40), sizes)
         if pairs:
             write_features(folder / "ranking", make_pairs(shop, pairs // share, seed + 10 + number, cart=False), sizes)
         if cart:
@@ -187,7 +189,8 @@ def trained(small_run: Path) -> Path:
     """The small run with its three models trained; tests only read it."""
     from models.fusion import default_fusion_weight
     from models.settings import DLRMSettings, TwoTowerSettings
-    from models.train import train_dlrm, train_two_tower
+    from models.train_dlrm import train_dlrm
+    from models.train_two_tower import train_two_tower
 
     two_tower = TwoTowerSettings(epochs=4, batch_size=256, learning_rate=0.01, embedding_dimension=32, dimension=32)
     ranking = DLRMSettings(epochs=3, batch_size=256, learning_rate=0.01)

@@ -14,7 +14,8 @@ from cartwheel.errors import DataError, ParityError, RunError, UsageError
 from models.data import OOV_ID, Table, read_sizes, read_table
 from models.dlrm import build_dlrm, load_dlrm
 from models.settings import DLRMSettings, TwoTowerSettings
-from models.train import train_dlrm, train_two_tower
+from models.train_dlrm import train_dlrm
+from models.train_two_tower import train_two_tower
 from models.two_tower import build_two_tower, load_two_tower, target_ranks
 from workflows.columns import ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS
 
@@ -37,7 +38,14 @@ def _column(path: Path, name: str) -> Any:
 def test_outputs_are_complete(trained: Path) -> None:
     found = {folder.name: sorted(file.name for file in folder.iterdir()) for folder in (trained / "models").iterdir()}
     common = {"config.json", "history.json", "offline.parquet", "weights.npz"}
-    assert set(found["two_tower"]) == common | {"query.onnx", "item.onnx", "offline_queries.parquet", "item_vectors.npy"}
+    assert set(found["two_tower"]) == common | {
+        "query.onnx",
+        "item.onnx",
+        "offline_queries.parquet",
+        "item_vectors.npy",
+        "validation",
+    }
+    assert {file.name for file in (trained / "models/two_tower/validation").iterdir()} == {"query.onnx", "item.onnx"}
     assert set(found["ranking"]) == common | {"model.onnx", "fusion.json"}
     assert set(found["cart"]) == common | {"model.onnx", "calibration.json", "head.json"}
     assert json.loads((trained / "models/ranking/fusion.json").read_text()) == {"retrieval_weight": 10.0}

@@ -144,7 +144,7 @@ def test_the_two_tower_is_judged_by_ndcg_at_the_epoch_that_training_keeps(tiny: 
 
 @pytest.mark.slow
 def test_the_ranking_model_is_never_worse_than_where_training_starts(tiny: Path, tmp_path: Path) -> None:
-    from models.train import fit_dlrm
+    from models.train_dlrm import fit_dlrm
 
     reported: list[float] = []
     subject = subject_of(without_test(tiny, tmp_path / "copy"), "ranking")
@@ -157,15 +157,15 @@ def test_the_ranking_model_is_never_worse_than_where_training_starts(tiny: Path,
 
 
 def test_a_loss_that_is_no_number_ends_the_attempt(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from models import train
+    from models import train_dlrm
 
-    real = train.fit
+    real = train_dlrm.fit
 
     def fit(learner: Any, *rest: Any) -> Any:
         learner.step = lambda rows, rng: math.nan
         return real(learner, *rest)
 
-    monkeypatch.setattr(train, "fit", fit)
+    monkeypatch.setattr(train_dlrm, "fit", fit)
     subject = subject_of(tiny, "ranking")
     with pytest.raises(DivergedError, match="the loss became nan in epoch 1"):
         subject.attempt(subject.current, tmp_path / "trial", lambda epoch, figure: None)

@@ -16,7 +16,7 @@ from cartwheel.errors import ConfigError
 from models.data import Table, read_sizes, read_table
 from models.settings import TwoTowerSettings
 from models.store import CONFIG_FILE, ModelConfig, write_config
-from models.train import export_query, fit_two_tower, train_two_tower
+from models.train_two_tower import export_query, fit_two_tower, train_two_tower
 from models.training import save_weights
 from models.two_tower import TwoTower, build_two_tower, load_two_tower
 from workflows.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS

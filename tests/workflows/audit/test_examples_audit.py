@@ -32,7 +32,7 @@ def tables(shop_run: Path) -> Tables:
     return {
         (name, task): pl.read_parquet(shop_run / "examples" / name / f"{task}.parquet")
         for name in SPLITS
-        for task in ("recommend", "ranking", "cart")
+        for task in ("recommend", "ranking", "cart", *(("refit",) if name == "valid" else ()))
     }
 
 
@@ -95,12 +95,12 @@ def test_statistics_that_count_the_future_are_caught(
 def test_truth_beyond_the_split_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
-    honest = recommend_examples.recommend_examples
+    honest = recommend_examples.examples_to_judge
 
     def careless(history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings) -> object:
         return honest(history, anchors, replace(split, t_test=split.end), name, settings)
 
-    monkeypatch.setattr(examples, "recommend_examples", careless)
+    monkeypatch.setattr(examples, "examples_to_judge", careless)
     settings = shop_settings.model_copy(update={"horizon_days": 9.0})
     with pytest.raises(LeakageError, match=r"valid/recommend\.parquet, column target_items"):
         _prepare(tmp_path, shop_events, settings)

@@ -72,7 +72,10 @@ def write_small_run(
         when = pl.lit(datetime(2024, 5, 1)).cast(pl.Datetime("us", "UTC")).alias("anchor")
         both = queries.hstack(items.get_columns())
         recommend = both.with_columns(when, user_key=pl.col("user_id") + "!", target_items=pl.concat_list("item_id"))
-        recommend.with_row_index("example_id").cast({"example_id": pl.Int64}).write_parquet(folder / "recommend.parquet")
+        numbered = recommend.with_row_index("example_id").cast({"example_id": pl.Int64})
+        numbered.write_parquet(folder / "recommend.parquet")
+        if split == "valid":
+            numbered.write_parquet(folder / "refit.parquet")
         pairs = both.drop(QUERY_LISTS).hstack(cross(rng, rows).get_columns()).with_columns(when)
         label = pl.Series("label", rng.integers(0, 2, rows), dtype=pl.Int8)
         pairs.with_row_index("example_id").cast({"example_id": pl.Int64}).with_columns(label).write_parquet(

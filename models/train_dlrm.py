@@ -1,0 +1,164 @@
+"""Trains the ranking model and the cart model of a run and writes their folders."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cartwheel.files import write_json
+from models.calibration import cart_features, fit_head, fit_platt, sigmoid
+from models.data import Table, read_sizes, read_strings, read_table
+from models.fusion import default_fusion_weight, write_fusion
+from models.metrics.classification import expected_calibration_error
+from models.onnx_export import export
+from models.settings import DLRMSettings
+from models.store import ModelConfig
+from models.trained_files import (
+    OFFLINE_ROWS,
+    PARITY_ROWS,
+    ModelReport,
+    Watch,
+    fingerprint,
+    finish,
+    optional_table,
+    require_sizes,
+    validation_notes,
+    write_offline,
+)
+from models.training import History, assign, fit
+
+
+@dataclass(frozen=True)
+class FittedDLRM:
+    """A DLRM with its best weights, and what it was fitted on.
+
+    Attributes:
+        dlrm: ``models.dlrm.DLRM``.
+        train: its columns and the label, of the training rows.
+        valid: the same of the validation rows, or None.
+        history: how training went.
+        start_score: the negative log loss on validation of the logistic regression that training starts at; -inf without validation.
+        notes: sentences about anything that did not go the usual way.
+    """
+
+    dlrm: Any
+    train: Table
+    valid: Table | None
+    history: History
+    start_score: float
+    notes: list[str]
+
+    @property
+    def score(self) -> float:
+        """The negative log loss on validation of the weights that were kept; -inf without validation."""
+        return max(self.start_score, self.history.best.get("score", -math.inf))
+
+
+def fit_dlrm(
+    features: Path, folder: Path, name: str, settings: DLRMSettings, seed: int, watch: Watch | None = None
+) -> FittedDLRM:
+    """Fit the ``ranking`` or the ``cart`` model on ``train``, with ``valid`` to stop by; no other split is read.
+
+    Args:
+        features: the folder ``features`` of a run.
+        folder: where the checkpoint is kept.
+        name: ``ranking`` or ``cart``.
+        settings: the model's configuration.
+        seed: fixes everything random.
+        watch: wraps the learner; None fits it as it is.
+
+    Raises:
+        UsageError: if there is no DLRM of that name.
+        RunError, DataError: if features are missing or corrupt.
+        ConfigError: if the loss becomes NaN.
+    """
+    from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm, check_name
+
+    check_name(name)
+    inputs = [features / "train" / name, features / "valid" / name]
+    sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in CATEGORICAL}
+    require_sizes(sizes, CATEGORICAL, inputs[0])
+    columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
+    train, valid = read_table(inputs[0], columns, sizes), optional_table(inputs[1], columns, sizes)
+    dlrm = build_dlrm(name, settings, sizes, seed)
+    dlrm.start_at_logistic_regression(train, seed)
+    learner = DLRMLearner(dlrm, train, valid)
+    start, start_score = [variable.numpy() for variable in dlrm.variables], learner.validate().get("score", -math.inf)
+    history = fit(watch(learner) if watch else learner, settings, seed, folder, fingerprint(settings, seed, sizes, inputs))
+    notes = validation_notes(valid, history)
+    if history.best.get("score", math.inf) < start_score:
+        assign(dlrm.variables, start)
+        notes.append("no epoch was better on validation than the logistic regression that training starts at, which was kept")
+    return FittedDLRM(dlrm, train, valid, history, start_score, notes)
+
+
+def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieval_weight: float | None = None) -> ModelReport:
+    """Train the ``ranking`` or the ``cart`` model and write its folder.
+
+    Args:
+        run: the run directory.
+        name: ``ranking`` or ``cart``.
+        settings: the model's configuration.
+        seed: fixes everything random.
+        retrieval_weight: written to ``fusion.json`` of ``ranking`` until a tuned one is; None is the default one.
+
+    Raises:
+        UsageError: if there is no DLRM of that name.
+        RunError, DataError: if features are missing or corrupt.
+        ConfigError: if the loss becomes NaN.
+        ParityError: if ONNX and TensorFlow differ.
+    """
+    from models.dlrm import CATEGORICAL, CONTINUOUS
+
+    started = time.monotonic()
+    features, folder = run / "features", run / "models" / name
+    fitted = fit_dlrm(features, folder, name, settings, seed)
+    dlrm, valid, notes, extra = fitted.dlrm, fitted.valid, fitted.notes, {}
+    rows = fitted.train.head(PARITY_ROWS).batch(slice(None), dlrm.columns)
+    difference = export(
+        lambda columns: dlrm.merlin(columns, training=False),
+        CATEGORICAL,
+        (),
+        CONTINUOUS[name],
+        "logit",
+        folder / "model.onnx",
+        rows,
+    )
+    if name == "ranking":
+        write_fusion(folder, default_fusion_weight() if retrieval_weight is None else retrieval_weight)
+    else:
+        extra = _calibrate(dlrm, valid, features / "valid" / name, folder, notes)
+    test = optional_table(features / "test" / name, dlrm.columns, dlrm.sizes)
+    if test is not None:
+        write_offline(folder / "offline.parquet", "logit", dlrm.logits(test.head(OFFLINE_ROWS)))
+    counts = {"train": len(fitted.train), "valid": len(valid) if valid is not None else 0}
+    config = ModelConfig(name, settings, dlrm.sizes, seed, counts, notes)
+    return finish(folder, config, dlrm.variables, fitted.history, extra, started, difference)
+
+
+def _calibrate(dlrm: Any, valid: Table | None, source: Path, folder: Path, notes: list[str]) -> dict[str, float]:
+    """Write ``calibration.json`` and ``head.json``; return the calibration errors, measured on the rows that were fitted."""
+    logits = np.zeros(0, np.float32) if valid is None else dlrm.logits(valid)
+    labels = np.zeros(0, np.int32) if valid is None else valid["label"]
+    platt = fit_platt(logits, labels)
+    features, cart_labels = np.zeros((0, 3)), labels
+    if valid is not None:
+        features, cart_labels = cart_features(
+            read_strings(source, "cart_id"), logits, read_table(source, ["cart_label"])["cart_label"]
+        )
+    head = fit_head(features, cart_labels, platt)
+    notes.extend(note for note in (platt.note, head.note) if note)
+    write_json(folder / "calibration.json", platt.content())
+    write_json(folder / "head.json", head.content())
+    if valid is None:
+        return {}
+    return {
+        "calibration_error_before": expected_calibration_error(labels, sigmoid(logits)),
+        "calibration_error_after": expected_calibration_error(labels, platt.probability(logits)),
+        "cart_calibration_error": expected_calibration_error(cart_labels, sigmoid(head.log_odds(features, platt))),
+    }
