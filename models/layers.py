@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import numpy as np
+
 from models.data import FIRST_ID
 from models.history_layers import RecencyPooling
 from models.keras_compat import mm, tf
@@ -50,6 +52,16 @@ class TowerInputs(tf.keras.layers.Layer):  # type: ignore[misc]
         self.drop = drop
         self.pooling = RecencyPooling() if lists else None
         self.sequence = sequence
+
+    def begins(self, name: str) -> list[int]:
+        """Return where a column's embedding begins in the row: of a list the mean, then the most recent one."""
+        at = 0
+        for column, table in self.tables.items():
+            copies = 2 if column in self.lists else 1
+            if column == name:
+                return [at + number * table.dim for number in range(copies)]
+            at += copies * table.dim
+        raise KeyError(name)
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
         """Return ``[B, width]`` float32 for ``[B, 1]`` scalars and ``[B, L]`` lists."""
@@ -95,6 +107,21 @@ class ShortcutMLP(tf.keras.layers.Layer):  # type: ignore[misc]
         self.dimension = dimension
         self.deep = mm.MLPBlock([*hidden, dimension], no_activation_last_layer=True)
         self.linear = tf.keras.layers.Dense(dimension, use_bias=False)
+
+    def pass_through(self, begins: Sequence[int], width: int, others: float) -> None:
+        """Let parts of the inputs through as they are, added up, and hold back what else the fresh weights make of the inputs.
+
+        Args:
+            begins: where each part begins.
+            width: of each part; where the output is narrower, its last values are left out.
+            others: factor for all other first weights.
+        """
+        kernel = self.linear.kernel.numpy() * others
+        for begin in begins:
+            kernel[begin : begin + width] = np.eye(width, self.dimension)
+        self.linear.kernel.assign(kernel)
+        last = self.deep.layers[-1].dense.kernel
+        last.assign(last.numpy() * others)
 
     def call(self, inputs: Any) -> Any:
         """Return ``[B, dimension]``."""

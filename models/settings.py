@@ -24,6 +24,8 @@ class TrainingSettings(Settings):
     """Epochs without a better validation figure before training stops; the best weights are kept."""
     batch_size: Annotated[int, Field(gt=1)] = 2048
     """Examples in a step."""
+    average_epochs: Annotated[int, Field(ge=1, le=20)] = 1
+    """Latest epochs over whose weights the mean is judged and kept; 1 takes those of each epoch as they are."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
     """Step size of Adam."""
     embedding_l2: Annotated[float, Field(ge=0.0)] = 0.0
@@ -45,6 +47,11 @@ class TwoTowerSettings(TrainingSettings):
     """Examples in a step, each of which is a negative to all others; smaller ones cost less an epoch and learn more from it."""
     id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """As for every model; more of it than in ranking, because a shopper's own id is what this model learns by heart first."""
+    average_epochs: Annotated[int, Field(ge=1, le=20)] = 3
+    """As for every model; a softmax over few negatives is noisy, and the mean of three epochs is less so."""
+    start: Literal["spectral", "random"] = "spectral"
+    """Where the item embeddings begin: ``"spectral"`` at the leading eigenvectors of how often items follow one another, with towers
+    that at first pass them through, so that training starts from a neighbourhood model (``models/spectral_start.py``); ``"random"``."""
     temperature: Annotated[float, Field(gt=0.0)] = 0.1
     """Divides the logits of the in-batch softmax."""
     history: HistoryKind = "pooling"

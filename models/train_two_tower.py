@@ -15,6 +15,7 @@ from cartwheel.files import atomic_path
 from models.data import Table, read_sizes, read_table
 from models.onnx_export import export
 from models.settings import TwoTowerSettings
+from models.spectral_start import start_spectrally
 from models.store import VALIDATION, ModelConfig
 from models.trained_files import (
     OFFLINE_ROWS,
@@ -68,14 +69,14 @@ def fit_two_tower(
         RunError, DataError: if features are missing or corrupt.
         ConfigError: if the loss becomes NaN.
     """
-    from models.two_tower import TwoTowerLearner, build_two_tower, item_probabilities
+    from models.two_tower import TwoTowerLearner
 
     inputs = [features / "train" / "recommend", features / "valid" / "recommend", features / "valid" / "catalogue"]
     sizes = read_sizes(inputs[0])
     require_sizes(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *ITEM_CATEGORICAL), inputs[0])
     train = read_table(inputs[0], (*QUERY, *ITEM), sizes)
     valid, catalogue = optional_table(inputs[1], (*QUERY, *ITEM), sizes), optional_table(inputs[2], ITEM, sizes)
-    tower = build_two_tower(settings, sizes, seed, item_probabilities(train, sizes["item_id"]))
+    tower = _started(settings, sizes, seed, train)
     learner = TwoTowerLearner(tower, train, valid, catalogue)
     history = fit(watch(learner) if watch else learner, settings, seed, folder, fingerprint(settings, seed, sizes, inputs))
     counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
@@ -101,18 +102,28 @@ def refit_two_tower(
         RunError, DataError: if features are missing or corrupt.
         ConfigError: if the loss becomes NaN.
     """
-    from models.two_tower import TwoTowerLearner, build_two_tower, item_probabilities
+    from models.two_tower import TwoTowerLearner
 
     inputs, sizes = [features / "train" / "recommend", features / "valid" / REFIT], fitted.tower.sizes
     latest = optional_table(inputs[1], (*QUERY, *ITEM), sizes)
     if latest is None:
         return None
     rows = fitted.train.followed_by(latest)
-    tower = build_two_tower(settings, sizes, seed, item_probabilities(rows, sizes["item_id"]))
+    tower = _started(settings, sizes, seed, rows)
     learner = TwoTowerLearner(tower, rows, None, None)
     wanted = settings.model_copy(update={"epochs": fitted.history.best_epoch + 1})
     history = fit(learner, wanted, seed, folder, fingerprint(wanted, seed, sizes, inputs), "refit")
     return FittedTwoTower(tower, rows, fitted.examples | {REFIT: len(latest)}, history, [])
+
+
+def _started(settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int, rows: Table) -> Any:
+    """Return a two-tower with the weights at which training on ``rows`` begins."""
+    from models.two_tower import build_two_tower, item_probabilities
+
+    tower = build_two_tower(settings, sizes, seed, item_probabilities(rows, sizes["item_id"]))
+    if settings.start == "spectral":
+        start_spectrally(tower, rows)
+    return tower
 
 
 def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelReport:

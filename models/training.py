@@ -24,6 +24,9 @@ from models.settings import TrainingSettings
 
 CHECKPOINT: Final = ".checkpoint"
 WEIGHTS_FILE: Final = "weights.npz"
+_EARLIER: Final = "earlier"
+Weights = Sequence[Array]
+"""The value of each variable of a model, in their order."""
 DROPPED: Final = ("user_id", "item_id", "recent_items")
 """Columns whose ids are dropped in training."""
 
@@ -89,6 +92,10 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
         fingerprint: a checkpoint with another fingerprint (other data, settings or seed) is not resumed.
         doing: what the progress calls it.
 
+    Weights are judged, and kept, as the mean of what they were after each of the last ``settings.average_epochs`` epochs (Izmailov et al.,
+    "Averaging weights leads to wider optima and better generalization", UAI 2018, https://arxiv.org/abs/1803.05407); training itself goes
+    on from where it was.
+
     Returns:
         The history, of the epochs before an interruption too.
 
@@ -96,7 +103,7 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
         ConfigError: if the loss becomes NaN or infinite.
     """
     state = folder / CHECKPOINT / "state.npz"
-    history, best = _resume(learner, state, fingerprint)
+    history, best, latest = _resume(learner, state, fingerprint)
     batch = min(settings.batch_size, learner.examples)
     steps = learner.examples // batch
     with progress(f"{doing} {learner.title}", settings.epochs * steps) as advance:
@@ -113,9 +120,13 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
                     raise _diverged(learner.title, epoch, step, loss, settings)
                 total += loss
                 advance(1, f"epoch {epoch + 1}/{settings.epochs} loss {total / (step + 1):.4f}")
+            latest = [*latest, values_of(learner.variables)][-settings.average_epochs :]
+            mean = latest[-1] if len(latest) == 1 else [sum(parts) / len(latest) for parts in zip(*latest, strict=True)]
+            assign(learner.variables, mean)
             if _record(history, epoch, total / steps, learner.validate(), settings.patience):
-                best = [variable.numpy() for variable in learner.variables]
-            _save(learner, best, history, state, fingerprint)
+                best = mean
+            assign(learner.variables, latest[-1])
+            _save(learner, best, latest[:-1], history, state, fingerprint)
     assign(learner.variables, best)
     return history
 
@@ -203,26 +214,30 @@ def _diverged(title: str, epoch: int, step: int, loss: float, settings: Training
     )
 
 
-def _save(learner: Learner, best: Sequence[Array], history: History, path: Path, fingerprint: str) -> None:
-    arrays = {f"model_{n:04d}": variable.numpy() for n, variable in enumerate(learner.variables)}
-    arrays |= {f"best_{n:04d}": value for n, value in enumerate(best)}
-    arrays |= {f"optimizer_{n:04d}": np.asarray(value) for n, value in enumerate(learner.optimizer.get_weights())}
+def _save(learner: Learner, best: Weights, earlier: Sequence[Weights], history: History, path: Path, fingerprint: str) -> None:
+    parts = {"model": values_of(learner.variables), "best": best, "optimizer": learner.optimizer.get_weights()}
+    parts |= {f"{_EARLIER}{number}": values for number, values in enumerate(earlier)}
+    arrays = {f"{part}_{n:04d}": np.asarray(value) for part, values in parts.items() for n, value in enumerate(values)}
     about = json.dumps({"fingerprint": fingerprint, "history": history.content()})
     with atomic_path(path) as aside, aside.open("wb") as stream:
         np.savez(stream, about=np.array(about), **arrays)
 
 
-def _resume(learner: Learner, path: Path, fingerprint: str) -> tuple[History, list[Array]]:
-    """Restore the state of an interrupted training of the same model on the same data, if there is one."""
-    fresh = History(), [variable.numpy() for variable in learner.variables]
+def _resume(learner: Learner, path: Path, fingerprint: str) -> tuple[History, Weights, list[Weights]]:
+    """Restore the state of an interrupted training of the same model on the same data, if there is one.
+
+    Returns:
+        The history, the best weights, and those after each of the latest epochs; of a training that begins there are none.
+    """
+    fresh = History(), values_of(learner.variables), list[Weights]()
     try:
         with np.load(path) as stored:
             about = json.loads(str(stored["about"]))
             if about["fingerprint"] != fingerprint:
                 return fresh
-            parts = {
-                part: [stored[n] for n in sorted(stored.files) if n.startswith(part)] for part in ("model", "best", "optimizer")
-            }
+            parts: dict[str, list[Array]] = {}
+            for name in sorted(stored.files):
+                parts.setdefault(name.rpartition("_")[0], []).append(stored[name])
     except FileNotFoundError:
         return fresh
     except Exception:  # noqa: BLE001  a damaged checkpoint costs time, never the run
@@ -231,7 +246,13 @@ def _resume(learner: Learner, path: Path, fingerprint: str) -> tuple[History, li
         return fresh  # of another version of the model
     assign(learner.variables, parts["model"])
     learner.optimizer.set_weights(parts["optimizer"])
-    return History(**about["history"]), parts["best"]
+    earlier = [parts[name] for name in sorted(parts) if name.startswith(_EARLIER)]
+    return History(**about["history"]), parts["best"], [*earlier, parts["model"]]
+
+
+def values_of(variables: Sequence[Any]) -> list[Array]:
+    """Return a copy of each variable's value."""
+    return [variable.numpy() for variable in variables]
 
 
 def assign(variables: Sequence[Any], values: Sequence[Array]) -> None:

@@ -148,3 +148,35 @@ def test_weights_of_another_model_are_refused(tmp_path: Path) -> None:
     (tmp_path / "weights.npz").write_bytes(b"")
     with pytest.raises(RunError, match="cannot be read"):
         load_weights(tmp_path, [variable])
+
+
+def test_the_mean_of_the_latest_epochs_is_judged_and_kept_and_training_goes_on_from_its_own(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"epochs": 4, "average_epochs": 3})
+    each, judged = list[Any](), list[Any]()
+
+    class Seen(Toy):
+        def validate(self) -> Any:
+            judged.append(self.variables[0].numpy())
+            return super().validate()
+
+    for epochs in range(1, 5):
+        plain = Toy()
+        fit(plain, settings.model_copy(update={"epochs": epochs, "average_epochs": 1}), 0, tmp_path / str(epochs), "x")
+        each.append(plain.variables[0].numpy())
+    toy = Seen([1.0, 4.0, 2.0, 3.0])
+    history = fit(toy, settings, 0, tmp_path / "mean", "x")
+    expected = [np.mean(each[max(0, epoch - 2) : epoch + 1], axis=0) for epoch in range(4)]
+    np.testing.assert_allclose(judged, expected)
+    assert history.best_epoch == 1
+    np.testing.assert_allclose(toy.variables[0].numpy(), expected[1])
+
+
+def test_a_mean_is_the_same_where_training_was_interrupted(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"epochs": 5, "average_epochs": 3})
+    whole, killed, resumed = Toy(), Toy(interrupt_at=37), Toy()
+    fit(whole, settings, 0, tmp_path / "whole", "x")
+    with pytest.raises(KeyboardInterrupt):
+        fit(killed, settings, 0, tmp_path / "killed", "x")
+    fit(resumed, settings, 0, tmp_path / "killed", "x")
+    assert resumed.calls == 50 - 30
+    np.testing.assert_array_equal(resumed.variables[0].numpy(), whole.variables[0].numpy())
