@@ -90,7 +90,8 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     two_stage, shown = _two_stage(lists)
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)
-    evaluation = merged([_retrieval_records(lists), two_stage, ranking, carts])
+    cut = str(read_json(run / "examples" / "report.json").get("split", ""))  # a run of an earlier release does not tell
+    evaluation = merged([_retrieval_records(lists), two_stage, ranking, carts]).cut(cut)
     details = gather(run, evaluation, shown, of_ranking | of_carts, settings, seed)
     evaluation.write(run)
     details.write(run)

@@ -51,11 +51,16 @@ class Protocol:
     """Fingerprint of the rows that were asked for and of their answers."""
     remark: str = ""
     """What else a reader should know of this model's figure."""
+    cut: str = ""
+    """How the log was split, in words."""
 
     @property
     def said(self) -> dict[str, Any]:
-        """All that must agree for two figures of one metric to compare: everything but the interval's method and the remark."""
-        return {name: value for name, value in asdict(self).items() if name not in ("interval", "remark")}
+        """All that must agree for two figures of one metric to compare: everything but the interval's method, the remark and the cut.
+
+        What the cut leaves to ask for is in ``data``; whether dates or shares put it there changes no figure.
+        """
+        return {name: value for name, value in asdict(self).items() if name not in ("interval", "remark", "cut")}
 
     @property
     def hash(self) -> str:
@@ -102,6 +107,10 @@ class Evaluation:
             if (record.task, record.model, record.metric, record.k) == (task, model, metric, k):
                 return record
         return None
+
+    def cut(self, how: str) -> Evaluation:
+        """Return the same records, each told how the log was split."""
+        return Evaluation(tuple(replace(each, protocol=replace(each.protocol, cut=how)) for each in self.records))
 
     @property
     def tasks(self) -> tuple[str, ...]:

@@ -204,5 +204,6 @@ def _protocol(records: list[Record]) -> str:
     sizes = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in first.sample_size.items())
     reachable = next((record.value for record in records if record.metric == "reachable"), None)
     share = "" if reachable is None else f"; {reachable:.1%} of the truth is in the catalogue"
+    cut = f" {first.cut}" if first.cut else ""
     sample = f"{sizes}{share}. ±: half of the 95% interval; x: ratio to the best baseline."
-    return f"{first.split} split; {first.candidate_set}; left out: {first.excluded}; {sample}"
+    return f"{first.split} split{cut}; {first.candidate_set}; left out: {first.excluded}; {sample}"

@@ -47,6 +47,8 @@ class TwoTowerSettings(TrainingSettings):
     """Examples in a step, each of which is a negative to all others; smaller ones cost less an epoch and learn more from it."""
     id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """As for every model; more of it than in ranking, because a shopper's own id is what this model learns by heart first."""
+    epochs: Annotated[int, Field(gt=0)] = 20
+    """As for every model; a short log has few steps in an epoch, and a long one stops by itself."""
     average_epochs: Annotated[int, Field(ge=1, le=20)] = 3
     """As for every model; a softmax over few negatives is noisy, and the mean of three epochs is less so."""
     start: Literal["spectral", "random"] = "spectral"

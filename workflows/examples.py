@@ -32,7 +32,7 @@ from workflows.recommend_examples import (
 from workflows.sessions import with_sessions
 from workflows.settings import PrepareSettings
 from workflows.snapshot import read_id_types, write_snapshot
-from workflows.split import SPLITS, Split, SplitName, iso, split_by_time
+from workflows.split import SPLITS, Split, SplitName, iso, split_log, told_split
 
 MIN_KEYS = 3
 _STREAMS = ("recommend", "ranking", "cart", "snapshot")
@@ -44,6 +44,7 @@ class PrepareReport:
     """What became of the events; also written as ``examples/report.json``.
 
     Attributes:
+        split: how the log was split, in words.
         t_valid: where validation begins, ISO 8601.
         t_test: where test begins, ISO 8601.
         last: the last event, ISO 8601.
@@ -57,6 +58,7 @@ class PrepareReport:
         warnings: what the reader should know.
     """
 
+    split: str
     t_valid: str
     t_test: str
     last: str
@@ -133,10 +135,11 @@ def build_examples(events: Path, target: Path, settings: PrepareSettings, seed: 
 def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int) -> _Shop:
     log = code_events(frame, settings.interaction_types)
     _check_enough(log, settings)
-    split = split_by_time(log.time, settings.valid_share, settings.test_share)
+    split = split_log(log.time, settings)
     history = History(log, settings.session_gap_minutes, settings.recent_items)
     items = ItemHistory(log, settings.popularity_days)
     report = PrepareReport(
+        split=told_split(settings),
         t_valid=iso(split.t_valid),
         t_test=iso(split.t_test),
         last=iso(log.last),
@@ -195,7 +198,8 @@ def _chosen_anchors(shop: _Shop, anchors: Anchors, name: SplitName) -> Anchors:
             f"that is new to its shopper: the {name} split has no examples."
             if name != "train"
             else f"No interaction before {iso(shop.split.t_valid)} can train: the train split has no examples.",
-            "Give a longer log, change prepare.valid_share and prepare.test_share, or set prepare.exclude_recent to false.",
+            "Give a longer log, move the split (prepare.valid_share and test_share, or valid_from and test_from), or set "
+            "prepare.exclude_recent to false.",
         )
     return chosen
 

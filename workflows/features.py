@@ -227,7 +227,8 @@ def _training_table(run: Path, name: str) -> pl.DataFrame:
     frame = read_table(path, WORKFLOWS[name])
     if not frame.height:
         raise DataError(
-            f"{path} has no rows to fit features on.", "Give prepare a longer log or smaller valid_share and test_share."
+            f"{path} has no rows to fit features on.",
+            "Give prepare a longer log, smaller valid_share and test_share, or a later valid_from.",
         )
     return frame
 

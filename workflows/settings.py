@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import date
+import re
+from datetime import date, datetime, timezone
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from typing_extensions import Self
 
 from cartwheel.settings import Settings
 
+_DATE: Final = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
+
+
+def _require_iso(value: Any) -> Any:
+    """Let only what names a date through: numbers, which would be taken for Unix time, are more likely a year or a typing error."""
+    if isinstance(value, date) or (isinstance(value, str) and _DATE.match(value)):  # a datetime is a date
+        return value
+    raise ValueError("expected an ISO 8601 date or instant, such as 2024-03-31 or 2024-03-31T18:00:00Z")
+
+
+def _in_utc(value: datetime) -> datetime:
+    """Return the instant in UTC, in which one without an offset already is."""
+    try:
+        return value.astimezone(timezone.utc) if value.tzinfo else value.replace(tzinfo=timezone.utc)
+    except OverflowError:
+        raise ValueError("expected an instant between the years 1 and 9999 of UTC") from None
+
+
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+Instant = Annotated[datetime, BeforeValidator(_require_iso), AfterValidator(_in_utc)]
 
 
 class SourceSettings(Settings):
@@ -52,6 +73,11 @@ class PrepareSettings(Settings):
     """Share of the events, the latest before the test split, that validate."""
     test_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
     """Share of the events, the latest of all, that test."""
+    valid_from: Instant | None = None
+    """Where validation begins: a date (midnight) or an instant, ISO 8601, UTC unless it says otherwise. With ``test_from`` it splits
+    the log in place of the shares, which are then not used."""
+    test_from: Instant | None = None
+    """Where validation ends and test begins, likewise."""
     session_gap_minutes: Annotated[int, Field(gt=0)] = 30
     """A pause longer than this starts a new session where the log names none."""
     interaction_types: tuple[str, ...] = ("view", "cart", "purchase", "rating")
@@ -74,6 +100,21 @@ class PrepareSettings(Settings):
     """Training anchors kept, the latest first."""
     max_eval_anchors: Annotated[int, Field(gt=0)] = 5_000
     """Anchors kept in validation and in test, sampled with the seed."""
+
+    @model_validator(mode="after")
+    def _dates_are_two_and_in_order(self) -> Self:
+        found = {"valid_from": self.valid_from, "test_from": self.test_from}
+        given = {name: value.isoformat() for name, value in found.items() if value is not None}
+        if len(given) == 1:
+            ((name, value),) = given.items()
+            (other,) = found.keys() - given.keys()
+            raise ValueError(f"{name} is {value} and {other} is not there; set both, or neither to split by the shares")
+        if self.valid_from is not None and self.test_from is not None and self.valid_from >= self.test_from:
+            raise ValueError(
+                f"valid_from is {given['valid_from']} and test_from {given['test_from']}, but test comes after validation; "
+                "set test_from to a later instant than valid_from"
+            )
+        return self
 
 
 class FeatureSettings(Settings):

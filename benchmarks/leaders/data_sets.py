@@ -15,6 +15,7 @@ from benchmarks.leaders.leave_one_out import Clocked, on_clock
 from benchmarks.leaders.logs import SEQUENCES, read_amazon_beauty, read_movielens
 from cartwheel.config import RunSettings, parse_settings
 from cartwheel.errors import UsageError
+from workflows.split import told_split
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -23,7 +24,6 @@ else:
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLOCKED: Final = "events.parquet"
-_BY_TIME: Final = "by time: the latest {test:.0%} of the events test, the {valid:.0%} before them validate, the rest trains"
 _LEFT_OUT: Final = (
     "leave-one-out: of each user asked the last interaction tests, the one before validates, the rest trains, and all that the user "
     "has seen is left out; {asked:,} of {users:,} users are asked"
@@ -116,7 +116,7 @@ class Plan:
         """How it is split, in words."""
         prepare = self.settings.prepare
         if self.clocked is None:
-            return _BY_TIME.format(test=prepare.test_share, valid=prepare.valid_share)
+            return told_split(prepare)
         log = self.clocked
         told = [_LEFT_OUT.format(asked=log.asked, users=log.users)]
         if log.too_many:

@@ -71,9 +71,11 @@ def _head(*, quick: bool) -> str:
         f"    {COMMAND}{' --quick' if quick else ''}",
         "which writes this file, or data set by data set with `--only`. Brackets hold 95% intervals. The lead is the NDCG@10 of our best "
         "pipeline minus that of the row, paired by user; p-values are of permutation tests over users, corrected by Holm for all "
-        "comparisons of a table. A lead whose interval holds 0, or whose p-value is not below 0.05, could be chance. Baselines have their "
-        "default parameters, and learn from all events before the test split, those that validate our models too. An oracle knows the "
-        "truth that a shop was drawn from; it is no competitor.",
+        "comparisons of a table. A lead whose interval holds 0, or whose p-value is not below 0.05, could be chance. Baselines and our "
+        "models have their default parameters, those that a table names excepted. Baselines, two-tower and neighbours learn from all "
+        "events before the test split, DLRMs from the training part of them; how long our models train, what the neighbours are learnt "
+        "by and how the parts of the pipeline are weighted is chosen on the validation part. An oracle knows the truth that a shop was "
+        "drawn from; it is no competitor.",
     ]
     if quick:
         lines.append("**Made with `--quick`, at tiny sizes: it shows that the command works, and says nothing of any model.**")

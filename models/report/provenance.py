@@ -31,7 +31,8 @@ def data(lineage: Lineage, details: Details | None) -> list[Html]:
         }
         parts.append(chance_drawings.days(details.timeline, cuts))
     if "rows" in report:
-        parts += [tag("h3", "Splits"), _splits(lineage)]
+        told = [tag("p", f"Split {report['split']}.")] if report.get("split") else []
+        parts += [tag("h3", "Splits"), *told, _splits(lineage)]
     parts += [tag("h3", "What was refused or left out"), *_refused(lineage), tag("h3", "Leakage audit"), *_audit(lineage)]
     return parts
 

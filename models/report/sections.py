@@ -110,9 +110,10 @@ def _protocol(view: TaskView) -> Html:
     record = next((each for each in view.records if each.role == "model"), view.records[0])
     about = record.protocol
     sizes = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in about.sample_size.items())
+    cut = f" {about.cut}" if about.cut else ""
     ties = dict.fromkeys(each.protocol.tie_rule for each in view.records if each.metric == view.metric)
     text = (
-        f"Protocol {about.hash}: {about.split} split; {sizes}; candidates: {about.candidate_set}; left out: {about.excluded}; "
+        f"Protocol {about.hash}: {about.split} split{cut}; {sizes}; candidates: {about.candidate_set}; left out: {about.excluded}; "
         f"ties: {'; '.join(ties)}; interval: {about.interval}."
     )
     return tag("p", text, f" {view.model and model_name(view.model)} {about.remark}." if about.remark else None, class_="note")
