@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cartwheel.errors import ConfigError
 from cartwheel.settings import Settings
-from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, ItemToItemSettings, TwoTowerSettings
+from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, ItemToItemSettings, RetrievalSettings, TwoTowerSettings
 from serving.settings import ExportSettings, ServeSettings
 from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, SourceSettings
 
@@ -37,10 +37,12 @@ class RunSettings(Settings):
     """``[prepare]``: how examples are cut out of them."""
     features: FeatureSettings = FeatureSettings()
     """``[features]``: how features are encoded."""
+    retrieval: RetrievalSettings = RetrievalSettings()
+    """``[retrieval]``: which model finds the candidates."""
     two_tower: TwoTowerSettings = TwoTowerSettings()
-    """``[two_tower]``: the retrieval model."""
+    """``[two_tower]``: that model, unless another one is named."""
     item_to_item: ItemToItemSettings = ItemToItemSettings()
-    """``[item_to_item]``: the items that go together, which retrieval adds to the two-tower."""
+    """``[item_to_item]``: the items that go together, which is added to the scores of the retrieval model."""
     ranking: DLRMSettings = DLRMSettings()
     """``[ranking]``: the DLRM that ranks what was retrieved."""
     cart: DLRMSettings = CART_DEFAULTS

@@ -98,7 +98,7 @@ def prepare(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None
 
 @app.command()
 def train(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
-    """Train the two-tower and the DLRM models."""
+    """Train the retrieval and the DLRM models."""
     _run(["train"], config, run, data)
 
 

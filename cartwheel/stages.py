@@ -14,6 +14,7 @@ from cartwheel.config import RunSettings
 from cartwheel.errors import MissingDependencyError, RunError
 from cartwheel.run_directory import RunDirectory, StageRecord, stage_key, stopwatch
 from cartwheel.work import (
+    check_parameters,
     evaluate,
     events,
     examples,
@@ -21,10 +22,11 @@ from cartwheel.work import (
     features,
     item_to_item,
     ranking,
+    retrieval,
     source_files,
     train_cart,
-    two_tower,
 )
+from models.retriever import FACTOR_MODELS, TWO_TOWER
 
 _TRAINING_PACKAGES: Final = (
     "polars",
@@ -64,12 +66,19 @@ STAGES: Final = (
     Stage("events", "prepare", ("source", "events"), (), ("events", "simulation"), events),
     Stage("examples", "prepare", ("prepare",), ("events",), ("examples", "snapshot"), examples),
     Stage("features", "prepare", ("features",), ("examples",), ("workflow", "features"), features),
-    Stage("two_tower", "train", ("two_tower",), ("features",), ("models/two_tower",), two_tower),
+    Stage(
+        "retrieval",
+        "train",
+        ("retrieval", "two_tower"),
+        ("events", "examples", "features"),
+        tuple(f"models/{name}" for name in (TWO_TOWER, *FACTOR_MODELS)),
+        retrieval,
+    ),
     Stage(
         "item_to_item",
         "train",
         ("item_to_item", "evaluate"),
-        ("events", "examples", "features", "two_tower"),
+        ("events", "examples", "features", "retrieval"),
         ("models/item_to_item",),
         item_to_item,
     ),
@@ -79,7 +88,7 @@ STAGES: Final = (
         "evaluate",
         "evaluate",
         ("evaluate",),
-        ("events", "two_tower", "item_to_item", "ranking", "cart"),
+        ("events", "retrieval", "item_to_item", "ranking", "cart"),
         ("evaluation",),
         evaluate,
     ),
@@ -100,9 +109,11 @@ def run_stages(settings: RunSettings, commands: Sequence[str], console: Console)
     Raises:
         RunError: if a stage that is not asked for, but is needed, has not been run with these settings.
         MissingDependencyError: if the extra ``train`` is not installed.
+        ConfigError: if a parameter of the retrieval model is not known or not accepted.
         CartwheelError: whatever a stage finds wrong.
     """
     require_training_packages()
+    check_parameters(settings)
     run = RunDirectory(settings.run)
     with run.lock():
         keys = stage_keys(settings, None if "prepare" in commands else run.manifest().stages.get("events"))

@@ -88,21 +88,44 @@ def _warn(warnings: Iterable[str]) -> None:
         Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
 
-def two_tower(run: Path, settings: RunSettings) -> None:
-    """Train the retrieval model."""
-    from models.train_two_tower import train_two_tower
+def check_parameters(settings: RunSettings) -> None:
+    """Check the parameters of the retrieval model before anything is prepared for it.
 
-    train_two_tower(run, settings.two_tower, settings.seed)
+    Raises:
+        ConfigError: if one is not known or not accepted.
+    """
+    if settings.retrieval.parameters:
+        from models.train_factors import unfitted
+
+        unfitted(settings.retrieval, settings.seed)
+
+
+def retrieval(run: Path, settings: RunSettings) -> None:
+    """Train the retrieval model; no model that retrieved before it must be served."""
+    from models.retriever import TWO_TOWER, forget_others
+
+    forget_others(run, settings.retrieval.model)
+    if settings.retrieval.model == TWO_TOWER:
+        from models.train_two_tower import train_two_tower
+
+        train_two_tower(run, settings.two_tower, settings.seed)
+    else:
+        from models.train_factors import train_factors
+
+        train_factors(run, settings.retrieval, settings.seed)
 
 
 def item_to_item(run: Path, settings: RunSettings) -> None:
-    """Learn which items go together, and how much that counts beside the two-tower."""
+    """Learn which items go together, and how much that counts beside the retrieval model."""
     from models.item_to_item.fit import fit_item_to_item
+    from models.report.names import model_name
+
+    alone = f"{model_name(settings.retrieval.model)} alone"
 
     chosen = fit_item_to_item(run, settings.item_to_item, settings.evaluate, settings.seed)
-    told = f"retrieval {chosen.blend.sentence}" if chosen.blend.learner else "retrieval by the two-tower alone"
+    told = f"retrieval {chosen.blend.sentence}" if chosen.blend.learner else f"retrieval by {alone}"
     if chosen.alone:
-        told += f": NDCG@10 on validation {chosen.ndcg:.4f} (the two-tower alone: {chosen.alone:.4f})"
+        told += f": NDCG@10 on validation {chosen.ndcg:.4f} ({alone}: {chosen.alone:.4f})"
     Console(stderr=True).print(told, highlight=False)
 
 
@@ -112,7 +135,9 @@ def ranking(run: Path, settings: RunSettings) -> None:
     from models.train_dlrm import train_dlrm
     from models.two_stage import tune_fusion
 
-    train_dlrm(run, "ranking", settings.ranking, settings.seed, default_fusion_weight(settings.two_tower))
+    train_dlrm(
+        run, "ranking", settings.ranking, settings.seed, default_fusion_weight(settings.two_tower, settings.retrieval.model)
+    )
     tune_fusion(run, settings.evaluate, settings.seed)
 
 
@@ -148,6 +173,7 @@ def judged_configuration(settings: RunSettings) -> str:
         "seed": True,
         "prepare": True,
         "features": {"min_user_events", "min_item_events"},
+        "retrieval": True,
         "two_tower": True,
         "item_to_item": True,
         "ranking": True,

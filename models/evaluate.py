@@ -20,6 +20,7 @@ from models.oracle_scores import Oracle, OracleQueries
 from models.report.gather import gather
 from models.retrieval import Retrieval
 from models.retrieval_scores import Anchors, Scorer, judge, popularity, read_anchors, sample
+from models.retriever import blended, retriever, two_stage
 from models.run_tables import read_json, read_table
 from models.segments import Lists, Shown
 from models.settings import EvaluateSettings
@@ -30,9 +31,6 @@ __all__ = ["Evaluation", "Oracle", "evaluate_run"]
 SPLIT: Final = "test"
 RETRIEVAL: Final = "retrieval"
 TWO_STAGE: Final = "two_stage"
-TWO_TOWER: Final = "two_tower"
-BLENDED: Final = "two_tower+item_to_item"
-TWO_STAGE_MODEL: Final = "two_tower+dlrm"
 ORACLE: Final = "oracle"
 
 
@@ -49,7 +47,12 @@ class _Lists:
     beside: tuple[Entry, ...]
     """The baselines, and the oracle where there is one, judged on all anchors."""
     first: tuple[Entry, ...]
-    """The two-tower by itself and, where it retrieves with neighbours, both together, judged on all anchors."""
+    """The retrieval model by itself and, where it retrieves with neighbours, both together, judged on all anchors."""
+
+    @property
+    def retriever(self) -> str:
+        """Name of the retrieval model."""
+        return retriever(self.run)
 
     def records(self, task: str, entries: list[Entry], anchors: Anchors) -> list[Record]:
         everything = f"all {anchors.items} items first seen before the {SPLIT} split began"
@@ -62,9 +65,10 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
 
     Writes ``evaluation/metrics.json`` with every record, and ``evaluation/details.json`` with what the report draws beside them.
 
-    Four tasks, each with its baselines, a 95% interval over users around every figure, and paired differences:
+    Four tasks, each with its baselines (less one that is the retrieval model itself), a 95% interval over users around every
+    figure, and paired differences:
 
-    - ``retrieval``: the two-tower ranks the whole catalogue, by itself and with the neighbours that it is served with.
+    - ``retrieval``: the retrieval model ranks the whole catalogue, by itself and with the neighbours that it is served with.
     - ``two_stage``: the first ``settings.candidates`` items of the latter, ordered by DLRM and retrieval score together.
     - ``ranking``: the DLRM tells items that were interacted with from sampled others.
     - ``cart_line`` and ``cart``: which cart lines, and which carts, get bought; only where the log has carts.
@@ -87,11 +91,11 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     beside = tuple(_beside(run, settings, seed, oracle, anchors))
     first = tuple(_first_stage(run, settings, anchors))
     lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), excluded, beside, first)
-    two_stage, shown = _two_stage(lists)
+    of_both, shown = _two_stage(lists)
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)
     cut = str(read_json(run / "examples" / "report.json").get("split", ""))  # a run of an earlier release does not tell
-    evaluation = merged([_retrieval_records(lists), two_stage, ranking, carts]).cut(cut)
+    evaluation = merged([_retrieval_records(lists), of_both, ranking, carts]).cut(cut)
     details = gather(run, evaluation, shown, of_ranking | of_carts, settings, seed)
     evaluation.write(run)
     details.write(run)
@@ -113,7 +117,7 @@ def _scorers(run: Path, settings: EvaluateSettings, seed: int, anchors: Anchors)
     """Yield each baseline, fitted on what happened before the split began; one at a time, since some are large."""
     for name, column in POPULARITY.items():
         yield name, popularity(run, SPLIT, column)
-    learnt = [name for name in settings.baselines if name not in POPULARITY]
+    learnt = [name for name in settings.baselines if name not in (*POPULARITY, retriever(run))]
     if learnt and len(anchors):
         log = read_interactions(run)
         questions = read_questions(run, SPLIT, log)
@@ -122,35 +126,37 @@ def _scorers(run: Path, settings: EvaluateSettings, seed: int, anchors: Anchors)
 
 
 def _first_stage(run: Path, settings: EvaluateSettings, anchors: Anchors) -> Iterator[Entry]:
-    """Judge the two-tower, and it with the neighbours where the run has some, on all anchors."""
+    """Judge the retrieval model, and it with the neighbours where the run has some, on all anchors."""
     if not len(anchors):
         return
-    depth = max(settings.cutoffs)
+    depth, alone = max(settings.cutoffs), retriever(run)
     retrieval = Retrieval(run, SPLIT, anchors.row)
-    yield Entry(TWO_TOWER, "model", judge(retrieval.tower, anchors, depth, f"evaluate {TWO_TOWER}"))
+    yield Entry(alone, "model", judge(retrieval.towers, anchors, depth, f"evaluate {alone}"))
     if retrieval.blend.weight:
-        yield Entry(BLENDED, "model", judge(retrieval, anchors, depth, f"evaluate {BLENDED}"), retrieval.blend.sentence)
+        both = blended(alone)
+        yield Entry(both, "model", judge(retrieval, anchors, depth, f"evaluate {both}"), retrieval.blend.sentence)
 
 
 def _retrieval_records(lists: _Lists) -> list[Record]:
-    models = list(lists.first) or _unjudged(lists, [TWO_TOWER])
+    models = list(lists.first) or _unjudged(lists, [lists.retriever])
     return lists.records(RETRIEVAL, [*models, *lists.beside], lists.anchors)
 
 
 def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
     """Return the records of both stages together, and the lists behind them; None where there is no anchor."""
     anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
+    both = two_stage(lists.retriever)
     if not len(anchors):
-        return lists.records(TWO_STAGE, [*_unjudged(lists, [TWO_STAGE_MODEL, TWO_TOWER]), *lists.beside], anchors), None
+        return lists.records(TWO_STAGE, [*_unjudged(lists, [both, lists.retriever]), *lists.beside], anchors), None
     stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors)
     judged = stages.judged(read_fusion(lists.run / "models" / "ranking"))
     chosen = np.searchsorted(lists.anchors.row, anchors.row)
     beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first]  # the first stage alone
     beside += [replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside]
-    entries = [Entry(TWO_STAGE_MODEL, "model", judged, two_stage_remark(stages.candidates.shape[1])), *beside]
+    entries = [Entry(both, "model", judged, two_stage_remark(stages.candidates.shape[1])), *beside]
     found = stages.candidates[np.nonzero(stages.relevant)]
     shown = [Lists(each.model, each.role, each.judged, anchors.truth_column) for each in beside]
-    shown.insert(0, Lists(TWO_STAGE_MODEL, "model", judged, found))
+    shown.insert(0, Lists(both, "model", judged, found))
     return lists.records(TWO_STAGE, entries, anchors), Shown(lists.run, SPLIT, anchors, stages, tuple(shown))
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from cartwheel.errors import DataError, RunError
 from cartwheel.files import write_json
 from models.data import Array
+from models.retriever import TWO_TOWER
 from models.settings import TwoTowerSettings
 
 FUSION_FILE: Final = "fusion.json"
@@ -24,9 +25,15 @@ RATIOS: Final = (0.0, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.4, 2.0, 3.0, 5.0, 10
 """Weights tried, in units of spread(logit) / spread(dot), so that the two scores' scales do not matter."""
 
 
-def default_fusion_weight(two_tower: TwoTowerSettings | None = None) -> float:
-    """Return the weight to use until one is tuned: 1 / temperature, at which the dot product is a log-odds like the logit."""
-    return 1.0 / (two_tower or TwoTowerSettings()).temperature
+def default_fusion_weight(two_tower: TwoTowerSettings | None = None, model: str = TWO_TOWER) -> float:
+    """Return the weight to use until one is tuned.
+
+    That is 1 / temperature of the two-tower, at which its dot product is a log-odds like the logit, and 1 for BPR, whose scores differ by
+    log-odds as they are. ALS tells a preference between 0 and 1, which spreads no wider than a cosine: it gets the two-tower's default.
+    """
+    if model == TWO_TOWER:
+        return 1.0 / (two_tower or TwoTowerSettings()).temperature
+    return 1.0 if model == "bpr" else 1.0 / TwoTowerSettings().temperature
 
 
 def best_fusion_weight(dot: Array, logit: Array, relevant: Array, n_relevant: Array) -> float:

@@ -62,8 +62,27 @@ def export(
     model.producer_name = "cartwheel"
     feeds = {name: np.ascontiguousarray(rows[name], dtype=np.float32 if name in floats else np.int64) for name in names}
     expected = function({name: tf.constant(value) for name, value in feeds.items()}).numpy()
+    return write_checked(model, feeds, expected, target, "TensorFlow")
+
+
+def write_checked(model: Any, feeds: Mapping[str, Array], expected: Array, target: Path, reference: str) -> float:
+    """Write an ONNX model, unless its answers differ from what is expected.
+
+    Args:
+        model: ``onnx.ModelProto`` with one output.
+        feeds: its inputs.
+        expected: what it should answer, ``[B, D]``.
+        target: the file to write.
+        reference: what ``expected`` was computed by, for the message.
+
+    Returns:
+        The largest absolute difference found.
+
+    Raises:
+        ParityError: if the answers differ by more than ``TOLERANCE``.
+    """
     content = model.SerializeToString()
-    difference = _compare(content, feeds, expected, target)
+    difference = _compare(content, feeds, expected, target, reference)
     with atomic_path(target) as aside:
         aside.write_bytes(content)
     return difference
@@ -89,20 +108,20 @@ def _name_ends(model: Any, names: Sequence[str], output: str) -> None:
                 size.dim_param = ("batch", "length")[axis]
 
 
-def _compare(content: bytes, feeds: dict[str, Array], expected: Array, target: Path) -> float:
+def _compare(content: bytes, feeds: Mapping[str, Array], expected: Array, target: Path, reference: str) -> float:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    found = session.run(None, feeds)[0]
+    found = session.run(None, dict(feeds))[0]
     if found.shape != expected.shape:
-        raise ParityError(f"{target} answers with shape {found.shape}, where TensorFlow gives {expected.shape}.", "Report this.")
+        raise ParityError(f"{target} answers with shape {found.shape}, where {reference} gives {expected.shape}.", "Report this.")
     difference = np.abs(found - expected)
     if not np.all(difference <= TOLERANCE * np.maximum(1.0, np.abs(expected))):
         row = int(np.argmax(difference.max(axis=1)))
         raise ParityError(
-            f"{target} differs from TensorFlow by {difference.max():.2g} in row {row}, where at most {TOLERANCE:g} is allowed.",
+            f"{target} differs from {reference} by {difference.max():.2g} in row {row}, where at most {TOLERANCE:g} is allowed.",
             "Report this; the export is refused.",
         )
     return float(difference.max(initial=0.0))

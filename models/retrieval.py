@@ -1,4 +1,4 @@
-"""Retrieval as it is served: the two-tower's dot products and, where validation liked it, the neighbours of the recent items."""
+"""Retrieval as it is served: the dot products of the model's vectors and, where validation liked it, the neighbours of the recent items."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy.typing as npt
 from models.item_to_item.blend import FOLDER, read_blend
 from models.item_to_item.neighbours import Neighbours
 from models.metrics.ranking import Ints, Numbers
-from models.retrieval_scores import TwoTower
+from models.retrieval_scores import Towers
 from models.run_tables import flattened, read_json, read_table
 from workflows.event_log import codes_in
 
@@ -29,20 +29,20 @@ class Retrieval:
     """
 
     def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
-        self.tower = TwoTower(run, split, rows)
+        self.towers = Towers(run, split, rows)
         self.blend = read_blend(run)
         self._run, self._split = run, split
 
     def __call__(self, rows: Ints) -> Numbers:
         """Return [b, N] scores."""
-        scores = self.tower(rows)
+        scores = self.towers(rows)
         if not self.blend.weight:
             return scores
         return scores + np.float32(self.blend.weight) * self._neighbours.scores(self._recent[rows], self.blend.decay)
 
     def pairs(self, row: Ints, column: Ints) -> npt.NDArray[np.float32]:
         """Return [n] scores of the anchors in examples row ``row`` [n] with the catalogue items ``column`` [n]."""
-        scores = np.einsum("nd,nd->n", self.tower.queries[row], self.tower.items[column])
+        scores = np.einsum("nd,nd->n", self.towers.queries[row], self.towers.items[column])
         if self.blend.weight and len(row):
             asked, place = np.unique(row, return_inverse=True)
             spoken_for = self._neighbours.spoken_for(self._recent[asked], self.blend.decay)
@@ -51,7 +51,7 @@ class Retrieval:
 
     @cached_property
     def _neighbours(self) -> Neighbours:
-        return Neighbours.read(self._run / FOLDER / f"{self._split}.npz", len(self.tower.items))
+        return Neighbours.read(self._run / FOLDER / f"{self._split}.npz", len(self.towers.items))
 
     @cached_property
     def _recent(self) -> Ints:

@@ -16,6 +16,7 @@ from models.data import read_table as read_features
 from models.metrics.ranking import Floats, Ints, Numbers
 from models.onnx_scores import OnnxModel
 from models.ranked_lists import Chunk, Judged, pairs_of, rank
+from models.retriever import retriever_folder
 from models.run_tables import check_aligned, flattened, read_json, read_table
 from models.store import folder_for
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
@@ -145,7 +146,7 @@ def relevant(anchors: Anchors, candidates: Ints) -> npt.NDArray[np.bool_]:
     return found
 
 
-class TwoTower:
+class Towers:
     """The retrieval model's ONNX files over one split: a ``Scorer`` with its vectors.
 
     Args:
@@ -156,7 +157,7 @@ class TwoTower:
 
     def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
         length = int(read_json(run / "snapshot" / "state.json")["recent_items"])
-        folder = folder_for(run / "models" / "two_tower", split)
+        folder = folder_for(retriever_folder(run), split)
         query, item = OnnxModel(folder / "query.onnx"), OnnxModel(folder / "item.onnx")
         queries = read_queries(run, split, length)
         self.items = item.table(read_catalogue(run, split), "item_vector")

@@ -17,6 +17,7 @@ from models.judge_lists import Entry, list_records, read_facts, two_stage_remark
 from models.metrics.ranking import Ints, Placement
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors, judge, popularity, read_anchors, sample
+from models.retriever import retriever, two_stage
 from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
 from models.two_stage import TwoStage, retrieve_and_rank
@@ -27,7 +28,6 @@ HISTORY_EDGES: Final = (1, 10, 100)
 """Interactions before the anchor at which the next kind of shopper begins."""
 HEAD_SHARE: Final = 0.5
 """Share of all interactions that the head of the catalogue holds."""
-_MODEL: Final = "two_tower+dlrm"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def show(run: Path, split: str, settings: EvaluateSettings, seed: int) -> Shown:
     anchors = sample(read_anchors(run, split), settings.max_two_stage_anchors, seed)
     stages = retrieve_and_rank(run, split, settings, anchors)
     found = stages.candidates[np.nonzero(stages.relevant)]
-    lists = [Lists(_MODEL, "model", stages.judged(read_fusion(run / "models" / "ranking")), found)]
+    lists = [Lists(two_stage(retriever(run)), "model", stages.judged(read_fusion(run / "models" / "ranking")), found)]
     for name, column in POPULARITY.items():
         judged = judge(popularity(run, split, column), anchors, max(settings.cutoffs), f"show {name}")
         lists.append(Lists(name, "baseline", judged, anchors.truth_column))

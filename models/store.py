@@ -11,15 +11,15 @@ from typing import Any, Final, Generic, TypeVar
 
 from cartwheel.errors import RunError
 from cartwheel.files import write_json
-from models.settings import TrainingSettings
+from cartwheel.settings import Settings
 
 CONFIG_FILE: Final = "config.json"
 HISTORY_FILE: Final = "history.json"
 VALIDATION: Final = "validation"
 """Folder in a model's own that holds it as it was before it learnt from the validation split, where it did so."""
-_PACKAGES: Final = ("merlin-models", "tensorflow-cpu", "tensorflow", "tf2onnx")
+_PACKAGES: Final = ("merlin-models", "tensorflow-cpu", "tensorflow", "tf2onnx", "implicit")
 
-S = TypeVar("S", bound=TrainingSettings)
+S = TypeVar("S", bound=Settings)
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ModelConfig(Generic[S]):
     """The content of ``config.json``.
 
     Attributes:
-        model: ``two_tower``, ``ranking`` or ``cart``.
+        model: ``two_tower``, ``als``, ``bpr``, ``ranking`` or ``cart``.
         settings: the model's typed configuration.
         sizes: ids of each categorical column.
         seed: the seed it was trained with.

@@ -9,16 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from cartwheel.files import atomic_path
 from models.data import Table, read_sizes, read_table
 from models.onnx_export import export
 from models.settings import TwoTowerSettings
 from models.spectral_start import start_spectrally
 from models.store import VALIDATION, ModelConfig
 from models.trained_files import (
-    OFFLINE_ROWS,
     PARITY_ROWS,
     ModelReport,
     Watch,
@@ -27,7 +23,7 @@ from models.trained_files import (
     optional_table,
     require_sizes,
     validation_notes,
-    write_offline,
+    write_offline_vectors,
 )
 from models.training import History, fit, remove_checkpoint
 from workflows.columns import ITEM, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
@@ -152,7 +148,7 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
         final, extra = again, {"refit_epochs": len(again.history.epochs), "refit_loss": again.history.best["loss"]}
     tower = final.tower
     difference = _export_towers(tower, folder, final.train)
-    _write_offline_vectors(tower, features, folder, tower.sizes)
+    write_offline_vectors(tower, features, folder, tower.sizes)
     config = ModelConfig("two_tower", settings, tower.sizes, seed, final.examples, fitted.notes)
     report = finish(folder, config, tower.variables, fitted.history, extra, started, difference)
     remove_checkpoint(before)
@@ -185,16 +181,3 @@ def _export_towers(tower: Any, folder: Path, rows: Table) -> float:
         some.batch(slice(None), ITEM),
     )
     return max(export_query(tower, folder / "query.onnx", some), item)
-
-
-def _write_offline_vectors(tower: Any, features: Path, folder: Path, sizes: Mapping[str, int]) -> None:
-    test = optional_table(features / "test" / "recommend", QUERY, sizes)
-    if test is not None:
-        write_offline(folder / "offline.parquet", "query_vector", tower.encode_queries(test.head(OFFLINE_ROWS)))
-    queries = optional_table(features / "snapshot" / "queries", QUERY, sizes)
-    if queries is not None:
-        write_offline(folder / "offline_queries.parquet", "query_vector", tower.encode_queries(queries))
-    items = optional_table(features / "snapshot" / "items", ITEM, sizes)
-    if items is not None:
-        with atomic_path(folder / "item_vectors.npy") as aside:
-            np.save(aside, tower.encode_items(items))

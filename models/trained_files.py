@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import numpy as np
 
@@ -21,6 +21,7 @@ from models.data import Array, Table, exists, read_table
 from models.settings import TrainingSettings
 from models.store import HISTORY_FILE, ModelConfig, write_config
 from models.training import History, Learner, remove_checkpoint, save_weights
+from workflows.columns import ITEM, QUERY
 
 OFFLINE_ROWS: Final = 512
 """Rows whose TensorFlow scores are kept, to compare serving with."""
@@ -28,6 +29,16 @@ PARITY_ROWS: Final = 256
 """Training rows on which an ONNX file is compared with TensorFlow."""
 Watch = Callable[[Any], Learner]
 """Wraps the learner that is fitted, to see how each epoch goes."""
+
+
+class Towers(Protocol):
+    """A retrieval model: the score is the product of both vectors."""
+
+    def encode_queries(self, table: Table) -> Array:
+        """Return float32 ``[N, D]`` query vectors."""
+
+    def encode_items(self, table: Table) -> Array:
+        """Return float32 ``[N, D]`` item vectors."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +103,27 @@ def write_offline(path: Path, column: str, scores: Array) -> None:
     values = pa.array(list(scores), pa.list_(pa.float32()) if scores.ndim == 2 else pa.float32())
     with atomic_path(path) as aside:
         pq.write_table(pa.table({"row": pa.array(np.arange(len(scores))), column: values}), aside)
+
+
+def write_offline_vectors(towers: Towers, features: Path, folder: Path, sizes: Mapping[str, int]) -> None:
+    """Write the vectors that serving is compared with, and those of the items that it searches.
+
+    Args:
+        towers: the retrieval model.
+        features: the folder ``features`` of a run; where it lacks a table, as a short log may, its vectors are left out.
+        folder: the model's folder.
+        sizes: ids of each categorical column.
+    """
+    test = optional_table(features / "test" / "recommend", QUERY, sizes)
+    if test is not None:
+        write_offline(folder / "offline.parquet", "query_vector", towers.encode_queries(test.head(OFFLINE_ROWS)))
+    queries = optional_table(features / "snapshot" / "queries", QUERY, sizes)
+    if queries is not None:
+        write_offline(folder / "offline_queries.parquet", "query_vector", towers.encode_queries(queries))
+    items = optional_table(features / "snapshot" / "items", ITEM, sizes)
+    if items is not None:
+        with atomic_path(folder / "item_vectors.npy") as aside:
+            np.save(aside, towers.encode_items(items))
 
 
 def optional_table(folder: Path, names: Sequence[str], sizes: Mapping[str, int]) -> Table | None:

@@ -28,7 +28,7 @@ class NeighbourTable:
 
 
 def read_neighbours(run: Path, items: int) -> NeighbourTable | None:
-    """Read the table of a run; None where the two-tower retrieves alone.
+    """Read the table of a run; None where the retrieval model retrieves alone.
 
     Args:
         run: run directory.

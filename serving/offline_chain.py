@@ -9,6 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from models.retriever import retriever_folder
 from serving.neighbours import read_neighbours
 from serving.onnx_columns import ColumnModel
 from serving.run_files import floats, integers, padded, read_json, read_table, strings
@@ -19,7 +20,7 @@ from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, ITEM_CATEGORICAL, QUE
 from workflows.cross import cross_features
 
 _NEAR: Final = 1e-4
-"""Retrieval scores this close to the last candidate's may fall on either side of it."""
+"""Retrieval scores this close to the last candidate's may fall on either side of it, relative to the lengths of the vectors."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ class OfflineChain:
         self._state = read_state(run)
         retrieve = next(model for model in contract.models if model.name == "recommend_retrieve")
         self._candidates = int(retrieve.outputs[0].shape[1])
-        self._vectors = np.load(run / "models" / "two_tower" / "item_vectors.npy", allow_pickle=False)
+        self._vectors = np.load(retriever_folder(run) / "item_vectors.npy", allow_pickle=False)
         self._weight = float(read_json(run / "models" / "ranking" / "fusion.json")["retrieval_weight"])
         self._neighbours = read_neighbours(run, len(self._vectors))
         self._ranking = ColumnModel(run / "models" / "ranking" / "model.onnx")
@@ -71,7 +72,7 @@ class OfflineChain:
         self._items = {name: _column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
         query_features = read_table(run / "features" / "snapshot" / "queries")
         self._queries = {name: _column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
-        offline = read_table(run / "models" / "two_tower" / "offline_queries.parquet")
+        offline = read_table(retriever_folder(run) / "offline_queries.parquet")
         self._query_vectors = np.array(offline["query_vector"].to_pylist(), np.float32)
 
     def recommend(self, place: int, k: int) -> Expected:
@@ -81,13 +82,15 @@ class OfflineChain:
             place: row in ``snapshot/queries.parquet``.
             k: how many items.
         """
-        similarity = (self._vectors.astype(np.float64) @ self._query_vectors[place].astype(np.float64)).astype(np.float32)
+        vectors, query = self._vectors.astype(np.float64), self._query_vectors[place].astype(np.float64)
+        similarity = (vectors @ query).astype(np.float32)
+        near = _NEAR * float(np.linalg.norm(query) * np.linalg.norm(vectors, axis=1).max())
         recents = {item for item in self._recents["recent_items"][place] if item}
         self._add_neighbours(place, similarity)
         if self._state.exclude_recent:
             similarity[[number for number, item in enumerate(self.ids) if item in recents]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
-        pool = np.flatnonzero((similarity >= boundary - _NEAR) & np.isfinite(similarity))
+        pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
         scores = self._score(place, pool) + np.float32(self._weight) * similarity[pool]
         spread = self._spread(pool, scores)
         best = np.full(k, -np.inf, np.float32)

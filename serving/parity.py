@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import ParityError
+from models.retriever import retriever_folder
 from serving.local import LocalRepository
 from serving.offline_chain import OfflineChain
 from serving.onnx_columns import ColumnModel
@@ -216,11 +217,12 @@ def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 
 
 def _check_vectors(report: ParityReport, run: Path, encoded: Columns) -> None:
-    offline = read_table(run / "models" / "two_tower" / "offline.parquet")
+    folder = retriever_folder(run)
+    offline = read_table(folder / "offline.parquet")
     feeds, kept = _picked(encoded, offline)
     if len(kept):
-        vectors = ColumnModel(run / "models" / "two_tower" / "query.onnx").run(feeds)["query_vector"]
-        report.compare("models/two_tower query vectors", vectors, _matrix(offline["query_vector"])[kept], SCORE_TOLERANCE)
+        vectors = ColumnModel(folder / "query.onnx").run(feeds)["query_vector"]
+        report.compare(f"models/{folder.name} query vectors", vectors, _matrix(offline["query_vector"])[kept], SCORE_TOLERANCE)
 
 
 def _check_logits(report: ParityReport, run: Path, model: str, encoded: Columns) -> None:
@@ -240,8 +242,8 @@ def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, of
     columns = unpacked(answer, state.recent_items)
     features = read_table(run / "features" / "snapshot" / "queries").slice(0, rows)
     _compare_encoded(report, "features/snapshot/queries", columns, features, offsets)
-    offline = _matrix(read_table(run / "models" / "two_tower" / "offline_queries.parquet")["query_vector"])[:rows]
-    vectors = ColumnModel(run / "models" / "two_tower" / "query.onnx").run(columns)["query_vector"]
+    offline = _matrix(read_table(retriever_folder(run) / "offline_queries.parquet")["query_vector"])[:rows]
+    vectors = ColumnModel(retriever_folder(run) / "query.onnx").run(columns)["query_vector"]
     report.compare("snapshot query vectors", vectors, offline, SCORE_TOLERANCE)
 
 
@@ -260,8 +262,8 @@ def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int) -> Columns:
 
 def _check_items(report: ParityReport, run: Path) -> None:
     features = read_table(run / "features" / "snapshot" / "items")
-    stored = np.load(run / "models" / "two_tower" / "item_vectors.npy", allow_pickle=False)
-    tower = ColumnModel(run / "models" / "two_tower" / "item.onnx")
+    stored = np.load(retriever_folder(run) / "item_vectors.npy", allow_pickle=False)
+    tower = ColumnModel(retriever_folder(run) / "item.onnx")
     columns = {
         name: (integers if tower.inputs[name] is np.int64 else floats)(features[name]).reshape(-1, 1) for name in tower.inputs
     }

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import onnx
 
 from cartwheel.errors import RunError
+from models.retriever import retriever_folder
 from serving.graphs.cart import CartModels
 from serving.graphs.rank import RankingModels
 from serving.graphs.retrieve import RetrievalModels
@@ -42,9 +43,7 @@ def read_models(run: Path) -> RunModels:
     return RunModels(
         query=read_onnx(run / "workflow" / "query.onnx"),
         item=read_onnx(run / "workflow" / "item.onnx"),
-        retrieval=RetrievalModels(
-            read_onnx(run / "models" / "two_tower" / "query.onnx"), read_neighbours(run, len(item_ids(run)))
-        ),
+        retrieval=RetrievalModels(read_onnx(retriever_folder(run) / "query.onnx"), read_neighbours(run, len(item_ids(run)))),
         ranking=ranking,
         cart=_read_cart(run, cross) if (run / "models" / "cart" / "model.onnx").exists() else None,
     )

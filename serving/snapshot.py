@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import RunError
+from models.retriever import retriever_folder
 from serving.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, read_json, read_table, strings
 from workflows.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
 
@@ -60,7 +61,7 @@ class Catalogue:
         popularity: recent events, float32 [N + 1].
         categorical: encoded ITEM_CATEGORICAL, int64 [N + 1, 3].
         continuous: encoded ITEM_CONTINUOUS, float32 [N + 1, 6].
-        vectors: item vectors of the two towers, float32 [N, D].
+        vectors: item vectors of the retrieval model, of any length, float32 [N, D].
     """
 
     ids: list[str]
@@ -173,11 +174,12 @@ def _catalogue(
     unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
 ) -> Catalogue:
     features = read_table(run / "features" / "snapshot" / "items")
-    vectors = _vectors(run / "models" / "two_tower" / "item_vectors.npy")
-    for path, rows in (("features/snapshot/items", len(features)), ("models/two_tower/item_vectors.npy", len(vectors))):
+    vectors_file = retriever_folder(run) / "item_vectors.npy"
+    vectors = _vectors(vectors_file)
+    for path, rows in ((run / "features" / "snapshot" / "items", len(features)), (vectors_file, len(vectors))):
         if rows != len(items):
             raise RunError(
-                f"{run / path} has {rows} rows and {run / 'snapshot' / 'items.parquet'} has {len(items)}; they must be equal.",
+                f"{path} has {rows} rows and {run / 'snapshot' / 'items.parquet'} has {len(items)}; they must be equal.",
                 "Run `cartwheel prepare` and `cartwheel train` again, in this order.",
             )
     return Catalogue(

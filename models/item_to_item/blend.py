@@ -1,4 +1,4 @@
-"""How much the neighbours count beside the two-tower: what ``models/item_to_item/blend.json`` holds."""
+"""How much the neighbours count beside the retrieval model: what ``models/item_to_item/blend.json`` holds."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Blend:
     """retrieval score = query vector . item vector + weight * score of the neighbours.
 
     Attributes:
-        learner: name of the model that the table was learnt by; "" where the two-tower retrieves alone.
+        learner: name of the model that the table was learnt by; "" where the retrieval model retrieves alone.
         decay: in (0, 1], how much less each step back in the history says.
         weight: 0 or above.
     """
@@ -41,7 +41,7 @@ class Blend:
 
 
 def read_blend(run: Path) -> Blend:
-    """Read how a run blends; a run without the folder retrieves by the two-tower alone.
+    """Read how a run blends; a run without the folder retrieves by the retrieval model alone.
 
     Raises:
         RunError: if the file cannot be read or holds numbers that make no sense.

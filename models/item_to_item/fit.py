@@ -21,7 +21,7 @@ from models.offline.interactions import Interactions
 from models.offline.recommender import ItemToItem
 from models.offline.run_log import catalogue_codes, read_interactions, split_start
 from models.retrieval import read_recent
-from models.retrieval_scores import Anchors, TwoTower, allowed, read_anchors, relevant, sample
+from models.retrieval_scores import Anchors, Towers, allowed, read_anchors, relevant, sample
 from models.settings import EvaluateSettings, ItemToItemSettings
 
 DECAYS: Final = (1.0, 0.9, 0.8, 0.5)
@@ -35,7 +35,7 @@ _CELLS: Final = 20_000_000
 
 @dataclass(frozen=True)
 class Chosen:
-    """A blend, and the mean NDCG@10 of validation with it and with the two-tower alone."""
+    """A blend, and the mean NDCG@10 of validation with it and with the retrieval model alone."""
 
     blend: Blend
     ndcg: float
@@ -59,13 +59,13 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: Evaluate
     served, from all: a table is a statistic of the log like an item's popularity, so it is refreshed, not frozen at training.
 
     Args:
-        run: run directory with examples and the two-tower's ONNX files.
+        run: run directory with examples and the retrieval model's ONNX files.
         settings: which learners to try.
         evaluate: how many validation anchors to use.
         seed: fixes the sample of anchors.
 
     Returns:
-        What was chosen; without validation anchors the two-tower alone.
+        What was chosen; without validation anchors the retrieval model alone.
 
     Raises:
         RunError: if a file of the run is missing or corrupt.
@@ -110,7 +110,7 @@ def _table(run: Path, split: str, log: Interactions, name: str, most: int) -> Ne
 
 
 class _Choice:
-    """The validation anchors with the two-tower's scores, on which blends are compared.
+    """The validation anchors with the retrieval model's scores, on which blends are compared.
 
     Args:
         run: run directory.
@@ -119,15 +119,15 @@ class _Choice:
 
     def __init__(self, run: Path, anchors: Anchors) -> None:
         self._anchors = anchors
-        self._tower = TwoTower(run, "valid", anchors.row)
+        self._towers = Towers(run, "valid", anchors.row)
         self._recent = read_recent(run, "valid")[anchors.row]
         self._hidden = _marked(anchors)
         self._step = max(1, _CELLS // anchors.items)
         most = min(_POOL, anchors.items)
-        self._first = np.concatenate([top_columns(allowed(self._tower(part.row), part), most) for part in self._parts()])
+        self._first = np.concatenate([top_columns(allowed(self._towers(part.row), part), most) for part in self._parts()])
         dot = self._dot(self._first)
         self.alone = tuned_weight(np.zeros_like(dot), dot, relevant(anchors, self._first), anchors.n_truth)[1]
-        """Mean NDCG@10 of the two-tower by itself."""
+        """Mean NDCG@10 of the retrieval model by itself."""
 
     def weigh(self, table: Neighbours, decay: float) -> tuple[float, float]:
         """Return the best weight of a table with a decay, and the mean NDCG@10 with it."""
@@ -148,7 +148,7 @@ class _Choice:
         """Return [A, P] dot products, -inf where the pool has a gap."""
         begins = range(0, len(self._anchors), self._step)
         parts = [
-            np.take_along_axis(self._tower(part.row), np.maximum(pool[begin : begin + len(part)], 0), axis=1)
+            np.take_along_axis(self._towers(part.row), np.maximum(pool[begin : begin + len(part)], 0), axis=1)
             for begin, part in zip(begins, self._parts(), strict=True)
         ]
         return np.where(pool >= 0, np.concatenate(parts), -np.inf)

@@ -17,7 +17,7 @@ EXAMPLES: Final = Path("examples") / "report.json"
 FEATURES: Final = Path("features") / "report.json"
 MANIFEST: Final = Path("manifest.json")
 EVENTS: Final = Path("events") / "events.parquet"
-STAGES: Final = ("events", "examples", "features", "two_tower", "item_to_item", "ranking", "cart")
+STAGES: Final = ("events", "examples", "features", "retrieval", "item_to_item", "ranking", "cart")
 """What the figures rest on, in the order of a run. Later stages are left out, so that writing the report again gives equal bytes."""
 
 

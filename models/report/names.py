@@ -10,8 +10,7 @@ ABSENT: Final = "\u2013"
 """Stands where there is no figure."""
 _MODELS: Final = {
     "two_tower": "two-tower",
-    "two_tower+item_to_item": "two-tower + neighbours",
-    "two_tower+dlrm": "two-tower + DLRM",
+    "item_to_item": "neighbours",
     "dlrm": "DLRM",
     "als": "ALS",
     "bpr": "BPR",
@@ -32,8 +31,8 @@ _TASKS: Final = {
     "cart_line_just_added": "The line just added, beside the oracle",
 }
 _ABOUT_TASKS: Final = {
-    "two_stage": "The two-tower finds candidates in the whole catalogue; DLRM and dot product together order them.",
-    "retrieval": "The two-tower orders the whole catalogue by itself.",
+    "two_stage": "The retrieval model finds candidates in the whole catalogue; DLRM and retrieval score together order them.",
+    "retrieval": "The retrieval model orders the whole catalogue by itself.",
     "ranking": "The DLRM tells the item that a shopper turned to from others drawn at random: its chances are of this game.",
     "cart_line": "The cart model says of each line of a cart how likely it gets bought.",
     "cart": "The cart model says of each cart how likely anything in it gets bought.",
@@ -84,7 +83,7 @@ def model_name(model: str) -> str:
     >>> model_name("two_tower+dlrm"), model_name("most_popular")
     ('two-tower + DLRM', 'most popular')
     """
-    return _MODELS.get(model, model.replace("_", " "))
+    return " + ".join(_MODELS.get(part, part.replace("_", " ")) for part in model.split("+"))
 
 
 def task_name(task: str) -> str:

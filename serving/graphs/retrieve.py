@@ -1,4 +1,4 @@
-"""Retrieve: the query tower, a dot product with every item, what the neighbours of the recent items add, and the best candidates.
+"""Retrieve: the query vector, a dot product with every item, what the neighbours of the recent items add, and the best candidates.
 
 Exact search: 100,000 items of 64 numbers take about 2 ms on one CPU core, the time that reading them from memory takes, and 0.6 ms
 where ``serving.graphs.scan`` reads less, so there is little for an approximate index to gain at the sizes that this repository is for.
@@ -40,8 +40,8 @@ class RetrievalModels:
     """What the retrieval step is made of.
 
     Attributes:
-        tower: ``models/two_tower/query.onnx``.
-        neighbours: the items that go together; None where the two-tower retrieves alone.
+        tower: ``query.onnx`` of the retrieval model.
+        neighbours: the items that go together; None where nothing is added to its scores.
     """
 
     tower: onnx.ModelProto

@@ -16,7 +16,8 @@ from workflows.onnx_graph import GraphBuilder
 def neighbours_graph(step: StepModel, catalogue: Catalogue, neighbours: int) -> onnx.ModelProto:
     """Return the graph of ``similar_items_retrieve``.
 
-    An unknown item has no vector: it is answered with the most popular items, and its scores are 0 (no likeness is known).
+    An unknown item has no vector, and one that the retrieval model did not learn may have none but 0: it is answered with the most
+    popular items, and its scores are 0 (no likeness is known).
 
     Args:
         step: its tensors.
@@ -36,8 +37,7 @@ def neighbours_graph(step: StepModel, catalogue: Catalogue, neighbours: int) -> 
     table = graph.constant(directions)
     vector = graph.add("Transpose", graph.add("Gather", table, rows, axis=1), perm=[1, 0])
     cosine = graph.add("MatMul", vector, table)
-    exists = graph.add("GreaterOrEqual", index, graph.constant(0, np.int64))
-    known = graph.add("And", exists, graph.add("Less", index, graph.constant(count, np.int64)))
+    known = graph.add("Gather", graph.constant(directions.any(axis=0)), index, axis=0)
     scores = graph.add("Where", known, cosine, graph.constant(popularity))
     # The item itself is never answered.
     top, near = best(graph, barred(graph, scores, index, count, columns), neighbours, columns)

@@ -37,6 +37,11 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
         ("[ranking]\nepochs = 0\n", "ranking.epochs = 0 is not accepted: input should be greater than 0."),
         ('[two_tower]\nepochs = "many"\n', "two_tower.epochs = 'many' is not accepted: input should be a valid integer"),
         ('[export]\ntarget = "moon"\n', "export.target = 'moon' is not accepted: input should be 'embedded' or 'native'."),
+        (
+            '[retrieval]\nmodel = "ease"\n',
+            "retrieval.model = 'ease' is not accepted: input should be 'two_tower', 'als' or 'bpr'.",
+        ),
+        ("[retrieval]\nparameters = { factors = 8 }\n", 'parameters holds factors, which model = "two_tower" does not read'),
         ("[source\n", "is not valid TOML"),
     ],
 )

@@ -28,7 +28,7 @@ def figure(run: Path, **wanted: object) -> float:
 def test_every_stage_left_its_files_and_the_manifest_knows_them(run: Path) -> None:
     manifest = json.loads((run / "manifest.json").read_text())
     assert list(manifest["stages"]) == sorted(
-        ["events", "examples", "features", "two_tower", "item_to_item", "ranking", "cart", "evaluate", "export"]
+        ["events", "examples", "features", "retrieval", "item_to_item", "ranking", "cart", "evaluate", "export"]
     )
     assert all(stage["files"] for stage in manifest["stages"].values())
     assert manifest["stages"]["events"]["files"]["events/events.parquet"]["rows"] > 1000

@@ -35,23 +35,26 @@ BASELINES: Final[Mapping[str, Callable[[int], Recommender]]] = {
 """Name -> the baseline made with a seed, not yet fitted."""
 
 
-def make_baseline(name: str, seed: int, parameters: Mapping[str, Any] | None = None) -> Recommender:
+def make_baseline(name: str, seed: int, parameters: Mapping[str, Any] | None = None, where: str | None = None) -> Recommender:
     """Make a baseline of ``BASELINES``, some of its parameters set.
 
     Args:
         name: of the baseline.
         seed: of its draws.
         parameters: fields of the baseline's class.
+        where: the section of the configuration that holds them; None is this baseline's own in ``evaluate.baseline_parameters``.
 
     Raises:
         ConfigError: if one is not known or not accepted.
     """
     made: Any = BASELINES[name](seed)
-    known = [field.name for field in fields(made) if field.init]
-    where = f"evaluate.baseline_parameters.{name}"
-    for key in parameters or {}:
+    known = {field.name: field.type for field in fields(made) if field.init}
+    where = where or f"evaluate.baseline_parameters.{name}"
+    for key, value in (parameters or {}).items():
         if key not in known:
             raise ConfigError(f"{where}.{key} is not a known key.", f"Known keys here: {', '.join(known) or 'none'}.")
+        if known[key] == "int" and type(value) is not int:
+            raise ConfigError(f"{where}.{key} is {value!r}, where a whole number is expected.", "Give one.")
     try:
         result: Recommender = replace(made, **(parameters or {}))
     except (TypeError, UsageError) as error:

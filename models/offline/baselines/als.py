@@ -41,8 +41,10 @@ class ALS(Recommender):
     seed: int = 0
     _model: Any = field(init=False, repr=False)
     """``implicit.cpu.als.AlternatingLeastSquares``"""
-    _item_factors: Factors = field(init=False, repr=False)
-    """[items, factors]"""
+    item_factors: Factors = field(init=False, repr=False)
+    """[items, factors] y(i), 0 for an item without interactions."""
+    average_shopper: Factors = field(init=False, repr=False)
+    """[factors] mean of x(u) over the users that training holds."""
 
     def __post_init__(self) -> None:
         require_positive(self.name, factors=self.factors, l2=self.l2, alpha=self.alpha, iterations=self.iterations)
@@ -63,14 +65,15 @@ class ALS(Recommender):
             model.fit(interactions.matrix().astype(np.float32), show_progress=False)
             # The library's solver stops early, and leaves of its random start where the solution is exactly 0.
             model.item_factors[item_counts(interactions) == 0] = 0.0
-        self._model, self._item_factors = model, model.item_factors
+        self._model, self.item_factors = model, model.item_factors
+        self.average_shopper = model.user_factors[np.diff(interactions.starts) > 0].mean(axis=0)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float32."""
         if not len(queries):
-            return np.zeros((0, len(self._item_factors)), np.float32)
-        history = queries.matrix(len(self._item_factors)).astype(np.float32)
+            return np.zeros((0, len(self.item_factors)), np.float32)
+        history = queries.matrix(len(self.item_factors)).astype(np.float32)
         history.sort_indices()  # sums of the fold-in run in one order
         with one_thread():
             asker = self._model.recalculate_user(np.arange(len(queries)), history)
-        return products(asker, self._item_factors)
+        return products(asker, self.item_factors)

@@ -40,13 +40,13 @@ class BPR(Recommender):
     iterations: int = 100
     negatives: Literal["popularity", "uniform"] = "popularity"
     seed: int = 0
-    _user_factors: Factors = field(init=False, repr=False)
+    user_factors: Factors = field(init=False, repr=False)
     """[users, factors + 1], the last 1."""
-    _item_factors: Factors = field(init=False, repr=False)
+    item_factors: Factors = field(init=False, repr=False)
     """[items, factors + 1], the last the bias."""
-    _user_known: Bools = field(init=False, repr=False)
+    user_known: Bools = field(init=False, repr=False)
     """[users] whether training holds the user."""
-    _item_known: Bools = field(init=False, repr=False)
+    item_known: Bools = field(init=False, repr=False)
     """[items] whether training holds the item."""
 
     def __post_init__(self) -> None:
@@ -61,15 +61,15 @@ class BPR(Recommender):
     def fit(self, interactions: Interactions) -> None:
         """Climb, in one thread."""
         learn = self._with_implicit if self.negatives == "popularity" else self._with_uniform_negatives
-        self._user_factors, self._item_factors = learn(interactions)
-        self._item_known = item_counts(interactions) > 0
-        self._user_known = np.diff(interactions.starts) > 0
+        self.user_factors, self.item_factors = learn(interactions)
+        self.item_known = item_counts(interactions) > 0
+        self.user_known = np.diff(interactions.starts) > 0
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float32."""
-        result = products(self._askers(queries), self._item_factors)
-        if not self._item_known.all():
-            result[:, ~self._item_known] = result[:, self._item_known].min(axis=1, keepdims=True)
+        result = products(self._askers(queries), self.item_factors)
+        if not self.item_known.all():
+            result[:, ~self.item_known] = result[:, self.item_known].min(axis=1, keepdims=True)
         return result
 
     def _with_implicit(self, interactions: Interactions) -> tuple[Factors, Factors]:
@@ -95,11 +95,11 @@ class BPR(Recommender):
 
     def _askers(self, queries: Queries) -> Factors:
         """Return [q, factors + 1] the user's factors, or the mean of the history's."""
-        history = queries.matrix(len(self._item_factors)).multiply(self._item_known[None]).tocsr()
+        history = queries.matrix(len(self.item_factors)).multiply(self.item_known[None]).tocsr()
         history.sort_indices()
         length = np.maximum(np.asarray(history.sum(axis=1)), 1.0)
-        result: Factors = (history @ self._item_factors / length).astype(np.float32)
+        result: Factors = (history @ self.item_factors / length).astype(np.float32)
         result[:, -1] = 1.0
-        known = np.flatnonzero((queries.user >= 0) & self._user_known[queries.user])
-        result[known] = self._user_factors[queries.user[known]]
+        known = np.flatnonzero((queries.user >= 0) & self.user_known[queries.user])
+        result[known] = self.user_factors[queries.user[known]]
         return result

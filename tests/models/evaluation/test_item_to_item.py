@@ -13,7 +13,7 @@ from models.item_to_item.blend import FOLDER, Blend, read_blend
 from models.item_to_item.fit import fit_item_to_item
 from models.item_to_item.neighbours import Neighbours
 from models.retrieval import Retrieval, read_recent
-from models.retrieval_scores import TwoTower, read_anchors
+from models.retrieval_scores import Towers, read_anchors
 from models.settings import EvaluateSettings, ItemToItemSettings
 from models.two_stage import retrieve_and_rank
 
@@ -74,7 +74,7 @@ def test_the_figure_of_the_choice_is_that_of_the_retrieval(served: Path) -> None
     anchors = read_anchors(served, "valid")
     judged = judge(Retrieval(served, "valid"), anchors, 10, "both")
     assert float(ndcg(judged.placement, 10).mean()) == pytest.approx(chosen.ndcg, abs=2e-3)  # equal scores are averaged here
-    alone = judge(TwoTower(served, "valid"), anchors, 10, "alone")
+    alone = judge(Towers(served, "valid"), anchors, 10, "alone")
     assert float(ndcg(alone.placement, 10).mean()) == pytest.approx(chosen.alone, abs=2e-2)
 
 
@@ -84,7 +84,7 @@ def test_without_a_learner_the_two_tower_is_alone_and_older_tables_go(served: Pa
     assert fit(served, "none") == Blend()
     assert not list((served / FOLDER).glob("*.npz"))
     rows = np.arange(5)
-    np.testing.assert_array_equal(Retrieval(served, "test")(rows), TwoTower(served, "test")(rows))
+    np.testing.assert_array_equal(Retrieval(served, "test")(rows), Towers(served, "test")(rows))
 
 
 def test_without_validation_anchors_the_two_tower_is_alone(served: Path) -> None:
@@ -98,7 +98,7 @@ def test_every_score_has_what_the_neighbours_add(served: Path, learner: str) -> 
     blend = fit(served, learner)
     assert blend.learner == learner
     anchors = read_anchors(served, "test")
-    both, tower = Retrieval(served, "test"), TwoTower(served, "test")
+    both, tower = Retrieval(served, "test"), Towers(served, "test")
     table = Neighbours.read(served / FOLDER / "test.npz", 60)
     expected = tower(anchors.row) + blend.weight * table.scores(read_recent(served, "test")[anchors.row], blend.decay)
     np.testing.assert_allclose(both(anchors.row), expected, rtol=1e-5, atol=1e-6)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.retrieval_scores import TwoTower, judge, read_anchors, sample
+from models.retrieval_scores import Towers, judge, read_anchors, sample
 from models.run_tables import read_table
 from models.settings import EvaluateSettings
 from models.two_stage import retrieve_and_rank, tune_fusion
@@ -65,7 +65,7 @@ def test_without_exclusion_recent_items_compete(own_run: Path) -> None:
     (own_run / "snapshot/state.json").write_text(json.dumps({"recent_items": 4, "exclude_recent": False}))
     anchors = read_anchors(own_run, "test")
     assert len(anchors.hidden_row) == 0
-    top = judge(TwoTower(own_run, "test"), anchors, 5, "all").top
+    top = judge(Towers(own_run, "test"), anchors, 5, "all").top
     recent = read_table(own_run / "examples/test/recommend.parquet", ["recent_items"])["recent_items"].to_list()
     names = read_table(own_run / "examples/test/catalogue.parquet", ["item_id"])["item_id"].to_list()
     shown = [[names[column] in recent[row] for column in best] for row, best in zip(anchors.row, top, strict=True)]

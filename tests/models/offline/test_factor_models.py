@@ -24,7 +24,7 @@ class TestALS(RecommenderConformance):
         log = planted()
         model = ALS(factors=8, l2=2.0, alpha=5.0)
         model.fit(log)
-        items = model._item_factors.astype(np.float64)
+        items = model.item_factors.astype(np.float64)
         history = [0, 3, 9]
         confidence = np.ones(log.items)
         confidence[history] = 5.0
@@ -60,11 +60,11 @@ class TestBPR(RecommenderConformance):
         model = BPR(factors=4, iterations=5)
         model.fit(log)
         scores = model.scores(ask([0, 6], [0, 6, 6], [], users=[2, -1, -1]))
-        np.testing.assert_allclose(scores[0], model._item_factors @ model._user_factors[2], rtol=1e-5, atol=1e-7)
-        mean = model._item_factors[[0, 6]].mean(axis=0)
+        np.testing.assert_allclose(scores[0], model.item_factors @ model.user_factors[2], rtol=1e-5, atol=1e-7)
+        mean = model.item_factors[[0, 6]].mean(axis=0)
         mean[-1] = 1.0
-        np.testing.assert_allclose(scores[1], model._item_factors @ mean, rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(scores[2], model._item_factors[:, -1], rtol=1e-6)
+        np.testing.assert_allclose(scores[1], model.item_factors @ mean, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(scores[2], model.item_factors[:, -1], rtol=1e-6)
 
     def test_an_item_never_seen_scores_as_low_as_the_lowest(self) -> None:
         log = planted()

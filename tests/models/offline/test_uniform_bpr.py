@@ -35,4 +35,4 @@ def test_uniform_negatives_teach_popularity() -> None:
     count = np.bincount(log.item, minlength=log.items)
     model = BPR(factors=4, iterations=100, negatives="uniform")
     model.fit(log)
-    assert np.corrcoef(model._item_factors[:, -1], np.log(count))[0, 1] > 0.5
+    assert np.corrcoef(model.item_factors[:, -1], np.log(count))[0, 1] > 0.5

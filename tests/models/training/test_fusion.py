@@ -7,6 +7,7 @@ import pytest
 
 from cartwheel.errors import DataError, RunError
 from models.fusion import best_fusion_weight, default_fusion_weight, mean_ndcg, read_fusion, write_fusion
+from models.settings import TwoTowerSettings
 
 
 def _scores(seed: int, *, dot_knows: bool, logit_knows: bool) -> tuple[np.ndarray, ...]:
@@ -74,3 +75,8 @@ def test_fusion_file(tmp_path: Path) -> None:
         read_fusion(tmp_path)
     with pytest.raises(RunError, match=r"fusion\.json"):
         read_fusion(tmp_path / "nowhere")
+
+
+def test_the_weight_until_one_is_tuned_suits_the_scale_of_the_model() -> None:
+    settings = TwoTowerSettings(temperature=0.5)
+    assert [default_fusion_weight(settings, model) for model in ("two_tower", "als", "bpr")] == [2.0, 10.0, 1.0]

@@ -231,6 +231,7 @@ def test_a_validation_split_with_nothing_to_find_is_told(tiny: Path, tmp_path: P
     [
         ({"factor": 3}, "als.factor is not a known key.*factors"),
         ({"factors": 0}, "factors is 0"),
+        ({"factors": 8.5}, "als.factors is 8.5, where a whole number"),
         ({"l2": "much"}, "is not accepted"),
     ],
 )

@@ -2,15 +2,20 @@
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 from synthetic_run import SyntheticRun
 
 from cartwheel.errors import UsageError
+from serving.graphs.similar import neighbours_graph
 from serving.local import LocalRepository
+from serving.run_models import read_models, unknown_item
 from serving.settings import ExportSettings
+from serving.snapshot import read_snapshot
 from serving.tensors import Sizes, markdown
 
 SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5, exclude=True)
@@ -153,6 +158,21 @@ def test_an_unknown_item_is_answered_with_popular_ones(local: LocalRepository) -
     for row in range(2):
         assert answer["items"][row].tolist() == [item for _, item in popular[:3]]
         assert answer["scores"][row].tolist() == [0.0, 0.0, 0.0]
+
+
+def test_an_item_with_the_vector_0_is_answered_with_popular_ones(run: Path, local: LocalRepository) -> None:
+    models = read_models(run)
+    catalogue = read_snapshot(run, unknown_item(models.item, set(SHOP.item_ids))).catalogue
+    vectors = 3.0 * catalogue.vectors
+    vectors[3] = 0.0
+    step = next(model for model in local.contract.models if model.name == "similar_items_retrieve")
+    graph = neighbours_graph(step, replace(catalogue, vectors=vectors), 20)
+    session = onnxruntime.InferenceSession(graph.SerializeToString())
+    [near, cosines] = session.run(["neighbours", "cosines"], {"item_id": np.array([["1003"], ["1004"]], dtype=object)})
+    popular = np.argsort(-np.delete(catalogue.popularity[:-1], 3), kind="stable")[:20]
+    assert near[0].tolist() == [place + (place >= 3) for place in popular]
+    assert not cosines[0].any()
+    assert cosines[1, 0] == pytest.approx(local.ask("similar_items", item_id=[["1004"]], k=[1])["scores"][0, 0], abs=1e-6)
 
 
 @pytest.mark.parametrize(

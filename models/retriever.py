@@ -1,0 +1,46 @@
+"""Which model retrieves in a run: the folder that it left, and the names of what is judged with it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+TWO_TOWER: Final = "two_tower"
+FACTOR_MODELS: Final = ("als", "bpr")
+"""Baselines that are a product of factors, and so can stand where the two-tower does."""
+
+
+def retriever(run: Path) -> str:
+    """Return the name of a run's retrieval model, ``two_tower`` where training left none."""
+    return next((name for name in FACTOR_MODELS if (run / "models" / name).is_dir()), TWO_TOWER)
+
+
+def retriever_folder(run: Path) -> Path:
+    """Return the folder of a run's retrieval model: ``query.onnx``, ``item.onnx``, ``item_vectors.npy`` and what they are checked by."""
+    return run / "models" / retriever(run)
+
+
+def forget_others(run: Path, name: str) -> None:
+    """Remove the retrieval models of a run but for ``name``, so that the one that is trained next is the one that is served."""
+    for other in (TWO_TOWER, *FACTOR_MODELS):
+        if other != name:
+            shutil.rmtree(run / "models" / other, ignore_errors=True)
+
+
+def blended(name: str) -> str:
+    """Return what a retrieval model is called with the neighbours.
+
+    >>> blended("als")
+    'als+item_to_item'
+    """
+    return f"{name}+item_to_item"
+
+
+def two_stage(name: str) -> str:
+    """Return what a retrieval model is called with the ranking model behind it.
+
+    >>> two_stage("als")
+    'als+dlrm'
+    """
+    return f"{name}+dlrm"
