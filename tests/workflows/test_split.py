@@ -162,7 +162,7 @@ class TestDates:
 
 @pytest.fixture(scope="module")
 def build(
-    self, tmp_path_factory: pytest.TempPathFactory, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+    tmp_path_factory: pytest.TempPathFactory, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> Callable[[str, str], Path]:
     def built(valid_from: str, test_from: str) -> Path:
         run = tmp_path_factory.mktemp("dated")

@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cartwheel.errors import RunError
-from models.figures import METRICS_FILE, Evaluation, Protocol, Record, record
+from models.figures import METRICS_FILE, Evaluation, Protocol, Record, difference, record
 from models.metrics.intervals import Interval
 from models.report_table import headlines, report_text, verdicts
 
@@ -38,6 +38,14 @@ def test_the_table_shows_figures_intervals_ratio_and_protocol() -> None:
     text = report_text(evaluation(0.05))
     for part in ("0.2500", "±0.010", "x1.25", "(baseline)", "1,200 anchors", "by ndcg@10"):
         assert part in text
+
+
+def test_how_the_log_was_split_is_told_and_changes_no_hash() -> None:
+    plain, told = evaluation(0.05), evaluation(0.05).cut("by time: the events from 2024-03-01 on test")
+    assert "test split by time: the events from 2024-03-01 on test; all 9 items" in " ".join(report_text(told).split())
+    assert "test split; all 9 items" in " ".join(report_text(plain).split())
+    assert [each.protocol.hash for each in told.records] == [each.protocol.hash for each in plain.records]
+    assert difference(told.records[0], plain.records[1]) == pytest.approx(0.05)
 
 
 def test_what_is_not_known_says_why() -> None:

@@ -11,6 +11,8 @@ from models.evaluate import evaluate_run
 from models.report.page import write_report
 from models.settings import EvaluateSettings
 from models.touched import record_touch
+from workflows.settings import PrepareSettings
+from workflows.split import told_split
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(3, 10), bootstrap=100, baselines=("popular_in_category", "item_knn"))
 SEED = 3
@@ -33,6 +35,7 @@ def tell(run: Path) -> None:
     summary |= {"items": 60, "source": "table", "files": ["shop.csv"], "first": "2024-02-29T12:00:00+00:00"}
     told(run, "events/summary.json", summary | {"last": "2024-03-01T02:00:00+00:00"})
     report = json.loads((run / "examples/report.json").read_text())
+    report |= {"split": told_split(PrepareSettings())}
     report |= {"audit": {"rows_in_time_order": 1234}, "warnings": ["7 sessions straddle the split"]}
     report |= {
         "rows": {"train": {"recommend": 120, "cart": 360}, "test": {"recommend": 120}},

@@ -127,6 +127,12 @@ def test_the_quality_of_the_data_and_the_lineage_are_told(page: Page) -> None:
         assert part in page.text
 
 
+def test_how_the_log_was_split_is_told_with_the_data_and_with_every_table(page: Page, evaluated: Path) -> None:
+    words = "by time: the latest 10% of the events test, the 10% before them validate, the rest trains"
+    assert f"Split {words}." in page.text
+    assert page.text.count(f"test split {words};") == len(Evaluation.read(evaluated).tasks)
+
+
 def test_protocol_hashes_are_those_of_the_records(page: Page, evaluated: Path) -> None:
     for record in Evaluation.read(evaluated).records:
         assert record.protocol.hash in page.text
