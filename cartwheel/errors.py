@@ -4,7 +4,7 @@ A message answers four questions in one or two sentences: where (file, row, colu
 expected, and what to do. The command line prints it without a traceback and exits with ``exit_code``; the server answers
 with ``grpc_status`` (names of the gRPC status codes, https://grpc.io/docs/guides/status-codes/).
 
-Exit codes 2 to 11 are stable; 1 is left to what nobody foresaw.
+Exit codes 2 to 12 are stable; 1 is left to what nobody foresaw.
 """
 
 from __future__ import annotations
@@ -100,4 +100,11 @@ class ReproductionError(CartwheelError):
     """A published table whose figures came out otherwise than its tolerance allows."""
 
     exit_code = 11
+    grpc_status = "FAILED_PRECONDITION"
+
+
+class ComparisonError(CartwheelError):
+    """Figures that do not compare, for they came about under different protocols."""
+
+    exit_code = 12
     grpc_status = "FAILED_PRECONDITION"

@@ -207,7 +207,7 @@ def difference(first: Record, second: Record) -> float | None:
     """Return the value of ``first`` minus that of ``second``, None where one has none.
 
     Raises:
-        UsageError: if they came about under different protocols, or are of different metrics; the message spells out in what they differ.
+        ComparisonError: if they came about under different protocols, or are of different metrics; the message spells out in what.
     """
     names = (f"{first.metric} of {first.model}", f"{second.metric} of {second.model}")
     what = [{"task": each.task, "metric": each.metric, "k": each.k} | each.protocol.said for each in (first, second)]

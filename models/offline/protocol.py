@@ -9,12 +9,17 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
-from cartwheel.errors import UsageError
+from cartwheel.errors import ComparisonError, UsageError
+from models.offline.checks import instant, require_count, require_kind, require_one_of, require_share
 
 TIES: Final = "expected value over all orders of tied items"
 SAMPLED_WARNING: Final = "Sampled metrics need not order models as full ranking does (Krichene and Rendle, KDD 2020, https://doi.org/10.1145/3394486.3403226)."
+
+_SHARES: Final = "GlobalTemporal(valid=0.1, test=0.1)"
+_DATES: Final = 'GlobalTemporal(valid="2024-01-24", test="2024-01-31")'
+_GIVEN: Final = 'Given("the files that the publisher split")'
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,29 @@ class GlobalTemporal:
     test: float | str = 0.1
     folds: int = 1
     kind: str = field(default="global_temporal", init=False)
+
+    def __post_init__(self) -> None:
+        require_count("GlobalTemporal.folds", self.folds, "GlobalTemporal(folds=3)")
+        begins = {name: self._part(name) for name in ("valid", "test")}
+        valid, test = begins.values()
+        if valid is not None and test is not None and valid >= test:
+            raise UsageError(
+                f"GlobalTemporal.valid is {self.valid!r}; expected an earlier date than that of test, {self.test!r}.",
+                f"Write for example {_DATES}.",
+            )
+        if valid is None and test is None and float(self.valid) + float(self.test) >= 1:
+            raise UsageError(
+                f"GlobalTemporal.valid is {self.valid!r} and test {self.test!r}; expected shares that leave some to train on.",
+                f"Write for example {_SHARES}.",
+            )
+
+    def _part(self, name: str) -> int | None:
+        """Check where a part begins, and return the instant if it is given by date."""
+        value: object = getattr(self, name)
+        if isinstance(value, str):
+            return instant(f"GlobalTemporal.{name}", value, _DATES)
+        require_share(f"GlobalTemporal.{name}", value, f"{_SHARES} or {_DATES}")
+        return None
 
 
 @dataclass(frozen=True)
@@ -53,17 +81,24 @@ class PerUserRatio:
     order: Literal["time", "random"] = "time"
     kind: str = field(default="per_user_ratio", init=False)
 
+    def __post_init__(self) -> None:
+        require_share("PerUserRatio.test", self.test, "PerUserRatio(test=0.25)")
+        require_one_of("PerUserRatio.order", self.order, ("time", "random"), 'PerUserRatio(order="time")')
+
 
 @dataclass(frozen=True)
 class SessionNextItem:
     """Whole sessions test, the latest ones: at each event of a session but the first, the session so far asks for the item of that event.
 
     Attributes:
-        test: share of the sessions, the latest to begin, that test.
+        test: share of the sessions, the latest to begin, that test; as many before them validate, so it is below a half.
     """
 
     test: float = 0.1
     kind: str = field(default="session_next_item", init=False)
+
+    def __post_init__(self) -> None:
+        require_share("SessionNextItem.test", self.test, "SessionNextItem(test=0.1)", below=0.5)
 
 
 @dataclass(frozen=True)
@@ -76,6 +111,11 @@ class Given:
 
     how: str
     kind: str = field(default="given", init=False)
+
+    def __post_init__(self) -> None:
+        require_kind("Given.how", self.how, (str,), _GIVEN)
+        if not self.how.strip():
+            raise UsageError(f"Given.how is {self.how!r}; expected what went where, in words.", f"Write for example {_GIVEN}.")
 
 
 Split = GlobalTemporal | LeaveOneOut | PerUserRatio | SessionNextItem | Given
@@ -92,6 +132,9 @@ class FullRanking:
     items: Literal["all", "trained"] = "all"
     kind: str = field(default="full", init=False)
 
+    def __post_init__(self) -> None:
+        require_one_of("FullRanking.items", self.items, ("all", "trained"), 'FullRanking("trained")')
+
 
 @dataclass(frozen=True)
 class SampledRanking:
@@ -105,6 +148,10 @@ class SampledRanking:
     negatives: int = 100
     by: Literal["uniform", "popularity"] = "uniform"
     kind: str = field(default="sampled", init=False)
+
+    def __post_init__(self) -> None:
+        require_count("SampledRanking.negatives", self.negatives, "SampledRanking(negatives=100)")
+        require_one_of("SampledRanking.by", self.by, ("uniform", "popularity"), 'SampledRanking(by="popularity")')
 
 
 Candidates = FullRanking | SampledRanking
@@ -129,6 +176,13 @@ class Protocol:
     seed: int = 0
     data: str = ""
     ties: str = field(default=TIES, init=False)
+
+    def __post_init__(self) -> None:
+        require_kind("Protocol.split", self.split, get_args(Split), "Protocol(LeaveOneOut())")
+        require_kind("Protocol.candidates", self.candidates, get_args(Candidates), "Protocol(LeaveOneOut(), FullRanking())")
+        require_one_of("Protocol.excluded", self.excluded, ("seen", "nothing"), 'Protocol(LeaveOneOut(), excluded="seen")')
+        require_count("Protocol.seed", self.seed, "Protocol(LeaveOneOut(), seed=0)", least=0)
+        require_kind("Protocol.data", self.data, (str,), 'Protocol(LeaveOneOut(), data="our shop, May")')
 
     @property
     def hash(self) -> str:
@@ -171,10 +225,10 @@ def require_same(first: dict[str, Any], second: dict[str, Any], names: tuple[str
         names: what the figures are called.
 
     Raises:
-        UsageError: if they differ; the message spells out in what.
+        ComparisonError: if they differ; the message spells out in what.
     """
     if digest(first) != digest(second):
-        raise UsageError(
+        raise ComparisonError(
             f"{names[0]} (protocol {digest(first)}) and {names[1]} (protocol {digest(second)}) do not compare: "
             f"{'; '.join(differences(first, second))}.",
             "Evaluate both under one protocol.",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import pairwise
 from typing import Final
 
 import numpy as np
 
 from cartwheel.errors import DataError, UsageError
+from models.offline.checks import instant
 from models.offline.interactions import Bools, Interactions, Ints, Queries
 from models.offline.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem
 from models.ranked_lists import pairs_of
@@ -86,7 +86,7 @@ def folds(interactions: Interactions, protocol: Protocol) -> list[Fold]:
 
     Raises:
         DataError: if a part would be empty.
-        UsageError: if a date cannot be read, or the split is one that is given.
+        UsageError: if the split is one that is given.
     """
     split = protocol.split
     if isinstance(split, Given):
@@ -142,8 +142,9 @@ def fold_by_sessions(interactions: Interactions, tests: Bools, protocol: Protoco
 
 def _global_temporal(log: Interactions, split: GlobalTemporal, hides: bool) -> list[Fold]:
     ordered = np.sort(log.time)
-    t_test = _instant(split.test, ordered, 0.0)
-    t_valid = _instant(split.valid, ordered, split.test if isinstance(split.test, float) else float(np.mean(log.time >= t_test)))
+    t_test = _begin("test", split.test, ordered, 0.0)
+    later = float(np.mean(log.time >= t_test)) if isinstance(split.test, str) else split.test
+    t_valid = _begin("valid", split.valid, ordered, later)
     if not ordered[0] < t_valid < t_test <= ordered[-1]:
         raise DataError(
             f"Validation from {t_valid} and test from {t_test} leave a part of the log ({ordered[0]} to {ordered[-1]}) empty.",
@@ -164,15 +165,10 @@ def _global_temporal(log: Interactions, split: GlobalTemporal, hides: bool) -> l
     return result
 
 
-def _instant(where: float | str, ordered: Ints, later: float) -> int:
+def _begin(name: str, where: float | str, ordered: Ints, later: float) -> int:
     """Return the instant that leaves a share of the interactions to itself (and ``later`` after it), or that of a date."""
     if isinstance(where, str):
-        try:
-            moment = datetime.fromisoformat(where)
-        except ValueError as error:
-            raise UsageError(f"{where!r} is no date.", "Write it as 2024-01-31 or 2024-01-31T18:00:00.") from error
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-        return round(moment.timestamp() * 1_000_000)
+        return instant(f"GlobalTemporal.{name}", where)
     return int(ordered[min(int(len(ordered) * (1 - where - later)), len(ordered) - 1)])
 
 

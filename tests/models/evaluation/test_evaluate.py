@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import RunError, UsageError
+from cartwheel.errors import ComparisonError, RunError
 from models.baselines import POPULARITY
 from models.evaluate import evaluate_run
 from models.figures import METRICS_FILE, Evaluation, difference
@@ -67,7 +67,7 @@ def test_figures_of_one_task_compare_and_those_of_others_are_refused_with_the_di
     assert difference(ours, theirs) == pytest.approx(ours.value - theirs.value)
     sampled = evaluation.find("two_stage", "most_popular", "recall", 5)
     assert sampled is not None
-    with pytest.raises(UsageError, match=r"do not compare: .*sample_size\.anchors: 118 against 50"):
+    with pytest.raises(ComparisonError, match=r"do not compare: .*sample_size\.anchors: 118 against 50"):
         difference(ours, sampled)
 
 

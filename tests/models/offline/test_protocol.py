@@ -1,17 +1,21 @@
 """Two figures compare only if they came about alike."""
 
 import doctest
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from datetime import datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartwheel.errors import UsageError
+from cartwheel.errors import ComparisonError, UsageError
+from models.offline import checks
 from models.offline import protocol as protocol_module
 from models.offline.protocol import (
     SAMPLED_WARNING,
     FullRanking,
+    Given,
     GlobalTemporal,
     LeaveOneOut,
     PerUserRatio,
@@ -51,7 +55,7 @@ def test_a_comparison_across_hashes_is_refused_with_the_difference_spelled_out(o
     if one == other:
         require_same(first, second, ("ours", "theirs"))
         return
-    with pytest.raises(UsageError) as raised:
+    with pytest.raises(ComparisonError) as raised:
         require_same(first, second, ("ours", "theirs"))
     for part in (one.hash, other.hash, "ours", "theirs", *told):
         assert part in str(raised.value)
@@ -72,6 +76,61 @@ def test_each_difference_names_its_field_and_both_values() -> None:
 def test_sampled_figures_carry_a_warning() -> None:
     assert Protocol(LeaveOneOut(), SampledRanking()).warning == SAMPLED_WARNING
     assert Protocol(LeaveOneOut()).warning is None
+
+
+@pytest.mark.parametrize(
+    ("build", "found", "expected"),
+    [
+        (lambda: GlobalTemporal(test=1.5), "GlobalTemporal.test is 1.5", "a share above 0 and below 1"),
+        (lambda: GlobalTemporal(test=True), "GlobalTemporal.test is True", "a share above 0 and below 1"),
+        (lambda: GlobalTemporal(valid=float("nan")), "GlobalTemporal.valid is nan", "a share above 0 and below 1"),
+        (lambda: GlobalTemporal(valid=datetime(2024, 1, 31)), "GlobalTemporal.valid is datetime", "a share above 0"),
+        (lambda: GlobalTemporal(valid="tomorrow"), "GlobalTemporal.valid is 'tomorrow'", "a date or instant such as 2024-01-31"),
+        (lambda: GlobalTemporal("2024-02-01", "2024-01-31"), "GlobalTemporal.valid is '2024-02-01'", "an earlier date"),
+        (lambda: GlobalTemporal(0.5, 0.5), "GlobalTemporal.valid is 0.5 and test 0.5", "shares that leave some to train on"),
+        (lambda: GlobalTemporal(folds=0), "GlobalTemporal.folds is 0", "a whole number of at least 1"),
+        (lambda: GlobalTemporal(folds=1.5), "GlobalTemporal.folds is 1.5", "a whole number of at least 1"),
+        (lambda: PerUserRatio(1.5), "PerUserRatio.test is 1.5", "a share above 0 and below 1"),
+        (lambda: PerUserRatio(0), "PerUserRatio.test is 0", "a share above 0 and below 1"),
+        (lambda: PerUserRatio(order="sideways"), "PerUserRatio.order is 'sideways'", "'time' or 'random'"),
+        (lambda: SessionNextItem(0.6), "SessionNextItem.test is 0.6", "a share above 0 and below 0.5"),
+        (lambda: Given(" "), "Given.how is ' '", "what went where, in words"),
+        (lambda: Given(3), "Given.how is 3", "text"),
+        (lambda: FullRanking("some"), "FullRanking.items is 'some'", "'all' or 'trained'"),
+        (lambda: SampledRanking(0), "SampledRanking.negatives is 0", "a whole number of at least 1"),
+        (lambda: SampledRanking(-5), "SampledRanking.negatives is -5", "a whole number of at least 1"),
+        (lambda: SampledRanking(by="odd"), "SampledRanking.by is 'odd'", "'uniform' or 'popularity'"),
+        (lambda: Protocol("leave_one_out"), "Protocol.split is 'leave_one_out'", "a GlobalTemporal or LeaveOneOut or"),
+        (lambda: Protocol(LeaveOneOut(), "full"), "Protocol.candidates is 'full'", "a FullRanking or SampledRanking"),
+        (lambda: Protocol(LeaveOneOut(), excluded="all"), "Protocol.excluded is 'all'", "'seen' or 'nothing'"),
+        (lambda: Protocol(LeaveOneOut(), seed=-1), "Protocol.seed is -1", "a whole number of at least 0"),
+        (lambda: Protocol(LeaveOneOut(), data=None), "Protocol.data is None", "text"),
+    ],
+)
+def test_what_makes_no_protocol_is_refused_where_it_is_written(build: Callable[[], object], found: str, expected: str) -> None:
+    with pytest.raises(UsageError) as raised:
+        build()
+    assert raised.value.found.startswith(found)
+    assert f"expected {expected}" in raised.value.found
+    example = raised.value.fix.removeprefix("Write for example ").removesuffix(".").partition(" or ")[0]
+    assert eval(example, vars(protocol_module)), "the example that the message gives is a valid one"
+
+
+class DateOfPython310(datetime):
+    """``datetime`` as Python 3.10 has it, which reads no Z."""
+
+    @classmethod
+    def fromisoformat(cls, text: str) -> datetime:  # type: ignore[override]
+        if text.endswith("Z"):
+            raise ValueError(text)
+        return datetime.fromisoformat(text)
+
+
+@pytest.mark.parametrize("of", [datetime, DateOfPython310])
+def test_a_trailing_z_is_utc_on_every_python(of: type[datetime], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "datetime", of)
+    same = {checks.instant("", text) for text in ("1970-01-02T02:00:00Z", "1970-01-02T02:00:00", "1970-01-02T03:00:00+01:00")}
+    assert same == {26 * 3_600_000_000}
 
 
 def test_the_examples_hold() -> None:

@@ -9,7 +9,7 @@ from recommender_conformance import small
 
 from cartwheel.errors import DataError, UsageError
 from models.offline.interactions import Interactions
-from models.offline.protocol import GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem, Split
+from models.offline.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem, Split
 from models.offline.splits import Fold, Questions, folds
 
 SPLITS: list[Split] = [
@@ -160,12 +160,14 @@ def test_dates_say_when_to_begin() -> None:
     fold = folds(log, Protocol(GlobalTemporal("1970-01-03", "1970-01-05"), excluded="nothing"))[0]
     assert fold.train.time.max() == day
     assert fold.test.queries.now.tolist() == [4 * day, 5 * day]
+    same = folds(log, Protocol(GlobalTemporal("1970-01-03T00:00:00Z", "1970-01-05T00:00:00Z"), excluded="nothing"))[0]
+    assert same.train.time.tolist() == fold.train.time.tolist()
 
 
 def test_what_cannot_be_split_is_refused() -> None:
     log = small([(0, 0, 1), (0, 1, 2)])
-    with pytest.raises(UsageError, match="'tomorrow' is no date"):
-        folds(log, Protocol(GlobalTemporal("tomorrow", 0.1)))
+    with pytest.raises(UsageError, match="cannot be made from the protocol alone"):
+        folds(log, Protocol(Given("as the publisher did")))
     with pytest.raises(DataError, match="leave a part of the log"):
         folds(small([(0, 0, 1), (1, 1, 1)]), Protocol(GlobalTemporal()))
     with pytest.raises(DataError, match="leaves nothing to ask"):
