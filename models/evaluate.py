@@ -13,7 +13,7 @@ from models.baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
 from models.figures import Evaluation, Protocol, Record, merged
 from models.fusion import read_fusion
-from models.judge_lists import CatalogueFacts, Entry, list_records, read_facts, two_stage_remark
+from models.judge_lists import CatalogueFacts, Entry, left_out, list_records, read_facts, two_stage_remark
 from models.offline.baselines import make_baseline
 from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.oracle_scores import Oracle, OracleQueries
@@ -86,11 +86,9 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
         RunError: if the run lacks a file or a column that evaluation needs, or tables are not row-aligned.
     """
     anchors = read_anchors(run, SPLIT)
-    hides = bool(read_json(run / "snapshot" / "state.json")["exclude_recent"])
-    excluded = "the shopper's recent items, as candidates and as truth" if hides else "nothing"
     beside = tuple(_beside(run, settings, seed, oracle, anchors))
     first = tuple(_first_stage(run, settings, anchors))
-    lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), excluded, beside, first)
+    lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), left_out(run), beside, first)
     of_both, shown = _two_stage(lists)
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)

@@ -18,7 +18,7 @@ from models.metrics.ranking import Floats, Ints
 from models.metrics.significance import permutation_p_values
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors
-from models.run_tables import read_table
+from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
 
 BOOTSTRAP: Final = "95% percentile of {} bootstrap resamples of users"
@@ -27,6 +27,8 @@ JACKKNIFE: Final = "95% normal, jackknife over users"
 GROUP_JACKKNIFE: Final = "95% normal, jackknife over groups of users"
 SHOWN_TIES: Final = "ties broken by catalogue order"
 """Of figures that look at the shown lists, not at where the truth stands in them."""
+NOTHING: Final = "nothing"
+"""Is left out where all that was asked for counts."""
 NO_ANCHORS: Final = "no anchor of the split has a truth item"
 
 _AT_K: Final = {
@@ -66,6 +68,18 @@ class CatalogueFacts:
 def two_stage_remark(candidates: int) -> str:
     """Say what the two stages together cannot see."""
     return f"orders the first {candidates} that the retrieval model finds; others count as missed"
+
+
+def left_out(run: Path) -> str:
+    """Say what is neither a candidate nor true at an anchor of a run: the shopper's recent items, where these are excluded.
+
+    Raises:
+        RunError: if the run holds no snapshot.
+    """
+    state = read_json(run / "snapshot" / "state.json")
+    if not state["exclude_recent"]:
+        return NOTHING
+    return f"the shopper's recent items (at most {state['recent_items']}), as candidates and as truth"
 
 
 def read_facts(run: Path, split: str) -> CatalogueFacts:

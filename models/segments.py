@@ -13,7 +13,7 @@ import numpy.typing as npt
 from models.baselines import POPULARITY
 from models.figures import Protocol, Record, Role
 from models.fusion import read_fusion
-from models.judge_lists import Entry, list_records, read_facts, two_stage_remark
+from models.judge_lists import Entry, left_out, list_records, read_facts, two_stage_remark
 from models.metrics.ranking import Ints, Placement
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors, judge, popularity, read_anchors, sample
@@ -146,7 +146,7 @@ def segment_records(shown: Shown, parts: Sequence[Segment], settings: EvaluateSe
     Returns:
         The records that ``evaluate`` makes of list tasks: figures, intervals over users, paired differences from baselines.
     """
-    hidden = "the shopper's recent items, as candidates and as truth" if _hides_recent(shown.run) else "nothing"
+    hidden = left_out(shown.run)
     everything = f"all {shown.anchors.items} items first seen before the {shown.split} split began"
     first = two_stage_remark(shown.stages.candidates.shape[1])
     facts = read_facts(shown.run, shown.split)

@@ -9,6 +9,7 @@ import pytest
 from models.evaluate import evaluate_run
 from models.evaluate_chances import read_forecasts
 from models.figures import Record
+from models.judge_lists import left_out
 from models.metrics import ranking
 from models.metrics.classification import roc_auc
 from models.segments import (
@@ -75,7 +76,7 @@ def test_items_share_the_truth_out(shown: Shown) -> None:
         whole = ranking.recall(lists.judged.placement, 3) * shown.anchors.n_truth
         assert hits == pytest.approx(float(whole.sum()))
     said = segment_records(shown, parts, SETTINGS, 0)[0].protocol.excluded
-    assert said.endswith("truth other than " + parts[0].name)
+    assert said == f"{left_out(shown.run)}; truth other than {parts[0].name}"
 
 
 def test_a_segment_counts_tied_truth_of_its_own_only() -> None:
