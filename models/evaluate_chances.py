@@ -26,7 +26,9 @@ from models.calibration import CartHead, Platt, sigmoid
 from models.figures import Protocol, Record
 from models.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline
 from models.judge_chances import Forecast, chance_records
+from models.judge_lists import NOTHING
 from models.metrics.classification import Floats, Labels
+from models.offline.protocol import SAMPLED_CHANCES_WARNING
 from models.onnx_scores import OnnxModel
 from models.oracle_scores import Oracle, OracleQueries, line_probability
 from models.run_tables import check_aligned, read_json, read_table
@@ -42,7 +44,6 @@ JUST_ADDED: Final = "cart_line_just_added"
 DLRM: Final = "dlrm"
 ORACLE: Final = "oracle"
 
-_NOTHING = "nothing"
 _LEARNERS: Final[Mapping[str, type[LogisticBaseline] | type[GradientBoostingBaseline]]] = {
     LOGISTIC_REGRESSION: LogisticBaseline,
     GRADIENT_BOOSTING: GradientBoostingBaseline,
@@ -167,7 +168,8 @@ def ranking_records(
         row = _rows_of(queries.example_id, rows.examples["example_id"].to_numpy())
         forecasts.append(Forecast(ORACLE, "oracle", queries.pairs(row, rows.examples["item_id"].to_list())))
     candidates = "one item that the shopper turned to, and items sampled among those that the shopper did not"
-    records = chance_records(RANKING, rows.label, rows.users, forecasts, settings, seed, _protocol(rows, candidates))
+    protocol = replace(_protocol(rows, candidates), warning=SAMPLED_CHANCES_WARNING)
+    records = chance_records(RANKING, rows.label, rows.users, forecasts, settings, seed, protocol)
     return records, {RANKING: found}
 
 
@@ -222,7 +224,7 @@ def _just_added_records(rows: Forecasts, truth: Floats, settings: EvaluateSettin
 
 def _whole_cart_records(carts: Forecasts, lines: int, settings: EvaluateSettings, seed: int) -> list[Record]:
     sizes = {"carts": len(carts.label), "lines": lines, "users": len(np.unique(carts.users))}
-    protocol = Protocol(SPLIT, "carts just after something was added to them", "", sizes, _NOTHING, "")
+    protocol = Protocol(SPLIT, "carts just after something was added to them", "", sizes, NOTHING, "")
     return chance_records(CART, carts.label, carts.users, carts.forecasts, settings, seed, protocol)
 
 
@@ -345,7 +347,7 @@ def _base_rate(train: TrainRows, rows: int) -> Forecast:
 
 def _protocol(rows: _Rows, candidates: str) -> Protocol:
     sizes = {"rows": len(rows.label), "positives": int(rows.label.sum()), "users": len(np.unique(rows.users))}
-    return Protocol(SPLIT, candidates, "", sizes, _NOTHING, "")
+    return Protocol(SPLIT, candidates, "", sizes, NOTHING, "")
 
 
 def _numbers(path: Path, *names: str) -> dict[str, float]:

@@ -27,6 +27,7 @@ DIFFERENCE: Final = "_minus_"
 """Joins a metric with a baseline in the name of a paired difference, for example ``recall_minus_most_popular``."""
 LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "calibration_error"})
 
+_UNSAID: Final = ("interval", "remark", "cut", "warning")
 _DIGITS = 9
 """Significant digits kept: more would only record the order in which a machine adds."""
 
@@ -53,14 +54,17 @@ class Protocol:
     """What else a reader should know of this model's figure."""
     cut: str = ""
     """How the log was split, in words."""
+    warning: str = ""
+    """What a reader must know before believing the figure, as that its candidates were sampled; "" where there is nothing."""
 
     @property
     def said(self) -> dict[str, Any]:
-        """All that must agree for two figures of one metric to compare: everything but the interval's method, the remark and the cut.
+        """All that must agree for two figures of one metric to compare: everything but ``_UNSAID``.
 
-        What the cut leaves to ask for is in ``data``; whether dates or shares put it there changes no figure.
+        What the cut leaves to ask for is in ``data``; whether dates or shares put it there changes no figure. What is warned of follows
+        from ``candidate_set``.
         """
-        return {name: value for name, value in asdict(self).items() if name not in ("interval", "remark", "cut")}
+        return {name: value for name, value in asdict(self).items() if name not in _UNSAID}
 
     @property
     def hash(self) -> str:
@@ -111,6 +115,11 @@ class Evaluation:
     def cut(self, how: str) -> Evaluation:
         """Return the same records, each told how the log was split."""
         return Evaluation(tuple(replace(each, protocol=replace(each.protocol, cut=how)) for each in self.records))
+
+    def warnings(self, task: str) -> tuple[str, ...]:
+        """Return what a reader of a task's figures must know, each sentence once."""
+        told = (record.protocol.warning for record in self.records if record.task == task)
+        return tuple(dict.fromkeys(each for each in told if each))
 
     @property
     def tasks(self) -> tuple[str, ...]:

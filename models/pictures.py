@@ -34,7 +34,8 @@ def protocol_sentence(record: Record) -> str:
     sizes = ", ".join(f"{count:,} {kind.replace('_', ' ')}" for kind, count in about.sample_size.items())
     parts = [f"{about.split} split", sizes, f"candidates: {about.candidate_set}", f"left out: {about.excluded}"]
     parts += [f"ties: {about.tie_rule}", f"interval: {about.interval}"]
-    return f"<small>Protocol ({spoken(record.task)}, {record.model}): {'; '.join(parts)}.</small>"
+    warning = f" **Warning:** {about.warning}" if about.warning else ""
+    return f"<small>Protocol ({spoken(record.task)}, {record.model}): {'; '.join(parts)}.{warning}</small>"
 
 
 def draw_dots(

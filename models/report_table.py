@@ -55,6 +55,7 @@ def report(evaluation: Evaluation) -> Group:
         records = [record for record in evaluation.records if record.task == task]
         parts.append(_table(task, records))
         parts += [Text(f"  {sentence}") for sentence in verdicts(records)]
+        parts += _warnings(evaluation, task)
         parts.append(Text(f"  {_protocol(records)}\n", style="dim"))
     return Group(*parts) if parts else Group(Text("Nothing was evaluated."))
 
@@ -75,8 +76,12 @@ def headlines(evaluation: Evaluation) -> Group:
             cells = [_cell(figures.get((model, column.metric, column.k)), None).replace("\n", " ") for column in columns]
             table.add_row(model if role in ("model", model) else f"{model} ({role})", *cells, style=_ROLE_STYLES[role])
         if table.row_count:
-            parts.append(table)
+            parts += [table, *_warnings(evaluation, task)]
     return Group(*parts)
+
+
+def _warnings(evaluation: Evaluation, task: str) -> list[Text]:
+    return [Text(f"  warning: {sentence}", style="yellow") for sentence in evaluation.warnings(task)]
 
 
 def report_text(evaluation: Evaluation, width: int = 200) -> str:

@@ -16,6 +16,10 @@ from models.offline.checks import instant, require_count, require_kind, require_
 
 TIES: Final = "expected value over all orders of tied items"
 SAMPLED_WARNING: Final = "Sampled metrics need not order models as full ranking does (Krichene and Rendle, KDD 2020, https://doi.org/10.1145/3394486.3403226)."
+SAMPLED_CHANCES_WARNING: Final = (
+    f"{SAMPLED_WARNING} Log loss, Brier score and calibration are of chances within this sample, where true items are far more frequent "
+    "than in the catalogue."
+)
 
 _SHARES: Final = "GlobalTemporal(valid=0.1, test=0.1)"
 _DATES: Final = 'GlobalTemporal(valid="2024-01-24", test="2024-01-31")'

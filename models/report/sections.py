@@ -116,7 +116,14 @@ def _protocol(view: TaskView) -> Html:
         f"Protocol {about.hash}: {about.split} split{cut}; {sizes}; candidates: {about.candidate_set}; left out: {about.excluded}; "
         f"ties: {'; '.join(ties)}; interval: {about.interval}."
     )
-    return tag("p", text, f" {view.model and model_name(view.model)} {about.remark}." if about.remark else None, class_="note")
+    remark = f" {view.model and model_name(view.model)} {about.remark}." if about.remark else None
+    return tag("p", text, remark, _warning(view), class_="note")
+
+
+def _warning(view: TaskView) -> list[Child]:
+    """Return what a reader of the figures of a task must know first; nothing where there is nothing."""
+    told = dict.fromkeys(each.protocol.warning for each in view.records if each.protocol.warning)
+    return [tag("b", f" Warning: {sentence}") for sentence in told]
 
 
 def chances(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
@@ -131,7 +138,10 @@ def chances(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
     for view in views:
         found = [*([drawn[view.task]] if view.task in drawn else []), *_decisions(view)]
         if found:
-            parts.append(tag("div", tag("h3", task_name(view.task)), found))
+            warning = _warning(view)
+            parts.append(
+                tag("div", tag("h3", task_name(view.task)), found, tag("p", warning, class_="note") if warning else None)
+            )
     return parts
 
 

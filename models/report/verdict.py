@@ -178,7 +178,7 @@ def _sample_signs(view: TaskView) -> list[tuple[bool, str]]:
     signs.append(
         (True, f"Every list was ranked over {record.protocol.candidate_set}; no candidates were sampled.")
         if view.has_lists
-        else (True, f"Judged on {record.protocol.candidate_set}.")
+        else (not record.protocol.warning, f"Judged on {record.protocol.candidate_set}. {record.protocol.warning}".rstrip())
     )
     signs.append(
         (True, "Intervals and p-values resample users, not rows; p-values are corrected (Holm) for every comparison of a metric.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -94,6 +95,9 @@ def test_a_protocol_is_told_whole() -> None:
     told = protocol_sentence(EVALUATION.records[0])
     for part in ("retrieval, two_tower", "test split", "1,200 anchors", "30 truth items", "all 9 items", "ties: average"):
         assert part in told
+    assert "Warning" not in told
+    sampled = replace(EVALUATION.records[0], protocol=replace(PROTOCOL, warning="Of a sample."))
+    assert "**Warning:** Of a sample." in protocol_sentence(sampled)
 
 
 def test_chances_without_probability_have_a_curve_and_no_calibration() -> None:

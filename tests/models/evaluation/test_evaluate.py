@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from cartwheel.errors import ComparisonError, RunError
 from models.baselines import POPULARITY
 from models.evaluate import evaluate_run
 from models.figures import METRICS_FILE, Evaluation, difference
+from models.judge_lists import left_out
 from models.metrics.classification import pr_auc, roc_auc
 from models.offline.baselines import BASELINES
+from models.offline.protocol import SAMPLED_CHANCES_WARNING
 from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.settings import EvaluateSettings
 
@@ -55,6 +58,30 @@ def test_every_figure_carries_its_protocol_and_an_interval(evaluation: Evaluatio
         assert all((record.protocol.candidate_set, record.protocol.tie_rule, record.protocol.excluded, record.protocol.interval))
         assert record.low is not None, record
         assert record.low <= record.value <= record.high or "calibration" in record.metric, record
+
+
+def test_what_is_judged_against_sampled_items_carries_a_warning_and_nothing_else_does(
+    evaluation: Evaluation, finished_run: Path
+) -> None:
+    assert {record.task for record in evaluation.records if record.protocol.warning} == {"ranking"}
+    assert evaluation.warnings("ranking") == (SAMPLED_CHANCES_WARNING,)
+    assert evaluation.warnings("retrieval") == ()
+    told = json.loads((finished_run / METRICS_FILE).read_text())
+    for row in told:
+        assert row["protocol"]["warning"] == (SAMPLED_CHANCES_WARNING if row["task"] == "ranking" else "")
+
+
+def test_what_is_left_out_says_how_much_so_that_other_lengths_have_other_hashes(evaluation: Evaluation, own_run: Path) -> None:
+    record = evaluation.find("retrieval", "two_tower", "recall", 5)
+    assert record is not None
+    assert record.protocol.excluded == "the shopper's recent items (at most 4), as candidates and as truth"
+    state = own_run / "snapshot/state.json"
+    told = json.loads(state.read_text())
+    for changes, words in (({"recent_items": 200}, "at most 200"), ({"exclude_recent": False}, "nothing")):
+        state.write_text(json.dumps(told | changes))
+        other = replace(record.protocol, excluded=left_out(own_run))
+        assert words in other.excluded
+        assert other.hash != record.protocol.hash
 
 
 def test_figures_of_one_task_compare_and_those_of_others_are_refused_with_the_difference_spelled_out(

@@ -1,6 +1,7 @@
 """The table says in words what the figures allow one to say."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,20 @@ def test_how_the_log_was_split_is_told_and_changes_no_hash() -> None:
     assert "test split; all 9 items" in " ".join(report_text(plain).split())
     assert [each.protocol.hash for each in told.records] == [each.protocol.hash for each in plain.records]
     assert difference(told.records[0], plain.records[1]) == pytest.approx(0.05)
+
+
+def test_a_warning_is_printed_once_under_the_table_and_changes_no_hash(tmp_path: Path) -> None:
+    warned = replace(PROTOCOL, warning="These were sampled.")
+    areas = [record("ranking", name, "roc_auc", 0.6, Interval(0.5, 0.7), warned, n=3, role="model") for name in ("dlrm", "other")]
+    told = Evaluation((*evaluation(0.05).records, *areas))
+    assert report_text(told).count("warning: These were sampled.") == 1
+    assert report_text(evaluation(0.05)).count("warning") == 0
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(headlines(told))
+    assert console.export_text().count("warning: These were sampled.") == 1
+    assert warned.hash == PROTOCOL.hash
+    told.write(tmp_path)
+    assert Evaluation.read(tmp_path) == told
 
 
 def test_what_is_not_known_says_why() -> None:

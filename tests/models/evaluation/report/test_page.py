@@ -14,6 +14,7 @@ from cartwheel.errors import RunError
 from models.evaluate import evaluate_run
 from models.figures import Evaluation
 from models.judge_chances import AT_THRESHOLD
+from models.offline.protocol import SAMPLED_CHANCES_WARNING
 from models.report.details import DETAILS_FILE, NO_DETAILS, Details
 from models.report.page import write_report
 from models.settings import EvaluateSettings
@@ -131,6 +132,10 @@ def test_how_the_log_was_split_is_told_with_the_data_and_with_every_table(page: 
     words = "by time: the latest 10% of the events test, the 10% before them validate, the rest trains"
     assert f"Split {words}." in page.text
     assert page.text.count(f"test split {words};") == len(Evaluation.read(evaluated).tasks)
+
+
+def test_what_comes_from_sampled_items_is_warned_of_by_its_figures_and_by_its_curves(page: Page) -> None:
+    assert page.text.count(f"Warning: {SAMPLED_CHANCES_WARNING}") == 2
 
 
 def test_protocol_hashes_are_those_of_the_records(page: Page, evaluated: Path) -> None:

@@ -1,6 +1,7 @@
 """The words follow the figures: who is beaten, by how much, for whom, and what speaks against believing it."""
 
 import doctest
+from dataclasses import replace
 
 import pytest
 
@@ -133,6 +134,13 @@ def test_doubts_are_told() -> None:
     trusted = Lineage(summary={"rows_read": 1000, "quarantined": 1}, audit={"rows_in_time_order": 9}, touches=Touches({"one": 1}))
     calm = view(ndcg("both", 0.3, "model"))
     assert all(good for good, _ in can_it_be_believed(calm, [calm], trusted))
+
+
+def test_figures_of_a_sample_are_a_doubt() -> None:
+    sampled = replace(PROTOCOL, candidate_set="one item among sampled ones", warning="Sampled metrics lie.")
+    area = record("ranking", "dlrm", "roc_auc", 0.8, Interval(0.7, 0.9), sampled, n=1200, role="model")
+    (doubt,) = (text for good, text in can_it_be_believed(view(area), [], Lineage(audit={"order": 9})) if not good)
+    assert doubt == "Judged on one item among sampled ones. Sampled metrics lie."
 
 
 def test_doctests() -> None:
