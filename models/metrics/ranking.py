@@ -10,30 +10,18 @@ Notation: a list has n truth items. A truth item has ``above`` = a candidates wi
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
-import pyarrow as pa
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.floating[Any]]
 
-_SORTING: Final = 256
-"""Truth items for which a long list is as soon sorted as compared with each of them, as measured; fewer in short lists."""
-_CALL: Final = 16_000
-"""Scores that are compared in the time that it takes to begin."""
-_DROPPING: Final = 5
-"""Looks at all scores of a long list that leaving some of them out costs, as measured."""
-_SAMPLE: Final = 256
-"""Scores by which it is judged how many could be left out."""
-_DIRECT: Final = 64
-"""Candidates for each place of a list up to which they are looked at one by one, rather than by blocks."""
+_NAN: Final = "Some scores are NaN; a ranking needs numbers"
 TIE_RULE: Final = "expected value over all orders of tied items"
 
 
@@ -91,15 +79,13 @@ def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints, *
         _require_numbers(scores)
     if (n_truth < 1).any():
         raise ValueError("Some lists have no truth item; leave them out")
+    from models.metrics.compiled import count_above_and_tied
+
     own = scores[truth_row, truth_column]
     kept = own > -np.inf
     row, own = truth_row[kept].astype(np.int64), own[kept]
     above, tied = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
-    by_row = np.argsort(row, kind="stable")
-    lists, starts, counts = np.unique(row[by_row], return_index=True, return_counts=True)
-    for list_number, start, stop in zip(lists, starts, starts + counts, strict=True):
-        places = by_row[start:stop]  # a list at a time: no copy of the scores
-        above[places], tied[places] = _above_and_tied(scores[list_number], own[places])
+    count_above_and_tied(np.ascontiguousarray(scores), row, own, np.argsort(row, kind="stable"), above, tied)
     group = row * (scores.shape[1] + 1) + above
     _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
     return Placement(row, above, tied, counts[inverse].astype(np.int64), n_truth.astype(np.int64))
@@ -254,76 +240,17 @@ def top_columns(scores: Numbers, k: int) -> Ints:
     >>> top_columns(np.array([[0.1, 0.7, 0.7, -np.inf]]), 4)
     array([[ 1,  2,  0, -1]])
     """
-    items = scores.shape[1]
-    k = min(k, items)
-    if items <= _DIRECT * k or not k:
-        _require_numbers(scores)
-        return _top_directly(scores, k)
-    # The best k blocks of columns, by their highest scores, hold the best k columns; of blocks that tie the first ones do.
-    width = 3 * math.isqrt(items // k)
-    whole = items // width * width
-    by_block = scores[:, :whole].reshape(len(scores), -1, width)
-    blocks = np.sort(top_columns(by_block.max(axis=2), k), axis=1)  # a maximum hands NaN on
-    found = by_block[np.arange(len(scores))[:, None], np.maximum(blocks, 0)]
-    found[blocks < 0] = -np.inf
-    found = np.concatenate([found.reshape(len(scores), -1), scores[:, whole:]], axis=1)
-    top = top_columns(found, k)
-    begins = np.append(blocks * width, np.full((len(scores), 1), whole), axis=1)
-    return np.where(top < 0, -1, np.take_along_axis(begins, top // width, axis=1) + top % width)
+    from models.metrics.compiled import best_columns
 
-
-def _top_directly(scores: Numbers, k: int) -> Ints:
-    """Return what ``top_columns`` returns, by looking at all scores."""
-    cut = scores.shape[1] - k
-    threshold = np.partition(scores, cut, axis=1)[:, cut, None]
-    higher, equal = scores > threshold, scores == threshold
-    room = k - np.count_nonzero(higher, axis=1)[:, None]
-    crowded = np.flatnonzero(np.count_nonzero(equal, axis=1) > room[:, 0])
-    if len(crowded):
-        equal[crowded] &= np.cumsum(equal[crowded], axis=1, dtype=np.int32) <= room[crowded]
-    columns = np.nonzero(higher | equal)[1].reshape(len(scores), k)
-    values = np.take_along_axis(scores, columns, axis=1)
-    order = np.argsort(-values, axis=1, kind="stable")
-    shown = np.take_along_axis(columns, order, axis=1)
-    shown[np.take_along_axis(values, order, axis=1) == -np.inf] = -1
-    return shown.astype(np.int64)
+    top = np.full((len(scores), min(k, scores.shape[1])), -1, np.int64)
+    if not best_columns(np.ascontiguousarray(scores), top):
+        raise ValueError(_NAN)
+    return top
 
 
 def _require_numbers(scores: Numbers) -> None:
     if np.isnan(scores.max(axis=1, initial=-np.inf)).any():  # a maximum hands NaN on, and needs no matrix of answers
-        raise ValueError("Some scores are NaN; a ranking needs numbers")
-
-
-def _above_and_tied(others: Numbers, mine: Numbers) -> tuple[Ints, Ints]:
-    """Count, for each of ``mine``, the ``others`` above it and level with it."""
-    if len(mine) * (len(others) + _CALL) > _SORTING * len(others):
-        ordered = np.sort(others)
-        low, high = np.searchsorted(ordered, mine, "left"), np.searchsorted(ordered, mine, "right")
-        return (len(others) - high).astype(np.int64), (high - low).astype(np.int64)
-    above, tied = np.empty(len(mine), np.int64), np.empty(len(mine), np.int64)
-    # The lowest first: what is below it is below the rest too.
-    for looked, index in enumerate(np.argsort(mine) if len(mine) > 1 else [0]):
-        looks = 2 * (len(mine) - looked)
-        if looks > _DROPPING and len(others) > _CALL and _worth_dropping(others, mine[index], looks):
-            others = _not_below(others, float(mine[index]))
-        above[index] = np.count_nonzero(others > mine[index])
-        tied[index] = np.count_nonzero(others == mine[index])
-    return above, tied
-
-
-def _worth_dropping(scores: Numbers, least: np.floating[Any], looks: int) -> bool:
-    """Judge by a sample whether ``looks`` at all scores take longer than leaving out those below ``least`` first."""
-    sample = scores[:: len(scores) // _SAMPLE]
-    below = np.count_nonzero(sample < least)
-    return 2 * below > len(sample) and below * looks > _DROPPING * len(sample)
-
-
-def _not_below(scores: Numbers, least: float) -> Numbers:
-    """Return the scores from ``least`` on, by Polars, which takes a third of the time that NumPy takes where some are left out."""
-    whole = np.ascontiguousarray(scores)
-    array = pa.Array.from_buffers(pa.from_numpy_dtype(whole.dtype), len(whole), [None, pa.py_buffer(whole)])  # without a copy
-    series = pl.Series(array)
-    return series.filter(series >= least).to_numpy()
+        raise ValueError(_NAN)
 
 
 def _expected_reciprocal(above: int, tied: int, truths: int, *, last: int | None) -> float:
