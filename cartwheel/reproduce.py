@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
+import contextlib
 import json
+import os
+import platform
+import shlex
 import textwrap
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
+from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Final, Optional
 
 import typer
 from rich.console import Console
@@ -15,11 +20,15 @@ from rich.markup import escape
 from rich.table import Table as Grid
 
 from cartwheel.errors import ReproductionError, UsageError
+from cartwheel.files import write_text
 
 if TYPE_CHECKING:
     from models.reproduce import Outcome, Table
+    from models.reproduce.page import Ran
 
-_WIDTH = 110
+_WIDTH: Final = 110
+_PACKAGES: Final = ("cartwheel", "numpy", "scipy", "polars", "implicit", "tensorflow-cpu", "tensorflow")
+_COLOURS: Final[Mapping[bool | None, str]] = {True: "[green]{}[/green]", False: "[red]{}[/red]", None: "{}"}
 
 
 def reproduce(
@@ -35,13 +44,17 @@ def reproduce(
         typer.Option("--only", metavar="MODEL", help="Run this model of the table only; may be given again."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what came out as JSON.")] = False,
+    write: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--write", metavar="FILE", help="Write a page in Markdown too: figures, protocols, versions, the command."),
+    ] = None,
 ) -> None:
     """Rerun a published table on your data and hold our figures to theirs.
 
     Without a name, it lists the tables: what they compare, the file each needs and where to get it, and when a table counts as
     reproduced. Nothing is downloaded. The data must be the publisher's own, for other data has other figures.
 
-    Example: cartwheel reproduce movielens-100k --data ml-100k/u.data
+    Example: cartwheel reproduce movielens-100k --data ml-100k/u.data --write reproduced.md
 
     Each row shows our figure with its 95% interval over resampled users, the published one, and whether they agree within the tolerance
     of the table. Rows without a tolerance are for information. A table that differs ends the command with exit code 11.
@@ -49,33 +62,75 @@ def reproduce(
     from cartwheel.stages import require_training_packages
 
     require_training_packages()
-    from models.reproduce import TABLES, rerun
+    from models.reproduce import TABLES
+    from models.reproduce.page import page
 
     if name is None:
-        if data is not None or only:
+        if data is not None or only or write is not None:
             raise UsageError("No table is named.", f"Name one of {', '.join(TABLES)}, before the options.")
         _list(TABLES, as_json=as_json)
         return
     if name not in TABLES:
         raise UsageError(f"There is no table {name!r}.", f"There are {', '.join(TABLES)}.")
-    table = TABLES[name]
     if data is None:
-        raise UsageError(f"{name} needs its data.", f"Give it with --data: {table.data}")
-    outcomes = list(rerun(table, data, only or ()))
+        raise UsageError(f"{name} needs its data.", f"Give it with --data: {TABLES[name].data}")
+    # A path from the root would tell of this machine and help nobody else.
+    ran = run_table(TABLES[name], data, only or (), data.name if data.is_absolute() else str(data))
+    if write is not None:
+        write_text(write, page([ran], {}, f"{ran.command} --write {write.name}", versions()))
     if as_json:
-        print(json.dumps([{**dataclasses.asdict(outcome), "difference": outcome.difference} for outcome in outcomes], indent=2))
+        print(json.dumps([outcome.told for outcome in ran.outcomes], indent=2))
     else:
-        _show(table, outcomes, Console() if Console().is_terminal else Console(width=_WIDTH))
-    _require_agreement(table, outcomes)
+        _show(ran, Console() if Console().is_terminal else Console(width=_WIDTH))
+    require_agreement([ran])
 
 
-def _require_agreement(table: Table, outcomes: list[Outcome]) -> None:
-    """Raise if a judged figure differs."""
-    failed = [outcome for outcome in outcomes if outcome.passed is False]
-    if failed:
-        told = "; ".join(_told(outcome) for outcome in failed)
-        judged = sum(outcome.passed is not None for outcome in outcomes)
-        raise ReproductionError(f"{table.name}: {len(failed)} of {judged} judged figures differ: {told}.", table.criterion)
+def run_table(table: Table, data: Path, only: Sequence[str], shown: str) -> Ran:
+    """Rerun a table and take the time.
+
+    Args:
+        table: what was published.
+        data: the published data.
+        only: names of models; none for all.
+        shown: the path of the data as the command tells it.
+
+    Raises:
+        DataError: if the data cannot be read or is other data.
+        UsageError: if a name of ``only`` is not in the table.
+    """
+    from models.reproduce import rerun
+    from models.reproduce.page import Ran
+
+    started = time.monotonic()
+    outcomes = tuple(rerun(table, data, only))
+    words = ["cartwheel", "reproduce", table.name, "--data", shown, *(word for each in only for word in ("--only", each))]
+    return Ran(table, outcomes, time.monotonic() - started, shlex.join(words))
+
+
+def versions() -> str:
+    """Return the cores of this machine, and the versions of Python and of what the figures hang on, in one line."""
+    found = [f"{os.cpu_count()} cores", f"Python {platform.python_version()}"]
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found.append(f"{package} {metadata.version(package)}")
+    return ", ".join(found)
+
+
+def require_agreement(runs: Sequence[Ran]) -> None:
+    """Check that every judged figure agrees.
+
+    Raises:
+        ReproductionError: if one differs, naming each.
+    """
+    told, criteria = [], []
+    for ran in runs:
+        if ran.failed:
+            judged = sum(outcome.passed is not None for outcome in ran.outcomes)
+            figures = "; ".join(_told(outcome) for outcome in ran.failed)
+            told.append(f"{ran.table.name}: {len(ran.failed)} of {judged} judged figures differ: {figures}.")
+            criteria.append(ran.table.criterion)
+    if told:
+        raise ReproductionError(" ".join(told), " ".join(criteria))
 
 
 def _told(outcome: Outcome) -> str:
@@ -110,35 +165,24 @@ def _list(tables: Mapping[str, Table], *, as_json: bool) -> None:
     print("Run one with `cartwheel reproduce NAME --data PATH`.")
 
 
-def _show(table: Table, outcomes: list[Outcome], console: Console) -> None:
-    console.print(table.title, markup=False, highlight=False)
-    for setting, protocol in dict.fromkeys((outcome.setting, outcome.protocol) for outcome in outcomes):
-        grid = Grid(
-            "model", "metric", "ours", "95% interval", "published", "difference", "allowed", "", title=f"{setting} ({protocol})"
-        )
+def _show(ran: Ran, console: Console) -> None:
+    from models.reproduce.page import cells
+
+    console.print(ran.table.title, markup=False, highlight=False)
+    for setting, protocol in dict.fromkeys((outcome.setting, outcome.protocol) for outcome in ran.outcomes):
+        title = f"{setting} ({protocol.hash})"
+        grid = Grid("model", "metric", "ours", "95% interval", "published", "difference", "allowed", "", title=title)
         notes = {}
-        for outcome in outcomes:
+        for outcome in ran.outcomes:
             if outcome.protocol == protocol:
-                grid.add_row(*_cells(outcome))
+                *figures, verdict = map(escape, cells(outcome))
+                grid.add_row(*figures, _COLOURS[outcome.passed].format(verdict))
                 if outcome.note:
                     notes[outcome.what] = outcome.note
         console.print(grid)
         for what, note in notes.items():
             console.print(f"{what}: {note}", markup=False, highlight=False)
-    console.print(f"Published: {table.source}", markup=False, highlight=False)
-    console.print(f"Reproduced if: {table.criterion}", markup=False, highlight=False)
-
-
-def _cells(outcome: Outcome) -> list[str]:
-    interval = "" if outcome.low is None or outcome.high is None else f"{outcome.low:.4f} to {outcome.high:.4f}"
-    verdict = {True: "[green]agrees[/green]", False: "[red]differs[/red]", None: "not judged"}[outcome.passed]
-    return [
-        escape(outcome.what),
-        outcome.metric,
-        f"{outcome.ours:.4f}",
-        interval,
-        "" if outcome.published is None else f"{outcome.published:.4f}",
-        "" if outcome.difference is None else f"{outcome.difference:+.4f}",
-        "" if outcome.tolerance is None else f"{outcome.tolerance:g}",
-        verdict,
-    ]
+        if protocol.warning:
+            console.print(f"warning: {protocol.warning}", style="yellow", markup=False, highlight=False)
+    console.print(f"Published: {ran.table.source}", markup=False, highlight=False)
+    console.print(f"Reproduced if: {ran.table.criterion}", markup=False, highlight=False)

@@ -89,7 +89,7 @@ _DRAWN: Final = 0.012
 
 
 def _protocol(column: str) -> Protocol:
-    return Protocol(Given(_SHUFFLED.format(column)), FullRanking("trained"), data="MovieLens 100K")
+    return Protocol(Given(_SHUFFLED.format(column)), FullRanking("trained"))
 
 
 TABLE: Final = Table(

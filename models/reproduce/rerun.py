@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
 from cartwheel.errors import DataError, UsageError
+from models.figures import fingerprint
 from models.metrics.intervals import UserBootstrap
 from models.metrics.ranking import Floats
 from models.offline.judge import judge
+from models.offline.protocol import Protocol
 from models.offline.splits import Fold
 from models.ranked_lists import Judged
 from models.reproduce.table import Figure, Ordering, Row, Setting, Shape, Table
@@ -27,7 +29,7 @@ class Outcome:
 
     Attributes:
         setting: its title.
-        protocol: hash of its protocol.
+        protocol: how the figure came about, the fingerprint of the data included.
         what: the model, or for an ordering ``one above another``.
         metric: for example ``ndcg@10``.
         ours: the figure, a mean over questions; of an ordering the lead.
@@ -40,7 +42,7 @@ class Outcome:
     """
 
     setting: str
-    protocol: str
+    protocol: Protocol
     what: str
     metric: str
     ours: float
@@ -55,6 +57,16 @@ class Outcome:
     def difference(self) -> float | None:
         """Ours less theirs."""
         return None if self.published is None else self.ours - self.published
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader of the figure should know, or None."""
+        return self.protocol.warning
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """Everything as JSON values: the protocol whole, so that ``protocol.differences`` can spell out how two outcomes differ."""
+        return {**asdict(self), "difference": self.difference, "hash": self.protocol.hash, "warning": self.warning}
 
 
 def rerun(table: Table, path: Path, only: Sequence[str] = ()) -> Iterator[Outcome]:
@@ -77,10 +89,12 @@ def rerun(table: Table, path: Path, only: Sequence[str] = ()) -> Iterator[Outcom
             raise UsageError(f"The table {table.name} has no model {name!r}.", f"It has {', '.join(table.models)}.")
     events = table.read(path)
     _require_shape(events, table.shape, path)
+    data = fingerprint(np.array(events.columns), *(events[name].to_numpy() for name in events.columns))
     for setting in table.settings:
         rows = [row for row in setting.rows if not only or row.model in only]
         if rows:
-            yield from _run(setting, rows, setting.fold(events, setting.protocol))
+            known = replace(setting, protocol=replace(setting.protocol, data=data))
+            yield from _run(known, rows, known.fold(events, known.protocol))
 
 
 def _require_shape(events: pl.DataFrame, shape: Shape | None, path: Path) -> None:
@@ -127,7 +141,7 @@ def _outcome(
     interval = bootstrap.percentile(bootstrap.means(values[:, None])[:, 0])
     return Outcome(
         setting.title,
-        setting.protocol.hash,
+        setting.protocol,
         what,
         figure.name,
         float(np.mean(values)),

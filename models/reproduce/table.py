@@ -88,7 +88,7 @@ class Setting:
 
     Attributes:
         title: what makes this setting, in words.
-        protocol: what every figure of it carries.
+        protocol: what every figure of it carries; ``data`` is filled in with the fingerprint of what was read.
         fold: splits the table of events that ``Table.read`` returns as the protocol says.
         rows: the models.
         orderings: findings about them.

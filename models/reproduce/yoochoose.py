@@ -84,7 +84,7 @@ TABLE: Final = Table(
     settings=(
         Setting(
             "at each click of a test session but the first, the next item among those trained on; repeats allowed",
-            Protocol(Given("the publisher's train_full and test files"), FullRanking("trained"), "nothing", data="YooChoose"),
+            Protocol(Given("the publisher's train_full and test files"), FullRanking("trained"), "nothing"),
             fold,
             (
                 Row("most_popular", MostPopular, _hits()),

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from cartwheel.errors import DataError, ReproductionError, UsageError
+from models.offline.protocol import SAMPLED_WARNING, digest
 from models.reproduce import TABLES
 
 
@@ -50,6 +51,32 @@ def test_agreement_ends_with_0_and_difference_with_a_code_of_its_own(log: Path) 
     assert outcome["difference"] == pytest.approx(outcome["ours"] - 10 / 101)
     assert code == (ReproductionError.exit_code if differs else 0)
     assert ("1 of 1 judged figures differ: random hit_rate@10 is" in error) == differs
+
+
+def test_a_sampled_figure_is_warned_of_in_the_table_and_in_the_json(log: Path) -> None:
+    arguments = ("random-100-negatives", "--data", str(log), "--only", "constant")
+    assert f"warning: {SAMPLED_WARNING}" in " ".join(reproduce(*arguments)[1].split())
+    (outcome,) = json.loads(reproduce(*arguments, "--json")[1])
+    assert outcome["warning"] == SAMPLED_WARNING
+    assert outcome["protocol"]["candidates"] == {"negatives": 100, "by": "uniform", "kind": "sampled"}
+    assert digest(outcome["protocol"]) == outcome["hash"]
+
+
+def test_a_page_is_written_though_a_figure_differs(log: Path, tmp_path: Path) -> None:
+    page = tmp_path / "reproduced.md"
+    code, said, _ = reproduce("random-100-negatives", "--data", str(log), "--write", str(page))
+    text = page.read_text()
+    for line in said.splitlines():
+        if "hit_rate@10" in line:
+            for cell in line.split("│")[1:4]:
+                assert cell.strip() in text
+    assert ("**not reproduced**" in text) == (code == ReproductionError.exit_code)
+    assert "`cartwheel reproduce random-100-negatives --data log.txt --write reproduced.md`" in text
+    assert "Python 3." in text
+    assert "numpy 1." in text
+    assert str(tmp_path) not in text, "a page tells nothing of the machine's folders"
+    code, _, error = reproduce("--write", str(page))
+    assert (code, "No table is named." in error) == (UsageError.exit_code, True)
 
 
 @pytest.mark.parametrize(

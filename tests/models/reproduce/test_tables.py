@@ -2,13 +2,16 @@
 
 import dataclasses
 import os
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cartwheel.errors import DataError
+from cartwheel.errors import ComparisonError, DataError
+from models.offline.protocol import SAMPLED_WARNING, differences, digest, require_same
 from models.reproduce import TABLES, rerun
+from models.reproduce.page import Ran, page
 from models.reproduce.reading import read_sequences
 from models.reproduce.table import Figure, Ordering
 
@@ -54,6 +57,63 @@ def test_scorers_that_know_nothing_hit_by_chance(sequences: Path) -> None:
     assert constant.ours == pytest.approx(10 / 101, abs=1e-12)
     assert random.ours == pytest.approx(10 / 101, abs=0.06)
     assert random.ours != constant.ours
+
+
+def test_outcomes_carry_their_protocol_the_data_and_where_items_are_sampled_a_warning(
+    sequences: Path, sessions: Path, tmp_path: Path
+) -> None:
+    (one,) = rerun(TABLES["random-100-negatives"], sequences, ["constant"])
+    (again,) = rerun(TABLES["random-100-negatives"], sequences, ["constant"])
+    assert one.protocol == again.protocol
+    assert re.fullmatch("[0-9a-f]{12}", one.protocol.data)
+    assert one.warning == one.told["warning"] == SAMPLED_WARNING
+    assert digest(one.told["protocol"]) == one.told["hash"] == one.protocol.hash
+    other_log = tmp_path / "other.txt"
+    other_log.write_text(sequences.read_text().replace("0 ", "400 ", 1))
+    (other,) = rerun(TABLES["random-100-negatives"], other_log, ["constant"])
+    assert differences(one.told["protocol"], other.told["protocol"]) == [
+        f"data: {one.protocol.data} against {other.protocol.data}"
+    ]
+    with pytest.raises(ComparisonError, match=f"data: {one.protocol.data} against {other.protocol.data}"):
+        require_same(one.told["protocol"], other.told["protocol"], ("ours", "theirs"))
+    for outcome in rerun(TABLES["yoochoose"], sessions, ["vsknn"]):
+        assert outcome.warning is None
+        assert re.fullmatch("[0-9a-f]{12}", outcome.protocol.data)
+
+
+def test_the_page_tells_what_was_run_and_what_was_not(sequences: Path, sessions: Path) -> None:
+    table, other = TABLES["random-100-negatives"], TABLES["yoochoose"]
+    outcomes = tuple(rerun(table, sequences, ["constant"]))
+    runs = [Ran(table, outcomes, 12.4, "cartwheel reproduce random"), Ran(other, tuple(rerun(other, sessions)), 3.0, "again")]
+    text = page(runs, {"amazon-beauty": "there is no Beauty.txt"}, "a command", "2 cores, Python 3.11")
+    for part in (
+        "Made by `a command`. 2 cores, Python 3.11.",
+        "| `random-100-negatives` | agrees as far as it was run: the one judged figure agrees; not run: random | 12 s |",
+        "| `amazon-beauty` | not run: there is no Beauty.txt |  |",
+        f"## {table.title}",
+        f"- Published: {table.source}",
+        "- Command: `cartwheel reproduce random`, 12 s.",
+        "| constant | hit_rate@10 | 0.0990 | 0.0990 to 0.0990 | 0.0990 | +0.0000 | 1e-09 | agrees |",
+        f"**Warning**: {SAMPLED_WARNING}",
+        f"Protocol `{outcomes[0].protocol.hash}`: split.kind leave_one_out; candidates.negatives 100;",
+        f"data {outcomes[0].protocol.data};",
+        "## YooChoose",
+    ):
+        assert part in text
+    assert text.count("**Warning**") == 1
+
+
+def test_a_figure_that_differs_is_the_verdict_of_the_page(sequences: Path) -> None:
+    table = TABLES["random-100-negatives"]
+    constant, random = rerun(table, sequences)
+    ran = Ran(table, (constant, dataclasses.replace(random, passed=False)), 1.0, "")
+    assert ran.verdict == "**not reproduced**: 1 of 2 judged figures differ"
+    assert (
+        Ran(table, (constant, dataclasses.replace(random, passed=True)), 1.0, "").verdict
+        == "reproduced: all 2 judged figures agree"
+    )
+    unjudged = tuple(dataclasses.replace(each, passed=None) for each in (constant, random))
+    assert Ran(table, unjudged, 1.0, "").verdict == "not judged: none of what was run has a tolerance"
 
 
 def test_sessions_are_split_by_file_and_the_findings_are_judged(sessions: Path) -> None:
@@ -139,7 +199,9 @@ def test_each_table_says_what_it_needs_and_has_figures_to_judge(name: str) -> No
     ("name", "path", "only"),
     [
         ("yoochoose", "yoochoose", []),
+        ("random-100-negatives", "amazon-beauty/Beauty.txt", ["constant"]),
         pytest.param("random-100-negatives", "amazon-beauty/Beauty.txt", [], marks=pytest.mark.thorough),
+        pytest.param("amazon-beauty", "amazon-beauty/Beauty.txt", [], marks=pytest.mark.thorough),
         ("movielens-100k", "ml-100k/u.data", []),
     ],
 )
