@@ -63,6 +63,10 @@ class Table:
             joined[name] = np.concatenate([above, below])
         return Table(self.folder, joined)
 
+    def at(self, rows: Array) -> Table:
+        """Return the rows at ``rows``, in that order."""
+        return Table(self.folder, {name: values[rows] for name, values in self.columns.items()})
+
     def head(self, rows: int) -> Table:
         """Return the first ``rows`` rows."""
         return Table(self.folder, {name: values[:rows] for name, values in self.columns.items()})

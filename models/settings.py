@@ -75,6 +75,10 @@ class TwoTowerSettings(TrainingSettings):
     """Items drawn uniformly in each step, to tell the positives from beside the batch's own items (mixed negative sampling, Yang et al.,
     WWW 2020 companion, https://doi.org/10.1145/3366424.3386195); as many as there are items make it a softmax over all of them."""
 
+    hard_negatives: Annotated[int, Field(ge=0)] = 0
+    """Items drawn in each step among those that the model, as it is when the epoch begins, takes for like a positive of the batch (ANCE,
+    Xiong et al., ICLR 2021, https://arxiv.org/abs/2007.00808); they count as drawn uniformly, so for more than their share."""
+
     @model_validator(mode="after")
     def _heads_divide_the_embedding(self) -> Self:
         if self.history == "attention" and self.embedding_dimension % self.attention_heads:

@@ -17,7 +17,7 @@ from typing import Any, Final
 import numpy as np
 
 from models.data import FIRST_ID, Array, Table
-from models.negatives import UniformRows
+from models.negatives import HardRows, UniformRows
 from models.settings import TwoTowerSettings
 from models.training import drop_ids, lazy_adam, load_weights
 from workflows.columns import (
@@ -150,6 +150,7 @@ class TwoTowerLearner:
         self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
         self._train = train
         self._uniform = UniformRows(train["item_id"])
+        self._hard = HardRows(self._uniform)
         self._valid = _with_known_targets(valid)
         self._catalogue = _thinned(catalogue)
         self._step = tf.function(self._learn, autograph=False, reduce_retracing=True)
@@ -157,11 +158,20 @@ class TwoTowerLearner:
     def step(self, rows: Array, rng: np.random.Generator) -> float:
         """Learn from the examples at ``rows``; return their mean loss."""
         settings = self.tower.settings
-        candidates = np.concatenate([rows, self._uniform.draw(settings.uniform_negatives, rng)])
+        candidates = np.concatenate([rows, self._uniform.draw(settings.uniform_negatives, rng), self._hard_rows(rows, rng)])
         columns = self._train.batch(rows, QUERY) | self._train.batch(candidates, ITEM)
         dropped = drop_ids(columns, settings.id_dropout, rng)
         seed = rng.integers(2**31, size=2, dtype=np.int32) if settings.dropout else np.zeros(2, np.int32)
         return float(self._step(dropped, columns["item_id"], seed))
+
+    def _hard_rows(self, rows: Array, rng: np.random.Generator) -> Array:
+        """Draw hard negatives; those to draw from are found anew as often as an epoch begins, by what the model is then."""
+        settings = self.tower.settings
+        if not settings.hard_negatives:
+            return np.zeros(0, dtype=np.int64)
+        if int(self.optimizer.iterations.numpy()) % max(1, self.examples // len(rows)) == 0:
+            self._hard.mine(lambda found: self.tower.encode_items(self._train.at(found)), rng)
+        return self._hard.draw(self._train["item_id"][rows], settings.hard_negatives, rng)
 
     def _learn(self, columns: Mapping[str, Any], item_ids: Any, seed: Any) -> Any:
         from models.keras_compat import tf
@@ -189,7 +199,7 @@ class TwoTowerLearner:
 
         batch, tower = tf.shape(query)[0], self.tower
         features = {"item_id": item_ids[:batch]}
-        if tower.settings.uniform_negatives:
+        if tower.settings.uniform_negatives or tower.settings.hard_negatives:
             features |= {UNIFORM_IDS: item_ids[batch:], UNIFORM_VECTORS: item[batch:]}
         # The temperature divides here, not in Merlin's output, which would divide the log-Q correction too.
         vectors = {"query": query / tower.settings.temperature, "candidate": item[:batch]}

@@ -118,6 +118,7 @@ MODELS: Final[Mapping[str, Space]] = {
         "history": Choice(("pooling", "attention", "gru")),
         "dropout": Real(0.0, 0.5, log=False),
         "uniform_negatives": Choice((0, 256, 1024, 4096)),
+        "hard_negatives": Choice((0, 128, 512)),
     },
     "ranking": _DLRM,
     "cart": _DLRM,

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models import negatives
 from models.data import FIRST_ID, OOV_ID, Table
-from models.negatives import UniformRows
+from models.negatives import HardRows, UniformRows
 from models.settings import TwoTowerSettings
 from models.two_tower import TwoTowerLearner, build_two_tower
 
@@ -56,3 +57,40 @@ def test_logits_are_corrected_by_how_often_each_negative_turns_up(uniform: int) 
     np.testing.assert_allclose(found[:, 1:][~same], logits[~same], rtol=1e-5)
     assert same.sum() == 2 + uniform // 2
     assert (np.exp(found[:, 1:][same]) == 0).all()  # the positive is no negative, wherever it comes from
+
+
+def line(items: int, seed: int = 0) -> tuple[np.ndarray, HardRows]:
+    """Items that are alike as their numbers are near, and the rows of two examples of each, shuffled."""
+    targets = np.random.default_rng(seed).permutation(np.repeat(np.arange(FIRST_ID, FIRST_ID + items), 2)).astype(np.int32)
+    hard = HardRows(UniformRows(targets))
+    angle = (targets - FIRST_ID) / items
+    hard.mine(lambda rows: np.stack([np.cos(angle[rows]), np.sin(angle[rows])], axis=1), np.random.default_rng(seed))
+    return targets, hard
+
+
+def test_hard_negatives_are_near_the_positives_but_not_the_nearest() -> None:
+    targets, hard = line(1_000)
+    batch = np.array([FIRST_ID + 500] * 64, np.int32)
+    drawn = targets[hard.draw(batch, 64, np.random.default_rng(1))].astype(int)
+    apart = np.abs(drawn - (FIRST_ID + 500))
+    first, last = negatives.NEAREST
+    assert apart.min() >= first // 2  # of ten places the nearest five on each side, itself included
+    assert apart.max() <= last // 2
+    assert len(set(drawn)) > 20
+
+
+def test_items_out_of_the_pool_have_no_like_and_no_more_are_drawn_than_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(negatives, "POOL", 300)
+    targets, hard = line(1_000)
+    rng = np.random.default_rng(2)
+    assert len(hard.draw(targets, 40, rng)) == 40
+    assert 500 <= len(hard.draw(targets, 10_000, rng)) <= 600
+    assert not len(hard.draw(np.array([OOV_ID], np.int32), 4, rng))
+
+
+@pytest.mark.parametrize("items", [0, 1, 2, 5, 11])
+def test_a_small_shop_has_hard_negatives_too(items: int) -> None:
+    targets, hard = line(items)
+    drawn = hard.draw(targets, 100, np.random.default_rng(3))
+    assert set(targets[drawn]) <= set(targets)
+    assert bool(items) == bool(len(drawn))

@@ -26,10 +26,20 @@ TINY = TwoTowerSettings(
 )
 KINDS = {
     "pooling": TINY.model_copy(update={"history": "pooling", "uniform_negatives": 50}),
-    "attention": TINY.model_copy(update={"history": "attention", "dropout": 0.1, "uniform_negatives": 50}),
+    "attention": TINY.model_copy(update={"history": "attention", "dropout": 0.1, "uniform_negatives": 50, "hard_negatives": 16}),
     "gru": TINY.model_copy(update={"history": "gru", "dropout": 0.1}),
 }
-SINCE = ("history", "attention_blocks", "attention_heads", "dropout", "uniform_negatives")
+SINCE = (
+    "history",
+    "attention_blocks",
+    "attention_heads",
+    "dropout",
+    "uniform_negatives",
+    "hard_negatives",
+    "refit",
+    "start",
+    "average_epochs",
+)
 """Settings that models trained before them lack in their config.json."""
 
 
@@ -152,6 +162,7 @@ def test_one_seed_gives_one_model_killed_or_not(planted: Callable[..., Path], sh
         ({"history": "lstm"}, "history"),
         ({"dropout": 1.0}, "dropout"),
         ({"uniform_negatives": -1}, "uniform_negatives"),
+        ({"hard_negatives": -1}, "hard_negatives"),
         ({"attention_blocks": 0}, "attention_blocks"),
         (
             {"history": "attention", "embedding_dimension": 15},
