@@ -13,7 +13,7 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from cartwheel import __version__, audit, plan, report, reproduce, tune
+from cartwheel import __version__, audit, compare, plan, report, reproduce, tune
 from cartwheel.errors import CartwheelError, UsageError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
 )
 app.add_typer(plan.app)
 app.command()(audit.audit)
+app.command()(compare.compare)
 app.command()(reproduce.reproduce)
 app.command()(report.report)
 app.command()(tune.tune)
