@@ -45,7 +45,9 @@ def main(
         Optional[list[str]],  # noqa: UP045 - typer on 3.10
         typer.Option("--only", metavar="NAME", help=f"Rerun this table only; may be given again: {', '.join(PATHS)}."),
     ] = None,
-    data: Annotated[Path, typer.Option(help=f"Folder of the data, which is in it at {', '.join(PATHS.values())}.")] = DATA,
+    data: Annotated[
+        Path, typer.Option(help=f"Folder of the data, which is in it at {', '.join(dict.fromkeys(PATHS.values()))}.")
+    ] = DATA,
     out: Annotated[Path, typer.Option(help="The page.")] = OUT,
 ) -> None:
     """Rerun published tables with `cartwheel reproduce` and write one page of what came out.

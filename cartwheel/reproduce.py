@@ -74,6 +74,8 @@ def reproduce(
         raise UsageError(f"There is no table {name!r}.", f"There are {', '.join(TABLES)}.")
     if data is None:
         raise UsageError(f"{name} needs its data.", f"Give it with --data: {TABLES[name].data}")
+    if write is not None and write.is_dir():  # said before the minutes that the table takes
+        raise UsageError(f"--write is the folder {write}; expected a file.", f"Give for example {write / 'reproduced.md'}.")
     # A path from the root would tell of this machine and help nobody else.
     ran = run_table(TABLES[name], data, only or (), data.name if data.is_absolute() else str(data))
     if write is not None:

@@ -90,6 +90,11 @@ def test_a_page_is_written_though_a_figure_differs(log: Path, tmp_path: Path) ->
             "missing.data is not there; expected lines of user, item",
         ),
         (["--data", "x"], UsageError.exit_code, "No table is named."),
+        (
+            ["yoochoose", "--data", "x", "--write", "."],
+            UsageError.exit_code,
+            "--write is the folder .; expected a file. Give for example reproduced.md.",
+        ),
     ],
 )
 def test_what_cannot_be_done_is_said_in_one_sentence(arguments: list[str], code: int, said: str) -> None:
