@@ -104,7 +104,8 @@ def _beside(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | N
     """Judge the baselines, and the oracle where there is one, on all anchors."""
     depth = max(settings.cutoffs)
     for name, scorer in _scorers(run, settings, seed, anchors):
-        yield Entry(name, "baseline", judge(scorer, anchors, depth, f"evaluate {name}"))
+        shared = isinstance(scorer, RunScorer) and scorer.shared
+        yield Entry(name, "baseline", judge(scorer, anchors, depth, f"evaluate {name}", shared=shared))
     if oracle is not None:
         items = read_table(run / "examples" / SPLIT / "catalogue.parquet", ["item_id"])["item_id"].to_list()
         truth = OracleQueries(run, SPLIT, oracle).scorer(items)

@@ -1,7 +1,9 @@
 """How much the retrieval score adds to the ranking score.
 
-final score = DLRM logit + w * (query vector . item vector). The DLRM learnt from sampled negatives and the retrieval model from
-the whole catalogue, so each knows what the other cannot; ``w`` is chosen on validation anchors by NDCG@10.
+final score = DLRM logit + w * retrieval score, which is the dot product of query and item vector and, where the run has them, what the
+neighbours of the recent items add to it. The DLRM learnt from sampled negatives and the retrieval model from the whole catalogue, so each
+knows what the other cannot; ``w`` is chosen on validation anchors by NDCG@10. The DLRM does not read the score as an input: on the rows
+that both train on it is the score of a model that has learnt them, and would count for more than it does on new ones.
 """
 
 from __future__ import annotations

@@ -15,10 +15,13 @@ from models.metrics import classification
 from models.metrics.classification import Floats, Labels, Thresholds
 from models.metrics.decisions import Decisions, decision_columns, row_brier
 from models.metrics.intervals import Interval, UserBootstrap
-from models.metrics.significance import bootstrap_p_value
+from models.metrics.significance import bootstrap_p_value, permutation_p_values
 from models.settings import EvaluateSettings
 from models.thresholds import Threshold
 
+LEAST_RESAMPLES: Final = 500
+"""However few are asked for: the p-value of a lead in an area is at least 2 in one more than these, and Holm's correction multiplies it by
+up to how many baselines there are; of 100, even a perfect model would be told to lead by chance."""
 MIRRORED: Final = "95% mirrored percentile of {} bootstrap resamples of users"
 AT_THRESHOLD: Final = {name: f"{name}_at_threshold" for name in ("accuracy", "precision", "recall", "f1")}
 """Property of ``Decisions`` -> name of the metric: precision and recall of decisions are not those of lists."""
@@ -57,6 +60,8 @@ class _Figure:
     draws: Floats
     """[resamples]"""
     mirrored: bool = False
+    rows: Floats | None = None
+    """[n] what ``value`` is the mean of; None where it is no mean over rows."""
     undefined: str = ""
     """Why ``value`` is NaN, where that is not for want of a class."""
 
@@ -91,13 +96,14 @@ def chance_records(
             for metric in _metrics(each)
         ]
     protocol = replace(protocol, data=fingerprint(users, label))
-    bootstrap = UserBootstrap(users, settings.bootstrap, seed)
+    resamples = max(settings.bootstrap, LEAST_RESAMPLES)
+    bootstrap = UserBootstrap(users, resamples, seed)
     figures = {each.model: _figures(label, each, bootstrap) for each in forecasts}
     records = []
     for each in forecasts:
         for metric, figure in figures[each.model].items():
             interval = bootstrap.basic(figure.value, figure.draws) if figure.mirrored else bootstrap.percentile(figure.draws)
-            method = (MIRRORED if figure.mirrored else BOOTSTRAP).format(settings.bootstrap)
+            method = (MIRRORED if figure.mirrored else BOOTSTRAP).format(resamples)
             undefined = figure.undefined or ONE_CLASS.format(len(label))
             shared = _stamped(protocol, metric, method, each.threshold)
             records.append(
@@ -112,9 +118,9 @@ def chance_records(
                     continue
                 against = figures[other.model][metric]
                 interval = bootstrap.percentile(figure.draws - against.draws)
-                shared = _stamped(protocol, metric, PAIRED.format(settings.bootstrap), each.threshold)
+                shared = _stamped(protocol, metric, PAIRED.format(resamples), each.threshold)
                 name, value = metric + DIFFERENCE + other.model, figure.value - against.value
-                p_value = bootstrap_p_value(figure.draws - against.draws) if interval.low is not None else None
+                p_value = _p_value(figure, against, users, seed) if interval.low is not None else None
                 records.append(
                     record(
                         task,
@@ -130,6 +136,13 @@ def chance_records(
                     )
                 )
     return corrected(records)
+
+
+def _p_value(figure: _Figure, against: _Figure, users: npt.NDArray[Any], seed: int) -> float | None:
+    """Test a lead: by permutation where the figures are means over rows, else by the resamples, since an area has no share a row."""
+    if figure.rows is None or against.rows is None:
+        return bootstrap_p_value(figure.draws - against.draws)
+    return float(permutation_p_values((figure.rows - against.rows)[:, None], users, seed)[0])
 
 
 def _metrics(forecast: Forecast) -> list[str]:
@@ -148,8 +161,8 @@ def _figures(label: Labels, forecast: Forecast, bootstrap: UserBootstrap) -> dic
     losses = classification.row_log_loss(label, forecast.probability)
     squares = row_brier(label, forecast.probability)
     means = bootstrap.means(np.column_stack([losses, squares]))
-    figures["log_loss"] = _Figure(float(losses.mean()), means[:, 0])
-    figures["brier"] = _Figure(float(squares.mean()), means[:, 1])
+    figures["log_loss"] = _Figure(float(losses.mean()), means[:, 0], rows=losses)
+    figures["brier"] = _Figure(float(squares.mean()), means[:, 1], rows=squares)
     gaps = classification.calibration_columns(label, forecast.probability)
     figures["calibration_error"] = _Figure(
         float(np.abs(gaps.sum(axis=0)).sum() / len(label)), np.abs(bootstrap.means(gaps)).sum(axis=1), mirrored=True

@@ -50,16 +50,19 @@ class Chunk:
     """Some successive lists with their answers.
 
     Attributes:
-        scores: [a, N], ``-inf`` for what does not compete.
+        scores: [a, N].
         truth_row: [p] list of each truth item, 0 ... a-1.
         truth_column: [p] its column.
         n_truth: [a] truth items of each list, in the catalogue or not.
+        competing: makes of the scores those that are looked at, ``-inf`` for what does not compete; run by the thread that looks, while
+            the next chunk is scored.
     """
 
     scores: Numbers
     truth_row: Ints
     truth_column: Ints
     n_truth: Ints
+    competing: Callable[[Numbers], Numbers]
 
 
 def pairs_of(row: Ints, chosen: Ints) -> tuple[Ints, Ints]:
@@ -81,7 +84,7 @@ def pairs_of(row: Ints, chosen: Ints) -> tuple[Ints, Ints]:
     return renumbered, np.arange(len(renumbered)) + np.repeat(first - np.cumsum(count) + count, count)
 
 
-def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, int], Chunk]) -> Judged:
+def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, int], Chunk], *, shared: bool = False) -> Judged:
     """Rank N items for A lists.
 
     Args:
@@ -90,6 +93,7 @@ def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, i
         depth: K, how many of the first items of each list to keep.
         title: what to call it in the progress.
         chunk: scores the lists from a number up to another; called in order and by one thread, while others look at earlier chunks.
+        shared: whether several threads may call it at a time, in any order; then each scores its chunk and looks at it.
 
     Returns:
         Placements, exact in expectation over ties, and the first K, whose ties go to the lower column.
@@ -107,15 +111,20 @@ def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, i
             advance(len(done[-1].top))
 
     # Threads of a matrix product burn their cores while they wait for the next one: half are left to those who look at the last.
-    shared = threadpool_limits(max(1, _CORES // 2), "blas")
-    with progress(title, lists) as advance, shared, ThreadPoolExecutor(_THREADS) as pool:
+    fewer = threadpool_limits(max(1, _CORES // 2), "blas")
+    with progress(title, lists) as advance, fewer, ThreadPoolExecutor(_THREADS) as pool:
         for start in range(0, lists, step):
-            waiting.append(pool.submit(_look_at, chunk(start, min(start + step, lists)), depth))
+            stop = min(start + step, lists)
+            if shared:
+                waiting.append(pool.submit(lambda begin, end: _look_at(chunk(begin, end), depth), start, stop))
+            else:
+                waiting.append(pool.submit(_look_at, chunk(start, stop), depth))
             take(_THREADS)
         take(0)
     return Judged(Placement.join([part.placement for part in done]), np.concatenate([part.top for part in done]))
 
 
 def _look_at(chunk: Chunk, depth: int) -> Judged:
-    top = top_columns(chunk.scores, depth)
-    return Judged(place(chunk.scores, chunk.truth_row, chunk.truth_column, chunk.n_truth, checked=True), top)
+    scores = chunk.competing(chunk.scores)
+    top = top_columns(scores, depth)
+    return Judged(place(scores, chunk.truth_row, chunk.truth_column, chunk.n_truth, checked=True), top)

@@ -106,7 +106,7 @@ def read_anchors(run: Path, split: str) -> Anchors:
     return everyone.take(np.flatnonzero(n_truth))
 
 
-def judge(scorer: Scorer, anchors: Anchors, depth: int, title: str) -> Judged:
+def judge(scorer: Scorer, anchors: Anchors, depth: int, title: str, *, shared: bool = False) -> Judged:
     """Rank the catalogue for every anchor.
 
     Args:
@@ -114,13 +114,15 @@ def judge(scorer: Scorer, anchors: Anchors, depth: int, title: str) -> Judged:
         anchors: A anchors over a catalogue of N items.
         depth: K, how long the lists are that coverage and re-ranking look at.
         title: what to call it in the progress.
+        shared: whether several threads may ask the scorer at a time.
     """
 
     def chunk(start: int, stop: int) -> Chunk:
         part = anchors.take(np.arange(start, stop))
-        return Chunk(allowed(scorer(part.row), part), part.truth_row, part.truth_column, part.n_truth)
+        scores = scorer(part.row)
+        return Chunk(scores, part.truth_row, part.truth_column, part.n_truth, lambda each: allowed(each, part))
 
-    return rank(len(anchors), anchors.items, depth, title, chunk)
+    return rank(len(anchors), anchors.items, depth, title, chunk, shared=shared)
 
 
 def allowed(scores: Numbers, anchors: Anchors) -> Numbers:

@@ -1,4 +1,4 @@
-"""Where the two stages win and lose: their lists and the popular ones, judged apart for kinds of shoppers and of items."""
+"""Where the two stages win and lose: their lists and those of the baselines, judged apart for kinds of shoppers and of items."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Lists:
 
 @dataclass(frozen=True)
 class Shown:
-    """Everything that was shown to a sample of anchors of a split: by both stages, and by each popularity baseline."""
+    """Everything that was shown to a sample of anchors of a split: by both stages, by the first alone, and by each baseline."""
 
     run: Path
     split: str

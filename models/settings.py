@@ -144,7 +144,7 @@ class EvaluateSettings(Settings):
     cutoffs: tuple[Annotated[int, Field(gt=0)], ...] = (10, 20, 100)
     """Values of k."""
     bootstrap: Annotated[int, Field(ge=100)] = 500
-    """Resamples of users behind each interval."""
+    """Resamples of users behind each interval; for chances of purchase at least 500, which also test the lead in an area."""
     candidates: Annotated[int, Field(gt=0)] = 200
     """How many retrieved items the ranking stage sees, in evaluation and in serving."""
     max_two_stage_anchors: Annotated[int, Field(gt=0)] = 2_000

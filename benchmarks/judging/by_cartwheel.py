@@ -31,6 +31,11 @@ class Products(Recommender):
         """``products``."""
         return "products"
 
+    @property
+    def shared(self) -> bool:
+        """A matrix product is no matter of who else asks."""
+        return True
+
     def fit(self, interactions: Interactions) -> None:
         """Learn nothing: the factors are given."""
 

@@ -13,6 +13,7 @@ from models.metrics.intervals import UserBootstrap
 def roc_points(label: Labels, score: Numbers) -> tuple[Floats, Floats]:
     """Return false and true positive rates at every threshold, both ascending from 0 to 1.
 
+    Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 2006, https://doi.org/10.1016/j.patrec.2005.10.010.
     Tied scores share one threshold, so the area under the straight lines between the points is ``roc_auc``.
 
     Args:
@@ -36,8 +37,9 @@ def roc_points(label: Labels, score: Numbers) -> tuple[Floats, Floats]:
 def gains_points(label: Labels, score: Numbers) -> tuple[Floats, Floats]:
     """Return the share of rows taken and the share of ones among them, at every threshold from the highest down, both from 0 to 1.
 
-    The cumulative gains chart; its second array over its first is the lift. Tied scores share one threshold: a straight line between
-    points is what a random order of tied rows would find, so a constant score finds at the rate at which it takes.
+    The cumulative gains chart (Ling and Li, "Data mining for direct marketing", KDD 1998); its second array over its first is the lift.
+    Tied scores share one threshold: a straight line between points is what a random order of tied rows would find, so a constant score
+    finds at the rate at which it takes.
 
     Args:
         label: [n] 0 or 1.

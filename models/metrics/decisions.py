@@ -25,6 +25,9 @@ def row_brier(label: Labels, probability: Numbers) -> Floats:
 class Decisions:
     """How often a yes/no decision was right and wrong.
 
+    The table that all figures of decisions are defined on (Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 2006,
+    https://doi.org/10.1016/j.patrec.2005.10.010).
+
     Attributes:
         true_positive: said yes, was yes.
         false_positive: said yes, was no.
@@ -39,18 +42,18 @@ class Decisions:
 
     @property
     def accuracy(self) -> float:
-        """Share of right decisions; NaN without rows."""
+        """Share of right decisions, (TP + TN) / (TP + FP + TN + FN); NaN without rows."""
         right = self.true_positive + self.true_negative
         return _ratio(right, right + self.false_positive + self.false_negative)
 
     @property
     def precision(self) -> float:
-        """Share of yes that were right; NaN where it never says yes."""
+        """Share of yes that were right, TP / (TP + FP); NaN where it never says yes."""
         return _ratio(self.true_positive, self.true_positive + self.false_positive)
 
     @property
     def recall(self) -> float:
-        """Share of true rows that it finds; NaN where there are none."""
+        """Share of true rows that it finds, TP / (TP + FN); NaN where there are none."""
         return _ratio(self.true_positive, self.true_positive + self.false_negative)
 
     @property

@@ -8,7 +8,9 @@ from models.metrics.classification import Floats, Numbers
 
 
 def rmse(actual: Numbers, predicted: Numbers) -> float:
-    """Return the root of the mean squared error, in the unit of the quantity.
+    """Return the root of the mean squared error, sqrt(1/n * sum of (y - p)^2), in the unit of the quantity.
+
+    Hyndman and Koehler, International Journal of Forecasting 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001.
 
     >>> rmse(np.array([1.0, 3.0]), np.array([1.0, 5.0])).__round__(4)
     1.4142
@@ -17,7 +19,9 @@ def rmse(actual: Numbers, predicted: Numbers) -> float:
 
 
 def mae(actual: Numbers, predicted: Numbers) -> float:
-    """Return the mean absolute error, in the unit of the quantity.
+    """Return the mean absolute error, 1/n * sum of |y - p|, in the unit of the quantity.
+
+    Hyndman and Koehler, International Journal of Forecasting 2006, https://doi.org/10.1016/j.ijforecast.2006.03.001.
 
     >>> mae(np.array([1.0, 3.0]), np.array([1.0, 5.0]))
     1.0

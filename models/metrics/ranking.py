@@ -94,7 +94,8 @@ def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints, *
 def recall(placement: Placement, k: int) -> Floats:
     """Return [A] the expected share of each list's truth items among its first k.
 
-    recall@k = (1/n) * sum over truth items of clip((k - a) / m, 0, 1), by linearity of expectation.
+    recall@k = (1/n) * sum over truth items of clip((k - a) / m, 0, 1), by linearity of expectation (van Rijsbergen, "Information
+    Retrieval", 1979, chapter 7).
 
     >>> two_tied = place(np.array([[0.9, 0.5, 0.5]]), np.array([0]), np.array([2]), np.array([1]))
     >>> recall(two_tied, 1), recall(two_tied, 2), recall(two_tied, 3)
@@ -126,7 +127,8 @@ def hit_rate(placement: Placement, k: int) -> Floats:
     """Return [A] the chance that a list's first k hold at least one truth item.
 
     Of a group of m tied candidates, r of them true, the first t = clip(k - a, 0, m) are shown; none is true with chance
-    C(m - r, t) / C(m, t) = product for i = 0 ... r-1 of (m - t - i) / (m - i). Groups are independent.
+    C(m - r, t) / C(m, t) = product for i = 0 ... r-1 of (m - t - i) / (m - i). Groups are independent. (Deshpande and Karypis, TOIS
+    2004, https://doi.org/10.1145/963770.963776.)
 
     >>> hit_rate(place(np.zeros((1, 4)), np.array([0, 0]), np.array([1, 2]), np.array([2])), 1)
     array([0.5])
@@ -148,6 +150,7 @@ def reciprocal_rank(placement: Placement, k: int | None = None) -> Floats:
 
     Only the best group that holds a truth item matters. The first of its r truth items stands at place j of the m with chance
     C(m - j, r - 1) / C(m, r), so the figure is the sum over j of that chance times 1 / (a + j).
+    (Voorhees, "The TREC-8 question answering track report", 1999.)
 
     Args:
         placement: where the truth items stand.
@@ -176,7 +179,7 @@ def reciprocal_rank(placement: Placement, k: int | None = None) -> Floats:
 def precision(placement: Placement, k: int) -> Floats:
     """Return [A] the expected share of true items among each list's first k; places that nothing fills count as false.
 
-    precision@k = (1/k) * sum over truth items of clip((k - a) / m, 0, 1).
+    precision@k = (1/k) * sum over truth items of clip((k - a) / m, 0, 1) (van Rijsbergen, "Information Retrieval", 1979, chapter 7).
 
     >>> two_tied = place(np.array([[0.9, 0.5, 0.5]]), np.array([0]), np.array([2]), np.array([1]))
     >>> precision(two_tied, 1), precision(two_tied, 2)

@@ -46,6 +46,8 @@ def qini_curve(outcome: Labels, treated: Labels, uplift: Numbers) -> tuple[Float
 def auuc(outcome: Labels, treated: Labels, uplift: Numbers) -> float:
     """Return the area under the uplift curve over n^2: the mean gain a person over all numbers targeted; NaN without both arms.
 
+    Rzepakowski and Jaroszewicz, Knowledge and Information Systems 2012, https://doi.org/10.1007/s10115-011-0434-0.
+
     >>> auuc(np.array([1, 0, 0, 1]), np.array([1, 0, 1, 0]), np.array([0.9, 0.9, 0.1, 0.1]))
     0.25
     """
@@ -54,6 +56,8 @@ def auuc(outcome: Labels, treated: Labels, uplift: Numbers) -> float:
 
 def qini(outcome: Labels, treated: Labels, uplift: Numbers) -> float:
     """Return the area between the Qini curve and the straight line of targeting at random, over n^2; NaN without both arms.
+
+    The Qini coefficient of Radcliffe, Direct Marketing Analytics Journal 2007, before it is divided by that of a perfect model.
 
     >>> qini(np.array([1, 0, 0, 1]), np.array([1, 0, 1, 0]), np.array([0.9, 0.9, 0.1, 0.1]))
     0.125

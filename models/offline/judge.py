@@ -30,10 +30,10 @@ def judge(recommender: Recommender, questions: Questions, train: Interactions, p
 
     def chunk(start: int, stop: int) -> Chunk:
         part = questions.take(np.arange(start, stop))
-        scores = competing.only(recommender.scores(part.queries), part, start)
-        return Chunk(scores, part.truth_row, part.truth_item, part.n_truth)
+        scores = recommender.scores(part.queries)
+        return Chunk(scores, part.truth_row, part.truth_item, part.n_truth, lambda each: competing.only(each, part, start))
 
-    return rank(len(questions), train.items, depth, f"evaluate {recommender.name}", chunk)
+    return rank(len(questions), train.items, depth, f"evaluate {recommender.name}", chunk, shared=recommender.shared)
 
 
 @dataclass(frozen=True)

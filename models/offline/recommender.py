@@ -29,6 +29,14 @@ class Recommender(ABC):
     def name(self) -> str:
         """The field's name of the model in snake case, for example ``item_knn``."""
 
+    @property
+    def shared(self) -> bool:
+        """Whether several threads may ask for ``scores`` at a time: yes where it only reads what ``fit`` has learnt.
+
+        Not where it sets how many threads a library has, which all threads share, or draws in the order in which it is asked.
+        """
+        return True
+
     @abstractmethod
     def fit(self, interactions: Interactions) -> None:
         """Learn.

@@ -127,6 +127,11 @@ class RunScorer:
         self._columns = catalogue_codes(run / "examples" / split / "catalogue.parquet", log)
         recommender.fit(log.take(log.time < split_start(run, split)))
 
+    @property
+    def shared(self) -> bool:
+        """Whether several threads may ask at a time."""
+        return self._recommender.shared
+
     def __call__(self, rows: Ints) -> Numbers:
         """Return [b, N] scores of the catalogue for rows of ``examples/<split>/recommend``."""
         scores: Numbers = self._recommender.scores(self._questions.take(rows))[:, self._columns]

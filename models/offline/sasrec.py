@@ -88,6 +88,11 @@ class SASRec(Recommender):
         """``sasrec``."""
         return "sasrec"
 
+    @property
+    def shared(self) -> bool:
+        """TensorFlow has threads of its own."""
+        return False
+
     def fit(self, interactions: Interactions) -> None:
         """Train for ``epochs``."""
         network, step = self._prepared(interactions.items)

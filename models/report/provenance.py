@@ -118,8 +118,9 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
 
 def _touched(lineage: Lineage) -> list[Child]:
     once = (
-        "Epochs, the weight of the retrieval score, calibration and thresholds were chosen on validation; "
-        "evaluation alone reads the test split. "
+        "Epochs, the learner, decay and weight of the neighbours, the weight of the retrieval score, calibration and thresholds were "
+        "chosen on validation; where the model that retrieves was then trained anew, it has learnt from "
+        "training and validation. Evaluation alone reads the test split. "
     )
     if lineage.touches is None:
         return [once, "How often it did was not counted."]

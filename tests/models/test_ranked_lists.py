@@ -1,6 +1,7 @@
 """Chunks that several threads look at come out in order, and what fails in one of them is told."""
 
 import doctest
+import threading
 import time
 
 import numpy as np
@@ -19,23 +20,38 @@ def questions() -> Chunk:
     generator = np.random.default_rng(0)
     scores = generator.integers(0, 9, size=(LISTS, ITEMS)).astype(np.float64)
     row, column = np.nonzero(generator.random(scores.shape) < 0.1)
-    return Chunk(scores, row, column, np.maximum(np.bincount(row, minlength=LISTS), 1))
+    return Chunk(scores, row, column, np.maximum(np.bincount(row, minlength=LISTS), 1), np.array)
 
 
 def part(whole: Chunk, start: int, stop: int) -> Chunk:
     row, places = pairs_of(whole.truth_row, np.arange(start, stop))
-    return Chunk(whole.scores[start:stop], row, whole.truth_column[places], whole.n_truth[start:stop])
+    return Chunk(whole.scores[start:stop], row, whole.truth_column[places], whole.n_truth[start:stop], np.array)
 
 
+@pytest.mark.parametrize("shared", [False, True], ids=["scored by one", "scored by several"])
 @pytest.mark.parametrize("lists_of_a_chunk", [1, 3, LISTS])
-def test_chunks_are_joined_in_their_order(monkeypatch: pytest.MonkeyPatch, lists_of_a_chunk: int) -> None:
+def test_chunks_are_joined_in_their_order(monkeypatch: pytest.MonkeyPatch, lists_of_a_chunk: int, shared: bool) -> None:
     monkeypatch.setattr(models.ranked_lists, "_CELLS", lists_of_a_chunk * ITEMS)
     whole = questions()
-    judged = rank(LISTS, ITEMS, 4, "rank", lambda start, stop: part(whole, start, stop))
+    judged = rank(LISTS, ITEMS, 4, "rank", lambda start, stop: part(whole, start, stop), shared=shared)
     expected = place(whole.scores, whole.truth_row, whole.truth_column, whole.n_truth)
     for name in ("row", "above", "tied", "tied_truth", "n_truth"):
         np.testing.assert_array_equal(getattr(judged.placement, name), getattr(expected, name))
     np.testing.assert_array_equal(judged.top, top_columns(whole.scores, 4))
+
+
+def test_only_a_scorer_that_may_be_shared_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models.ranked_lists, "_CELLS", ITEMS)
+    whole, asking = questions(), {False: set[int](), True: set[int]()}
+    for shared, threads in asking.items():
+
+        def chunk(start: int, stop: int, threads: set[int] = threads) -> Chunk:
+            threads.add(threading.get_ident())
+            return part(whole, start, stop)
+
+        rank(LISTS, ITEMS, 4, "rank", chunk, shared=shared)
+    assert asking[False] == {threading.get_ident()}
+    assert threading.get_ident() not in asking[True]
 
 
 def test_few_chunks_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -54,6 +54,11 @@ class ALS(Recommender):
         """``als``."""
         return "als"
 
+    @property
+    def shared(self) -> bool:
+        """The fold-in sets how many threads all have."""
+        return False
+
     def fit(self, interactions: Interactions) -> None:
         """Alternate, in one thread."""
         from implicit.cpu.als import AlternatingLeastSquares  # loads libraries that one_thread must find

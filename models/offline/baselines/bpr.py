@@ -58,6 +58,11 @@ class BPR(Recommender):
         """``bpr``."""
         return "bpr"
 
+    @property
+    def shared(self) -> bool:
+        """It sets how many threads all have."""
+        return False
+
     def fit(self, interactions: Interactions) -> None:
         """Climb, in one thread."""
         learn = self._with_implicit if self.negatives == "popularity" else self._with_uniform_negatives

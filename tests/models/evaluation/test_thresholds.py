@@ -20,7 +20,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from cartwheel.errors import UsageError
+from cartwheel.errors import ComparisonError
 from models import thresholds
 from models.calibration import sigmoid
 from models.evaluate_chances import cart_records, ranking_records, read_forecasts
@@ -140,7 +140,7 @@ def test_a_given_threshold_asks_no_validation_rows(own_run: Path) -> None:
     nothing = found(never, "ranking", "dlrm", AT_THRESHOLD["precision"])
     assert (nothing.value, nothing.reason) == (None, "dlrm says yes to none of the 600 rows")
     assert found(never, "ranking", "dlrm", AT_THRESHOLD["recall"]).value == 0.0
-    with pytest.raises(UsageError, match=r"do not compare: .*tie_rule"):
+    with pytest.raises(ComparisonError, match=r"do not compare: .*tie_rule"):
         difference(record, nothing)
 
 

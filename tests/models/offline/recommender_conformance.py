@@ -6,6 +6,7 @@ To add a recommender: a subclass of ``RecommenderConformance`` with ``make``. Ov
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import ClassVar
 
@@ -122,6 +123,16 @@ class RecommenderConformance:
         np.testing.assert_array_equal(np.concatenate(alone), together[::5])
         order = np.random.default_rng(0).permutation(len(queries))
         np.testing.assert_array_equal(recommender.scores(queries.take(order)), together[order])
+
+    def test_threads_that_ask_at_a_time_get_what_one_gets(self) -> None:
+        fold = folds(planted(), Protocol(LeaveOneOut()))[0]
+        recommender, queries = self.fitted(fold.train), fold.test.queries
+        if not recommender.shared:
+            return
+        parts = [queries.take(np.arange(start, len(queries), 7)) for start in range(7)] * 4
+        with ThreadPoolExecutor(4) as pool:
+            for found, part in zip(pool.map(recommender.scores, parts), parts, strict=True):
+                np.testing.assert_array_equal(found, recommender.scores(part))
 
     def test_asking_changes_neither_questions_nor_training(self) -> None:
         log = planted()

@@ -1,0 +1,61 @@
+"""Whether a lead in chances could be chance: permutations where figures are means, resamples enough where they are areas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from models.figures import Protocol, Record
+from models.judge_chances import LEAST_RESAMPLES, Forecast, chance_records
+from models.metrics.classification import row_log_loss
+from models.metrics.decisions import row_brier
+from models.metrics.significance import holm, permutation_p_values
+from models.settings import EvaluateSettings
+
+ROWS, BASELINES = 400, 5
+PROTOCOL = Protocol("test", "the rows of the task", "", {"rows": ROWS}, "nothing", "")
+
+
+def judged(advantage: float, resamples: int = 100) -> tuple[list[Record], np.ndarray, dict[str, np.ndarray], np.ndarray]:
+    """A model that knows the labels by ``advantage`` beside five that know nothing."""
+    rng = np.random.default_rng(4)
+    label, users = rng.integers(0, 2, ROWS), rng.integers(0, 120, ROWS)
+    chances = {"model": np.clip(0.5 + advantage * (label - 0.5) + 0.1 * rng.normal(size=ROWS), 0.02, 0.98)}
+    chances |= {f"b{number}": rng.uniform(0.3, 0.7, ROWS) for number in range(BASELINES)}
+    forecasts = [Forecast(name, "model" if name == "model" else "baseline", value, value) for name, value in chances.items()]
+    settings = EvaluateSettings(bootstrap=resamples)
+    return chance_records("cart", label, users, forecasts, settings, 7, PROTOCOL), label, chances, users
+
+
+def leads(records: list[Record], metric: str) -> list[Record]:
+    return [each for each in records if each.metric.startswith(f"{metric}_minus_")]
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "pr_auc", "log_loss", "brier"])
+def test_a_perfect_model_does_not_lead_by_chance_however_few_resamples_are_asked_for(metric: str) -> None:
+    found = leads(judged(0.9)[0], metric)
+    assert len(found) == BASELINES
+    assert all(each.p_holm is not None and each.p_holm < 0.05 for each in found)
+
+
+@pytest.mark.parametrize("metric", ["roc_auc", "log_loss"])
+def test_a_model_that_knows_nothing_leads_by_chance(metric: str) -> None:
+    assert all(each.p_holm is not None and each.p_holm > 0.05 for each in leads(judged(0.0)[0], metric) if each.value > 0)
+
+
+def test_means_are_tested_by_permutation_over_users() -> None:
+    records, label, chances, users = judged(0.1)
+    for metric, of_rows in (("log_loss", row_log_loss), ("brier", row_brier)):
+        found = leads(records, metric)
+        expected = [
+            permutation_p_values((of_rows(label, chances["model"]) - of_rows(label, chances[f"b{n}"]))[:, None], users, 7)[0]
+            for n in range(BASELINES)
+        ]
+        assert [each.p_value for each in found] == pytest.approx(expected)
+        assert [each.p_holm for each in found] == pytest.approx(holm(expected))
+
+
+def test_the_protocol_tells_how_many_resamples_there_were() -> None:
+    few, many = (judged(0.5, resamples)[0][0].protocol.interval for resamples in (100, 800))
+    assert f"{LEAST_RESAMPLES} bootstrap" in few
+    assert "800 bootstrap" in many
