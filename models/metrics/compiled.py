@@ -15,8 +15,10 @@ import numpy as np
 
 _BLOCK: Final = 256
 """Scores that are compared before it is looked at which of them matter."""
-_COMPARED: Final = 24
-"""Truth items of a list up to which each is compared with all scores from the lowest on; more are looked up in the sorted scores."""
+_NEAR: Final = 2048
+"""Scores that each truth item is compared with in turn: they stay in the nearest cache, and a count of them is exact in any float."""
+_DROPPING: Final = 9
+"""Truth items of a list with which all scores are sooner compared than those below the lowest are left out first, as measured."""
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -76,6 +78,20 @@ def _keep(values: Any, columns: Any, held: int, value: Any, column: int) -> int:
 
 
 @_compiled
+def _not_up_to(part: Any, bound: Any) -> Any:
+    """Count the scores that are not at most ``bound``: those above it, and NaN.
+
+    A count in the scores' own type, by an index without a sign, becomes vector instructions that compare 16 scores at a time (float32,
+    AVX-512); by an integer, or by an index that may count from the end, it takes eight times as long.
+    """
+    one, zero = part.dtype.type(1), part.dtype.type(0)
+    found = zero
+    for at in range(np.uint64(len(part))):
+        found += zero if part[at] <= bound else one
+    return found
+
+
+@_compiled
 def best_columns(scores: Any, top: Any) -> bool:
     """Write the columns of the highest scores of each list, best first, ties to the lower column.
 
@@ -89,23 +105,19 @@ def best_columns(scores: Any, top: Any) -> bool:
     lists, items = scores.shape
     k = top.shape[1]
     values, columns = np.empty(k, scores.dtype), np.empty(k, np.int64)
-    one, zero = scores.dtype.type(1), scores.dtype.type(0)
     sound = True
     for number in range(lists):
         row, held, least = scores[number], 0, scores.dtype.type(-np.inf if k else np.inf)
         for begin in range(0, items, _BLOCK):
-            end = min(begin + _BLOCK, items)
-            found = zero
-            for score in row[begin:end]:
-                found += zero if score <= least else one
-            if found == zero:
+            part = row[begin : begin + _BLOCK]
+            if _not_up_to(part, least) == 0:
                 continue
-            for column in range(begin, end):
-                value = row[column]
+            for at in range(len(part)):
+                value = part[at]
                 if value != value:
                     sound = False
                 elif value > least:
-                    held = _keep(values, columns, held, value, column)
+                    held = _keep(values, columns, held, value, begin + at)
                     if held == k:
                         least = values[0]
         for place in range(held - 1, -1, -1):  # the first to be thrown out is the last of those that remain
@@ -116,6 +128,27 @@ def best_columns(scores: Any, top: Any) -> bool:
 
 
 @_compiled
+def _at_least(others: Any, least: Any, kept: Any) -> Any:
+    """Write those of the scores that are at least ``least`` to the beginning of ``kept`` ``[N]``; return how many there are."""
+    left = np.uint64(0)
+    for at in range(np.uint64(len(others))):
+        kept[left] = others[at]  # without a branch, which would be guessed wrong
+        left += np.uint64(others[at] >= least)
+    return np.int64(left)
+
+
+@_compiled
+def _above_and_level(part: Any, mine: Any) -> Any:
+    """Count the scores above one and level with it; as in ``_not_up_to``, in their own type."""
+    one, zero = part.dtype.type(1), part.dtype.type(0)
+    above, reached = zero, zero
+    for at in range(np.uint64(len(part))):
+        above += one if part[at] > mine else zero
+        reached += one if part[at] >= mine else zero
+    return np.int64(above), np.int64(reached - above)
+
+
+@_compiled
 def count_above_and_tied(scores: Any, row: Any, own: Any, order: Any, above: Any, tied: Any) -> None:
     """Count the scores of its list above each of some scores, and level with it.
 
@@ -123,33 +156,23 @@ def count_above_and_tied(scores: Any, row: Any, own: Any, order: Any, above: Any
         scores: float ``[A, N]``, contiguous, none of them NaN.
         row: int64 ``[P]``, the list of each.
         own: ``[P]``, the scores in question, of the dtype of ``scores``.
-        order: int64 ``[P]``, in which those of one list follow one another.
-        above: int64 ``[P]``, to be filled.
-        tied: int64 ``[P]``, to be filled.
+        order: int64 ``[p]``, those that are to be counted for; those of one list follow one another.
+        above: int64 ``[P]`` of 0, to be filled.
+        tied: int64 ``[P]`` of 0, to be filled.
     """
     kept = np.empty(scores.shape[1], scores.dtype)
     begin = 0
     while begin < len(order):
-        end = begin + 1
+        others, least, end = scores[row[order[begin]]], own[order[begin]], begin + 1
         while end < len(order) and row[order[end]] == row[order[begin]]:
+            least = min(least, own[order[end]])
             end += 1
-        group, others = order[begin:end], scores[row[order[begin]]]
-        if end - begin > _COMPARED:
-            ordered = np.sort(others)
-            for mine in group:
-                last = np.searchsorted(ordered, own[mine], side="right")
-                above[mine] = len(ordered) - last
-                tied[mine] = last - np.searchsorted(ordered, own[mine], side="left")
-        else:
-            least = own[group].min()
-            left = np.uint64(0)  # an index without a sign is not checked for counting from the end
-            for score in others:
-                kept[left] = score  # without a branch, which would be guessed wrong
-                left += np.uint64(score >= least)
-            for mine in group:
-                higher, level = 0, 0
-                for score in kept[: np.int64(left)]:
-                    higher += score > own[mine]
-                    level += score == own[mine]
-                above[mine], tied[mine] = higher, level
+        if end - begin > _DROPPING:
+            others = kept[: _at_least(others, least, kept)]
+        for near in range(0, len(others), _NEAR):
+            part = others[near : near + _NEAR]
+            for mine in order[begin:end]:
+                higher, level = _above_and_level(part, own[mine])
+                above[mine] += higher
+                tied[mine] += level
         begin = end

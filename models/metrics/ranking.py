@@ -21,6 +21,8 @@ Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.floating[Any]]
 
+_SORTING: Final = 700
+"""Truth items of a list from which on its scores are sooner sorted than compared with each of them, as measured on 100,000."""
 _NAN: Final = "Some scores are NaN; a ranking needs numbers"
 TIE_RULE: Final = "expected value over all orders of tied items"
 
@@ -85,7 +87,13 @@ def place(scores: Numbers, truth_row: Ints, truth_column: Ints, n_truth: Ints, *
     kept = own > -np.inf
     row, own = truth_row[kept].astype(np.int64), own[kept]
     above, tied = np.zeros(len(row), np.int64), np.zeros(len(row), np.int64)
-    count_above_and_tied(np.ascontiguousarray(scores), row, own, np.argsort(row, kind="stable"), above, tied)
+    order = np.argsort(row, kind="stable")
+    crowded = np.bincount(row, minlength=len(scores)) >= _SORTING
+    count_above_and_tied(np.ascontiguousarray(scores), row, own, order[~crowded[row[order]]], above, tied)
+    for number in np.flatnonzero(crowded):
+        mine, ordered = np.flatnonzero(row == number), np.sort(scores[number])
+        last = np.searchsorted(ordered, own[mine], "right")
+        above[mine], tied[mine] = len(ordered) - last, last - np.searchsorted(ordered, own[mine], "left")
     group = row * (scores.shape[1] + 1) + above
     _, inverse, counts = np.unique(group, return_inverse=True, return_counts=True)
     return Placement(row, above, tied, counts[inverse].astype(np.int64), n_truth.astype(np.int64))

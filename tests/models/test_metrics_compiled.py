@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.metrics import compiled
+from models.metrics import compiled, ranking
 from models.metrics.compiled import count_above_and_tied
 from models.metrics.ranking import place, top_columns
 
@@ -44,7 +44,7 @@ def test_the_first_k_are_those_of_a_stable_sort(dtype: type, seed: int, items: i
     seed=st.integers(0, 2**31),
     items=st.integers(1, 700),
     levels=st.integers(1, 2000),
-    truths=st.sampled_from([1, 5, compiled._COMPARED, compiled._COMPARED + 1, 90]),
+    truths=st.sampled_from([1, 5, compiled._DROPPING, compiled._DROPPING + 1, 90]),
 )
 @settings(max_examples=150, deadline=None)
 def test_counts_are_those_of_comparing_all(dtype: type, seed: int, items: int, levels: int, truths: int) -> None:
@@ -56,6 +56,31 @@ def test_counts_are_those_of_comparing_all(dtype: type, seed: int, items: int, l
     count_above_and_tied(scores, row, own, np.argsort(row, kind="stable"), above, tied)
     np.testing.assert_array_equal(above, (scores[row] > own[:, None]).sum(axis=1))
     np.testing.assert_array_equal(tied, (scores[row] == own[:, None]).sum(axis=1))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("items", [compiled._NEAR - 1, compiled._NEAR, 2 * compiled._NEAR + 17])
+@given(seed=st.integers(0, 2**31), levels=st.integers(1, 5000), truths=st.lists(st.integers(0, 30), min_size=4, max_size=4))
+@settings(max_examples=25, deadline=None)
+def test_truth_items_are_placed_as_comparing_all_places_them(
+    dtype: type, items: int, seed: int, levels: int, truths: list[int]
+) -> None:
+    scores = scores_of(seed, 4, items, levels, 0.3, dtype)
+    scores[3] = -np.inf
+    rng = np.random.default_rng(seed)
+    row = np.repeat(np.arange(4), truths)
+    column = rng.permutation(items)[: len(row)]  # some of them hidden, some level with one another
+    row = rng.permutation(row)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ranking, "_SORTING", 25)
+        placed = place(scores, row, column, np.full(4, 31))
+    shown = scores[row, column] > -np.inf
+    own = scores[row, column][shown, None]
+    np.testing.assert_array_equal(placed.row, row[shown])
+    np.testing.assert_array_equal(placed.above, (scores[row[shown]] > own).sum(axis=1))
+    np.testing.assert_array_equal(placed.tied, (scores[row[shown]] == own).sum(axis=1))
+    together = (row[shown] == row[shown][:, None]) & (own[:, 0] == own)
+    np.testing.assert_array_equal(placed.tied_truth, together.sum(axis=1))
 
 
 @pytest.mark.parametrize("at", [0, 299, 300, 999])
