@@ -22,7 +22,7 @@ from models.baselines import (
     TrainRows,
     read_train_rows,
 )
-from models.calibration import CartHead, Platt, sigmoid
+from models.calibration import CartHead, Platt, head_features, sigmoid
 from models.figures import Protocol, Record
 from models.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline
 from models.judge_chances import Forecast, chance_records
@@ -264,14 +264,9 @@ def cart_summary(cart: pl.Series, logit: Floats, label: pl.Series, user: pl.Seri
     Returns:
         ``max``, ``mean``, ``lines`` (log1p of their number), ``label`` and ``user`` of each cart.
     """
-    lines = pl.DataFrame({"cart": cart, "logit": logit, "label": label, "user": user})
-    return lines.group_by("cart", maintain_order=True).agg(
-        pl.col("logit").max().alias("max"),
-        pl.col("logit").mean().alias("mean"),
-        pl.len().log1p().alias("lines"),
-        pl.col("label").first(),
-        pl.col("user").first(),
-    )
+    features, first = head_features(cart.to_list(), logit)
+    columns = dict(zip(("max", "mean", "lines"), features.T, strict=True))
+    return pl.DataFrame({**columns, "label": label.gather(first), "user": user.gather(first)})
 
 
 def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
