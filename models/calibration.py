@@ -131,7 +131,7 @@ def head_features(cart: Sequence[str] | Array, logit: Array) -> tuple[Array, Arr
         logit: of each line, uncalibrated, ``[N]``.
 
     Returns:
-        ``HEAD_FEATURES`` of each cart ``[C, 3]`` float64, carts in the order in which they first appear, and the first line of each ``[C]``.
+        ``HEAD_FEATURES`` of each cart ``[C, 3]`` float64, in the order in which carts first appear, and the first line of each ``[C]``.
     """
     _, first, inverse, counts = np.unique(np.asarray(cart), return_index=True, return_inverse=True, return_counts=True)
     largest = np.full(len(counts), -np.inf)

@@ -22,6 +22,7 @@ from models.baselines import (
     TrainRows,
     read_train_rows,
 )
+from models.chance_learner import CartLearner, MakeCartLearner, MakeRowLearner, RowLearner
 from models.calibration import CartHead, Platt, head_features, sigmoid
 from models.figures import Protocol, Record
 from models.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline
@@ -44,11 +45,11 @@ JUST_ADDED: Final = "cart_line_just_added"
 DLRM: Final = "dlrm"
 ORACLE: Final = "oracle"
 
-_LEARNERS: Final[Mapping[str, type[LogisticBaseline] | type[GradientBoostingBaseline]]] = {
+_LEARNERS: Final[Mapping[str, MakeRowLearner]] = {
     LOGISTIC_REGRESSION: LogisticBaseline,
     GRADIENT_BOOSTING: GradientBoostingBaseline,
 }
-_CART_LEARNERS: Final[Mapping[str, type[CartBaseline] | type[GradientBoostingCartBaseline]]] = {
+_CART_LEARNERS: Final[Mapping[str, MakeCartLearner]] = {
     LOGISTIC_REGRESSION: CartBaseline,
     GRADIENT_BOOSTING: GradientBoostingCartBaseline,
 }
@@ -73,7 +74,7 @@ class _Baselines:
     """What stands beside the model of a task, fitted on the training split."""
 
     train: TrainRows
-    learners: Mapping[str, LogisticBaseline | GradientBoostingBaseline]
+    learners: Mapping[str, RowLearner]
     """Name -> fitted on ``train``; empty where training has one class only."""
 
     def forecasts(self, rows: _Rows) -> list[Forecast]:
@@ -94,7 +95,7 @@ class _CartBaselines:
 
     train: TrainRows
     """One row a cart."""
-    learners: Mapping[str, CartBaseline | GradientBoostingCartBaseline]
+    learners: Mapping[str, CartLearner]
     """Name -> fitted; empty where training has one class only."""
 
 
