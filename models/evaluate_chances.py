@@ -22,8 +22,8 @@ from models.baselines import (
     TrainRows,
     read_train_rows,
 )
-from models.chance_learner import CartLearner, MakeCartLearner, MakeRowLearner, RowLearner
 from models.calibration import CartHead, Platt, head_features, sigmoid
+from models.chance_learner import CartLearner, MakeCartLearner, MakeRowLearner, RowLearner
 from models.figures import Protocol, Record
 from models.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline
 from models.judge_chances import Forecast, chance_records
