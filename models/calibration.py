@@ -123,22 +123,22 @@ def fit_head(features: Array, label: Array, platt: Platt) -> CartHead:
     return CartHead(tuple(float(weight) for weight in weights), bias)
 
 
-def cart_features(cart: Sequence[str] | Array, logit: Array, label: Array) -> tuple[Array, Array]:
-    """Sum up each cart's lines.
+def head_features(cart: Sequence[str] | Array, logit: Array) -> tuple[Array, Array]:
+    """Sum up each cart's lines, as training and evaluation both do.
 
     Args:
         cart: the cart of each line, ``[N]``.
-        logit: of each line, ``[N]``.
-        label: the cart's label on each line, ``[N]``.
+        logit: of each line, uncalibrated, ``[N]``.
 
     Returns:
-        ``HEAD_FEATURES`` of each cart ``[C, 3]`` float64, and the labels ``[C]``.
+        ``HEAD_FEATURES`` of each cart ``[C, 3]`` float64, in the order in which carts first appear, and the first line of each ``[C]``.
     """
     _, first, inverse, counts = np.unique(np.asarray(cart), return_index=True, return_inverse=True, return_counts=True)
     largest = np.full(len(counts), -np.inf)
     np.maximum.at(largest, inverse, logit.astype(np.float64))
     mean = np.bincount(inverse, weights=logit.astype(np.float64)) / counts
-    return np.stack([largest, mean, np.log1p(counts)], axis=1), np.asarray(label)[first]
+    order = np.argsort(first)
+    return np.stack([largest, mean, np.log1p(counts)], axis=1)[order], first[order]
 
 
 def fit_logistic(features: Array, targets: Array, offset: Array | None = None) -> tuple[Array, float]:

@@ -22,7 +22,8 @@ from models.baselines import (
     TrainRows,
     read_train_rows,
 )
-from models.calibration import CartHead, Platt, sigmoid
+from models.calibration import CartHead, Platt, head_features, sigmoid
+from models.chance_learner import CartLearner, MakeCartLearner, MakeRowLearner, RowLearner
 from models.figures import Protocol, Record
 from models.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline
 from models.judge_chances import Forecast, chance_records
@@ -44,11 +45,11 @@ JUST_ADDED: Final = "cart_line_just_added"
 DLRM: Final = "dlrm"
 ORACLE: Final = "oracle"
 
-_LEARNERS: Final[Mapping[str, type[LogisticBaseline] | type[GradientBoostingBaseline]]] = {
+_LEARNERS: Final[Mapping[str, MakeRowLearner]] = {
     LOGISTIC_REGRESSION: LogisticBaseline,
     GRADIENT_BOOSTING: GradientBoostingBaseline,
 }
-_CART_LEARNERS: Final[Mapping[str, type[CartBaseline] | type[GradientBoostingCartBaseline]]] = {
+_CART_LEARNERS: Final[Mapping[str, MakeCartLearner]] = {
     LOGISTIC_REGRESSION: CartBaseline,
     GRADIENT_BOOSTING: GradientBoostingCartBaseline,
 }
@@ -73,7 +74,7 @@ class _Baselines:
     """What stands beside the model of a task, fitted on the training split."""
 
     train: TrainRows
-    learners: Mapping[str, LogisticBaseline | GradientBoostingBaseline]
+    learners: Mapping[str, RowLearner]
     """Name -> fitted on ``train``; empty where training has one class only."""
 
     def forecasts(self, rows: _Rows) -> list[Forecast]:
@@ -94,7 +95,7 @@ class _CartBaselines:
 
     train: TrainRows
     """One row a cart."""
-    learners: Mapping[str, CartBaseline | GradientBoostingCartBaseline]
+    learners: Mapping[str, CartLearner]
     """Name -> fitted; empty where training has one class only."""
 
 
@@ -264,14 +265,9 @@ def cart_summary(cart: pl.Series, logit: Floats, label: pl.Series, user: pl.Seri
     Returns:
         ``max``, ``mean``, ``lines`` (log1p of their number), ``label`` and ``user`` of each cart.
     """
-    lines = pl.DataFrame({"cart": cart, "logit": logit, "label": label, "user": user})
-    return lines.group_by("cart", maintain_order=True).agg(
-        pl.col("logit").max().alias("max"),
-        pl.col("logit").mean().alias("mean"),
-        pl.len().log1p().alias("lines"),
-        pl.col("label").first(),
-        pl.col("user").first(),
-    )
+    features, first = head_features(cart.to_list(), logit)
+    columns = dict(zip(("max", "mean", "lines"), features.T, strict=True))
+    return pl.DataFrame({**columns, "label": label.gather(first), "user": user.gather(first)})
 
 
 def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:

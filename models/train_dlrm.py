@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cartwheel.files import write_json
-from models.calibration import cart_features, fit_head, fit_platt, sigmoid
+from models.calibration import fit_head, fit_platt, head_features, sigmoid
 from models.data import Table, read_sizes, read_strings, read_table
 from models.fusion import default_fusion_weight, write_fusion
 from models.metrics.classification import expected_calibration_error
@@ -148,9 +148,8 @@ def _calibrate(dlrm: Any, valid: Table | None, source: Path, folder: Path, notes
     platt = fit_platt(logits, labels)
     features, cart_labels = np.zeros((0, 3)), labels
     if valid is not None:
-        features, cart_labels = cart_features(
-            read_strings(source, "cart_id"), logits, read_table(source, ["cart_label"])["cart_label"]
-        )
+        features, first = head_features(read_strings(source, "cart_id"), logits)
+        cart_labels = read_table(source, ["cart_label"])["cart_label"][first]
     head = fit_head(features, cart_labels, platt)
     notes.extend(note for note in (platt.note, head.note) if note)
     write_json(folder / "calibration.json", platt.content())

@@ -1,4 +1,8 @@
-"""Baselines that every model must beat, one a file; those of ``BASELINES`` run beside every model."""
+"""Baselines that every model must beat, one a file.
+
+Those of ``evaluate.baselines`` run beside every model, and so do the two popularity baselines, which the evaluation of a run reads off the
+catalogue's own counts (``models.baselines.POPULARITY``).
+"""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from workflows.columns import (
     QUERY_SCALARS,
 )
 from workflows.onnx_graph import GraphBuilder
+
+# importmode=importlib leaves sys.path alone; the conformance suite lies beside the tests that inherit it.
+sys.path.insert(0, str(Path(__file__).parent))
 
 ITEMS, ANCHORS, USERS, CATEGORIES, LENGTH = 60, 120, 40, 5, 4
 START = datetime(2024, 3, 1, tzinfo=timezone.utc)

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from models.calibration import (
     CartHead,
     Platt,
-    cart_features,
     fit_head,
     fit_logistic,
     fit_platt,
+    head_features,
     sigmoid,
 )
 from models.metrics.classification import expected_calibration_error
@@ -61,10 +61,10 @@ def test_calibration_never_turns_an_order_round() -> None:
     assert platt.probability(logit).mean() == pytest.approx(label.mean(), abs=0.02)
 
 
-def test_cart_features_sum_up_the_lines_of_each_cart() -> None:
-    features, label = cart_features(["b", "a", "b", "b"], np.array([1.0, -2.0, 3.0, 2.0]), np.array([1, 0, 1, 1]))
-    np.testing.assert_allclose(features, [[-2.0, -2.0, np.log(2)], [3.0, 2.0, np.log(4)]])
-    assert label.tolist() == [0, 1]
+def test_head_features_sum_up_the_lines_of_each_cart_in_the_order_of_the_carts() -> None:
+    features, first = head_features(["b", "a", "b", "b"], np.array([1.0, -2.0, 3.0, 2.0]))
+    np.testing.assert_allclose(features, [[3.0, 2.0, np.log(4)], [-2.0, -2.0, np.log(2)]])
+    assert first.tolist() == [0, 1]
 
 
 def test_head_learns_that_full_carts_are_bought() -> None:

@@ -1,0 +1,22 @@
+"""The baselines of chances: those of rows and those of carts, each held to the suite of its kind."""
+
+from chance_conformance import CartLearnerConformance, RowLearnerConformance
+
+from models.baselines import CartBaseline, LogisticBaseline
+from models.gradient_boosting import GradientBoostingBaseline, GradientBoostingCartBaseline
+
+
+class TestLogisticRegression(RowLearnerConformance):
+    make = LogisticBaseline
+
+
+class TestGradientBoosting(RowLearnerConformance):
+    make = GradientBoostingBaseline
+
+
+class TestLogisticRegressionOfCarts(CartLearnerConformance):
+    make = CartBaseline
+
+
+class TestGradientBoostingOfCarts(CartLearnerConformance):
+    make = GradientBoostingCartBaseline
