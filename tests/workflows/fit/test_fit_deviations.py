@@ -120,7 +120,7 @@ def test_equally_frequent_values_are_in_order(tmp_path: Path) -> None:
     )
     often, seldom = [f"{number:02d}" for number in range(20)], [f"{number:02d}" for number in range(20, 40)]
     assert ours == often + seldom
-    assert theirs != ours
+    # In which order NVTabular has them depends on the instructions by which the processor sorts, so all that holds everywhere is this:
     assert (set(theirs[:20]), set(theirs[20:])) == (set(often), set(seldom))
 
 

@@ -237,7 +237,8 @@ def test_a_vocabulary_that_numbers_nothing_is_refused(values: list[Any], index: 
 
 def test_ids_that_a_type_cannot_hold_are_refused(tmp_path: Path) -> None:
     training = pl.DataFrame({"x": list(range(125))})
-    assert encoded(fitted(categorify(dtype="int8"), training, tmp_path), training[-1:]) == {"x": [127]}
+    held = encoded(fitted(categorify(dtype="int8"), training, tmp_path), training)["x"]
+    assert sorted(held) == list(range(3, 128))  # which value has which id depends on how the processor sorts: all are as frequent
     with pytest.raises(NotCompilableError, match="has ids up to 128, which int8 cannot hold"):
         read_plan(fitted(categorify(dtype=np.int8), pl.DataFrame({"x": list(range(126))}), tmp_path))
 

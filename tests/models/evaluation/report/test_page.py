@@ -123,7 +123,7 @@ def test_the_quality_of_the_data_and_the_lineage_are_told(page: Page) -> None:
         "Seed 3. cartwheel 9.9.9, polars 1.2.3.",
         "cd34cd34cd34cd34",
         "ab12" * 16,
-        "evaluation alone reads the test split. The test split has been judged once, with one configuration",
+        "Evaluation alone reads the test split. The test split has been judged once, with one configuration",
     ):
         assert part in page.text
 
