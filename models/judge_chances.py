@@ -19,9 +19,9 @@ from models.metrics.significance import bootstrap_p_value, permutation_p_values
 from models.settings import EvaluateSettings
 from models.thresholds import Threshold
 
-LEAST_RESAMPLES: Final = 500
-"""However few are asked for: the p-value of a lead in an area is at least 2 in one more than these, and Holm's correction multiplies it by
-up to how many baselines there are; of 100, even a perfect model would be told to lead by chance."""
+LEAST_RESAMPLES: Final = 1_000
+"""Of a test by resamples, however few the intervals are of: its p-value is at least 2 in one more than these, and Holm's correction
+multiplies it by up to how many baselines there are; of 100, even a perfect model would be told to lead by chance."""
 MIRRORED: Final = "95% mirrored percentile of {} bootstrap resamples of users"
 AT_THRESHOLD: Final = {name: f"{name}_at_threshold" for name in ("accuracy", "precision", "recall", "f1")}
 """Property of ``Decisions`` -> name of the metric: precision and recall of decisions are not those of lists."""
@@ -58,7 +58,7 @@ class Forecast:
 class _Figure:
     value: float
     draws: Floats
-    """[resamples]"""
+    """[resamples] as many as a test takes; intervals are of the first ``settings.bootstrap``."""
     mirrored: bool = False
     rows: Floats | None = None
     """[n] what ``value`` is the mean of; None where it is no mean over rows."""
@@ -82,7 +82,7 @@ def chance_records(
         label: [n] 0 or 1; no rows or one class give records without values.
         users: [n] the user of each row.
         forecasts: what was predicted, all of them for the same rows.
-        settings: resamples.
+        settings: resamples behind an interval.
         seed: fixes the resamples.
         protocol: what all records share; tie rule and interval are filled in.
 
@@ -96,13 +96,14 @@ def chance_records(
             for metric in _metrics(each)
         ]
     protocol = replace(protocol, data=fingerprint(users, label))
-    resamples = max(settings.bootstrap, LEAST_RESAMPLES)
-    bootstrap = UserBootstrap(users, resamples, seed)
+    resamples = settings.bootstrap
+    bootstrap = UserBootstrap(users, max(resamples, LEAST_RESAMPLES), seed)
     figures = {each.model: _figures(label, each, bootstrap) for each in forecasts}
     records = []
     for each in forecasts:
         for metric, figure in figures[each.model].items():
-            interval = bootstrap.basic(figure.value, figure.draws) if figure.mirrored else bootstrap.percentile(figure.draws)
+            draws = figure.draws[:resamples]
+            interval = bootstrap.basic(figure.value, draws) if figure.mirrored else bootstrap.percentile(draws)
             method = (MIRRORED if figure.mirrored else BOOTSTRAP).format(resamples)
             undefined = figure.undefined or ONE_CLASS.format(len(label))
             shared = _stamped(protocol, metric, method, each.threshold)
@@ -117,7 +118,7 @@ def chance_records(
                 if figure.mirrored or metric not in figures[other.model]:
                     continue
                 against = figures[other.model][metric]
-                interval = bootstrap.percentile(figure.draws - against.draws)
+                interval = bootstrap.percentile((figure.draws - against.draws)[:resamples])
                 shared = _stamped(protocol, metric, PAIRED.format(resamples), each.threshold)
                 name, value = metric + DIFFERENCE + other.model, figure.value - against.value
                 p_value = _p_value(figure, against, users, seed) if interval.low is not None else None
@@ -139,7 +140,7 @@ def chance_records(
 
 
 def _p_value(figure: _Figure, against: _Figure, users: npt.NDArray[Any], seed: int) -> float | None:
-    """Test a lead: by permutation where the figures are means over rows, else by the resamples, since an area has no share a row."""
+    """Test a lead: by permutation where the figures are means over rows, else by all resamples, since an area has no share a row."""
     if figure.rows is None or against.rows is None:
         return bootstrap_p_value(figure.draws - against.draws)
     return float(permutation_p_values((figure.rows - against.rows)[:, None], users, seed)[0])
@@ -183,8 +184,14 @@ def _decisions(
         reasons = {"precision": NO_YES.format(model, len(label))}
     found = Decisions(*columns.sum(axis=0).tolist())
     drawn = [Decisions(*sums) for sums in bootstrap.sums(columns).tolist()]
+    rows = {"accuracy": columns[:, 0] + columns[:, 2]}  # the others are no means over rows
     return {
-        metric: _Figure(getattr(found, name), np.array([getattr(each, name) for each in drawn]), undefined=reasons.get(name, ""))
+        metric: _Figure(
+            getattr(found, name),
+            np.array([getattr(each, name) for each in drawn]),
+            rows=rows.get(name),
+            undefined=reasons.get(name, ""),
+        )
         for name, metric in AT_THRESHOLD.items()
     }
 

@@ -34,16 +34,15 @@ class Thresholds:
     def __init__(self, label: Labels, score: Numbers) -> None:
         if np.isnan(score).any():
             raise ValueError("Thresholds: some scores are NaN; leave those rows out")
-        distinct, self._group = np.unique(score, return_inverse=True)
+        distinct, group = np.unique(score, return_inverse=True)
         self._groups = len(distinct)
-        self._true = label.astype(np.float64)
+        self._cell = np.where(label == 1, group, group + self._groups)
+        """[n] the distinct score of a row, counted on for false rows, so that one pass sums both kinds."""
 
     def _sums(self, weight: Floats | None) -> tuple[Floats, Floats]:
         """Return the weight of true and of false rows at each distinct score, ascending."""
-        weight = np.ones(len(self._true)) if weight is None else weight
-        total = np.bincount(self._group, weights=weight, minlength=self._groups).astype(np.float64)
-        true = np.bincount(self._group, weights=weight * self._true, minlength=self._groups).astype(np.float64)
-        return true, total - true
+        sums = np.bincount(self._cell, weights=weight, minlength=2 * self._groups).astype(np.float64)
+        return sums[: self._groups], sums[self._groups :]
 
     def areas(self, weight: Floats | None = None) -> tuple[float, float]:
         """Return (ROC AUC, PR AUC) of the rows, each weighted; NaN where there is no true row, or for ROC AUC no false one.

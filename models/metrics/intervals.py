@@ -21,6 +21,8 @@ LEVEL: Final = 0.95
 _NORMAL_QUANTILE = 1.959963984540054
 _GROUPS = 20
 """Groups of users that are left out in turn."""
+_BLOCK = 250
+"""Resamples that are summed at a time, so that their counts as floats take little memory however many there are."""
 _MIN_USABLE = 0.5
 """Share of resamples that must give a figure at all (an area needs both classes, precision a row that is said yes to)."""
 
@@ -40,7 +42,7 @@ class UserBootstrap:
     Args:
         users: [n] the user of each row, any sortable values.
         resamples: how many.
-        seed: fixes them.
+        seed: fixes them; the first of many are those of few.
     """
 
     def __init__(self, users: npt.NDArray[np.generic], resamples: int, seed: int) -> None:
@@ -58,7 +60,8 @@ class UserBootstrap:
         """Return [resamples, M] the column sums of ``values`` ([n, M]) in each resample."""
         by_user = np.zeros((self.users, values.shape[1]))
         np.add.at(by_user, self.codes, values)
-        return np.asarray(self._counts.astype(np.float64) @ by_user)
+        blocks = [self._counts[start : start + _BLOCK] for start in range(0, len(self._counts), _BLOCK)]
+        return np.concatenate([block.astype(np.float64) @ by_user for block in blocks])
 
     def means(self, values: Floats) -> Floats:
         """Return [resamples, M] the column means over rows of ``values`` ([n, M]) in each resample."""
