@@ -1,7 +1,8 @@
 """Baselines that every model must beat, one a file.
 
-Those of ``evaluate.baselines`` run beside every model, and so do the two popularity baselines, which the evaluation of a run reads off the
-catalogue's own counts (``models.baselines.POPULARITY``).
+Those of ``evaluate.baselines`` run beside every model, and so do the two popularity baselines. Those the evaluation of a run reads off the
+catalogue's own counts (``models.chance_baselines.POPULARITY``): they are the counts of ``MostPopular``, and of ``RecentlyPopular`` but for
+where its window ends, with the last interaction before the split and not with the start of the split.
 """
 
 from __future__ import annotations

@@ -48,6 +48,17 @@ class RowLearnerConformance:
         assert np.isfinite(found).all()
         assert abs((1 / (1 + np.exp(-found))).mean() - rows(0)[1].mean()) < 0.1
 
+    def test_the_order_of_training_rows_does_not_matter(self) -> None:
+        (table, label), (fresh, _) = rows(0), rows(1)
+        order = np.random.default_rng(3).permutation(ROWS)
+        mixed = type(self).make(table[order], label[order], 0)
+        np.testing.assert_allclose(mixed.logit(fresh), type(self).make(table, label, 0).logit(fresh), rtol=1e-4, atol=1e-4)
+
+    def test_a_column_that_it_learnt_from_and_that_is_gone_is_named(self) -> None:
+        learner, (fresh, _) = type(self).make(*rows(0), 0), rows(1)
+        with pytest.raises(pl.exceptions.ColumnNotFoundError, match="price_gap"):
+            learner.logit(fresh.drop("price_gap"))
+
     def test_one_seed_gives_one_model(self) -> None:
         fresh, _ = rows(1)
         np.testing.assert_array_equal(*(type(self).make(*rows(0), 5).logit(fresh) for _ in range(2)))
@@ -86,6 +97,18 @@ class CartLearnerConformance:
         mixed = learner.logit(table[order], cart.gather(order))
         assert np.isfinite(mixed).all()
         np.testing.assert_allclose(mixed, [found[each] for each in cart.gather(order).unique(maintain_order=True)], rtol=1e-5)
+
+    def test_the_order_of_training_lines_does_not_matter(self) -> None:
+        (table, label, cart), (fresh, _, asked) = lines(0), lines(1)
+        order = np.random.default_rng(3).permutation(ROWS)
+        mixed = type(self).make(table[order], label[order], cart.gather(order), 0)
+        whole = type(self).make(table, label, cart, 0)
+        np.testing.assert_allclose(mixed.logit(fresh, asked), whole.logit(fresh, asked), rtol=1e-4, atol=1e-4)
+
+    def test_a_column_that_it_learnt_from_and_that_is_gone_is_named(self) -> None:
+        learner, (table, _, cart) = type(self).make(*lines(0), 0), lines(1)
+        with pytest.raises(pl.exceptions.ColumnNotFoundError, match="price_gap"):
+            learner.logit(table.drop("price_gap"), cart)
 
     def test_a_cart_alone_is_answered_as_among_others(self) -> None:
         (table, _, cart), learner = lines(1), type(self).make(*lines(0), 0)
