@@ -28,4 +28,6 @@ def test_there_are_examples_to_run() -> None:
 @pytest.mark.parametrize("name", modules())
 def test_examples_say_what_comes_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(ROOT))
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    module = importlib.import_module(name)
+    assert any(each.examples for each in doctest.DocTestFinder().find(module))  # one that needs a server is found, and skipped
+    assert doctest.testmod(module).failed == 0

@@ -1,6 +1,5 @@
 """Chunks that several threads look at come out in order, and what fails in one of them is told."""
 
-import doctest
 import threading
 import time
 
@@ -99,9 +98,3 @@ def test_pairs_are_those_whose_list_is_chosen(rows: list[int], lists: set[int]) 
     renumbered, places = pairs_of(row, chosen)
     np.testing.assert_array_equal(places, np.flatnonzero(np.isin(row, chosen)))
     np.testing.assert_array_equal(chosen[renumbered], row[places])
-
-
-def test_the_examples_in_the_docstrings_hold() -> None:
-    result = doctest.testmod(models.ranked_lists)
-    assert result.attempted > 0
-    assert result.failed == 0

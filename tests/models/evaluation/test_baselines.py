@@ -1,13 +1,11 @@
 """The baselines learn what they can, from a sample that the seed fixes."""
 
-import doctest
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-import models.run_tables
 from cartwheel.errors import RunError
 from models.baselines import CartBaseline, LogisticBaseline, read_train_rows
 from models.calibration import sigmoid
@@ -64,9 +62,3 @@ def test_popularity_uses_the_counts_of_the_split_and_0_for_unknown(own_run: Path
 def test_a_missing_column_is_named(finished_run: Path) -> None:
     with pytest.raises(RunError, match=r"lacks the columns \['clicked'\]"):
         read_train_rows(finished_run, "ranking", "clicked", 0)
-
-
-def test_the_example_of_flattened_holds() -> None:
-    result = doctest.testmod(models.run_tables)
-    assert result.attempted > 0
-    assert result.failed == 0

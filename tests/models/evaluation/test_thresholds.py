@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import math
 import shutil
 from pathlib import Path
@@ -21,7 +20,6 @@ from sklearn.metrics import (
 )
 
 from cartwheel.errors import ComparisonError
-from models import thresholds
 from models.calibration import sigmoid
 from models.evaluate_chances import cart_records, ranking_records, read_forecasts
 from models.figures import Evaluation, Record, difference
@@ -185,9 +183,3 @@ def test_costs_move_the_threshold() -> None:
 def test_settings_that_contradict_each_other_are_refused(told: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         EvaluateSettings(**told)
-
-
-def test_the_examples_in_the_documentation_hold() -> None:
-    results = doctest.testmod(thresholds)
-    assert results.attempted > 0
-    assert results.failed == 0

@@ -1,12 +1,10 @@
 """The baselines that run by default."""
 
-import doctest
-
 import numpy as np
 import pytest
 from recommender_conformance import ask, planted
 
-from models.offline.baselines import BASELINES, parameters
+from models.offline.baselines import BASELINES
 
 
 @pytest.mark.parametrize("name", BASELINES)
@@ -18,9 +16,3 @@ def test_each_is_made_with_a_seed_and_bears_its_name(name: str) -> None:
     again.fit(planted())
     np.testing.assert_array_equal(made.scores(ask([0, 1], [])), again.scores(ask([0, 1], [])))
     assert getattr(made, "seed", 3) == 3
-
-
-def test_the_example_of_require_positive_holds() -> None:
-    result = doctest.testmod(parameters)
-    assert result.attempted > 0
-    assert result.failed == 0

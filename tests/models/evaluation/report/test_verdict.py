@@ -1,12 +1,9 @@
 """The words follow the figures: who is beaten, by how much, for whom, and what speaks against believing it."""
 
-import doctest
 from dataclasses import replace
 
 import pytest
 
-import models.report.html
-import models.report.names
 from models.figures import Evaluation, Protocol, Record, record
 from models.metrics.intervals import Interval
 from models.report.details import SegmentDifference, SegmentRow, SegmentTable
@@ -141,10 +138,3 @@ def test_figures_of_a_sample_are_a_doubt() -> None:
     area = record("ranking", "dlrm", "roc_auc", 0.8, Interval(0.7, 0.9), sampled, n=1200, role="model")
     (doubt,) = (text for good, text in can_it_be_believed(view(area), [], Lineage(audit={"order": 9})) if not good)
     assert doubt == "Judged on one item among sampled ones. Sampled metrics lie."
-
-
-def test_doctests() -> None:
-    for module in (models.report.html, models.report.names):
-        result = doctest.testmod(module)
-        assert result.attempted
-        assert not result.failed
