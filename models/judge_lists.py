@@ -16,6 +16,7 @@ from models.metrics import beyond_accuracy, ranking
 from models.metrics.intervals import Interval, UserBootstrap, coverage_interval, group_jackknife_interval
 from models.metrics.ranking import Floats, Ints
 from models.metrics.significance import permutation_p_values
+from models.offline.protocol import TIES
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors
 from models.run_tables import read_json, read_table
@@ -38,7 +39,7 @@ _AT_K: Final = {
     "map": ranking.average_precision,
     "hit_rate": ranking.hit_rate,
 }
-TIE_RULES: Final = dict.fromkeys((*_AT_K, "mrr"), ranking.TIE_RULE)
+TIE_RULES: Final = dict.fromkeys((*_AT_K, "mrr"), TIES)
 """Metrics of where the truth stands, which are exact in expectation over ties; differences are told of these."""
 
 _Key = tuple[str, int | None]
@@ -140,7 +141,7 @@ def list_records(
     compared = [index for index, (metric, _) in enumerate(keys) if metric in TIE_RULES]
     baselines = [other for other in entries if other.role == "baseline"]
     for entry in (entry for entry in entries if entry.role == "model" and baselines):
-        shared = _stamped(protocol, entry, ranking.TIE_RULE, PAIRED.format(settings.bootstrap))
+        shared = _stamped(protocol, entry, TIES, PAIRED.format(settings.bootstrap))
         gains = np.array([[values[entry.model][keys[i]] - values[other.model][keys[i]] for i in compared] for other in baselines])
         p_values = permutation_p_values(gains.reshape(-1, len(anchors)).T, anchors.users, seed).reshape(gains.shape[:2])
         for number, baseline in enumerate(baselines):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from rich import box
-from rich.console import Console, Group
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -82,14 +82,6 @@ def headlines(evaluation: Evaluation) -> Group:
 
 def _warnings(evaluation: Evaluation, task: str) -> list[Text]:
     return [Text(f"  warning: {sentence}", style="yellow") for sentence in evaluation.warnings(task)]
-
-
-def report_text(evaluation: Evaluation, width: int = 200) -> str:
-    """Return ``report`` as plain text of that width."""
-    console = Console(width=width, color_system=None, force_terminal=False)
-    with console.capture() as captured:
-        console.print(report(evaluation))
-    return captured.get()
 
 
 def verdicts(records: list[Record]) -> list[str]:

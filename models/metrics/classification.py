@@ -11,7 +11,6 @@ Floats = npt.NDArray[np.float64]
 Numbers = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.integer[Any]]
 
-TIE_RULE: Final = "tied pairs count one half (ROC AUC); tied scores share one threshold (PR AUC)"
 ECE_BINS: Final = 15
 """Bins of equal width, the number that Guo et al. use."""
 

@@ -24,7 +24,6 @@ Numbers = npt.NDArray[np.floating[Any]]
 _SORTING: Final = 700
 """Truth items of a list from which on its scores are sooner sorted than compared with each of them, as measured on 100,000."""
 _NAN: Final = "Some scores are NaN; a ranking needs numbers"
-TIE_RULE: Final = "expected value over all orders of tied items"
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from plain_text import report_text
 from rich.console import Console
 
 from cartwheel.errors import RunError
 from models.figures import METRICS_FILE, Evaluation, Protocol, Record, difference, record
 from models.metrics.intervals import Interval
-from models.report_table import headlines, report_text, verdicts
+from models.report_table import headlines, verdicts
 
 PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 3}, "nothing", "95%")
 

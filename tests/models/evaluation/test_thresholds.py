@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from plain_text import report_text
 from pydantic import ValidationError
 from sklearn.metrics import (
     accuracy_score,
@@ -24,7 +25,6 @@ from models.calibration import sigmoid
 from models.evaluate_chances import cart_records, ranking_records, read_forecasts
 from models.figures import Evaluation, Record, difference
 from models.judge_chances import AT_THRESHOLD
-from models.report_table import report_text
 from models.settings import EvaluateSettings
 from models.thresholds import Threshold, chosen_threshold, given_threshold
 
