@@ -9,7 +9,7 @@ from typing import Final
 
 import numpy as np
 
-from models.baselines import POPULARITY
+from models.chance_baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
 from models.figures import Evaluation, Protocol, Record, merged
 from models.fusion import read_fusion

@@ -13,7 +13,8 @@ import numpy.typing as npt
 import polars as pl
 
 from cartwheel.errors import RunError
-from models.baselines import (
+from models.calibration import CartHead, Platt, head_features, sigmoid
+from models.chance_baselines import (
     BASE_RATE,
     LOGISTIC_REGRESSION,
     POPULARITY,
@@ -22,7 +23,6 @@ from models.baselines import (
     TrainRows,
     read_train_rows,
 )
-from models.calibration import CartHead, Platt, head_features, sigmoid
 from models.chance_learner import CartLearner, MakeCartLearner, MakeRowLearner, RowLearner
 from models.figures import Protocol, Record
 from models.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline

@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from models.baselines import CONTINUOUS, LEVELS, cart_features
+from models.chance_baselines import CONTINUOUS, LEVELS, cart_features
 from models.metrics.classification import Floats, Labels
 
 GRADIENT_BOOSTING: Final = "gradient_boosting"

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from models.baselines import MOST_POPULAR
+from models.chance_baselines import MOST_POPULAR
 from models.figures import DIFFERENCE, Protocol, Record, Role, corrected, fingerprint, record
 from models.metrics import beyond_accuracy, ranking
 from models.metrics.intervals import Interval, UserBootstrap, coverage_interval, group_jackknife_interval

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.baselines import POPULARITY
+from models.chance_baselines import POPULARITY
 from models.figures import Protocol, Record, Role
 from models.fusion import read_fusion
 from models.judge_lists import Entry, left_out, list_records, read_facts, two_stage_remark

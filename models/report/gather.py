@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from models.baselines import MOST_POPULAR
+from models.chance_baselines import MOST_POPULAR
 from models.evaluate_chances import SPLIT, Forecasts
 from models.figures import DIFFERENCE, Evaluation, Record
 from models.judge_chances import Forecast

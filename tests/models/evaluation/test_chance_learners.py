@@ -2,7 +2,7 @@
 
 from chance_conformance import CartLearnerConformance, RowLearnerConformance
 
-from models.baselines import CartBaseline, LogisticBaseline
+from models.chance_baselines import CartBaseline, LogisticBaseline
 from models.gradient_boosting import GradientBoostingBaseline, GradientBoostingCartBaseline
 
 

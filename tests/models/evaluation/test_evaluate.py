@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from cartwheel.errors import ComparisonError, RunError
-from models.baselines import POPULARITY
+from models.chance_baselines import POPULARITY
 from models.evaluate import evaluate_run
 from models.figures import METRICS_FILE, Evaluation, difference
 from models.judge_lists import left_out

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.baselines import LogisticBaseline, read_train_rows
 from models.calibration import sigmoid
+from models.chance_baselines import LogisticBaseline, read_train_rows
 from models.gradient_boosting import GradientBoostingBaseline, GradientBoostingCartBaseline
 from models.metrics.classification import Labels, roc_auc
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models.neighbours import nearest, same_visit
+from models.vector_neighbours import nearest, same_visit
 from workflows.event_log import EVENT_COLUMNS
 
 START = datetime(2025, 1, 1, tzinfo=timezone.utc)
