@@ -1,0 +1,40 @@
+"""The popularity baselines that evaluation reads off the catalogue are those that the conformance suite holds to account."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.chance_baselines import MOST_POPULAR, POPULARITY, RECENTLY_POPULAR
+from models.offline.baselines import MostPopular, RecentlyPopular
+from models.offline.baselines.recently_popular import DAY
+from models.offline.recommender import Recommender
+from models.offline.run_log import RunScorer, read_interactions, read_questions, split_start
+from models.retrieval_scores import popularity
+from workflows.settings import PrepareSettings
+
+ROWS = np.arange(5)
+
+
+def scored(recommender: Recommender, run: Path, split: str) -> np.ndarray:
+    log = read_interactions(run)
+    return RunScorer(recommender, run, split, log, read_questions(run, split, log))(ROWS)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_most_popular_counts_what_the_catalogue_counts(run: Path, split: str) -> None:
+    counts = popularity(run, split, POPULARITY[MOST_POPULAR])(ROWS)
+    assert len(np.unique(counts)) > 10
+    np.testing.assert_array_equal(scored(MostPopular(), run, split), counts)
+
+
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_recently_popular_counts_what_the_catalogue_counts(run: Path, split: str) -> None:
+    log, start = read_interactions(run), split_start(run, split)
+    until_start = start - (
+        log.time[log.time < start].max() + 1
+    )  # the offline clock stops with the last interaction, not at the start
+    days = PrepareSettings().popularity_days - until_start / DAY
+    counts = popularity(run, split, POPULARITY[RECENTLY_POPULAR])(ROWS)
+    assert len(np.unique(counts)) > 5
+    np.testing.assert_array_equal(scored(RecentlyPopular(days), run, split), counts)
