@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 
@@ -24,14 +23,10 @@ from models.retriever import blended, retriever, two_stage
 from models.run_tables import read_json, read_table
 from models.segments import Lists, Shown
 from models.settings import EvaluateSettings
+from models.task_names import ORACLE, RETRIEVAL, SPLIT, TWO_STAGE
 from models.two_stage import retrieve_and_rank
 
 __all__ = ["Evaluation", "Oracle", "evaluate_run"]
-
-SPLIT: Final = "test"
-RETRIEVAL: Final = "retrieval"
-TWO_STAGE: Final = "two_stage"
-ORACLE: Final = "oracle"
 
 
 @dataclass(frozen=True)

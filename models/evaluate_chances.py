@@ -34,16 +34,8 @@ from models.onnx_scores import OnnxModel
 from models.oracle_scores import Oracle, OracleQueries, line_probability
 from models.run_tables import check_aligned, read_json, read_table
 from models.settings import EvaluateSettings
+from models.task_names import CART, CART_LINE, DLRM, JUST_ADDED, ORACLE, RANKING, SPLIT, VALID
 from models.thresholds import chosen_threshold, given_threshold
-
-SPLIT: Final = "test"
-VALID: Final = "valid"
-RANKING: Final = "ranking"
-CART_LINE: Final = "cart_line"
-CART: Final = "cart"
-JUST_ADDED: Final = "cart_line_just_added"
-DLRM: Final = "dlrm"
-ORACLE: Final = "oracle"
 
 _LEARNERS: Final[Mapping[str, MakeRowLearner]] = {
     LOGISTIC_REGRESSION: LogisticBaseline,

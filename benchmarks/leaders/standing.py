@@ -16,13 +16,14 @@ from cartwheel.run_directory import RunDirectory
 from models.figures import DIFFERENCE, Evaluation, Record
 from models.report.names import ABSENT
 from models.report_table import Outcome, outcome
+from models.task_names import RETRIEVAL, TWO_STAGE
 from models.touched import read_touches
 
 SORTED_BY: Final = ("ndcg", 10)
 METRICS: Final = (SORTED_BY, ("recall", 20), ("hit_rate", 10), ("coverage", 10))
 """The columns of a table: metric, cutoff."""
-PIPELINE: Final = "two_stage"
-ALONE: Final = "retrieval"
+PIPELINE: Final = TWO_STAGE
+ALONE: Final = RETRIEVAL
 """The tasks of ``evaluation/metrics.json`` that are read: both stages together, and the first by itself."""
 MUST_BEAT: Final = ("most_popular", "item_knn", "bpr")
 """What retrieval alone has to beat."""

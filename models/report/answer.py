@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from models.evaluate_chances import JUST_ADDED
 from models.report.details import Details
 from models.report.html import Html, paragraphs, tag
 from models.report.lineage import Lineage
 from models.report.names import task_name
 from models.report.verdict import can_it_be_believed, for_whom, task_verdict
 from models.report.views import TaskView
+from models.task_names import JUST_ADDED
 
 
 def answer(views: Sequence[TaskView], details: Details | None, lineage: Lineage) -> Html:

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from models.chance_baselines import MOST_POPULAR
-from models.evaluate_chances import SPLIT, Forecasts
+from models.evaluate_chances import Forecasts
 from models.figures import DIFFERENCE, Evaluation, Record
 from models.judge_chances import Forecast
 from models.metrics.classification import Floats
@@ -37,6 +37,7 @@ from models.report.items import read_items
 from models.run_tables import scan_table
 from models.segments import Segment, Shown, examples, segment_records, segments
 from models.settings import EvaluateSettings
+from models.task_names import SPLIT, TWO_STAGE
 
 METRIC: Final = "ndcg"
 """What segments are compared by: the metric of the verdicts."""
@@ -106,7 +107,7 @@ def _strongest(shown: Shown, evaluation: Evaluation, k: int) -> str:
     models = {record.model for record in evaluation.records if record.role == "model"}
     values = {}
     for each in shown.lists:
-        found = evaluation.find("two_stage", each.model, METRIC, k)
+        found = evaluation.find(TWO_STAGE, each.model, METRIC, k)
         if each.role == "baseline" and each.model not in models and found is not None and found.value is not None:
             values[each.model] = found.value
     return max(values, key=values.__getitem__) if values else MOST_POPULAR

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Final
 
 from models.figures import Record
+from models.task_names import CART, CART_LINE, DLRM, JUST_ADDED, RANKING, RETRIEVAL, TWO_STAGE
 
 ABSENT: Final = "\u2013"
 """Stands where there is no figure."""
 _MODELS: Final = {
     "two_tower": "two-tower",
     "item_to_item": "neighbours",
-    "dlrm": "DLRM",
+    DLRM: "DLRM",
     "als": "ALS",
     "bpr": "BPR",
     "ease": "EASE",
@@ -23,20 +24,20 @@ _MODELS: Final = {
     "gradient_boosting": "gradient boosting",
 }
 _TASKS: Final = {
-    "two_stage": "Recommendations as served",
-    "retrieval": "Retrieval alone",
-    "ranking": "Ranking alone",
-    "cart_line": "Which cart lines get bought",
-    "cart": "Which carts get bought",
-    "cart_line_just_added": "The line just added, beside the oracle",
+    TWO_STAGE: "Recommendations as served",
+    RETRIEVAL: "Retrieval alone",
+    RANKING: "Ranking alone",
+    CART_LINE: "Which cart lines get bought",
+    CART: "Which carts get bought",
+    JUST_ADDED: "The line just added, beside the oracle",
 }
 _ABOUT_TASKS: Final = {
-    "two_stage": "The retrieval model finds candidates in the whole catalogue; DLRM and retrieval score together order them.",
-    "retrieval": "The retrieval model orders the whole catalogue by itself.",
-    "ranking": "The DLRM tells the item that a shopper turned to from others drawn at random: its chances are of this game.",
-    "cart_line": "The cart model says of each line of a cart how likely it gets bought.",
-    "cart": "The cart model says of each cart how likely anything in it gets bought.",
-    "cart_line_just_added": "The oracle of a simulated shop knows the chance of the line added last, so all are judged on those lines.",
+    TWO_STAGE: "The retrieval model finds candidates in the whole catalogue; DLRM and retrieval score together order them.",
+    RETRIEVAL: "The retrieval model orders the whole catalogue by itself.",
+    RANKING: "The DLRM tells the item that a shopper turned to from others drawn at random: its chances are of this game.",
+    CART_LINE: "The cart model says of each line of a cart how likely it gets bought.",
+    CART: "The cart model says of each cart how likely anything in it gets bought.",
+    JUST_ADDED: "The oracle of a simulated shop knows the chance of the line added last, so all are judged on those lines.",
 }
 _METRICS: Final = {
     "ndcg": "NDCG",

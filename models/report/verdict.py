@@ -11,6 +11,7 @@ from models.report.lineage import Lineage
 from models.report.list_drawings import is_decided
 from models.report.names import chance, listing, metric_name, model_name
 from models.report.views import Standing, TaskView
+from models.task_names import CART, CART_LINE
 
 Tone = Literal["good", "mixed", "bad", "none"]
 FEW_USERS: Final = 100
@@ -212,7 +213,7 @@ def _calibration_signs(views: Sequence[TaskView]) -> list[tuple[bool, str]]:
     signs = []
     for view in views:
         found = view.find(view.model or "", "calibration_error", None)
-        if view.task in ("cart", "cart_line") and found is not None and found.value is not None:
+        if view.task in (CART, CART_LINE) and found is not None and found.value is not None:
             good = found.value <= CALIBRATED
             word = "mean what they say" if good else "are off"
             about = "carts" if view.task == "cart" else "cart lines"
