@@ -112,13 +112,23 @@ def segments(shown: Shown, edges: Sequence[int] = HISTORY_EDGES, head_share: flo
     """
     folder = shown.run / "examples" / shown.split
     history = read_table(folder / "recommend.parquet", ["user_events"])["user_events"].fill_null(0.0).to_numpy()
-    kind = np.searchsorted(np.asarray(edges), history[shown.anchors.row], side="right")
-    parts = [Segment("shopper", _range_name(edges, number), kind == number) for number in range(len(edges) + 1)]
+    kind, names = history_kinds(history[shown.anchors.row], edges)
+    parts = [Segment("shopper", name, kind == number) for number, name in enumerate(names)]
     counts = read_table(folder / "catalogue.parquet", ["item_events"])["item_events"].fill_null(0.0).to_numpy()
     head = head_items(counts.astype(np.float64), head_share)
     for name, items in (("head items", head), ("tail items", ~head)):
         parts.append(Segment("item", f"{name} ({np.count_nonzero(items):,})", _having(shown.anchors, items), items))
     return [part for part in parts if part.anchors.any()]
+
+
+def history_kinds(history: npt.NDArray[np.floating[Any]], edges: Sequence[int] = HISTORY_EDGES) -> tuple[Ints, list[str]]:
+    """Return the kind of shopper [n] of each history, a number of interactions [n], and what the kinds are called, one more than edges.
+
+    >>> history_kinds(np.array([0.0, 1.0, 250.0]), (1, 10))
+    (array([0, 1, 2]), ['new shoppers', '1 to 9 events', '10 events or more'])
+    """
+    kind = np.searchsorted(np.asarray(edges), history, side="right").astype(np.int64)
+    return kind, [_range_name(edges, number) for number in range(len(edges) + 1)]
 
 
 def head_items(counts: npt.NDArray[np.float64], share: float) -> Bools:

@@ -64,6 +64,20 @@ class SegmentTable(_Frozen):
     rows: tuple[SegmentRow, ...]
 
 
+class LineSegment(_Frozen):
+    """Cart lines of one kind of shopper."""
+
+    name: str
+    rows: int
+    positives: int
+    roc_auc: SegmentFigure
+    """Of the model."""
+    log_loss: tuple[SegmentFigure, ...]
+    """Of the model and of the base rate."""
+    difference: SegmentDifference
+    """Of the model's log loss from the base rate's: below 0 the model is better."""
+
+
 class Calibration(_Frozen):
     """Said and seen in the bins that hold a row, by ascending probability."""
 
@@ -134,6 +148,8 @@ class Details(_Frozen):
     """All that is kept for the report."""
 
     segments: SegmentTable | None = None
+    lines: tuple[LineSegment, ...] = ()
+    """Cart lines by the shopper's history; none where the log has no carts."""
     chances: tuple[ChanceCurves, ...] = ()
     examples: tuple[Example, ...] = ()
     timeline: Timeline | None = None

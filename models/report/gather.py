@@ -34,10 +34,11 @@ from models.report.details import (
     Timeline,
 )
 from models.report.items import read_items
+from models.report.line_segments import line_segments
 from models.run_tables import scan_table
 from models.segments import Segment, Shown, examples, segment_records, segments
 from models.settings import EvaluateSettings
-from models.task_names import SPLIT, TWO_STAGE
+from models.task_names import CART_LINE, SPLIT, TWO_STAGE
 
 METRIC: Final = "ndcg"
 """What segments are compared by: the metric of the verdicts."""
@@ -72,6 +73,7 @@ def gather(
     """
     return Details(
         segments=None if shown is None else segment_table(shown, evaluation, settings, seed),
+        lines=tuple(line_segments(run, forecasts[CART_LINE], settings, seed)) if CART_LINE in forecasts else (),
         chances=tuple(chance_curves(forecasts, settings, seed)),
         examples=() if shown is None else tuple(example_lists(shown, seed)),
         timeline=timeline(run),

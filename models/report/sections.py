@@ -8,7 +8,7 @@ from typing import Final
 from models.figures import Record
 from models.judge_chances import AT_THRESHOLD
 from models.report import chance_drawings, list_drawings
-from models.report.details import NO_DETAILS, Details, SegmentTable
+from models.report.details import NO_DETAILS, Details, LineSegment, SegmentTable
 from models.report.html import Child, Html, cells, paragraphs, table, tag
 from models.report.learning import LearningCurve
 from models.report.names import ABSENT, about_task, chance, figure, metric_name, model_name, task_name
@@ -165,12 +165,43 @@ def _decisions(view: TaskView) -> list[Html]:
 
 
 def segment_part(details: Details | None) -> list[Html]:
-    """Return where the served lists win and lose."""
+    """Return where the served lists win and lose, and where the cart model does."""
     if details is None:
         return [tag("p", NO_DETAILS, class_="missing")]
+    lines = [tag("h3", "Cart lines by the shopper's history"), _line_table(details.lines)] if details.lines else []
     if details.segments is None or not any(each.value is not None for row in details.segments.rows for each in row.figures):
-        return [tag("p", "No anchor of the test split has a truth item, so there are no segments.", class_="missing")]
-    return [list_drawings.segments(details.segments), _segment_table(details.segments)]
+        return [tag("p", "No anchor of the test split has a truth item, so there are no segments.", class_="missing"), *lines]
+    return [list_drawings.segments(details.segments), _segment_table(details.segments), *lines]
+
+
+def _line_table(segments: Sequence[LineSegment]) -> Html:
+    rows = []
+    for each in segments:
+        lead = each.difference
+        told, word = ABSENT, "unknown"
+        if lead.value is not None:
+            told = f"{lead.value:+.4f}"
+            word = "tied" if not list_drawings.is_decided(lead) else "better" if lead.value < 0 else "worse"
+        p_value = chance(lead.p_holm).removeprefix("p ").removeprefix("= ") or ABSENT
+        badge = tag("span", _BADGES[word], class_=f"badge {word}")
+        losses = [figure(found.value) for found in each.log_loss]
+        rows.append(
+            [each.name, f"{each.rows:,}", f"{each.positives:,}", *losses, told, p_value, badge, figure(each.roc_auc.value)]
+        )
+    names = [f"log loss of {model_name(found.model)}" for found in segments[0].log_loss]
+    base = model_name(segments[0].difference.baseline)
+    head = [
+        "",
+        "lines",
+        "bought",
+        *names,
+        f"minus {base}'s",
+        "p (Holm)",
+        base,
+        f"ROC AUC of {model_name(segments[0].roc_auc.model)}",
+    ]
+    note = "A lower log loss is better. The base rate says of every line the share that was bought in training; its ROC AUC is one half."
+    return tag("div", table(head, rows), tag("p", note, class_="note"))
 
 
 def _segment_table(told: SegmentTable) -> Html:

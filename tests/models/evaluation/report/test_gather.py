@@ -1,5 +1,6 @@
 """What the report draws beside the records: segments corrected as one table, curves, named items, days without a gap."""
 
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -9,11 +10,13 @@ import pytest
 
 from models.evaluate_chances import read_forecasts
 from models.figures import Evaluation
-from models.metrics.significance import holm
+from models.metrics.classification import log_loss, roc_auc, row_log_loss
+from models.metrics.significance import holm, permutation_p_values
 from models.report.details import Details
 from models.report.gather import timeline
 from models.report.items import TITLE_COLUMNS, read_items
 from models.report.learning import read_learning
+from models.report.line_segments import line_segments
 from models.report.list_drawings import is_decided
 from models.run_tables import read_table
 from models.segments import segment_records, segments, show
@@ -58,6 +61,34 @@ def test_the_p_values_of_all_segments_are_corrected_together(details: Details, e
         record = next(r for r in records if r.task == name)
         assert (each.value, each.low, each.high) == (record.value, record.low, record.high)
         assert not is_decided(each) or each.p_holm < 0.05
+
+
+def test_cart_lines_are_cut_by_history_and_compared_with_the_base_rate(evaluated: Path) -> None:
+    lines = read_forecasts(evaluated, "cart", SEED)
+    history = read_table(evaluated / "examples/test/cart.parquet", ["user_events"])["user_events"].to_numpy()
+    parts = line_segments(evaluated, lines, SETTINGS, SEED, edges=(1, 3))
+    assert [part.name for part in parts] == ["new shoppers", "1 to 2 events", "3 events or more"]
+    model, base = lines.forecasts[0], next(each for each in lines.forecasts if each.model == "base_rate")
+    for part, (low, high) in zip(parts, ((0, 1), (1, 3), (3, np.inf)), strict=True):
+        rows = (history >= low) & (history < high)
+        label = lines.label[rows]
+        assert (part.rows, part.positives) == (len(label), label.sum())
+        losses = [log_loss(label, each.probability[rows]) for each in (model, base) if each.probability is not None]
+        assert [each.value for each in part.log_loss] == pytest.approx(losses)
+        assert part.difference.value == pytest.approx(losses[0] - losses[1])
+        assert part.roc_auc.value == pytest.approx(roc_auc(label, model.score[rows]))
+    alone = permutation_p_values(
+        (row_log_loss(lines.label, model.probability) - row_log_loss(lines.label, base.probability))[history < 1][:, None],
+        lines.users[history < 1],
+        SEED,
+    )
+    assert parts[0].difference.p_holm is not None
+    assert alone[0] <= parts[0].difference.p_holm <= 3 * alone[0]
+
+
+def test_lines_of_one_class_have_no_segments(evaluated: Path) -> None:
+    lines = read_forecasts(evaluated, "cart", SEED)
+    assert line_segments(evaluated, replace(lines, label=np.zeros_like(lines.label)), SETTINGS, SEED) == []
 
 
 def test_gains_and_calibration_hold_the_positives(details: Details, evaluated: Path) -> None:

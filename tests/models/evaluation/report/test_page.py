@@ -91,6 +91,11 @@ def test_everything_that_can_be_drawn_is_drawn(page: Page) -> None:
     assert sorted(page.figures) == sorted([*lists, *chances, *others])
 
 
+def test_cart_lines_are_told_by_history(page: Page) -> None:
+    assert "Cart lines by the shopper's history" in page.text
+    assert "minus base rate's" in page.text
+
+
 def test_nothing_is_fetched_and_nothing_runs(page: Page, written: str) -> None:
     assert not [name for name, _ in page.tags if name in ("script", "link", "img", "iframe", "image")]
     outside = [value for _, attributes in page.tags for key, value in attributes.items() if key in ("src", "href", "xlink:href")]
