@@ -51,7 +51,9 @@ def audit(
     A leak makes a model look better than it will ever be. `cartwheel prepare` audits its own examples; this command does it for any
     table, before you train on it:
 
-    - a column that is the label under another name, or tells it all by itself (area under the ROC curve above 0.99);
+    - a column that is the label under another name, is filled only where it has one value, or tells it all (area under ROC above 0.99);
+
+    - a column that tells far more of the label than the next best one does, which is for you to judge;
 
     - with --time, instants that come after the prediction is asked for, such as a delivery date;
 

@@ -13,8 +13,8 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
-from cartwheel import __version__, audit, compare, plan, report, reproduce, tune
-from cartwheel.errors import CartwheelError, UsageError
+from cartwheel import __version__, ask, audit, compare, plan, report, reproduce, tune
+from cartwheel.errors import CartwheelError
 
 app = typer.Typer(
     name="cartwheel",
@@ -35,12 +35,6 @@ app.command()(tune.tune)
 Config = Annotated[Path, typer.Argument(help="The configuration file; see the folder configs for examples.")]
 Run = Annotated[Optional[Path], typer.Option("--run", help="Run directory, instead of the one that the configuration names.")]  # noqa: UP045 - typer on 3.10
 Data = Annotated[Optional[Path], typer.Option("--data", help="Events to read, instead of source.path of the configuration.")]  # noqa: UP045
-Server = Annotated[Optional[str], typer.Option("--server", help="host:port of the server's gRPC.")]  # noqa: UP045
-Served = Annotated[Optional[Path], typer.Option("--run", help="Run directory whose running server is asked.")]  # noqa: UP045
-User = Annotated[Optional[str], typer.Option("--user", help="The shopper's id; left out for an anonymous one.")]  # noqa: UP045
-Recent = Annotated[str, typer.Option("--recent", help="Items that the shopper looked at last, comma-separated, the latest last.")]
-K = Annotated[int, typer.Option("-k", help="How many items to answer.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 _INTERRUPTED = 130  # what a shell calls a program that was interrupted; typer exits with it by itself
 _DEFAULT_CONFIG = Path("cartwheel.toml")
@@ -147,44 +141,8 @@ def serve(
     serve_run(run, {name: value for name, value in told.items() if value is not None}, Console(stderr=True))
 
 
-@app.command()
-def recommend(
-    server: Server = None,
-    run: Served = None,
-    user: User = None,
-    recent: Recent = "",
-    exclude: Annotated[str, typer.Option(help="Items to leave out, comma-separated.")] = "",
-    k: K = 10,
-    as_json: AsJson = False,
-) -> None:
-    """Ask a running server what to recommend."""
-    from cartwheel.asking import find_server, show_recommendations
-    from serving.client import Client
-
-    with Client(find_server(server, run)) as client:
-        answer = client.recommend(user, recent_items=_ids(recent), exclude=_ids(exclude), k=k)
-    show_recommendations(answer, Console(), as_json=as_json)
-
-
-@app.command()
-def cart(
-    items: Annotated[str, typer.Argument(help="Items in the cart, comma-separated.")],
-    server: Server = None,
-    run: Served = None,
-    user: User = None,
-    recent: Recent = "",
-    k: K = 5,
-    as_json: AsJson = False,
-) -> None:
-    """Ask a running server whether a cart will be bought, and what completes it."""
-    from cartwheel.asking import find_server, show_cart
-    from serving.client import Client
-
-    if not _ids(items):
-        raise UsageError("The cart holds no item.", "Give item ids, comma-separated, for example `cartwheel cart 17,42`.")
-    with Client(find_server(server, run)) as client:
-        answer = client.cart(_ids(items), user_id=user, recent_items=_ids(recent), k=k)
-    show_cart(answer, Console(), as_json=as_json)
+app.command()(ask.recommend)
+app.command()(ask.cart)
 
 
 @app.command()
@@ -215,10 +173,6 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
     if version:
         Console().print(f"cartwheel {__version__}")
         raise typer.Exit
-
-
-def _ids(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import time
 from collections.abc import Iterable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
@@ -164,3 +165,39 @@ def test_the_command_line_asks_too(server: str, run: Path, users: pl.DataFrame, 
     assert all(entry["item_id"] in shown.stdout for entry in answer["items"])
     answer = json.loads(cartwheel("cart", item, "--server", server, "--json").stdout)
     assert answer["lines"][0]["item_id"] == item
+
+
+def test_the_command_line_takes_ids_as_they_are(server: str, items: pl.DataFrame) -> None:
+    odd = ["Apples, red", " padded ", "--recent", items["item_id"][0]]
+    asked = cartwheel("cart", "--server", server, "--json", "--recent", "a,b", "--", *odd)
+    assert asked.returncode == 0, asked.stderr
+    assert [line["item_id"] for line in json.loads(asked.stdout)["lines"]] == odd
+    first = _asked(server, "-k", "3")[0]["item_id"]
+    left = _asked(server, "-k", "3", "--exclude", f"{first}, no such", "--exclude", "other")
+    assert left[0]["item_id"] == first
+    left = _asked(server, "-k", "3", "--exclude", "no such", "--exclude", str(first))
+    assert first not in {item["item_id"] for item in left}
+
+
+def test_the_command_line_mentions_a_state_of_long_ago(server: str) -> None:
+    with Client(server) as client:
+        as_of = client.metadata().as_of
+    assert as_of is not None
+    days = round((datetime.now(timezone.utc) - as_of) / timedelta(days=1))
+    shown = cartwheel("recommend", "--server", server)
+    assert f'"now" lies {days:,} days after the end of the log ({as_of.date()})' in " ".join(shown.stderr.split())
+    for at in ("snapshot", as_of.isoformat()):
+        assert cartwheel("recommend", "--server", server, "--at", at).stderr == ""
+    assert _asked(server, "--at", "snapshot") == _asked(server, "--at", as_of.isoformat())
+    refused = cartwheel("cart", "x", "--server", server, "--at", "yesterday")
+    assert (refused.returncode, "--at is 'yesterday'; expected 'now', 'snapshot' or an ISO 8601 instant" in refused.stderr) == (
+        2,
+        True,
+    )
+
+
+def _asked(server: str, *options: str) -> list[dict[str, object]]:
+    asked = cartwheel("recommend", "--server", server, "--json", *options)
+    assert asked.returncode == 0, asked.stderr
+    items: list[dict[str, object]] = json.loads(asked.stdout)["items"]
+    return items

@@ -11,32 +11,11 @@ from typing import Final
 import polars as pl
 
 from cartwheel.errors import DataError, UsageError
-from workflows.audit.targets import MAX_AUC, MAX_CLASSES, MIN_AUC_ROWS, area_by_value, one_to_one, ordered_area
+from workflows.audit.single_columns import Finding, find_in_columns
+from workflows.audit.targets import MAX_CLASSES
 from workflows.reading import POLARS_FAILURES, TableFile, did_you_mean, discover
 
-_SAMPLE: Final = 200_000
-_ROWS_OF_A_VALUE: Final = 50
-"""Rows that a value has on average in a column that describes rows; with fewer it rather names a thing that several rows are about."""
 _BEFORE_SPLIT: Final = "Decide the split before anything is fitted, and keep each row on one side."
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What one check found.
-
-    Attributes:
-        check: its name.
-        column: the column that it is about.
-        is_leak: whether a model must not be trained on the table as it is; else it is for a person to judge.
-        found: what was found.
-        fix: what to do about it.
-    """
-
-    check: str
-    column: str
-    is_leak: bool
-    found: str
-    fix: str
 
 
 @dataclass(frozen=True)
@@ -165,49 +144,7 @@ def _cast_parts(
 
 def _check_columns(subject: _Subject) -> tuple[int, list[Finding]]:
     """Look for the label in every single column."""
-    rows = subject.table if subject.table.height <= _SAMPLE else subject.table.sample(_SAMPLE, seed=0)
-    label = rows[subject.label]
-    find = _find_class if label.n_unique() <= MAX_CLASSES else _find_quantity
-    found = [find(rows[column], label) for column in subject.features]
-    return len(subject.features), [finding for finding in found if finding is not None]
-
-
-def _find_class(values: pl.Series, label: pl.Series) -> Finding | None:
-    if pairs := one_to_one(values, label):
-        return Finding(
-            "label under another name", values.name, True, f"Its values stand for those of the label: {pairs}.", "Leave it out."
-        )
-    if len(label) < MIN_AUC_ROWS:
-        return None
-    for value in label.unique(maintain_order=True):
-        is_class = (label == value).to_numpy()
-        ordered, by_value = ordered_area(values, is_class), area_by_value(values, is_class)
-        if max(ordered, by_value) <= MAX_AUC:
-            continue
-        told = f"Alone it tells {label.name} = {value!r} with an area under the ROC curve of {max(ordered, by_value):.4f}"
-        if ordered <= MAX_AUC and values.n_unique() * _ROWS_OF_A_VALUE > len(values):
-            fix = "If it names what the rows are about, keep the rows of a name in one split (--group), or --ignore it."
-            found = f"{told}: the rows of one value share their label."
-            return Finding("label shared by a name", values.name, False, found, fix)
-        return Finding("target in disguise", values.name, True, f"{told}, above {MAX_AUC}.", _compute_before(values.name))
-    return None
-
-
-def _find_quantity(values: pl.Series, label: pl.Series) -> Finding | None:
-    if not (values.dtype.is_numeric() or values.dtype.is_temporal()) or len(label) < MIN_AUC_ROWS:
-        return None
-    both = pl.DataFrame({"value": values.to_physical(), "label": label}).cast(pl.Float64).drop_nulls()
-    if both.height < MIN_AUC_ROWS or both["value"].n_unique() < 2:
-        return None
-    correlation = both.select(pl.corr("value", "label", method="spearman")).item()
-    if abs(correlation) <= MAX_AUC:
-        return None
-    told = f"Its rank correlation with {label.name} is {correlation:.4f}, beyond {MAX_AUC}."
-    return Finding("target in disguise", values.name, True, told, _compute_before(values.name))
-
-
-def _compute_before(column: str) -> str:
-    return f"Leave {column} out, or compute it from what was known before the prediction is asked for."
+    return len(subject.features), find_in_columns(subject.table, subject.label, subject.features)
 
 
 def _check_later(subject: _Subject) -> tuple[int, list[Finding]]:

@@ -61,7 +61,10 @@ def test_a_clean_table_passes(orders: pl.DataFrame) -> None:
     [
         (pl.when("returned").then(pl.lit("R")).otherwise(pl.lit("K")), "label under another name"),
         (pl.when("returned").then("price").otherwise(-pl.col("price")), "target in disguise"),
-        (pl.when("returned").then("color"), "target in disguise"),
+        (pl.when("returned").then("color"), "filled by the label"),
+        (pl.when("returned").then(pl.format("refund {}", "order")), "filled by the label"),
+        (pl.when("returned").then("order"), "filled by the label"),
+        (pl.when(~pl.col("returned")).then(pl.format("kept {}", "order")), "filled by the label"),
     ],
 )
 def test_a_column_that_knows_the_label_is_a_leak(orders: pl.DataFrame, clue: pl.Expr, check: str) -> None:
@@ -74,6 +77,20 @@ def test_a_quantity_and_several_classes_have_disguises_too(orders: pl.DataFrame)
     assert found(orders.with_columns(shade=pl.col("color") + (pl.col("order") % 3).cast(pl.String)), "color") == [
         ("target in disguise", "shade", True)
     ]
+
+
+def test_columns_that_outrun_all_others_are_for_a_person_to_judge(orders: pl.DataFrame) -> None:
+    rng = np.random.default_rng(6)
+    noisy = orders.with_columns(near=pl.col("returned") + rng.normal(0, 0.8, ROWS))
+    assert found(noisy, ignore=["order"]) == [("outruns the others", "near", False)]
+    both = noisy.with_columns(nearer=pl.col("near").round(1), steps=pl.lit(rng.integers(0, 3, ROWS)))
+    assert {name for _, name, _ in found(both, ignore=["order"])} == {"near", "nearer"}
+    (finding,) = audit_table(noisy, "returned", ignore=["order"]).findings
+    assert "the best of the columns behind it, price, has an area under the ROC curve of 0." in finding.found
+    steady = noisy.with_columns(second=pl.col("returned") + rng.normal(0, 1.0, ROWS))
+    assert found(steady.drop("color", "customer", "fold", "ordered_at", "price"), ignore=["order"]) == []
+    paid = orders.with_columns(paid=pl.col("price") + rng.normal(0, 25, ROWS))
+    assert found(paid, "price", ignore=["order", "returned", "fold", "color"]) == [("outruns the others", "paid", False)]
 
 
 def test_a_name_whose_rows_share_a_label_is_for_a_person_to_judge(orders: pl.DataFrame) -> None:
