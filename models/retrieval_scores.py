@@ -12,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from models.chance_baselines import MOST_POPULAR, POPULARITY
 from models.data import read_table as read_features
 from models.metrics.ranking import Floats, Ints, Numbers
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.onnx_scores import OnnxModel
 from models.ranked_lists import Chunk, Judged, pairs_of, rank
 from models.retriever import retriever_folder
@@ -177,15 +179,16 @@ class Towers:
 
 
 def popularity(run: Path, split: str, column: str) -> Scorer:
-    """Return the scorer that gives every anchor the same count of the catalogue, 0 where it is unknown.
+    """Return the scorer that gives every anchor the same count of the catalogue, 0 where it is unknown; equal ones by popularity.
 
     Args:
         run: run directory.
         split: ``valid`` or ``test``; the counts are of its start, so they use nothing after it.
         column: ``item_events`` (most popular) or ``item_recent_events`` (recently popular).
     """
-    counts = read_table(run / "examples" / split / "catalogue.parquet", [column])[column].fill_null(0.0).fill_nan(0.0)
-    values = counts.to_numpy().astype(np.float64)
+    table = read_table(run / "examples" / split / "catalogue.parquet", list({column, POPULARITY[MOST_POPULAR]}))
+    counts = {name: table[name].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64) for name in table.columns}
+    values = PopularityOrder.of_counts(counts[POPULARITY[MOST_POPULAR]]).break_ties(counts[column][None])[0]
     return lambda rows: np.broadcast_to(values, (len(rows), len(values)))
 
 

@@ -14,6 +14,7 @@ from cartwheel.progress import progress
 from models.offline.baselines.factors import Factors, products
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_not_negative, require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.interactions import Bools, Interactions, Ints, Queries
 from models.offline.recommender import Recommender, Scores
 
@@ -43,7 +44,7 @@ class SASRec(Recommender):
     The network is that of the S3-Rec authors' code, which made the figures for Amazon data that most papers cite (Zhou et al., CIKM
     2020, https://github.com/RUCAIBox/CIKM2020-S3Rec): layer normalisation after each residual, and GELU. Unlike there, negatives avoid
     the training items of a user only, not those that are held out. An empty history scores 0 throughout; an item without training
-    interactions as low as the lowest that has some.
+    interactions as low as the lowest that has some. Equal scores are ordered by popularity.
 
     Attributes:
         width: of the vectors.
@@ -72,6 +73,7 @@ class SASRec(Recommender):
     """[items, width]"""
     _item_known: Bools = field(init=False, repr=False)
     """[items] whether training holds the item."""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, width=self.width, layers=self.layers, heads=self.heads, max_length=self.max_length)
@@ -106,7 +108,7 @@ class SASRec(Recommender):
         self._keep(network, interactions)
 
     def scores(self, queries: Queries) -> Scores:
-        """Return [q, items] float32."""
+        """Return [q, items] float64."""
         vectors = np.zeros((len(queries), self.width), np.float32)
         asking = np.argsort(queries.lengths, kind="stable")[np.count_nonzero(queries.lengths == 0) :]
         for chosen in np.array_split(asking, _PARTS):  # of like lengths, so that little padding is computed
@@ -117,7 +119,7 @@ class SASRec(Recommender):
         result = products(vectors, self._item_factors)
         if not self._item_known.all():
             result[:, ~self._item_known] = result[:, self._item_known].min(axis=1, keepdims=True)
-        return result
+        return self._popularity.break_ties(result)
 
     def _prepared(self, items: int) -> tuple[Network, Callable[[tuple[Part, ...], Ids], Any]]:
         """Return a network with first weights, and a step that trains it and returns the loss."""
@@ -150,6 +152,7 @@ class SASRec(Recommender):
         self._network = exact
         self._item_factors = network.item_table.numpy()[1:]
         self._item_known = item_counts(interactions) > 0
+        self._popularity = PopularityOrder.of(interactions)
 
 
 class Examples:

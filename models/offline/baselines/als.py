@@ -10,6 +10,7 @@ import numpy as np
 from models.offline.baselines.factors import Factors, one_thread, products
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.interactions import Interactions, Queries
 from models.offline.recommender import Recommender, Scores
 
@@ -24,7 +25,8 @@ class ALS(Recommender):
         sum over u, i of c(u, i) (p(u, i) - x(u)'y(i))^2 + l2 (sum of |x(u)|^2 + sum of |y(i)|^2).
 
     A question's factors are folded in: the x that minimises this for the history that it brings, so strangers and shoppers who went on
-    after training are answered alike. An empty history scores 0 throughout, and so does an item without interactions.
+    after training are answered alike. An empty history scores 0 throughout, and so does an item without interactions; equal scores are
+    ordered by popularity.
 
     Attributes:
         factors: how many.
@@ -45,6 +47,7 @@ class ALS(Recommender):
     """[items, factors] y(i), 0 for an item without interactions."""
     average_shopper: Factors = field(init=False, repr=False)
     """[factors] mean of x(u) over the users that training holds."""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, factors=self.factors, l2=self.l2, alpha=self.alpha, iterations=self.iterations)
@@ -71,14 +74,15 @@ class ALS(Recommender):
             # The library's solver stops early, and leaves of its random start where the solution is exactly 0.
             model.item_factors[item_counts(interactions) == 0] = 0.0
         self._model, self.item_factors = model, model.item_factors
+        self._popularity = PopularityOrder.of(interactions)
         self.average_shopper = model.user_factors[np.diff(interactions.starts) > 0].mean(axis=0)
 
     def scores(self, queries: Queries) -> Scores:
-        """Return [q, items] float32."""
+        """Return [q, items] float64."""
         if not len(queries):
-            return np.zeros((0, len(self.item_factors)), np.float32)
+            return np.zeros((0, len(self.item_factors)))
         history = queries.matrix(len(self.item_factors)).astype(np.float32)
         history.sort_indices()  # sums of the fold-in run in one order
         with one_thread():
             asker = self._model.recalculate_user(np.arange(len(queries)), history)
-        return products(asker, self.item_factors)
+        return self._popularity.break_ties(products(asker, self.item_factors))

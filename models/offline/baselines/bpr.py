@@ -10,6 +10,7 @@ import numpy as np
 from models.offline.baselines.factors import Factors, one_thread, products
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_not_negative, require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.interactions import Bools, Interactions, Queries
 from models.offline.recommender import Recommender, Scores
 
@@ -21,8 +22,8 @@ class BPR(Recommender):
     Learns factors x(u), y(i) and item biases b(i) by stochastic gradient ascent on the sum of log sigmoid(s(u, i) - s(u, j)) less
     l2 / 2 times the squares, with s(u, i) = x(u)'y(i) + b(i), i an item that u interacted with, and j one that u did not, drawn in
     proportion to popularity or uniformly. A stranger, or a user without training interactions, stands at the mean of the factors of the
-    items that the history holds and training held; an empty history scores by the biases alone. An item without training interactions
-    has kept its random start, so it scores as low as the lowest item that has some.
+    items that the history holds and training held; where there is none, all items score 0. An item without training interactions has
+    kept its random start, so it scores as low as the lowest item that has some. Equal scores are ordered by popularity.
 
     Attributes:
         factors: how many, the bias not counted.
@@ -48,6 +49,7 @@ class BPR(Recommender):
     """[users] whether training holds the user."""
     item_known: Bools = field(init=False, repr=False)
     """[items] whether training holds the item."""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, factors=self.factors, learning_rate=self.learning_rate, iterations=self.iterations)
@@ -69,13 +71,14 @@ class BPR(Recommender):
         self.user_factors, self.item_factors = learn(interactions)
         self.item_known = item_counts(interactions) > 0
         self.user_known = np.diff(interactions.starts) > 0
+        self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
-        """Return [q, items] float32."""
+        """Return [q, items] float64."""
         result = products(self._askers(queries), self.item_factors)
         if not self.item_known.all():
             result[:, ~self.item_known] = result[:, self.item_known].min(axis=1, keepdims=True)
-        return result
+        return self._popularity.break_ties(result)
 
     def _with_implicit(self, interactions: Interactions) -> tuple[Factors, Factors]:
         from implicit.cpu.bpr import BayesianPersonalizedRanking  # loads libraries that one_thread must find
@@ -99,12 +102,12 @@ class BPR(Recommender):
         return climb(interactions.matrix(), self.factors, self.learning_rate, self.l2, self.iterations, generator)
 
     def _askers(self, queries: Queries) -> Factors:
-        """Return [q, factors + 1] the user's factors, or the mean of the history's."""
+        """Return [q, factors + 1] the user's factors, or the mean of the history's, or 0 where nothing is known."""
         history = queries.matrix(len(self.item_factors)).multiply(self.item_known[None]).tocsr()
         history.sort_indices()
-        length = np.maximum(np.asarray(history.sum(axis=1)), 1.0)
-        result: Factors = (history @ self.item_factors / length).astype(np.float32)
-        result[:, -1] = 1.0
+        length = np.asarray(history.sum(axis=1))
+        result: Factors = (history @ self.item_factors / np.maximum(length, 1.0)).astype(np.float32)
+        result[:, -1] = length.ravel() > 0
         known = np.flatnonzero((queries.user >= 0) & self.user_known[queries.user])
         result[known] = self.user_factors[queries.user[known]]
         return result

@@ -11,6 +11,7 @@ import numpy.typing as npt
 from cartwheel.errors import UsageError
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.baselines.strongest import strongest
 from models.offline.interactions import Floats, Interactions, Ints, Queries
 from models.offline.recommender import ItemToItem, Scores
@@ -29,7 +30,8 @@ class EASE(ItemToItem):
     With X [users, items] the binary interactions and P = (X'X + l2 I)^-1, the weights are B(i, j) = -P(i, j) / P(j, j) and B(j, j) = 0:
     the least-squares reconstruction of X by XB with an L2 penalty and no item explaining itself. A history x scores s = xB.
 
-    The weights are a dense [items, items] matrix, so the number of items is limited; items that are left out score 0.
+    The weights are a dense [items, items] matrix, so the number of items is limited; items that are left out score 0. Equal scores are
+    ordered by popularity.
 
     Attributes:
         l2: penalty, in interactions.
@@ -45,6 +47,7 @@ class EASE(ItemToItem):
     _weights: npt.NDArray[np.float32] = field(init=False, repr=False)
     """[kept, kept]"""
     _items: int = field(init=False, repr=False)
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, l2=self.l2, max_items=self.max_items, memory_gib=self.memory_gib)
@@ -66,15 +69,16 @@ class EASE(ItemToItem):
         self._require_memory(len(self._kept))
         self._items = interactions.items
         self._weights = _weights(_gram(interactions.matrix()[:, self._kept]), self.l2)
+        self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
-        """Return [q, items] float32."""
+        """Return [q, items] float64."""
         result = np.zeros((len(queries), self._items), np.float32)
         history = queries.matrix(self._items)[:, self._kept].astype(np.float32)
         result[:, self._kept] = (
             history @ self._weights
         )  # sparse times dense goes row by row, so a row does not depend on the others
-        return result
+        return self._popularity.break_ties(result)
 
     def similarities(self, most: int) -> Any:
         """Return the greatest weights above 0; see the interface."""

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from models.offline.baselines.parameters import require_not_negative, require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.baselines.recently_popular import DAY
 from models.offline.baselines.strongest import strongest
 from models.offline.interactions import Floats, Interactions, Ints, Queries
@@ -31,7 +32,7 @@ class ItemKNN(ItemToItem):
 
     with shrinkage h, which holds back pairs that few users speak for. Each item keeps its k nearest, and those exactly as near as the
     k-th. A history scores s(j) = sum over its items i of a(i) sim(i, j): a(i) is 1, or with a half-life T, a sum over the history's
-    interactions with i of 2^-(t0 - t) / T, where t0 is the instant of the last one.
+    interactions with i of 2^-(t0 - t) / T, where t0 is the instant of the last one. Equal scores are ordered by popularity.
 
     Attributes:
         neighbours: k; None keeps all.
@@ -54,6 +55,7 @@ class ItemKNN(ItemToItem):
     """[items, items] similarities, ``scipy.sparse.csr_matrix``; row i holds the neighbours of i."""
     _weight: Any = field(init=False, repr=False)
     """[users, items] mean weight, ``scipy.sparse.csr_matrix``; None where weights do not matter."""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.title, neighbours=self.neighbours, half_life_days=self.half_life_days)
@@ -86,11 +88,11 @@ class ItemKNN(ItemToItem):
         ]
         self._similar = vstack(blocks, format="csr")
         self._weight = _mean_weight(interactions) if self.weighted else None
+        self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64, 0 or above."""
-        result: Scores = (self._affinity(queries) @ self._similar).toarray()
-        return result
+        return self._popularity.break_ties((self._affinity(queries) @ self._similar).toarray())
 
     def similarities(self, most: int) -> Any:
         """Return the similarities of the nearest items; see the interface."""

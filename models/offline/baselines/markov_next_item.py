@@ -9,6 +9,7 @@ import numpy as np
 
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.interactions import Floats, Interactions, Queries
 from models.offline.recommender import Recommender, Scores
 
@@ -22,7 +23,7 @@ class MarkovNextItem(Recommender):
         s(j) = (n(i, j) + m p(j)) / (n(i) + m),  i the last item of the history,
 
     the Dirichlet-smoothed chance of j (MacKay and Peto, Natural Language Engineering 1995, https://doi.org/10.1017/S1351324900000218):
-    an item that little is known of, and an empty history, back off to popularity.
+    an item that little is known of, and an empty history, back off to popularity. Equal scores are ordered by it.
 
     Attributes:
         prior: m, how many transitions the popularity counts for.
@@ -35,6 +36,7 @@ class MarkovNextItem(Recommender):
     """[items] n(i)"""
     _overall: Floats = field(init=False, repr=False)
     """[items] p(j)"""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, prior=self.prior)
@@ -57,6 +59,7 @@ class MarkovNextItem(Recommender):
         self._leaving = np.bincount(item[within], minlength=interactions.items).astype(np.float64)
         count = item_counts(interactions)
         self._overall = count / count.sum()
+        self._popularity = PopularityOrder.of_counts(count)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64; each row is a distribution."""
@@ -65,4 +68,4 @@ class MarkovNextItem(Recommender):
         known = np.flatnonzero(last >= 0)
         result[known] += self._follows[last[known]].toarray()
         result /= self.prior + np.where(last >= 0, self._leaving[last], 0.0)[:, None]
-        return result
+        return self._popularity.break_ties(result)

@@ -8,6 +8,7 @@ import numpy as np
 
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.interactions import Floats, Interactions, Ints, Queries
 from models.offline.recommender import Recommender, Scores
 
@@ -20,7 +21,8 @@ class PopularInCategory(Recommender):
 
         s(i) = 1 + p(c(i)|h) p(i)  where that product is above 0, and p(i) elsewhere,
 
-    so that items of the history's categories come first, and behind them, or where no category is known, the most popular ones.
+    so that items of the history's categories come first, and behind them, or where no category is known, the most popular ones. Equal
+    scores are ordered by popularity.
 
     Attributes:
         last: how many items the history is looked back on.
@@ -31,6 +33,7 @@ class PopularInCategory(Recommender):
     """[items] 0 where unknown."""
     _overall: Floats = field(init=False, repr=False)
     """[items] p(i)"""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, last=self.last)
@@ -44,6 +47,7 @@ class PopularInCategory(Recommender):
         """Count."""
         count = item_counts(interactions)
         self._category, self._overall = interactions.category, count / count.sum()
+        self._popularity = PopularityOrder.of_counts(count)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64 in 0 ... 2."""
@@ -54,4 +58,4 @@ class PopularInCategory(Recommender):
         share[:, 0] = 0.0
         share /= np.maximum(share.sum(axis=1, keepdims=True), 1.0)
         product = share[:, self._category] * self._overall
-        return np.where(product > 0, 1.0 + product, self._overall)
+        return self._popularity.break_ties(np.where(product > 0, 1.0 + product, self._overall))

@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 
 from models.offline.baselines.parameters import require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.interactions import Floats, Interactions, Ints, Queries
 from models.offline.recommender import Recommender, Scores
 
@@ -20,7 +21,8 @@ class RecentlyPopular(Recommender):
     """Scores each item by its training interactions of the last days: s(i) = n(i, t - days ... t).
 
     The clock t is the moment of the question, so that nothing after it counts, even where training holds later interactions of others.
-    A question after the end of training is asked at that end: the clock does not run on through days of which nothing was learnt.
+    A question after the end of training is asked at that end: the clock does not run on through days of which nothing was learnt. Equal
+    counts are ordered by popularity over all of training.
 
     Attributes:
         days: length of the window; it begins ``days`` before the clock, inclusive.
@@ -32,6 +34,7 @@ class RecentlyPopular(Recommender):
     _item: Ints = field(init=False, repr=False)
     """[n]"""
     _items: int = field(init=False, repr=False)
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, days=self.days)
@@ -45,9 +48,10 @@ class RecentlyPopular(Recommender):
         """Put the interactions in order of time."""
         order = np.argsort(interactions.time, kind="stable")
         self._time, self._item, self._items = interactions.time[order], interactions.item[order], interactions.items
+        self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
-        """Return [q, items] float64 counts."""
+        """Return [q, items] float64, counts but for the ties."""
         result = np.zeros((len(queries), self._items))
         clock = np.minimum(queries.now, self._time[-1] + 1)
         begins = np.searchsorted(self._time, clock - round(self.days * DAY))
@@ -61,4 +65,4 @@ class RecentlyPopular(Recommender):
             np.subtract.at(count, self._item[begin : begins[row]], 1.0)
             begin, end = begins[row], ends[row]
             result[row] = count
-        return result
+        return self._popularity.break_ties(result)

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from models.offline.baselines.parameters import require_not_negative, require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.baselines.strongest import strongest
 from models.offline.interactions import Interactions, Queries
 from models.offline.recommender import ItemToItem, Scores
@@ -23,7 +24,7 @@ class SequentialRules(ItemToItem):
         W(i, j) = w(i, j) / ((c(i) + h) c(j)^b),  W(i, i) = 0,
 
     where the shrinkage h holds back items that little is known of, and b holds back items that follow everything. A history
-    scores s(j) = sum over its items i, n steps from its end, of g^n W(i, j).
+    scores s(j) = sum over its items i, n steps from its end, of g^n W(i, j). Equal scores are ordered by popularity.
 
     Attributes:
         window: how many steps apart two interactions may be.
@@ -40,6 +41,7 @@ class SequentialRules(ItemToItem):
     unit: Literal["user", "session"] = "user"
     _rules: Any = field(init=False, repr=False)
     """[items, items] W, ``scipy.sparse.csr_matrix``."""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, window=self.window, decay=self.decay)
@@ -67,6 +69,7 @@ class SequentialRules(ItemToItem):
         row = np.repeat(np.arange(shape[0]), np.diff(rules.indptr))
         rules.data /= (count[row] + self.shrinkage) * np.maximum(count[rules.indices], 1.0) ** self.discount
         self._rules = rules
+        self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64, 0 or above."""
@@ -76,8 +79,7 @@ class SequentialRules(ItemToItem):
         shape = (len(queries), self._rules.shape[0])
         history = csr_matrix((self.decay ** back.astype(np.float64), queries.history.copy(), queries.starts.copy()), shape=shape)
         history.sum_duplicates()
-        result: Scores = (history @ self._rules).toarray()
-        return result
+        return self._popularity.break_ties((history @ self._rules).toarray())
 
     def similarities(self, most: int) -> Any:
         """Return W, its strongest entries; see the interface."""

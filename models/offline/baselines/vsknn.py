@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from models.offline.baselines.parameters import require_not_negative, require_positive
+from models.offline.baselines.popularity_order import PopularityOrder
 from models.offline.interactions import Floats, Interactions, Ints, Queries
 from models.offline.recommender import Recommender, Scores
 
@@ -28,7 +29,7 @@ class VSKNN(Recommender):
 
     with S training sessions, S(i) of them holding i, and d(n) = 1 / place, the place from the end of the running session of the latest
     event that n shares. The decay d and the weight of rare items are those of the later study by the same group (Ludewig et al., UMUAI
-    2021, https://arxiv.org/abs/1910.12781); ``decay=False`` and ``idf=0`` give the form of 2018.
+    2021, https://arxiv.org/abs/1910.12781); ``decay=False`` and ``idf=0`` give the form of 2018. Equal scores are ordered by popularity.
 
     Attributes:
         neighbours: k.
@@ -53,6 +54,7 @@ class VSKNN(Recommender):
     """Distinct items of each session, ascending."""
     _rarity: Floats = field(init=False, repr=False)
     """[items] 1 + idf log(S / S(i))"""
+    _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         require_positive(self.name, neighbours=self.neighbours, sample=self.sample)
@@ -76,6 +78,7 @@ class VSKNN(Recommender):
         self._item_starts = np.searchsorted(self._contents[order], np.arange(items + 1)).astype(np.int64)
         held = np.maximum(np.diff(self._item_starts), 1)
         self._rarity = 1.0 + self.idf * np.log(sessions / held)
+        self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64, 0 or above."""
@@ -85,7 +88,7 @@ class VSKNN(Recommender):
             begins, lengths = self._session_starts[neighbours], np.diff(self._session_starts)[neighbours]
             item = self._contents[_ranges(begins, lengths)]
             result[row] = np.bincount(item, weights=np.repeat(strength, lengths), minlength=len(self._rarity)) * self._rarity
-        return result
+        return self._popularity.break_ties(result)
 
     def _neighbours(self, running: Ints) -> tuple[Ints, Floats]:
         """Return the nearest sessions of the items of a running session, and sim(n) d(n) of each."""

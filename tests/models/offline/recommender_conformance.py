@@ -15,6 +15,7 @@ import polars as pl
 
 from models.metrics.ranking import hit_rate, ndcg
 from models.offline.baselines import MostPopular
+from models.offline.baselines.most_popular import item_counts
 from models.offline.interactions import Interactions, Queries, from_events
 from models.offline.judge import judge
 from models.offline.protocol import GlobalTemporal, LeaveOneOut, Protocol
@@ -59,6 +60,11 @@ def ask(*histories: list[int], users: list[int] | None = None, now: int = 10**18
         now - age * HOUR,
         lengths,
     )
+
+
+def require_order(scores: Scores, wanted: Scores) -> None:
+    """Check that [n] scores order items exactly as ``wanted`` does, ties included."""
+    np.testing.assert_array_equal(np.sign(scores[:, None] - scores), np.sign(wanted[:, None] - wanted))
 
 
 class Constant(Recommender):
@@ -114,6 +120,24 @@ class RecommenderConformance:
         np.testing.assert_array_equal(
             recommender.scores(ask(*history, users=[9, 9])), recommender.scores(ask(*history, users=[-1, -1]))
         )
+
+    def test_a_question_without_a_history_ranks_by_popularity(self) -> None:
+        """Nobody beats a list of popular items by answering strangers with ties."""
+        log, never_seen = planted(), 3
+        train = log.take(log.item != never_seen)
+        train = replace(train, category=np.where(np.arange(log.items) == never_seen, 0, log.category))
+        popular = item_counts(train)
+        assert len(np.unique(popular)) > 10
+        for row in self.fitted(train).scores(ask([], [never_seen], [never_seen, never_seen])):
+            require_order(row, popular)
+
+    def test_equal_scores_are_ordered_by_popularity(self) -> None:
+        log = planted()
+        train = log.take((log.item >= 2) & (log.user % 5 > 0))
+        popular = item_counts(train)
+        queries = ask([], [7], [7, 8], [2, 20, 40], [0, 9], [45] * 3, users=[-1, -1, 4, 6, -1, 5])
+        for row in self.fitted(train).scores(queries):
+            assert not ((row[:, None] == row) & (popular[:, None] != popular)).any()
 
     def test_questions_asked_one_by_one_get_the_scores_that_they_get_together(self) -> None:
         fold = folds(planted(), Protocol(LeaveOneOut()))[0]

@@ -125,7 +125,8 @@ def test_bpr_scores_as_the_recommender_does_less_a_constant() -> None:
     users = [2, FIRST_ID, 1, *np.random.default_rng(5).integers(1, log.users + FIRST_ID, 60).tolist()]
     found = scores(towers, table(lists, users), log.items)
     wanted = model.scores(ask(*codes(lists), users=[user - FIRST_ID if user >= FIRST_ID else -1 for user in users]))
-    apart = wanted - found
+    apart = (wanted - found)[wanted.max(axis=1) > 1e-9]  # an empty history of a stranger: the baseline ranks by popularity alone
+    assert len(apart) > 50
     np.testing.assert_allclose(apart, np.full_like(apart, apart.mean()), atol=1e-4)
 
 

@@ -69,7 +69,9 @@ class TestVSKNN(RecommenderConformance):
         model = VSKNN(neighbours, sample, similarity, decay, idf)
         model.fit(log)
         running = [[3], [1, 2], [4, 4, 9], [9, 4, 4, 2, 17, 3], [24]]
-        np.testing.assert_allclose(model.scores(ask(*running)), [reference(model, log, each) for each in running], rtol=1e-9)
+        np.testing.assert_allclose(
+            model.scores(ask(*running)), [reference(model, log, each) for each in running], rtol=1e-9, atol=1e-12
+        )
 
     def test_by_hand(self) -> None:
         """Sessions {0, 1}, {1, 2}, {2, 3}; running 0 then 2: weights 1/2 and 1, decays 1/2, 1 and 1."""
@@ -96,4 +98,4 @@ class TestVSKNN(RecommenderConformance):
         queries = fold.test.queries
         for row, scores in enumerate(model.scores(queries)):
             running = queries.history[queries.starts[row] : queries.starts[row + 1]].tolist()
-            np.testing.assert_allclose(scores, reference(model, fold.train, running), rtol=1e-9)
+            np.testing.assert_allclose(scores, reference(model, fold.train, running), rtol=1e-9, atol=1e-12)
