@@ -78,7 +78,7 @@ class Client:
 
         Args:
             user_id: the user; None or unknown is a stranger, which is a normal request.
-            recent_items: items of the running visit, the latest last; empty means those of the exported state.
+            recent_items: items of the running visit since the exported state, the latest last; they add to the stored ones.
             exclude: items that must not be answered.
             k: how many items.
             timestamp: when it is asked; None means now.
@@ -114,7 +114,7 @@ class Client:
         Args:
             cart_items: the lines; an empty cart is a normal request.
             user_id: whose cart it is, if known.
-            recent_items: items of the running visit, the latest last; empty means those of the exported state.
+            recent_items: items of the running visit since the exported state, the latest last; they add to the stored ones.
             k: how many completions.
             timestamp: when it is asked; None means now.
 

@@ -41,7 +41,7 @@ class RecommendRequest:
 
     Attributes:
         user_id: the user; None or unknown is a stranger, which is a normal request.
-        recent_items: items of the running visit, the latest last; empty means those of the exported state.
+        recent_items: items of the running visit since the exported state, the latest last; they add to the stored ones.
         exclude: items that must not be answered.
         timestamp: when it is asked.
     """

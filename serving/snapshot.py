@@ -14,14 +14,14 @@ import numpy.typing as npt
 from cartwheel.errors import RunError
 from models.retriever import retriever_folder
 from serving.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, read_json, read_table, strings
-from workflows.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
+from workflows.columns import COUNTED_KINDS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SHOPPER_NUMBERS: Final = ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price", "session_events")
+SHOPPER_NUMBERS: Final = ("user_events", *COUNTED_KINDS, "user_mean_price", "priced_events", "session_events")
 """Columns of ``Shoppers.numbers``."""
-_STRANGER: Final = (0.0, 0.0, 0.0, 0.0, np.nan, 0.0)
+_STRANGER: Final = tuple(np.nan if name == "user_mean_price" else 0.0 for name in SHOPPER_NUMBERS)
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class State:
         exclude_recent: whether recent items are left out of recommendations.
         id_types: ``user_id`` and ``item_id`` -> ``string`` or ``int64``.
         has_cart: whether the log has carts.
+        request_kinds: ``recent_items`` and ``cart_items`` -> the type of event that one of them in a request is.
     """
 
     as_of_us: int
@@ -45,6 +46,7 @@ class State:
     exclude_recent: bool
     id_types: dict[str, str]
     has_cart: bool
+    request_kinds: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -90,7 +92,7 @@ class Shoppers:
 
     Attributes:
         ids: user ids [U].
-        numbers: SHOPPER_NUMBERS, float32 [U + 1, 6].
+        numbers: SHOPPER_NUMBERS, float32 [U + 1, 7].
         times: last seen and start of the last session, Unix microseconds, int64 [U + 1, 2]; 0 where never.
         recents: catalogue indices, category codes and brand codes of the recent items, int32 [U + 1, 3 L]; -1, 0, 0 pad.
     """

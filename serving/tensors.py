@@ -174,10 +174,14 @@ USER_ID: Final = Tensor(
     optional=True,
 )
 RECENT_ITEMS: Final = Tensor(
-    "recent_items", "string", ("B", "R"), "items looked at lately, the latest last; absent means the stored ones", optional=True
+    "recent_items",
+    "string",
+    ("B", "R"),
+    "items looked at since the snapshot, the latest last; they add to the stored ones",
+    optional=True,
 )
 EXCLUDE: Final = Tensor("exclude", "string", ("B", "M"), "items that must not be answered", optional=True)
-CART_ITEMS: Final = Tensor("cart_items", "string", ("B", "N"), 'the lines of the cart; "" pads')
+CART_ITEMS: Final = Tensor("cart_items", "string", ("B", "N"), 'the lines of the cart, each counted once; "" pads')
 TIMESTAMP: Final = Tensor(
     "timestamp",
     "int64",
@@ -241,6 +245,7 @@ class _Steps:
         self.known = Tensor("known_user", "int64", ("B", 1))
         self.excluded = Tensor("excluded", "int64", ("B", "X"))
         self.cart_index = Tensor("cart_index", "int64", ("B", "N"))
+        self.cart_counts = Tensor("cart_counts", "int64", ("B", "N"))
         self.candidates = Tensor("candidates", "int64", ("B", sizes.candidates))
         self.similarity = Tensor("retrieval_scores", "float32", ("B", sizes.candidates))
         self.ranked = Tensor("ranking_scores", "float32", ("B", sizes.candidates))
@@ -251,9 +256,12 @@ class _Steps:
         cart_items = Tensor("cart_items", "string", ("B", "N"), CART_ITEMS.meaning, optional=True)
         outputs = (
             self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
+            self.cart_counts,
         )  # fmt: skip
         inputs = (USER_ID, RECENT_ITEMS, EXCLUDE, cart_items, TIMESTAMP)
-        return StepModel("recommend_encode", inputs, outputs, first=True, trim={"cart_index": "cart_items"})
+        return StepModel(
+            "recommend_encode", inputs, outputs, first=True, trim={"cart_index": "cart_items", "cart_counts": "cart_items"}
+        )
 
     def retrieve(self) -> StepModel:
         inputs = (self.categorical, self.continuous, self.lists, self.recents, self.excluded)
@@ -269,7 +277,7 @@ class _Steps:
         return StepModel("recommend_order", inputs, outputs, batched=False)
 
     def cart(self) -> StepModel:
-        inputs = (self.categorical, self.continuous, self.recents, self.mean_price, self.cart_index)
+        inputs = (self.categorical, self.continuous, self.recents, self.mean_price, self.cart_index, self.cart_counts)
         return StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
 
     def neighbours(self) -> StepModel:
@@ -314,10 +322,10 @@ def _cart(sizes: Sizes) -> Ensemble:
     encode = Join(
         "recommend_encode",
         _same("user_id", "recent_items", "cart_items", "timestamp"),
-        _same(*_ENCODED, "query_lists", "known_user", "excluded", *(("cart_index",) if sizes.has_cart else ())),
+        _same(*_ENCODED, "query_lists", "known_user", "excluded", *(("cart_index", "cart_counts") if sizes.has_cart else ())),
     )
     order = Join("recommend_order", _same("candidates", "ranking_scores", "recents", "known_user", "k"), _same("items", "scores"))
-    score = Join("cart_score", _same(*_ENCODED, "cart_index"), _same("line_probability", "cart_probability"))
+    score = Join("cart_score", _same(*_ENCODED, "cart_index", "cart_counts"), _same("line_probability", "cart_probability"))
     steps = (encode, *((score,) if sizes.has_cart else ()), _RETRIEVE, _RANK, order)
     outputs = (*((LINES_OUT, CART_OUT) if sizes.has_cart else ()), ITEMS_OUT, SCORES_OUT)
     return Ensemble("cart", "What of a cart will be bought, and what completes it.", inputs, outputs, steps)

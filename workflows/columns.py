@@ -32,6 +32,9 @@ ITEM_CONTINUOUS: Final = (
 CROSS: Final = ("category_affinity", "brand_affinity", "price_gap")
 CART: Final = ("cart_lines", "cart_value")
 
+COUNTED_KINDS: Final = {"user_views": "view", "user_carts": "cart", "user_purchases": "purchase"}
+"""A column that counts the shopper's events of one type -> that type."""
+
 CALENDAR: Final = ("hour", "weekday")
 """Raw columns that hold whole numbers."""
 

@@ -13,7 +13,6 @@ from workflows.asof import AsOf, Floats, Ints, before, group_starts, last_valid,
 from workflows.event_log import DAY_US, HOUR_US, MINUTE_US, EventLog, float32, string_lists
 from workflows.sessions import Runs, find_runs
 
-COUNTED_KINDS = {"user_views": "view", "user_carts": "cart", "user_purchases": "purchase"}
 _MONDAY_OFFSET = 3  # 1970-01-01 was a Thursday
 
 
@@ -52,7 +51,7 @@ class History:
         price = log.price[rows]
         starts = group_starts(self.key)
         priced = ~np.isnan(price)
-        counted = {name: log.is_kind(kind)[rows] for name, kind in COUNTED_KINDS.items()}
+        counted = {name: log.is_kind(kind)[rows] for name, kind in columns.COUNTED_KINDS.items()}
         self._counts = {name: running_sum(flags.astype(np.float64), starts) for name, flags in counted.items()}
         self._price_sum = running_sum(np.where(priced, price, 0.0), starts)
         self._priced = running_sum(priced.astype(np.float64), starts)
@@ -74,6 +73,10 @@ class History:
         start, stop = self.bounds(key, anchor)
         found = self.recent(start, stop) if recent is None else recent
         return Queries(key, anchor, self._continuous(anchor, start, stop), found)
+
+    def priced(self, key: Ints, anchor: Ints) -> Floats:
+        """Count the interactions with a price, strictly before the anchors: float64 [Q]."""
+        return before(self._priced, *self.bounds(key, anchor))
 
     def _continuous(self, anchor: Ints, start: Ints, stop: Ints) -> dict[str, Floats]:
         seen = stop > start

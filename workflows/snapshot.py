@@ -17,6 +17,7 @@ from workflows.catalogue import catalogue_frame
 from workflows.event_log import MINUTE_US, EventLog, float32, instants
 from workflows.history import History, Queries, clock
 from workflows.item_state import ItemHistory
+from workflows.requests import request_kinds
 from workflows.settings import PrepareSettings
 from workflows.split import iso
 
@@ -68,6 +69,7 @@ def write_snapshot(
         "recent_items": settings.recent_items,
         "exclude_recent": settings.exclude_recent,
         "interaction_types": list(settings.interaction_types),
+        "request_kinds": request_kinds(log),
     }
     write_json(folder / "state.json", facts | state)
     return {name: len(table) for name, table in tables.items()}
@@ -78,8 +80,9 @@ def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
 
     Returns:
         ``user_id``, ``user_events`` to ``user_purchases`` (Float32), ``user_mean_price`` (Float32, null = unknown),
-        ``last_seen`` and ``session_start`` (UTC instants), ``session_events`` (Int64, of the last running session, whenever it
-        was), and the recent items, categories and brands, most recent LAST.
+        ``priced_events`` (Float32, how many events that is the mean of), ``last_seen`` and ``session_start`` (UTC instants),
+        ``session_events`` (Int64, of the last running session, whenever it was), and the recent items, categories and brands, most
+        recent LAST.
     """
     keys = _identified(log, history)
     at = np.full(len(keys), as_of, dtype=np.int64)
@@ -90,6 +93,7 @@ def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
         {
             "user_id": log.users.gather(keys),
             **{name: float32(queries.continuous[name]) for name in counts},
+            "priced_events": float32(history.priced(keys, at)),
             "last_seen": instants(history.time[last]),
             "session_start": instants(history.time[history.runs.starts[last]]),
             "session_events": pl.Series(values=last - history.runs.starts[last] + 1, dtype=pl.Int64),

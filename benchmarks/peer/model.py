@@ -36,13 +36,14 @@ import pandas as pd  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from serving.neighbours import read_neighbours  # noqa: E402
-from workflows.columns import CROSS, ITEM, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS  # noqa: E402
+from workflows.columns import COUNTED_KINDS, CROSS, ITEM, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS  # noqa: E402
 from workflows.cross import cross_features  # noqa: E402
 
 Array = npt.NDArray[Any]
 
 HOUR_US: Final = 3_600_000_000
-_COUNTS: Final = ("user_events", "user_views", "user_carts", "user_purchases")
+_COUNTS: Final = ("user_events", *COUNTED_KINDS)
+_COUNTED_KINDS: Final = {kind: name for name, kind in COUNTED_KINDS.items()}
 
 
 class TritonPythonModel:
@@ -135,34 +136,49 @@ class TritonPythonModel:
         recent_rows = []
         for row in rows:
             features = self._users.features(row, self._state)
-            items = features["recent_items"]
-            if row.recent_items:
-                known = [self._item_of.get(item, -1) for item in items]
-                features["recent_categories"] = [self._category_names[place] if place >= 0 else "" for place in known]
-                features["recent_brands"] = [self._brand_names[place] if place >= 0 else "" for place in known]
-                features["user_events"] = max(features["user_events"], features["session_events"])
-                if np.isnan(features["user_mean_price"]):
-                    features["user_mean_price"] = self._mean_price(row.recent_items)
-            else:
-                known = features["rows"]
+            looked = list(dict.fromkeys(reversed(row.recent_items)))[::-1]
+            known = features["rows"]
+            if looked:
+                features.update(self._with_events(features, looked))
+                known = [self._item_of.get(item, -1) for item in features["recent_items"]]
             recent_rows.append(known)
             for name in QUERY:
                 columns[name].append(features[name])
         frame = {name: np.array(values, np.float32) if name in QUERY_CONTINUOUS else values for name, values in columns.items()}
         return pd.DataFrame(frame), recent_rows
 
-    def _mean_price(self, items: Sequence[str]) -> float:
-        """Return the mean known price of items, NaN where none is known."""
-        prices = self._prices[[self._item_of[item] for item in items if item in self._item_of]]
+    def _with_events(self, features: Mapping[str, Any], looked: Sequence[str]) -> dict[str, Any]:
+        """Return the QUERY columns that change where each of these distinct items is one event more."""
+        items = list(dict.fromkeys(reversed([*features["recent_items"], *looked])))
+        items = items[: self._state["recent_items"]][::-1]
+        rows = [self._item_of.get(item, -1) for item in items]
+        kind = _COUNTED_KINDS.get(self._state["request_kinds"]["recent_items"])
+        return {
+            "recent_items": items,
+            "recent_categories": [self._category_names[place] if place >= 0 else "" for place in rows],
+            "recent_brands": [self._brand_names[place] if place >= 0 else "" for place in rows],
+            "user_events": features["user_events"] + len(looked),
+            **({kind: features[kind] + len(looked)} if kind else {}),
+            "user_mean_price": self._mean_price(features, looked),
+        }
+
+    def _mean_price(self, features: Mapping[str, Any], items: Sequence[str]) -> float:
+        """Return the mean price of what is stored and of the known prices of ``items``, NaN where none is known."""
+        prices = self._prices[[self._item_of[item] for item in items if item in self._item_of]].astype(np.float64)
         known = prices[~np.isnan(prices)]
-        return float(known.mean()) if len(known) else float("nan")
+        mean, count = float(features["user_mean_price"]), float(features["priced_events"])
+        if not len(known):
+            return mean
+        return float(((0.0 if np.isnan(mean) else mean) * count + known.sum()) / (count + len(known)))
 
     def _excluded(self, rows: Sequence[_Row], recent_rows: Sequence[Sequence[int]]) -> Array:
         """Return (query, item) pairs that must not be answered, int32 ``[E, 2]``."""
         pairs = []
         for place, (row, recents) in enumerate(zip(rows, recent_rows, strict=True)):
             banned = [self._item_of.get(item, -1) for item in row.exclude]
-            banned += recents if self._state["exclude_recent"] else []
+            if self._state["exclude_recent"]:
+                banned += [self._item_of.get(item, -1) for item in row.recent_items]
+                banned += [*recents, *self._users.rows(row.user)]
             pairs += [(place, item) for item in banned if item >= 0]
         return np.array(pairs, np.int32).reshape(-1, 2)
 
@@ -231,7 +247,9 @@ class _Users:
     def __init__(self, run: Path, item_of: Mapping[str, int]) -> None:
         users = pd.read_parquet(run / "snapshot" / "users.parquet")
         self._row_of = {user: row for row, user in enumerate(users["user_id"])}
-        self._counts = {name: users[name].to_numpy(np.float32) for name in (*_COUNTS, "user_mean_price", "session_events")}
+        self._counts = {
+            name: users[name].to_numpy(np.float32) for name in (*_COUNTS, "user_mean_price", "priced_events", "session_events")
+        }
         instants = {name: users[name].dt.tz_localize(None) for name in ("last_seen", "session_start")}
         self._times = {name: column.to_numpy("datetime64[us]").astype(np.int64) for name, column in instants.items()}
         self._lists = {name: [list(values) for values in users[name]] for name in QUERY_LISTS}
@@ -243,27 +261,35 @@ class _Users:
         hours = now // HOUR_US
         found = self._row_of.get(row.user, -1)
         features: dict[str, Any] = {"user_id": row.user, "hour": hours % 24, "weekday": (hours // 24 + 3) % 7 + 1}
-        features.update(self._stored(found, now, int(state["session_gap_us"])))
-        if row.recent_items:
-            distinct = list(dict.fromkeys(reversed(row.recent_items)))
-            features["recent_items"] = distinct[: state["recent_items"]][::-1]
-            features["session_events"] = float(len(distinct))
-            features["session_minutes"] = features["user_recency_hours"] = 0.0  # here now, whenever the snapshot last saw them
+        features.update(self._stored(found, now, int(state["session_gap_us"]), len(dict.fromkeys(row.recent_items))))
         return features
 
-    def _stored(self, row: int, now: int, gap: int) -> dict[str, Any]:
+    def rows(self, user: str) -> list[int]:
+        """Return the catalogue rows of the stored recent items of a user."""
+        return self._rows[self._row_of[user]] if user in self._row_of else []
+
+    def _stored(self, row: int, now: int, gap: int, more: int) -> dict[str, Any]:
+        """Return what is stored, and what depends on the clock where ``more`` events lie a microsecond before now."""
+        told = more > 0
+        clock = {
+            "user_recency_hours": 1 / HOUR_US if told else np.nan,
+            "session_events": more,
+            "session_minutes": 60 * told / HOUR_US,
+        }
         if row < 0:
-            nothing: dict[str, Any] = {**dict.fromkeys(QUERY_CONTINUOUS, 0.0), **{name: [] for name in QUERY_LISTS}, "rows": []}
-            return {**nothing, "user_recency_hours": np.nan, "user_mean_price": np.nan}
+            nothing = {**dict.fromkeys((*_COUNTS, "priced_events"), 0.0), **{name: [] for name in QUERY_LISTS}, "rows": []}
+            return {**nothing, "user_mean_price": np.nan, **clock}
         idle = max(0, now - self._times["last_seen"][row])
-        running = idle <= gap
+        if idle - told <= gap:
+            clock["session_events"] += self._counts["session_events"][row]
+            clock["session_minutes"] = max(0, now - self._times["session_start"][row]) * 60 / HOUR_US
+        if not told:
+            clock["user_recency_hours"] = idle / HOUR_US
         return {
             **{name: values[row] for name, values in self._counts.items()},
             **{name: values[row] for name, values in self._lists.items()},
             "rows": self._rows[row],
-            "user_recency_hours": idle / HOUR_US,
-            "session_events": self._counts["session_events"][row] if running else 0.0,
-            "session_minutes": max(0, now - self._times["session_start"][row]) * 60 / HOUR_US if running else 0.0,
+            **clock,
         }
 
 

@@ -44,10 +44,12 @@ def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recent
     inputs = declare_inputs(graph, step)
     lines = inputs["cart_index"]
     present = graph.add("GreaterOrEqual", lines, graph.constant(0, np.int64))
+    # A line that stands several times is one line, and each time it gets its answer.
+    distinct = graph.add("Greater", inputs["cart_counts"], graph.constant(0, np.int64))
     ones = graph.constant([1], np.int64)
-    count = graph.add("ReduceSum", cast(graph, present, onnx.TensorProto.FLOAT), ones, keepdims=1)
+    count = graph.add("ReduceSum", cast(graph, distinct, onnx.TensorProto.FLOAT), ones, keepdims=1)
     pairs = PairColumns(graph, catalogue, inputs, lines, recents)
-    raw = {**pairs.cross(), **dict(zip(CART, map(pairs.repeated, (count, _value(graph, pairs, present))), strict=True))}
+    raw = {**pairs.cross(), **dict(zip(CART, map(pairs.repeated, (count, _value(graph, pairs, distinct))), strict=True))}
     encoded = {
         **pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, raw), **encode_columns(graph, models.cart, raw),
     }  # fmt: skip
@@ -56,27 +58,27 @@ def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recent
     chance = graph.add("Sigmoid", graph.add("Add", scaled, graph.constant(models.intercept, np.float32)))
     values = {
         "line_probability": graph.add("Where", present, chance, graph.constant(np.nan, np.float32)),
-        "cart_probability": _whole(graph, models, logit, present, count),
+        "cart_probability": _whole(graph, models, logit, distinct, count),
     }
     return declare_outputs(graph, step, values)
 
 
-def _value(graph: GraphBuilder, pairs: PairColumns, present: str) -> str:
+def _value(graph: GraphBuilder, pairs: PairColumns, distinct: str) -> str:
     """Return the sum of the known prices of the lines [B, 1]."""
     prices = pairs.prices()
-    known = graph.add("And", present, graph.add("Not", graph.add("IsNaN", prices)))
+    known = graph.add("And", distinct, graph.add("Not", graph.add("IsNaN", prices)))
     summands = graph.add("Where", known, prices, graph.constant(0, np.float32))
     return graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
 
 
-def _whole(graph: GraphBuilder, models: CartModels, logit: str, present: str, count: str) -> str:
+def _whole(graph: GraphBuilder, models: CartModels, logit: str, distinct: str, count: str) -> str:
     """Return the chance that any line is bought [B, 1]; 0 for an empty cart."""
     zero = graph.constant(0, np.float32)
     some = graph.add("Greater", count, zero)
     largest = graph.add(
-        "ReduceMax", graph.add("Where", present, logit, graph.constant(-INFINITY, np.float32)), axes=[1], keepdims=1
+        "ReduceMax", graph.add("Where", distinct, logit, graph.constant(-INFINITY, np.float32)), axes=[1], keepdims=1
     )
-    total = graph.add("ReduceSum", graph.add("Where", present, logit, zero), graph.constant([1], np.int64), keepdims=1)
+    total = graph.add("ReduceSum", graph.add("Where", distinct, logit, zero), graph.constant([1], np.int64), keepdims=1)
     mean = graph.add("Div", total, graph.add("Max", count, graph.constant(1, np.float32)))
     length = graph.add("Log", graph.add("Add", count, graph.constant(1, np.float32)))
     features = graph.add("Concat", graph.add("Where", some, largest, zero), mean, length, axis=1)

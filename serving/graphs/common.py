@@ -20,6 +20,8 @@ from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM_CATEGORICAL, ITEM_CONT
 from workflows.onnx_graph import GraphBuilder
 
 INFINITY = np.float32(np.inf)
+_STRIDE = 1 << 40
+"""More than any item code, so that a row, a group and a code make one number."""
 
 
 def declare_inputs(
@@ -72,6 +74,30 @@ def counting(graph: GraphBuilder, stop: str) -> str:
     """Return 0 .. stop - 1 as int64 for ``stop`` of shape [1]."""
     last = graph.add("Squeeze", stop, graph.constant([0], np.int64))
     return graph.add("Range", graph.constant(0, np.int64), last, graph.constant(1, np.int64))
+
+
+def last_mentions(graph: GraphBuilder, codes: str, groups: str) -> str:
+    """Tell which places of a row hold the last mention of their item: bool [B, T].
+
+    Args:
+        graph: where to.
+        codes: item codes below 2**40, int64 [B, T]; negative where there is none.
+        groups: int64 0 or 1, broadcast to [B, T]: mentions of different groups are different.
+    """
+    one = graph.constant([1], np.int64)
+    total = size(graph, codes, 1)
+    # From the latest to the oldest, so that the first mention is the last: Unique tells first mentions.
+    backwards = graph.add("Sub", graph.add("Sub", total, one), counting(graph, total))
+    rows = graph.add("Unsqueeze", counting(graph, size(graph, codes, 0)), one)
+    apart = graph.add("Add", graph.add("Mul", rows, graph.constant(2, np.int64)), groups)
+    keyed = graph.add("Add", codes, graph.add("Mul", apart, graph.constant(_STRIDE, np.int64)))
+    flat = graph.add("Reshape", graph.add("Gather", keyed, backwards, axis=1), graph.constant([-1], np.int64))
+    _, first = graph.add_many("Unique", 2, flat, sorted=1)
+    zeros = graph.add("Mul", flat, graph.constant(0, np.int64))
+    ones = graph.add("Expand", one, graph.add("Shape", first))
+    latest_first = graph.add("Reshape", graph.add("ScatterElements", zeros, first, ones, axis=0), graph.add("Shape", codes))
+    mentioned = graph.add("Greater", graph.add("Gather", latest_first, backwards, axis=1), graph.constant(0, np.int64))
+    return graph.add("And", mentioned, graph.add("GreaterOrEqual", codes, graph.constant(0, np.int64)))
 
 
 def cast(graph: GraphBuilder, value: str, to: int) -> str:

@@ -1,7 +1,8 @@
-"""Encode: who asks, when, and after looking at what, as the encoded QUERY features.
+"""Encode: who asks, when, and what the request adds to what is stored of them, as the encoded QUERY features.
 
-What is stored of a shopper comes from the snapshot; what the request says about recent items replaces it. The compiled NVTabular
-graph (``workflow/query.onnx``) then encodes the raw columns exactly as in training.
+What is stored of a shopper comes from the snapshot. What the request tells of is added to it as ``workflows.requests`` defines: each
+recent item and each line of the cart is one more event, a microsecond before the request. The compiled NVTabular graph
+(``workflow/query.onnx``) then encodes the raw columns exactly as in training.
 """
 
 from __future__ import annotations
@@ -12,32 +13,63 @@ from typing import Final
 import numpy as np
 import onnx
 
-from serving.graphs.common import cast, counting, declare_inputs, declare_outputs, encode_columns, item_index, size, split
+from serving.graphs.common import (
+    cast,
+    counting,
+    declare_inputs,
+    declare_outputs,
+    encode_columns,
+    item_index,
+    last_mentions,
+    size,
+    split,
+)
 from serving.snapshot import SHOPPER_NUMBERS, Snapshot
 from serving.tensors import StepModel
-from workflows.columns import QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+from workflows.columns import COUNTED_KINDS, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
 from workflows.onnx_graph import GraphBuilder
 
 HOUR: Final = 3_600_000_000
 """Microseconds."""
-_ROW_STRIDE: Final = 1 << 40
-"""More than any item code, so that a row and a code make one number."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the request itself tells of: R recent items, then N cart lines.
+
+    Attributes:
+        ids: item ids [B, R + N], "" pads.
+        index: their catalogue indices [B, R + N], -1 pads.
+        codes: one number an item [B, R + N], also for items that the catalogue does not know; negative where there is none.
+        counts: bool [B, R + N], the last mention of each recent item and of each line; other mentions add nothing.
+        looked: how many recent items there are, float32 [B, 1].
+        lines: how many lines there are, float32 [B, 1].
+        cart: catalogue indices of the lines [B, N].
+        line_counts: ``counts`` of the lines, int64 [B, N].
+    """
+
+    ids: str
+    index: str
+    codes: str
+    counts: str
+    looked: str
+    lines: str
+    cart: str
+    line_counts: str
 
 
 @dataclass(frozen=True)
 class _Recents:
     """The recent items of each query, oldest first, [B, L]: ids, catalogue indices, category and brand codes.
 
-    And, of the items that the request itself tells of, [B, 1]: whether any is a recent one, how many distinct, their mean price.
+    Also ``mentioned``, the catalogue indices of all that is stored or told of [B, L + R + N]; -1 pads.
     """
 
     ids: str
     index: str
     categories: str
     brands: str
-    given: str
-    distinct: str
-    mean_price: str
+    mentioned: str
 
 
 def encode_graph(step: StepModel, snapshot: Snapshot, workflow: onnx.ModelProto) -> onnx.ModelProto:
@@ -64,11 +96,11 @@ class _Encode:
     def model(self, workflow: onnx.ModelProto) -> onnx.ModelProto:
         graph = self._graph
         row, known = self._shopper()
-        cart = item_index(graph, self._snapshot.catalogue, self._inputs["cart_items"])
-        recents = self._recents(row, cart)
+        told = self._told()
+        recents = self._recents(row, told)
         raw = {
             "user_id": self._inputs["user_id"],
-            **self._time_features(row, recents),
+            **self._numbers(row, told),
             "recent_items": recents.ids,
             "recent_categories": self._text(self._snapshot.catalogue.categories, recents.categories),
             "recent_brands": self._text(self._snapshot.catalogue.brands, recents.brands),
@@ -81,8 +113,9 @@ class _Encode:
             "recents": self._packed([recents.index, recents.categories, recents.brands]),
             "user_mean_price": raw["user_mean_price"],
             "known_user": cast(graph, known, onnx.TensorProto.INT64),
-            "excluded": self._excluded(recents, cart),
-            "cart_index": cart,
+            "excluded": self._excluded(recents, told.cart),
+            "cart_index": told.cart,
+            "cart_counts": told.line_counts,
         }
         return declare_outputs(graph, self._step, values)
 
@@ -111,102 +144,141 @@ class _Encode:
         known = graph.add("Greater", row, graph.constant(0, np.int64))
         return graph.add("Squeeze", row, graph.constant([1], np.int64)), known
 
-    def _time_features(self, row: str, recents: _Recents) -> dict[str, str]:
+    def _told(self) -> _Told:
+        graph, catalogue = self._graph, self._snapshot.catalogue
+        given, cart = (item_index(graph, catalogue, self._inputs[name]) for name in ("recent_items", "cart_items"))
+        ids = self._packed([self._inputs["recent_items"], self._inputs["cart_items"]])
+        index = self._packed([given, cart])
+        codes = self._codes(index, ids)
+        width = size(graph, given, 1)
+        places = graph.add("Unsqueeze", counting(graph, size(graph, index, 1)), graph.constant([0], np.int64))
+        of_cart = cast(graph, graph.add("GreaterOrEqual", places, width), onnx.TensorProto.INT64)
+        counts = last_mentions(graph, codes, of_cart)
+        looked = graph.add("Slice", counts, graph.constant([0], np.int64), width, graph.constant([1], np.int64))
+        end = graph.constant([np.iinfo(np.int64).max], np.int64)
+        lines = graph.add("Slice", counts, width, end, graph.constant([1], np.int64))
+        return _Told(
+            ids, index, codes, counts, self._count(looked), self._count(lines), cart, cast(graph, lines, onnx.TensorProto.INT64)
+        )
+
+    def _numbers(self, row: str, told: _Told) -> dict[str, str]:
         """Return hour, weekday and the continuous QUERY columns, raw, each [B, 1]."""
         graph = self._graph
-        shoppers = self._snapshot.shoppers
-        zero = graph.constant(0, np.int64)
         asked = self._inputs["timestamp"]
-        now = graph.add(
-            "Where", graph.add("Greater", asked, zero), asked, graph.constant(self._snapshot.state.as_of_us, np.int64)
-        )
+        as_of = graph.constant(self._snapshot.state.as_of_us, np.int64)
+        now = graph.add("Where", graph.add("Greater", asked, graph.constant(0, np.int64)), asked, as_of)
         hours = graph.add("Div", now, graph.constant(HOUR, np.int64))
         days = graph.add("Div", hours, graph.constant(24, np.int64))
         # 1 January 1970 was a Thursday, and Monday is 1.
         weekday = graph.add("Mod", graph.add("Add", days, graph.constant(3, np.int64)), graph.constant(7, np.int64))
-        numbers = graph.add("Gather", graph.constant(shoppers.numbers), row, axis=0)
+        numbers = graph.add("Gather", graph.constant(self._snapshot.shoppers.numbers), row, axis=0)
         stored = dict(zip(SHOPPER_NUMBERS, split(graph, numbers, [1] * len(SHOPPER_NUMBERS)), strict=True))
-        seen_at, session_at = split(graph, graph.add("Gather", graph.constant(shoppers.times), row, axis=0), [1, 1])
-        seen = graph.add("Greater", seen_at, zero)
-        idle = graph.add("Max", graph.add("Sub", now, seen_at), zero)
-        recency = graph.add("Where", seen, self._scaled(idle, HOUR), graph.constant(np.nan, np.float32))
-        within = graph.add("LessOrEqual", idle, graph.constant(self._snapshot.state.session_gap_us, np.int64))
-        running = graph.add("And", seen, within)
-        none = graph.constant(0, np.float32)
-        events = graph.add("Where", running, stored["session_events"], none)
-        length = graph.add("Max", graph.add("Sub", now, session_at), zero)
-        minutes = graph.add("Where", running, self._scaled(length, HOUR // 60), none)
-        # Whoever tells what was just looked at, or put into a cart, is here now, whenever the snapshot last saw them.
-        here = graph.add("Greater", recents.distinct, none)
-        recency = graph.add("Where", here, none, recency)
-        running_events = graph.add("Where", recents.given, recents.distinct, graph.add("Max", events, recents.distinct))
-        # Who is newer than the snapshot has done at least what the request tells, and looks at prices like those.
-        unpriced = graph.add("IsNaN", stored["user_mean_price"])
+        more = graph.add("Add", told.looked, told.lines)
         return {
-            **stored,
-            "user_events": graph.add("Max", stored["user_events"], running_events),
-            "user_mean_price": graph.add("Where", unpriced, recents.mean_price, stored["user_mean_price"]),
+            "user_events": graph.add("Add", stored["user_events"], more),
+            **{name: self._counted(name, stored[name], told) for name in COUNTED_KINDS},
+            "user_mean_price": self._mean_price(stored["user_mean_price"], stored["priced_events"], told),
             "hour": graph.add("Mod", hours, graph.constant(24, np.int64)),
             "weekday": graph.add("Add", weekday, graph.constant(1, np.int64)),
-            "user_recency_hours": recency,
-            "session_events": running_events,
-            "session_minutes": graph.add("Where", recents.given, none, minutes),
+            **self._session(row, now, stored["session_events"], more),
+        }
+
+    def _counted(self, name: str, stored: str, told: _Told) -> str:
+        """Add to the stored number of events of one kind those that the request tells of."""
+        kinds = self._snapshot.state.request_kinds
+        for source, number in (("recent_items", told.looked), ("cart_items", told.lines)):
+            if kinds[source] == COUNTED_KINDS[name]:
+                stored = self._graph.add("Add", stored, number)
+        return stored
+
+    def _session(self, row: str, now: str, stored_events: str, more: str) -> dict[str, str]:
+        """Return what depends on the clock: hours since the last event, events and minutes of the running session.
+
+        Args:
+            row: rows of the snapshot tables [B].
+            now: instant of the request, microseconds [B, 1].
+            stored_events: events of the last stored session, float32 [B, 1].
+            more: how many events the request tells of, float32 [B, 1].
+        """
+        graph = self._graph
+        zero, one, none = graph.constant(0, np.int64), graph.constant(1, np.int64), graph.constant(0, np.float32)
+        seen_at, session_at = split(
+            graph, graph.add("Gather", graph.constant(self._snapshot.shoppers.times), row, axis=0), [1, 1]
+        )
+        seen, told = graph.add("Greater", seen_at, zero), graph.add("Greater", more, none)
+        idle = graph.add("Max", graph.add("Sub", now, seen_at), zero)
+        # What the request tells of happened one microsecond before it, and so the pause ends then.
+        pause = graph.add("Sub", idle, cast(graph, told, onnx.TensorProto.INT64))
+        within = graph.add("LessOrEqual", pause, graph.constant(self._snapshot.state.session_gap_us, np.int64))
+        running = graph.add("And", seen, within)
+        start = graph.add("Where", running, session_at, graph.add("Sub", now, one))
+        length = graph.add("Max", graph.add("Sub", now, start), zero)
+        since = graph.add("Where", told, one, idle)
+        return {
+            "user_recency_hours": graph.add(
+                "Where", graph.add("Or", told, seen), self._scaled(since, HOUR), graph.constant(np.nan, np.float32)
+            ),
+            "session_events": graph.add("Add", graph.add("Where", running, stored_events, none), more),
+            "session_minutes": graph.add("Where", graph.add("Or", told, running), self._scaled(length, HOUR // 60), none),
         }
 
     def _scaled(self, microseconds: str, unit: int) -> str:
         """Return a duration in units as float32, divided in double precision as offline."""
         graph = self._graph
-        exact = graph.add("Div", cast(graph, microseconds, onnx.TensorProto.DOUBLE), graph.constant(unit, np.float64))
+        exact = graph.add("Div", self._double(microseconds), graph.constant(unit, np.float64))
         return cast(graph, exact, onnx.TensorProto.FLOAT)
 
-    def _recents(self, row: str, cart: str) -> _Recents:
-        """Return the effective recent items: the given ones, else the stored ones, followed by the lines of the cart."""
+    def _double(self, value: str) -> str:
+        return cast(self._graph, value, onnx.TensorProto.DOUBLE)
+
+    def _mean_price(self, stored: str, priced: str, told: _Told) -> str:
+        """Return the mean price of the stored events and of those that the request tells of, float32 [B, 1]; NaN where unknown.
+
+        Args:
+            stored: the stored mean, float32 [B, 1]; NaN where unknown.
+            priced: how many stored events it is the mean of, float32 [B, 1].
+            told: the events of the request.
+        """
+        graph = self._graph
+        prices = graph.add("Gather", graph.constant(self._snapshot.catalogue.prices), told.index, axis=0)
+        known = graph.add("And", graph.add("Not", graph.add("IsNaN", prices)), told.counts)
+        summands = self._double(graph.add("Where", known, prices, graph.constant(0, np.float32)))
+        total = graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
+        count = self._count(known)
+        before = graph.add("Where", graph.add("IsNaN", stored), graph.constant(0, np.float32), stored)
+        whole = graph.add("Add", graph.add("Mul", self._double(before), self._double(priced)), total)
+        mean = graph.add("Div", whole, self._double(graph.add("Add", priced, count)))
+        some = graph.add("Greater", count, graph.constant(0, np.float32))
+        return graph.add("Where", some, cast(graph, mean, onnx.TensorProto.FLOAT), stored)
+
+    def _recents(self, row: str, told: _Told) -> _Recents:
+        """Return the effective recent items: the stored ones, then the given ones, then the lines of the cart."""
         graph = self._graph
         catalogue, width = self._snapshot.catalogue, self._snapshot.state.recent_items
-        given = item_index(graph, catalogue, self._inputs["recent_items"])
-        some = graph.add("GreaterOrEqual", given, graph.constant(0, np.int64))
-        any_given = graph.add("Greater", self._count(some), graph.constant(0, np.float32))
         stored_row = graph.add("Gather", graph.constant(self._snapshot.shoppers.recents), row, axis=0)
         stored_index, stored_categories, stored_brands = split(
             graph, cast(graph, stored_row, onnx.TensorProto.INT64), [width] * 3
         )
-        stored_index = graph.add("Where", any_given, graph.constant(-1, np.int64), stored_index)
-        asked = self._packed([given, cart])
-        asked_ids = self._packed([self._inputs["recent_items"], self._inputs["cart_items"]])
-        index = self._packed([stored_index, asked])
-        positions, valid, distinct = self._last_distinct(self._packed([stored_index, self._codes(asked, asked_ids)]), asked)
+        index = self._packed([stored_index, told.index])
+        positions, valid = self._last_distinct(self._packed([stored_index, told.codes]))
 
         def chosen(values: str, filler: str) -> str:
             return graph.add("Where", valid, graph.add("GatherElements", values, positions, axis=1), filler)
 
         def codes(stored: str, table: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
-            return self._packed([stored, graph.add("Gather", graph.constant(table), asked, axis=0)])
+            return self._packed([stored, graph.add("Gather", graph.constant(table), told.index, axis=0)])
 
         zero = graph.constant(0, np.int64)
         return _Recents(
             ids=chosen(
-                self._packed([self._text([*catalogue.ids, ""], stored_index), asked_ids]),
+                self._packed([self._text([*catalogue.ids, ""], stored_index), told.ids]),
                 graph.constant(np.array("", dtype=object)),
             ),
             index=chosen(index, graph.constant(-1, np.int64)),
             categories=chosen(codes(stored_categories, catalogue.category_codes), zero),
             brands=chosen(codes(stored_brands, catalogue.brand_codes), zero),
-            given=any_given,
-            distinct=distinct,
-            mean_price=self._mean_price(asked),
+            mentioned=index,
         )
-
-    def _mean_price(self, asked: str) -> str:
-        """Return the mean known price of the items that the request tells of, float32 [B, 1]; NaN where none is known."""
-        graph = self._graph
-        prices = graph.add("Gather", graph.constant(self._snapshot.catalogue.prices), asked, axis=0)
-        known = graph.add("And", graph.add("Not", graph.add("IsNaN", prices)), self._held(asked))
-        summands = graph.add("Where", known, prices, graph.constant(0, np.float32))
-        total = graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
-        return graph.add("Div", total, self._count(known))  # 0 / 0 is NaN: not known
-
-    def _held(self, index: str) -> str:
-        return self._graph.add("GreaterOrEqual", index, self._graph.constant(0, np.int64))
 
     def _text(self, table: list[str], codes: str) -> str:
         return self._graph.add("Gather", self._graph.constant(np.array(table, dtype=object)), codes, axis=0)
@@ -224,50 +296,30 @@ class _Encode:
         numbered = graph.add("Add", graph.add("Reshape", distinct, graph.add("Shape", ids)), count)
         return graph.add("Where", graph.add("Equal", index, count), numbered, index)
 
-    def _last_distinct(self, codes: str, asked: str) -> tuple[str, str, str]:
+    def _last_distinct(self, codes: str) -> tuple[str, str]:
         """Keep the last mention of each item, and of those the last L.
 
         Args:
             codes: item codes [B, T], the latest last, negative where there is none; the first L are the stored ones.
-            asked: any value of the shape of the others.
 
         Returns:
-            Positions in ``codes`` [B, L], oldest first; whether each holds an item [B, L]; and how many distinct items were
-            asked about, float32 [B, 1].
+            Positions in ``codes`` [B, L], oldest first, and whether each holds an item [B, L].
         """
         graph = self._graph
+        zero, one = graph.constant(0, np.int64), graph.constant([1], np.int64)
         width = self._snapshot.state.recent_items
-        total = size(graph, codes, 1)
-        # From the latest to the oldest, so that the first mention is the last: Unique tells first mentions.
-        backwards = graph.add("Sub", graph.add("Sub", total, graph.constant([1], np.int64)), counting(graph, total))
-        latest_first = graph.add("Gather", codes, backwards, axis=1)
-        rows = graph.add("Unsqueeze", counting(graph, size(graph, codes, 0)), graph.constant([1], np.int64))
-        keyed = graph.add("Add", latest_first, graph.add("Mul", rows, graph.constant(_ROW_STRIDE, np.int64)))
-        flat = graph.add("Reshape", keyed, graph.constant([-1], np.int64))
-        _, first = graph.add_many("Unique", 2, flat, sorted=1)
-        zeros = graph.add("Mul", flat, graph.constant(0, np.int64))
-        ones = graph.add("Expand", graph.constant([1], np.int64), graph.add("Shape", first))
-        mentioned = graph.add("Reshape", graph.add("ScatterElements", zeros, first, ones, axis=0), graph.add("Shape", codes))
-        zero = graph.constant(0, np.int64)
-        kept = graph.add("And", graph.add("Greater", mentioned, zero), graph.add("GreaterOrEqual", latest_first, zero))
-        own = graph.add("Slice", kept, graph.constant([0], np.int64), size(graph, asked, 1), graph.constant([1], np.int64))
-        priority = graph.add("Where", kept, graph.add("Add", backwards, graph.constant([1], np.int64)), zero)
-        best, taken = graph.add_many("TopK", 2, priority, graph.constant([width], np.int64), axis=1)
-        held = cast(graph, self._count(graph.add("Greater", best, zero)), onnx.TensorProto.INT64)
-        return *self._oldest_first(taken, held, total), self._count(own)
-
-    def _oldest_first(self, taken: str, held: str, total: str) -> tuple[str, str]:
-        """Turn positions counted from the end, latest first, into positions from the start, oldest first, empty ones last."""
-        graph = self._graph
-        one = graph.constant([1], np.int64)
-        slots = graph.constant(np.arange(self._snapshot.state.recent_items).reshape(1, -1), np.int64)
-        turned = graph.add("Max", graph.add("Sub", graph.add("Sub", held, one), slots), graph.constant(0, np.int64))
-        from_end = graph.add("GatherElements", taken, turned, axis=1)
-        return graph.add("Sub", graph.add("Sub", total, one), from_end), graph.add("Less", slots, held)
+        kept = last_mentions(graph, codes, zero)
+        places = graph.add("Add", counting(graph, size(graph, codes, 1)), one)
+        latest, _ = graph.add_many("TopK", 2, graph.add("Where", kept, places, zero), graph.constant([width], np.int64), axis=1)
+        held = cast(graph, self._count(graph.add("Greater", latest, zero)), onnx.TensorProto.INT64)
+        slots = graph.constant(np.arange(width).reshape(1, -1), np.int64)
+        oldest_first = graph.add("Max", graph.add("Sub", graph.add("Sub", held, one), slots), zero)
+        positions = graph.add("Sub", graph.add("GatherElements", latest, oldest_first, axis=1), one)
+        return graph.add("Max", positions, zero), graph.add("Less", slots, held)
 
     def _excluded(self, recents: _Recents, cart: str) -> str:
         """Return the catalogue indices that must not be answered; -1 and N stand for none."""
         parts = [item_index(self._graph, self._snapshot.catalogue, self._inputs["exclude"]), cart]
         if self._snapshot.state.exclude_recent:
-            parts.append(recents.index)
+            parts.append(recents.mentioned)
         return self._packed(parts)

@@ -65,6 +65,9 @@ class SyntheticRun:
         idle = np.where(
             np.arange(count) < 5, rng.integers(1, SESSION_GAP_US, count), rng.integers(SESSION_GAP_US + 1, 40 * HOUR_US, count)
         )
+        table["priced_events"] = [
+            0.0 if mean is None else float(rng.integers(1, 9)) for mean in table["user_mean_price"]
+        ]  # fmt: skip
         table["last_seen"] = (AS_OF_US - idle).tolist()
         table["session_start"] = (AS_OF_US - idle - rng.integers(0, HOUR_US, count)).tolist()
         table["session_events"] = rng.integers(1, 9, count).astype(float).tolist()
@@ -208,6 +211,7 @@ class SyntheticRun:
         state = {
             "as_of": "2023-11-15T00:00:00+00:00", "as_of_us": AS_OF_US, "session_gap_us": SESSION_GAP_US, "recent_items": self.length,
             "exclude_recent": self.exclude, "id_types": {"user_id": "string", "item_id": "int64"}, "has_cart": self.cart,
+            "request_kinds": {"recent_items": "view", "cart_items": "cart"},
         }  # fmt: skip
         self._json(state, "snapshot/state.json")
         self._parquet(self.items, "snapshot/items.parquet")

@@ -29,6 +29,7 @@ def test_the_state_says_how_to_compute(shop_run: Path, shop_events: pl.DataFrame
     assert state["recent_items"] == shop_settings.recent_items
     assert state["exclude_recent"] is True
     assert state["has_cart"] is True
+    assert state["request_kinds"] == {"recent_items": "view", "cart_items": "cart"}
     assert state["id_types"] == {"user_id": "string", "item_id": "int64"}
 
 

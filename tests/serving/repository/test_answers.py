@@ -130,6 +130,43 @@ def test_a_cart_gets_chances_and_completions(local: LocalRepository) -> None:
     assert "1003" not in answer["items"][0].tolist()
 
 
+def test_recent_items_add_to_the_stored_ones(local: LocalRepository) -> None:
+    """What was seen before the visit stays seen, however much is told of the visit."""
+    for place, user in enumerate(SHOP.user_ids):
+        stored = set(SHOP.users["recent_items"][place])
+        told = [item for item in SHOP.item_ids if item not in stored][:6]
+        for given in (told[:1], told):
+            answer = set(local.ask("recommend", user_id=[[user]], recent_items=[given], k=[100])["items"][0].tolist()) - {""}
+            assert answer == set(SHOP.item_ids) - stored - set(given)
+
+
+def test_a_line_that_stands_twice_is_one_line(local: LocalRepository) -> None:
+    once = local.ask("cart", user_id=[["u4"]], cart_items=[["1010", "new", "1003"]])
+    twice = local.ask("cart", user_id=[["u4"]], cart_items=[["1003", "1010", "", "1010", "new", "1003", "new", "1003"]])
+    chances = dict(zip(["1010", "new", "1003"], once["line_probability"][0].tolist(), strict=True))
+    expected = [chances.get(item, np.nan) for item in ["1003", "1010", "", "1010", "new", "1003", "new", "1003"]]
+    np.testing.assert_allclose(twice["line_probability"][0], expected, rtol=1e-6)
+    np.testing.assert_allclose(twice["cart_probability"], once["cart_probability"], rtol=1e-6)
+    unlike = local.ask("cart", user_id=[["u4"]], cart_items=[["new", "other"]])
+    assert unlike["cart_probability"] != local.ask("cart", user_id=[["u4"]], cart_items=[["new"]])["cart_probability"]
+
+
+def test_a_cart_is_answered_alone_as_in_company(local: LocalRepository) -> None:
+    """Neither the width of the batch nor the other carts in it change an answer."""
+    rng = np.random.default_rng(5)
+    carts = [[str(item) for item in rng.choice([*SHOP.item_ids, "new", ""], size)] for size in (1, 7, 2, 5, 3, 1)]
+    users = [["u1"], [""], ["u2"], ["nobody"], ["u3"], ["u1"]]
+    recents = [[""], ["1001"], ["1002"], ["1003"], [""], ["1001"]]
+    wide = [[*cart, *[""] * (11 - len(cart))] for cart in carts]
+    together = local.ask("cart", user_id=users, cart_items=wide, recent_items=recents)
+    for row, cart in enumerate(carts):
+        alone = local.ask("cart", user_id=[users[row]], cart_items=[cart], recent_items=[recents[row]])
+        np.testing.assert_allclose(together["line_probability"][row, : len(cart)], alone["line_probability"][0], rtol=1e-6)
+        assert np.isnan(together["line_probability"][row, len(cart) :]).all()
+        np.testing.assert_allclose(together["cart_probability"][row], alone["cart_probability"][0], rtol=1e-6)
+        assert together["items"][row].tolist() == alone["items"][0].tolist()
+
+
 def test_padding_does_not_change_a_cart(local: LocalRepository) -> None:
     narrow = local.ask("cart", user_id=[["u4"]], cart_items=[["1003", "1010"]])
     wide = local.ask("cart", user_id=[["u4"]], cart_items=[["1003", "1010", "", ""]])

@@ -37,6 +37,12 @@ def last_distinct(items: list[str]) -> list[str]:
     return list(dict.fromkeys(item for item in reversed(items) if item))[::-1]
 
 
+def stored_items(request: dict[str, Any]) -> list[str]:
+    """The recent items that the snapshot stores of who asks."""
+    known_user = request["user_id"] in SHOP.user_ids
+    return list(SHOP.users["recent_items"][SHOP.user_ids.index(request["user_id"])]) if known_user else []
+
+
 def known(items: list[str], column: str) -> list[str]:
     return [SHOP.items[column][ITEMS[item]] if item in ITEMS else "" for item in items]
 
@@ -49,31 +55,34 @@ def raw_query(request: dict[str, Any]) -> dict[str, Any]:
     query |= {"user_id": request["user_id"], "hour": when.hour, "weekday": when.isoweekday()}
     query |= {"user_recency_hours": np.nan, "user_mean_price": np.nan}
     stored: list[str] = []
+    priced = 0.0
+    looked, lines = last_distinct(request["recent_items"]), last_distinct(request["cart_items"])
+    told = looked + lines
+    start = now - 1
     if request["user_id"] in SHOP.user_ids:
         place = SHOP.user_ids.index(request["user_id"])
         user = {name: values[place] for name, values in SHOP.users.items()}
         idle = max(now - user["last_seen"], 0)
         query |= {name: user[name] for name in ("user_events", "user_views", "user_carts", "user_purchases")}
         query["user_mean_price"] = np.nan if user["user_mean_price"] is None else user["user_mean_price"]
+        priced = user["priced_events"]
         query["user_recency_hours"] = idle / HOUR_US
-        if idle <= SESSION_GAP_US:
+        if idle - bool(told) <= SESSION_GAP_US:
             query["session_events"] = user["session_events"]
             query["session_minutes"] = max(now - user["session_start"], 0) / (HOUR_US / 60)
+            start = user["session_start"]
         stored = user["recent_items"]
-    asked = last_distinct(request["recent_items"] + request["cart_items"])
-    if asked:
-        query["user_recency_hours"] = 0.0
-    if any(request["recent_items"]):
-        query |= {"session_events": float(len(asked)), "session_minutes": 0.0}
-        recents = asked
-    else:
-        query["session_events"] = max(query["session_events"], float(len(asked)))
-        recents = last_distinct(stored + asked)
-    query["user_events"] = max(query["user_events"], query["session_events"])
-    told = [SHOP.items["item_price"][ITEMS[item]] for item in request["recent_items"] + request["cart_items"] if item in ITEMS]
-    prices = [price for price in told if price is not None and not np.isnan(price)]
-    if np.isnan(query["user_mean_price"]) and prices:
-        query["user_mean_price"] = float(np.mean(prices))
+    if told:
+        query |= {"user_recency_hours": 1 / HOUR_US, "session_minutes": max(now - start, 0) / (HOUR_US / 60)}
+    for name, number in (("user_views", len(looked)), ("user_carts", len(lines))):
+        query[name] += number
+        query["user_events"] += number
+        query["session_events"] += number
+    known_prices = [SHOP.items["item_price"][ITEMS[item]] for item in told if item in ITEMS]
+    prices = [price for price in known_prices if price is not None]
+    if prices:
+        query["user_mean_price"] = (np.nan_to_num(query["user_mean_price"]) * priced + sum(prices)) / (priced + len(prices))
+    recents = last_distinct(stored + told)
     query["recent_items"] = recents[-LENGTH:]
     query["recent_categories"] = known(query["recent_items"], "item_category")
     query["recent_brands"] = known(query["recent_items"], "item_brand")
@@ -120,10 +129,14 @@ def test_any_request_is_encoded_by_the_rules(
     for row, (request, query) in enumerate(zip(batch, queries, strict=True)):
         recents = [ITEMS.get(item, count) for item in query["recent_items"]]
         assert answer["recents"][row, :LENGTH].tolist() == recents + [-1] * (LENGTH - len(recents))
-        barred = {ITEMS.get(item, count) for item in (*request["exclude"], *request["cart_items"]) if item} | set(recents)
+        barred = {
+            ITEMS.get(item, count) for item in (*request["exclude"], *request["recent_items"], *request["cart_items"]) if item
+        }
+        barred |= {ITEMS[item] for item in stored_items(request)}
         assert set(answer["excluded"][row].tolist()) - {-1} == barred
         lines = [ITEMS.get(item, count) if item else -1 for item in request["cart_items"]]
         assert answer["cart_index"][row, : len(lines)].tolist() == lines
+        assert answer["cart_counts"][row].sum() == len(last_distinct(request["cart_items"]))
         assert bool(answer["known_user"][row, 0]) == (request["user_id"] in SHOP.user_ids)
 
 

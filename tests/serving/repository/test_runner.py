@@ -121,7 +121,7 @@ def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Pa
         load(runner, run, "recommend_score").execute(
             [
                 ask(
-                    ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index"),
+                    ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts"),
                     user_id=[["u1"]],
                     cart_items=[["1001"]],
                 )
@@ -129,7 +129,7 @@ def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Pa
         )[0]
     )
     out_of_range = {**shopper, "cart_index": np.array([[10_000]], np.int64)}
-    wider = {**shopper, "cart_index": np.array([[1, 2, 3]], np.int64)}
+    wider = {**shopper, "cart_index": np.array([[1, 2, 3]], np.int64), "cart_counts": np.ones((1, 3), np.int64)}
     wanted = ("line_probability", "cart_probability")
     good, bad, wide = lines.execute([ask(wanted, **shopper), ask(wanted, **out_of_range), ask(wanted, **wider)])
     assert values(good)["line_probability"].shape == (1, 1)
