@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from datetime import date, datetime, timezone
 from pathlib import Path
@@ -30,6 +31,26 @@ def _in_utc(value: datetime) -> datetime:
         raise ValueError("expected an instant between the years 1 and 9999 of UTC") from None
 
 
+def _known_codec(value: str) -> str:
+    """Let only encodings of text through, which ``hex`` and the like are not."""
+    try:
+        info = codecs.lookup(value)
+        "".encode(info.name)
+    except (LookupError, TypeError, ValueError):
+        raise ValueError("expected the name of an encoding, such as utf-8, cp1252 or utf-16") from None
+    return info.name
+
+
+def _one_mark(value: str) -> str:
+    """Let one ASCII character through that can mark something, or none."""
+    if len(value) > 1 or not value.isascii() or (value in "\r\n" and value):
+        raise ValueError("expected one character of ASCII, or an empty string for none")
+    return value
+
+
+Encoding = Annotated[str, AfterValidator(_known_codec)]
+Mark = Annotated[str, AfterValidator(_one_mark)]
+ColumnName = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 Instant = Annotated[datetime, BeforeValidator(_require_iso), AfterValidator(_in_utc)]
 
@@ -47,6 +68,19 @@ class SourceSettings(Settings):
     """``table`` only: value in the file -> canonical event type; empty where the file already uses the canonical names."""
     default_event_type: str | None = None
     """``table`` only: the type of every row where the file has no such column."""
+    encoding: Encoding | None = None
+    """The encoding of text files, such as ``cp1252``, ``latin-1`` or ``utf-16``; None means UTF-8, or what the file itself proves."""
+    separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
+    """What stands between the fields of a text file, such as ``";"``; None means what the first records show."""
+    quote: Mark | None = None
+    """What fields may stand in; empty where quotation marks are ordinary characters; None means ``"``, or ``'`` where the header
+    uses it."""
+    escape: Mark | None = None
+    """What takes the special meaning from the character after it, mostly ``\\``; empty for none; None means a backslash where the
+    file has quotation marks that can only be read so, and only within quoted fields."""
+    header: bool | tuple[ColumnName, ...] = True
+    """Whether the first record of a text file names the columns. ``false``: they are called "1", "2" and so on, by position; a list:
+    there is no such record, and these are the names."""
     timestamp_format: str | None = None
     """``table`` only: a strptime pattern, or ``s``, ``ms``, ``us``, ``ns`` for Unix time; None means ISO 8601."""
     shoppers: Annotated[int, Field(gt=0)] = 4000

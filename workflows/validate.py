@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime as dt
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -61,6 +62,8 @@ def check_events(
     """
     until = _until(settings, now)
     parts = source.parts()
+    for line in _told(parts):
+        print(line, file=sys.stderr)
     with _work_folder(target) as work:
         checked = _check_parts(source, parts, until, work)
         rows_read = int(_collect(checked.select(pl.len())).item())
@@ -77,6 +80,14 @@ def check_events(
     summary = _summarise(source, parts, target / "events.parquet", reasons, rows_read)
     summary.write(target / "summary.json")
     return summary
+
+
+def _told(parts: Sequence[Part]) -> list[str]:
+    """Return one line for each way in which files are read."""
+    alike: dict[reading.Detected, list[str]] = {}
+    for part in parts:
+        alike.setdefault(part.detected, []).append(part.name)
+    return [detected.sentence(tuple(names)) for detected, names in alike.items()]
 
 
 def _until(settings: EventSettings, now: dt.datetime | None) -> dt.datetime:

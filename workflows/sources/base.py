@@ -38,6 +38,8 @@ class Part:
     """Columns of ``Source.scan``."""
     timestamp_formats: tuple[str, ...]
     """What ``workflows.instants.parse_instant`` should try."""
+    detected: reading.Detected
+    """How the file is read: by what dialect, decimal sign and time zone."""
     text_ids: frozenset[str] = frozenset()
     """Of ``user_id`` and ``item_id`` those that the file declares to be text, so that they stay text even if all are digits."""
 
@@ -106,6 +108,7 @@ class FileSource(Source):
                 "Set it to a file, a folder or a glob; relative paths start at the folder of the configuration file.",
             )
         self.path = base_folder / settings.path.expanduser()
+        self.asked = reading.Layout.of(settings)
         self.files = reading.discover(self._chosen(self.path), self.extra_suffixes)
 
     def check_settings(self, settings: SourceSettings) -> None:
@@ -130,15 +133,20 @@ class FileSource(Source):
         return [self._part(file) for file in self.files]
 
     def layout(self, file: reading.TableFile) -> reading.Layout | None:  # noqa: ARG002 - for subclasses
-        """Return how a text file is laid out; None means a header line and a separator that it shows."""
+        """Return how the publisher lays out a text file; None means a header line and a separator that it shows."""
         return None
+
+    def detected(self, found: reading.Detected) -> reading.Detected:
+        """Add to what was found about a file what the source decides about values: decimal sign and time zone."""
+        return found
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Bring the publisher's ways to canonical ones; ``events`` has the columns of ``Source.scan`` already."""
         return events
 
     def _part(self, file: reading.TableFile) -> Part:
-        table = reading.scan(file, self.layout(file))
+        layout = self.asked.over(self.layout(file))
+        table = reading.scan(file, layout)
         schema = table.collect_schema()
         found = [name for name in schema.names() if name not in (reading.INDEX, FLAW)]
         places = self._places(found, file)
@@ -161,6 +169,7 @@ class FileSource(Source):
             name=file.name,
             path=file.path,
             events=_in_order(self.shape(events)),
+            detected=self.detected(reading.detect(file, layout)),
             timestamp_formats=(ISO,) if time_type.is_temporal() else self.timestamp_formats,
             text_ids=frozenset(
                 column for column in ("user_id", "item_id") if file.is_parquet and _is_text(schema.get(places.get(column, "")))

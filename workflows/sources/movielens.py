@@ -43,10 +43,10 @@ class MovieLens(FileSource):
     def layout(self, file: reading.TableFile) -> reading.Layout | None:
         """Return the layout of the two formats without header; ``::`` reads as fields with an empty one between each two."""
         if file.path.suffix == ".data":
-            return reading.Layout("\t", _COLUMNS, quoted=False)
+            return reading.Layout(separator="\t", quote="", has_header=False, names=_COLUMNS)
         if file.path.suffix == ".dat":
             between = [name for number, column in enumerate(_COLUMNS) for name in (column, f"between_{number}")]
-            return reading.Layout(":", tuple(between[:-1]), quoted=False)
+            return reading.Layout(separator=":", quote="", has_header=False, names=tuple(between[:-1]))
         return None
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:

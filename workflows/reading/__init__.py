@@ -20,6 +20,9 @@ import polars as pl
 
 from cartwheel.errors import DataError
 from workflows.events import FLAW
+from workflows.reading.dialect import Detected as Detected
+from workflows.reading.dialect import Dialect as Dialect
+from workflows.reading.dialect import Layout as Layout
 
 INDEX: Final = "__cartwheel_row"
 """Column that ``scan`` adds: the data row within the file, from 1. Its name is one that no export carries."""
@@ -35,18 +38,6 @@ _PARQUET_SUFFIXES: Final = (".parquet", ".pq")
 _ACCEPTED: Final = "Parquet (.parquet), CSV (.csv) and gzipped CSV (.csv.gz)"
 _CHUNK_BYTES: Final = 1 << 20
 _GLOB_CHARACTERS: Final = frozenset("*?[")
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """How a text file without the usual comma and header is laid out."""
-
-    separator: str = ","
-    """One byte between fields."""
-    header: tuple[str, ...] | None = None
-    """Column names of a file that has no header line; None where the first line is the header."""
-    quoted: bool = True
-    """Whether fields may stand in double quotes."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,15 +139,15 @@ def scan(file: TableFile, layout: Layout | None = None) -> pl.LazyFrame:
         table = pl.scan_parquet(file.path, row_index_name=INDEX, row_index_offset=1, glob=False, hive_partitioning=False)
         _names_of(table, file)
         return table.with_columns(pl.lit(None, pl.String).alias(FLAW))
-    layout = layout or _sniff(file)
-    header = list(layout.header or _header(file, layout))
+    layout = _sniff(file, layout or Layout())
+    header = list(layout.names or _header(file, layout))
     table = pl.scan_csv(
         file.path,
         has_header=False,
-        skip_lines=0 if layout.header else 1,
+        skip_lines=1 if layout.has_header else 0,
         schema={name: pl.String() for name in [*header, _OVERFLOW]},
-        separator=layout.separator,
-        quote_char='"' if layout.quoted else None,
+        separator=layout.separator or ",",
+        quote_char=layout.quote or None,
         truncate_ragged_lines=True,
         encoding="utf8-lossy",
         row_index_name=INDEX,
@@ -237,13 +228,27 @@ def _first_line(file: TableFile) -> str:
         raise unreadable(file.path, error) from error
 
 
-def _sniff(file: TableFile) -> Layout:
+def _sniff(file: TableFile, layout: Layout) -> Layout:
     line = _first_line(file)
-    return Layout(max((",", ";", "\t", "|"), key=line.count))
+    return dataclasses.replace(
+        layout,
+        separator=layout.separator or max((",", ";", "\t", "|"), key=line.count),
+        quote='"' if layout.quote is None else layout.quote,
+    )
+
+
+def detect(file: TableFile, layout: Layout | None = None) -> Detected:
+    """Return how ``file`` is read."""
+    if file.is_parquet:
+        return Detected(Dialect("Parquet"), columns=len(scan(file).collect_schema()) - 2)
+    found = _sniff(file, layout or Layout())
+    columns = len(found.names or _header(file, found))
+    dialect = Dialect("CSV", separator=found.separator or ",", quote=found.quote or "", has_header=found.has_header)
+    return Detected(dialect, columns)
 
 
 def _header(file: TableFile, layout: Layout) -> list[str]:
-    names = next(csv.reader([_first_line(file)], delimiter=layout.separator), [])
+    names = next(csv.reader([_first_line(file)], delimiter=layout.separator or ","), [])
     if not any(name.strip() for name in names):
         raise DataError(f"{file.path}: the first line is blank, but column names were expected.", "Add a header line.")
     twice = sorted({name for name in names if name and names.count(name) > 1})
@@ -258,7 +263,7 @@ def _ends_in_mid_line(file: TableFile, fields: int, layout: Layout) -> bool:
     if tail.endswith((b"\n", b"\r")):
         return False
     last = tail.rsplit(b"\n", 1)[-1].decode("utf-8", errors="replace")
-    cells = next(csv.reader([last], delimiter=layout.separator), []) if layout.quoted else last.split(layout.separator)
+    cells = next(csv.reader([last], delimiter=layout.separator or ","), []) if layout.quote else last.split(layout.separator)
     return len(cells) < fields
 
 
