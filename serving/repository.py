@@ -19,12 +19,13 @@ from serving.graphs.order import OrderRules, order_graph
 from serving.graphs.rank import rank_graph
 from serving.graphs.retrieve import retrieve_graph
 from serving.graphs.similar import neighbours_graph, similar_graph
+from serving.limits import PARAMETER, Limits
 from serving.local import METADATA
 from serving.parity import check_parity
 from serving.programs import VERSION, programs
 from serving.run_files import item_ids
 from serving.run_models import RunModels, read_models, unknown_item
-from serving.settings import ExportSettings
+from serving.settings import ExportSettings, ServeSettings
 from serving.snapshot import Snapshot, read_snapshot
 from serving.tensors import Sizes, StepModel, contract
 from serving.triton_config import ensemble_config, program_config
@@ -110,6 +111,8 @@ def _write(root: Path, snapshot: Snapshot, models: RunModels, sizes: Sizes, sett
     metadata = _metadata(snapshot, sizes, settings)
     shown = {name: str(metadata[name]) for name in ("as_of", "cartwheel", "catalogue_size", "max_k")}
     shown.update({f"{column}_type": kind for column, kind in snapshot.state.id_types.items()})
+    if settings.target == "embedded":
+        shown[PARAMETER] = Limits.of(ServeSettings(), settings.max_batch).parameter()
     for ensemble in ensembles:
         folder = root / ensemble.name / VERSION
         folder.mkdir(parents=True)

@@ -5,7 +5,8 @@ imports nothing of Cartwheel. What it must know of its program lies in the model
 files, each reads inputs of the program and outputs of the files before it.
 
 Requests that Triton hands over together are padded to the longest and answered by one run of the graphs. A request that cannot
-be answered gets an error of its own and spoils no other.
+be answered gets an error of its own and spoils no other. Sizes are looked at before anything is read, and strings are read only
+then, not when Triton's interface unpacks the requests.
 """
 
 from __future__ import annotations
@@ -33,6 +34,9 @@ _DTYPES: Mapping[str, Any] = {"TYPE_STRING": object, "TYPE_INT64": np.int64, "TY
 
 
 _LENGTH = struct.Struct("<I")
+_TOO_LARGE = "The request holds {found:,} bytes; this server reads at most {limit:,} (serve.max_message_bytes)."
+_TOO_MANY_ROWS = "The input {name!r} has {found:,} rows; this server answers at most {limit:,} at once (serve.max_rows)."
+_TOO_WIDE = "The input {name!r} has lists of {found:,}; this server reads at most {limit:,} ({setting})."
 
 
 class BadRequestError(Exception):
@@ -64,7 +68,8 @@ class TritonPythonModel:
         self._name: str = config["name"]
         self._batching: bool = config["max_batch_size"] > 0
         self._types: dict[str, str] = {tensor["name"]: tensor["data_type"] for tensor in config["input"]}
-        self._optional = {tensor["name"] for tensor in config["input"] if tensor.get("optional")}
+        self._required: list[str] = json.loads(parameters["required"])
+        self._limits: dict[str, Any] = json.loads(parameters["limits"])
         self._shapes: dict[str, list[int | str]] = json.loads(parameters["shapes"])
         self._allowed: dict[str, dict[str, Any]] = json.loads(parameters["allowed"])
         self._trim: dict[str, str] = json.loads(parameters["trim"])
@@ -126,35 +131,62 @@ class TritonPythonModel:
             responses[place] = pb_utils.InferenceResponse(output_tensors=tensors)
 
     def _read(self, request: Any) -> Feeds:
-        """Return the inputs that the request gives, checked.
+        """Return the inputs that the request gives, checked; sizes first, so that what is too large costs nothing more.
 
         Raises:
             BadRequestError: if one cannot be used.
         """
-        feeds: Feeds = {}
-        for name in self._types:
-            tensor = pb_utils.get_input_tensor_by_name(request, name)
-            if tensor is not None:
-                value = tensor.as_numpy()
-                self._check(name, value)
-                feeds[name] = value
-            elif name not in self._optional:
+        given = {name: pb_utils.get_input_tensor_by_name(request, name) for name in self._types}
+        raw = {name: _Encoded.within(tensor.as_numpy()) for name, tensor in given.items() if tensor is not None}
+        self._check_sizes(raw)
+        for name in self._required:
+            if name not in raw:
                 raise BadRequestError(f"The input {name!r} is missing; give it with shape {self._shape(name)}.")
-        rows = {name: len(value) for name, value in feeds.items() if self._shapes[name][0] == "B"}
+        feeds: Feeds = {}
+        for name, value in raw.items():
+            feeds[name] = self._texts(name, value) if isinstance(value, _Encoded) else value
+            self._check_values(name, feeds[name])
+        return feeds
+
+    def _check_sizes(self, raw: Mapping[str, Any]) -> None:
+        found = sum(value.nbytes for value in raw.values() if isinstance(value, _Encoded))
+        if found > self._limits["bytes"]:
+            raise BadRequestError(_TOO_LARGE.format(found=found, limit=self._limits["bytes"]))
+        for name, value in raw.items():
+            self._check_shape(name, value.shape)
+        rows = {name: value.shape[0] for name, value in raw.items() if self._shapes[name][0] == "B"}
         if len(set(rows.values())) > 1:
             raise BadRequestError(f"The inputs differ in their number of rows: {rows}; give each the same first size.")
-        return feeds
+
+    def _check_shape(self, name: str, shape: Sequence[int]) -> None:
+        expected = self._shapes[name]
+        fits = len(expected) == len(shape) and all(
+            isinstance(size, str) or size == found for size, found in zip(expected, shape, strict=True)
+        )
+        if not fits or shape[0] == 0:
+            raise BadRequestError(f"The input {name!r} has shape {list(shape)}; give it with shape {self._shape(name)}.")
+        if expected[0] == "B" and shape[0] > self._limits["rows"]:
+            raise BadRequestError(_TOO_MANY_ROWS.format(name=name, found=shape[0], limit=self._limits["rows"]))
+        limit, setting = self._limits["widths"].get(name, (None, ""))
+        if limit is not None and shape[1] > limit:
+            raise BadRequestError(_TOO_WIDE.format(name=name, found=shape[1], limit=limit, setting=setting))
 
     def _shape(self, name: str) -> str:
         return "[" + ", ".join(str(size) for size in self._shapes[name]) + "]"
 
-    def _check(self, name: str, value: npt.NDArray[Any]) -> None:
-        expected = self._shapes[name]
-        fits = len(expected) == value.ndim and all(
-            isinstance(size, str) or size == found for size, found in zip(expected, value.shape, strict=True)
-        )
-        if not fits or len(value) == 0:
-            raise BadRequestError(f"The input {name!r} has shape {list(value.shape)}; give it with shape {self._shape(name)}.")
+    def _texts(self, name: str, encoded: _Encoded) -> npt.NDArray[Any]:
+        texts = encoded.texts()
+        wanted = int(np.prod(encoded.shape))
+        if texts is None or len(texts) != wanted:
+            found = "is cut off within a string" if texts is None else f"holds {len(texts)} strings"
+            raise BadRequestError(
+                f"The input {name!r} {found}; its shape {list(encoded.shape)} needs {wanted}, each after its length in 4 bytes."
+            )
+        values = np.empty(wanted, dtype=object)
+        values[:] = texts
+        return values.reshape(encoded.shape)
+
+    def _check_values(self, name: str, value: npt.NDArray[Any]) -> None:
         rule = self._allowed.get(name)
         if rule is None:
             return
@@ -167,7 +199,8 @@ class TritonPythonModel:
 
     def _run(self, requests: list[Feeds]) -> list[dict[str, npt.NDArray[Any]]]:
         """Run the graphs once for all requests and return the outputs of each."""
-        if len(requests) == 1:
+        alone = len(requests) == 1 and all(value.size for value in requests[0].values())
+        if alone:
             joined = requests[0]
         else:
             given = {name for feeds in requests for name in feeds}
@@ -175,9 +208,9 @@ class TritonPythonModel:
         outputs: dict[str, npt.NDArray[Any]] = {}
         for step in self._steps:
             outputs.update(step.run({**joined, **outputs}))
-        if len(requests) == 1:
+        if alone:
             return [outputs]
-        ends = np.cumsum([_rows(feeds) for feeds in requests])
+        ends = np.cumsum([self._rows(feeds) for feeds in requests])
         answers = []
         for feeds, start, end in zip(requests, [0, *ends[:-1]], ends, strict=True):
             answer = {name: value[start:end] for name, value in outputs.items()}
@@ -186,12 +219,17 @@ class TritonPythonModel:
             answers.append(answer)
         return answers
 
+    def _rows(self, feeds: Feeds) -> int:
+        return next((len(value) for name, value in feeds.items() if self._shapes[name][0] == "B"), 1)
+
     def _join(self, name: str, requests: list[Feeds]) -> npt.NDArray[Any]:
         """Stack one input of several requests, padded to the longest; where a request leaves it out, a neutral value stands."""
         kind = self._types[name]
+        if self._shapes[name][0] != "B":  # one value a request; only a request that runs alone has any
+            return requests[0][name]
         widths = [feeds[name].shape[1] for feeds in requests if name in feeds]
-        rows = [_rows(feeds) for feeds in requests]
-        joined = np.full((sum(rows), max(widths)), _FILLERS[kind], dtype=_DTYPES[kind])
+        rows = [self._rows(feeds) for feeds in requests]
+        joined = np.full((sum(rows), max(1, *widths)), _FILLERS[kind], dtype=_DTYPES[kind])
         start = 0
         for feeds, count in zip(requests, rows, strict=True):
             if name in feeds:
@@ -202,30 +240,51 @@ class TritonPythonModel:
         return joined
 
 
-def _rows(feeds: Feeds) -> int:
-    return len(next(iter(feeds.values()))) if feeds else 1
+class _Encoded:
+    """A tensor of strings in its wire form, 4 bytes of length (little-endian) before each, to be read later.
 
-
-def _parsed(encoded: Any) -> npt.NDArray[Any]:
-    """Read a tensor of strings from its wire form: 4 bytes of length (little-endian) before each.
-
-    Bytes that are not UTF-8 become an id that nothing has, and are answered as any unknown id is.
+    Triton's interface decodes the tensors of all requests before it calls :meth:`TritonPythonModel.execute`: what fails or takes
+    long there would fail or hold up requests of others. This stands in for its decoder, and for the array that comes of it.
     """
-    data = bytes(encoded)
-    texts: list[str] = []
-    place, end = 0, len(data)
-    length_at, found = _LENGTH.unpack_from, texts.append
-    while place < end:
-        start = place + 4
-        place = start + length_at(data, place)[0]
-        found(data[start:place].decode("utf-8", "replace"))
-    parsed = np.empty(len(texts), dtype=object)
-    parsed[:] = texts
-    return parsed
+
+    def __init__(self, data: Any) -> None:
+        self._data = data
+        self.shape: tuple[int, ...] = (-1,)
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._data)
+
+    def reshape(self, shape: Sequence[int]) -> npt.NDArray[Any]:
+        """Return what Triton's interface takes for the array: one of a single element, this object."""
+        self.shape = tuple(shape)
+        holder = np.empty((), dtype=object)
+        holder[()] = self
+        return holder
+
+    @staticmethod
+    def within(value: npt.NDArray[Any]) -> Any:
+        """Return what is held in ``value``, if :meth:`reshape` made it, else ``value``."""
+        held = value.item() if value.ndim == 0 and value.dtype == object else None
+        return held if isinstance(held, _Encoded) else value
+
+    def texts(self) -> list[str] | None:
+        """Return the strings, or None where the last one is cut off.
+
+        Bytes that are not UTF-8 become an id that nothing has, and are answered as any unknown id is.
+        """
+        data = bytes(self._data)
+        texts: list[str] = []
+        place, end = 0, len(data)
+        length_at, found = _LENGTH.unpack_from, texts.append
+        while place < end - 3:
+            start = place + 4
+            place = start + length_at(data, place)[0]
+            found(data[start:place].decode("utf-8", "replace"))
+        return texts if place == end else None
 
 
-# Triton's own parser takes several times as long, which a list of 100,000 exclusions would feel.
-pb_utils.deserialize_bytes_tensor = _parsed
+pb_utils.deserialize_bytes_tensor = _Encoded
 
 
 def _error(message: str, code: Any) -> Any:

@@ -23,7 +23,7 @@ class ExportSettings(Settings):
     max_batch: Annotated[int, Field(gt=0)] = 64
     """The most requests that a step answers together."""
     queue_microseconds: Annotated[int, Field(ge=0)] = 0
-    """How long the first step of an answer waits for company; while it is busy, requests gather without waiting."""
+    """How long the steps that answer requests together wait for company; while they are busy, requests gather without waiting."""
     diversity: Annotated[float, Field(ge=0.0)] = 0.0
     """Score taken off for each better item of the same category in the list; a request may override it."""
     max_per_category: Annotated[int, Field(ge=0)] = 0
@@ -49,6 +49,16 @@ class ServeSettings(Settings):
     """ONNX Runtime threads within one step."""
     drain_seconds: Annotated[float, Field(ge=0.0)] = 30.0
     """How long requests in flight may still take when the server is told to stop."""
+    max_rows: Annotated[int, Field(gt=0)] = 64
+    """The most shoppers that one request may ask about; ``export.max_batch`` bounds it too."""
+    max_message_bytes: Annotated[int, Field(gt=0, lt=2**31)] = 4 * 1024 * 1024
+    """The most bytes of ids that one request may hold, each id with 4 bytes of its length."""
+    max_cart_items: Annotated[int, Field(gt=0)] = 1_000
+    """The most lines of one cart."""
+    max_recent_items: Annotated[int, Field(gt=0)] = 1_000
+    """The most recent items that a request may give of one shopper."""
+    max_exclude: Annotated[int, Field(gt=0)] = 100_000
+    """The most items that a request may exclude for one shopper."""
     tls_certificate: Path | None = None
     """PEM file of the server's certificate; with it gRPC speaks TLS only."""
     tls_key: Path | None = None

@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from serving.limits import PARAMETER, Limits
 from serving.programs import Program
-from serving.settings import ExportSettings
+from serving.settings import ExportSettings, ServeSettings
 from serving.tensors import TRITON_TYPES, Ensemble, Join, Tensor
 
 
@@ -29,10 +30,8 @@ def program_config(program: Program, settings: ExportSettings) -> str:
     lines += [_tensor("input", tensor, batching, ragged=batching and embedded) for tensor in model.inputs]
     lines += [_tensor("output", tensor, batching, ragged=False) for tensor in model.outputs]
     if batching:
-        # What the first step answered together reaches the next ones together; waiting there too would only cost time.
-        delay = settings.queue_microseconds if model.first or not embedded else 0
-        lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {delay} }}")
-    lines += _parameters(_runner_parameters(program) if embedded else {"intra_op_thread_count": "1"})
+        lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {settings.queue_microseconds} }}")
+    lines += _parameters(_runner_parameters(program, settings) if embedded else {"intra_op_thread_count": "1"})
     if embedded:
         lines.append("instance_group [ { count: 1 kind: KIND_CPU } ]")
     return "\n".join(lines) + "\n"
@@ -66,12 +65,19 @@ def _step(step: Join) -> Sequence[str]:
     return [*lines, "  } ]"]
 
 
-def _runner_parameters(program: Program) -> dict[str, str]:
+def _runner_parameters(program: Program, settings: ExportSettings) -> dict[str, str]:
     model = program.model
     allowed = {tensor.name: tensor.allowed for tensor in model.inputs if tensor.allowed}
     shapes = {tensor.name: list(tensor.shape) for tensor in model.inputs}
-    contents = {"allowed": allowed, "files": program.files, "shapes": shapes, "trim": dict(model.trim)}
-    return {"intra_op_threads": "1", **{name: json.dumps(content, sort_keys=True) for name, content in contents.items()}}
+    contents = {
+        "allowed": allowed,
+        "files": program.files,
+        "required": program.required,
+        "shapes": shapes,
+        "trim": dict(model.trim),
+    }
+    written = {name: json.dumps(content, sort_keys=True) for name, content in contents.items()}
+    return {PARAMETER: Limits.of(ServeSettings(), settings.max_batch).parameter(), "intra_op_threads": "1", **written}
 
 
 def _parameters(parameters: Mapping[str, str]) -> list[str]:

@@ -107,7 +107,6 @@ def test_requests_side_by_side_do_not_mix(local: LocalRepository, triton: Infere
 @pytest.mark.parametrize(
     ("ensemble", "inputs", "message"),
     [
-        ("recommend", {"k": [3]}, "in ensemble 'recommend'"),  # Triton's own words for a required input left out
         ("recommend", {"user_id": [["u1"]], "k": [0]}, "The input 'k' holds 0; ask for 1 to 100 items"),
         ("recommend", {"user_id": [["u1"]], "k": [-3]}, "The input 'k' holds -3"),
         ("recommend", {"user_id": [["u1"]], "k": [101]}, "The input 'k' holds 101"),
@@ -115,8 +114,13 @@ def test_requests_side_by_side_do_not_mix(local: LocalRepository, triton: Infere
         ("recommend", {"user_id": [["u1"]], "timestamp": [[1_700_000_000]]}, "give Unix microseconds"),
         ("recommend", {"user_id": [["u1", "u2"]]}, r"unexpected shape for input 'user_id'.*Expected \[-1,1\], got \[1,2\]"),
         ("recommend", {"user_id": ["u1"]}, "unexpected shape for input 'user_id'"),
-        ("recommend", {"user_id": [["u1"], ["u2"]], "exclude": [["1"]]}, "batch size does not match"),
-        ("recommend", {"user_id": [["u1"]] * 65}, "batch-size must be <= 64"),
+        (
+            "recommend",
+            {"user_id": [["u1"], ["u2"]], "exclude": [["1"]]},
+            r"differ in their number of rows: {'user_id': 2, 'exclude': 1}",
+        ),
+        ("recommend", {"user_id": [["u1"]] * 65}, r"'user_id' has 65 rows; .* at most 64 at once \(serve\.max_rows\)"),
+        ("similar_items", {"k": [3]}, r"The input 'item_id' is missing; give it with shape \[B, 1\]"),
     ],
 )
 def test_a_wrong_request_is_refused_in_a_sentence(
@@ -126,6 +130,24 @@ def test_a_wrong_request_is_refused_in_a_sentence(
         ask(triton, ensemble, **inputs)
     assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
     assert np.isfinite(ask(triton, "recommend", user_id=[["u1"]])["scores"]).all()
+
+
+@pytest.mark.parametrize("inputs", [{}, {"k": [3]}, {"recent_items": [["1003"]]}, {"timestamp": [[0]], "diversity": [0.5]}])
+def test_who_gives_no_user_id_is_answered_as_a_stranger(
+    local: LocalRepository, triton: InferenceServerClient, inputs: dict[str, Any]
+) -> None:
+    answer = ask(triton, "recommend", **inputs)
+    assert answer["items"].tolist() == local.ask("recommend", user_id=[[""]], **inputs)["items"].tolist()
+
+
+@pytest.mark.parametrize("inputs", [{"user_id": [["u1"]]}, {"user_id": [["u1"]], "cart_items": np.empty((1, 0), object)}])
+def test_a_cart_without_lines_is_an_empty_cart(
+    local: LocalRepository, triton: InferenceServerClient, inputs: dict[str, Any]
+) -> None:
+    answer, empty = ask(triton, "cart", **inputs), local.ask("cart", user_id=[["u1"]], cart_items=[[""]])
+    assert answer["cart_probability"].tolist() == [[0.0]]
+    assert answer["items"].tolist() == empty["items"].tolist()
+    assert np.isnan(answer["line_probability"]).all()
 
 
 def test_bytes_that_are_no_text_are_an_unknown_id(local: LocalRepository, triton: InferenceServerClient) -> None:

@@ -71,10 +71,25 @@ def test_embedded_steps_batch_ragged_requests(run: Path) -> None:
     assert (score.backend, score.max_batch_size) == ("python", 64)
     assert score.HasField("dynamic_batching")
     inputs = {tensor.name: tensor for tensor in score.input}
-    assert inputs["recent_items"].optional
-    assert inputs["recent_items"].allow_ragged_batch
-    assert list(inputs["recent_items"].dims) == [-1]
+    assert inputs["excluded"].allow_ragged_batch
+    assert list(inputs["excluded"].dims) == [-1]
     assert config(run / "repository", "recommend_order").max_batch_size == 0
+
+
+def test_what_reads_the_strings_of_clients_reads_one_request_at_a_time(run: Path) -> None:
+    """Triton's Python backend gives the error of one malformed string to every request of a batch."""
+    for path in (run / "repository").glob("*/config.pbtxt"):
+        model = config(run / "repository", path.parent.name)
+        reads_strings = any(tensor.data_type == model_config_pb2.TYPE_STRING for tensor in model.input)
+        assert not (reads_strings and model.max_batch_size), model.name
+
+
+def test_the_first_step_is_given_every_input_of_a_request(run: Path) -> None:
+    for name in ("recommend", "cart", "similar_items"):
+        ensemble = config(run / "repository", name)
+        first = ensemble.ensemble_scheduling.step[0]
+        assert set(first.input_map) == {tensor.name for tensor in ensemble.input}
+        assert all(tensor.optional for tensor in ensemble.input), "Triton waits for ever for a required one that is left out"
 
 
 def test_native_steps_run_on_the_onnxruntime_backend(own_run: Path, run: Path) -> None:

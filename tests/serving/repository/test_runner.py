@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ def stand_in() -> ModuleType:
 @pytest.fixture(scope="module")
 def runner(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The module as it lies in the repository, loaded from a copy: Python leaves a compiled file beside it."""
-    copied = shutil.copy(run / "repository/recommend_score/1/model.py", tmp_path_factory.mktemp("runner"))
+    copied = shutil.copy(run / "repository/recommend_encode/1/model.py", tmp_path_factory.mktemp("runner"))
     sys.modules["triton_python_backend_utils"] = stand_in()
     try:
         spec = importlib.util.spec_from_file_location("copied_runner", copied)
@@ -84,28 +85,51 @@ def values(response: Any) -> dict[str, np.ndarray]:
     return {tensor.name(): tensor.as_numpy() for tensor in response.tensors}
 
 
+ENCODED = (
+    "query_categorical", "query_continuous", "query_lists", "recents", "user_mean_price", "excluded", "cart_index", "cart_counts",
+)  # fmt: skip
+
+
+def encoded(runner: ModuleType, run: Path, *requests: SimpleNamespace) -> list[dict[str, np.ndarray]]:
+    """What the first step hands on of each request."""
+    return [values(response) for response in load(runner, run, "recommend_encode").execute(requests)]
+
+
 def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run: Path) -> None:
-    score = load(runner, run, "recommend_score")
-    requests = [
-        ask(user_id=[["u1"]]),
+    shoppers = encoded(
+        runner,
+        run,
+        ask(ENCODED, user_id=[["u1"]], cart_items=[["1001"]]),
         ask(
+            ENCODED,
             user_id=[["u2"], ["u3"]],
             recent_items=[["1001", "1002", "1001"], ["1007", "", ""]],
+            exclude=[["1011", "1012", "1013", "1014"], ["1015", "", "", ""]],
+            cart_items=[["1003", "1004", "1005"], ["1006", "1006", ""]],
             timestamp=[[0], [1_700_000_000_000_000]],
         ),
-        ask(cart_items=[["1003", "1004"]], exclude=[["1001"]]),
-    ]
-    for response, request in zip(score.execute(requests), requests, strict=True):
-        together, alone = values(response), values(score.execute([request])[0])
-        assert set(together) == {"query_categorical", "recents", "excluded", "cart_index"}
-        for name in ("query_categorical", "recents", "cart_index"):
-            np.testing.assert_array_equal(together[name], alone[name])
-        for row in range(len(alone["excluded"])):
-            assert set(together["excluded"][row]) | {-1} == set(alone["excluded"][row]) | {-1}
+        ask(ENCODED, cart_items=[["1003", "1004"]], exclude=[["1001"]]),
+        ask(ENCODED, user_id=[["u4"]], cart_items=np.empty((1, 0), object)),
+    )
+    assert len({shopper["excluded"].shape[1] for shopper in shoppers}) > 2
+    assert [shopper["cart_index"].shape[1] for shopper in shoppers] == [1, 3, 2, 0]
+    for model, outputs in (
+        ("recommend_score", ("candidates", "retrieval_scores", "ranking_scores")),
+        ("cart_score", ("line_probability", "cart_probability")),
+    ):
+        step = load(runner, run, model)
+        reads = {name for name in step._types if name in ENCODED}
+        requests = [ask(outputs, **{name: shopper[name] for name in reads}) for shopper in shoppers]
+        for response, request in zip(step.execute(requests), requests, strict=True):
+            together, alone = values(response), values(step.execute([request])[0])
+            assert set(together) == set(outputs)
+            for name in outputs:
+                assert together[name].shape == alone[name].shape
+                np.testing.assert_allclose(together[name], alone[name], rtol=1e-5, atol=1e-6)
 
 
 def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:
-    score = load(runner, run, "recommend_score")
+    score = load(runner, run, "recommend_encode")
     good, bad, late = score.execute(
         [ask(user_id=[["u1"]]), ask(user_id=[["u1", "u2"]]), ask(user_id=[["u1"]], timestamp=[[1_700_000_000]])]
     )
@@ -118,7 +142,7 @@ def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:
 def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Path) -> None:
     lines = load(runner, run, "cart_score")
     shopper = values(
-        load(runner, run, "recommend_score").execute(
+        load(runner, run, "recommend_encode").execute(
             [
                 ask(
                     ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts"),
@@ -171,15 +195,15 @@ def test_the_order_step_checks_k_and_diversity(
 def test_a_missing_input_and_uneven_rows_are_named(runner: ModuleType, run: Path) -> None:
     missing = load(runner, run, "similar_items_retrieve").execute([ask(("neighbours",))])[0]
     assert "The input 'item_id' is missing; give it with shape [B, 1]." in str(missing.error)
-    uneven = load(runner, run, "recommend_score").execute([ask(user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
+    uneven = load(runner, run, "recommend_encode").execute([ask(user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
     assert "The inputs differ in their number of rows: {'user_id': 2, 'exclude': 1}" in str(uneven.error)
 
 
 def test_steps_that_share_a_program_answer_as_alone(runner: ModuleType, run: Path, local: LocalRepository) -> None:
     wanted = ("candidates", "retrieval_scores", "ranking_scores")
-    request = {"user_id": [["u1"], ["u2"]], "exclude": [["1001"], ["1002"]]}
-    answer = values(load(runner, run, "recommend_score").execute([ask(wanted, **request)])[0])
-    tensors = {name: np.array(value, dtype=object) for name, value in request.items()}
+    (tensors,) = encoded(runner, run, ask(ENCODED, user_id=[["u1"], ["u2"]], exclude=[["1001"], ["1002"]]))
+    score = load(runner, run, "recommend_score")
+    answer = values(score.execute([ask(wanted, **{name: tensors[name] for name in score._types})])[0])
     for step in SHARED:
         reads = {tensor.name for model in local.contract.models if model.name == step for tensor in model.inputs}
         tensors.update(local.run(step, {name: value for name, value in tensors.items() if name in reads}))
@@ -188,16 +212,85 @@ def test_steps_that_share_a_program_answer_as_alone(runner: ModuleType, run: Pat
 
 
 def test_a_very_long_list_runs_alone(runner: ModuleType, run: Path) -> None:
-    score = load(runner, run, "recommend_score")
     many = [[str(number) for number in range(5000)]]
-    first, second = score.execute([ask(user_id=[["u1"]], exclude=many), ask(user_id=[["u2"]], exclude=[["1001"]])])
-    assert values(first)["excluded"].shape[1] > 5000
-    assert values(second)["excluded"].shape[1] < 20
+    long, short = encoded(
+        runner, run, ask(ENCODED, user_id=[["u1"]], exclude=many), ask(ENCODED, user_id=[["u2"]], exclude=[["1001"]])
+    )
+    assert long["excluded"].shape[1] > 5000
+    assert short["excluded"].shape[1] < 30
+    score = load(runner, run, "recommend_score")
+    ran: list[int] = []
+    run_once = score._run
+    score._run = lambda requests: ran.append(len(requests)) or run_once(requests)
+    requests = [ask(("candidates",), **{name: shopper[name] for name in score._types}) for shopper in (long, short, short)]
+    assert all(values(response)["candidates"].shape == (1, 50) for response in score.execute(requests))
+    assert sorted(ran) == [1, 2]
 
 
-def test_strings_are_parsed_as_triton_writes_them(runner: ModuleType) -> None:
-    given = ["", "a", "ünbekannt", "x" * 70_000, "1"]
-    wire = serialize_byte_tensor(np.array([text.encode() for text in given], dtype=object)).item()
-    assert runner._parsed(np.frombuffer(wire, np.uint8)).tolist() == given
-    assert runner._parsed(np.zeros(0, np.uint8)).tolist() == []
-    assert runner._parsed(b"\x02\x00\x00\x00\xff\xfe").tolist() == ["\ufffd\ufffd"]
+def unpacked(runner: ModuleType, wire: bytes, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of strings as Triton's Python interface unpacks it, with whatever decoder stands in its module."""
+    decode = sys.modules["triton_python_backend_utils"].deserialize_bytes_tensor
+    return Tensor("cart_items", np.asarray(decode(np.frombuffer(wire, np.uint8)).reshape(list(shape))))
+
+
+def wired(*texts: bytes) -> bytes:
+    return serialize_byte_tensor(np.array(texts, dtype=object)).item() if texts else b""
+
+
+def test_strings_are_read_as_triton_writes_them(runner: ModuleType, run: Path) -> None:
+    given = [["", "a", "ünbekannt"], ["x" * 70_000, "1003", ""]]
+    wire = wired(*(text.encode() for row in given for text in row))
+    request = ask(ENCODED)
+    request.inputs["cart_items"] = unpacked(runner, wire, (2, 3))
+    read = load(runner, run, "recommend_encode")._read(request)["cart_items"]
+    assert read.tolist() == given
+    request.inputs["cart_items"] = unpacked(runner, wired(b"\xff\xfe"), (1, 1))
+    assert load(runner, run, "recommend_encode")._read(request)["cart_items"].tolist() == [["\ufffd\ufffd"]]
+
+
+@pytest.mark.parametrize(
+    ("wire", "shape", "message"),
+    [
+        (wired(b"1003")[:-1], (1, 1), r"'cart_items' is cut off within a string; its shape \[1, 1\] needs 1"),
+        (wired(b"1003") + b"\x01\x00", (1, 2), r"'cart_items' is cut off within a string"),
+        (b"\xff\xff\xff\xff1003", (1, 1), r"'cart_items' is cut off within a string"),
+        (wired(b"1003", b"1004"), (1, 1), r"'cart_items' holds 2 strings; its shape \[1, 1\] needs 1, each after its length"),
+        (wired(b"1003"), (1, 4), r"'cart_items' holds 1 strings; its shape \[1, 4\] needs 4"),
+        (b"", (2, 0), "holds"),
+    ],
+)
+def test_strings_that_do_not_fill_their_shape_fail_their_own_request_only(
+    runner: ModuleType, run: Path, wire: bytes, shape: tuple[int, ...], message: str
+) -> None:
+    bad, good = ask(ENCODED), ask(ENCODED, cart_items=[["1003"]])
+    bad.inputs["cart_items"] = unpacked(runner, wire, shape)
+    first, second = load(runner, run, "recommend_encode").execute([bad, good])
+    assert values(second)["cart_index"].shape == (1, 1)
+    if wire:
+        assert first.error.code == "INVALID_ARG"
+        assert re.search(message, str(first.error))
+    else:
+        assert values(first)["cart_index"].shape == shape
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        ({"cart_items": [["1"] * 1001]}, r"'cart_items' has lists of 1,001; .* at most 1,000 \(serve\.max_cart_items\)"),
+        ({"recent_items": [["1"] * 1001]}, r"'recent_items' has lists of 1,001; .* at most 1,000 \(serve\.max_recent_items\)"),
+        ({"exclude": [["1"] * 100_001]}, r"'exclude' has lists of 100,001; .* at most 100,000 \(serve\.max_exclude\)"),
+        ({"user_id": [["u1"]] * 65}, r"'user_id' has 65 rows; .* at most 64 at once \(serve\.max_rows\)"),
+        ({"user_id": [["x" * 2**22]]}, r"holds 4,194,308 bytes; .* at most 4,194,304 \(serve\.max_message_bytes\)"),
+    ],
+)
+def test_what_is_too_large_is_refused_with_what_is_allowed_before_it_is_read(
+    runner: ModuleType, run: Path, inputs: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    request = ask(ENCODED)
+    for name, rows in inputs.items():
+        wire = wired(*(text.encode() for row in rows for text in row))
+        request.inputs[name] = unpacked(runner, wire, (len(rows), len(rows[0])))
+    monkeypatch.setattr(runner._Encoded, "texts", lambda self: pytest.fail("it was read"))
+    (answer,) = load(runner, run, "recommend_encode").execute([request])
+    assert answer.error.code == "INVALID_ARG"
+    assert re.search(message, str(answer.error))

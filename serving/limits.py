@@ -1,0 +1,87 @@
+"""How large a request may be: set by whoever serves, checked by the client before it sends and by the first step before it reads.
+
+The limits stand as JSON in the parameter ``limits`` of every model's configuration. ``cartwheel export`` writes the defaults there, and
+``cartwheel serve`` writes what its settings allow into the copies of the configurations that it gives to Triton.
+
+Triton itself (2.51) takes a message of any size up to 2 GB before it lets a model look at it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from serving.settings import ServeSettings
+
+PARAMETER: Final = "limits"
+LISTS: Final = ("cart_items", "recent_items", "exclude")
+"""The lists of a request, whose widths are limited by ``serve.max_<name>``."""
+_STORED: Final = 200
+"""The most recent items that a snapshot stores (``prepare.recent_items``)."""
+_LINE: Final = re.compile(rf'^parameters \{{ key: "{PARAMETER}" value: \{{ string_value: (?P<value>".*") \}} \}}$', re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes.
+
+    Attributes:
+        rows: shoppers that one request may ask about, at most ``batch``.
+        batch: rows that the steps answer together.
+        message_bytes: size of the inputs of one request.
+        widths: list -> its most values a row.
+    """
+
+    rows: int
+    batch: int
+    message_bytes: int
+    widths: Mapping[str, int]
+
+    @classmethod
+    def of(cls, settings: ServeSettings, batch: int) -> Limits:
+        """Return the limits that the settings set, for steps that answer ``batch`` rows together."""
+        widths = {name: getattr(settings, f"max_{name}") for name in LISTS}
+        return cls(min(settings.max_rows, batch), batch, settings.max_message_bytes, widths)
+
+    @classmethod
+    def parsed(cls, text: str) -> Limits:
+        """Read the limits from the parameter of a configuration.
+
+        Raises:
+            ValueError: if it is not what :meth:`parameter` wrote.
+        """
+        try:
+            content: dict[str, Any] = json.loads(text)
+            widths = {name: int(content["widths"][name][0]) for name in LISTS}
+            return cls(int(content["rows"]), int(content["batch"]), int(content["bytes"]), widths)
+        except (KeyError, IndexError, TypeError) as error:
+            raise ValueError(f"{PARAMETER} holds {text[:100]!r}") from error
+
+    def parameter(self) -> str:
+        """Return the value of the parameter: ``rows``, ``batch``, ``bytes``, ``widths`` (tensor -> most values a row, name of the setting).
+
+        Widths name the tensors of later steps too, for Triton lets a client ask those by themselves.
+        """
+        widths: dict[str, tuple[int, str]] = {name: (width, f"serve.max_{name}") for name, width in self.widths.items()}
+        widths |= dict.fromkeys(("cart_index", "cart_counts"), widths["cart_items"])
+        widths["excluded"] = (_STORED + sum(self.widths.values()), "serve.max_exclude")
+        content = {"rows": self.rows, "batch": self.batch, "bytes": self.message_bytes, "widths": widths}
+        return json.dumps(content, sort_keys=True)
+
+
+def with_limits(config: str, settings: ServeSettings) -> str:
+    """Return the text of a ``config.pbtxt`` with the limits that the settings set; one that has none stays as it is.
+
+    Raises:
+        ValueError: if it has limits that cannot be read.
+    """
+
+    def replaced(found: re.Match[str]) -> str:
+        batch = Limits.parsed(json.loads(found["value"])).batch
+        value = json.dumps(Limits.of(settings, batch).parameter())
+        return f'parameters {{ key: "{PARAMETER}" value: {{ string_value: {value} }} }}'
+
+    return _LINE.sub(replaced, config)
