@@ -214,6 +214,12 @@ REASON_ITEM_OUT: Final = Tensor("reason_item", "string", ("B", "k"), 'the recent
 LINES_OUT: Final = Tensor("line_probability", "float32", ("B", "N"), 'chance that each line is bought; NaN for "" lines')
 CART_OUT: Final = Tensor("cart_probability", "float32", ("B", 1), "chance that any line is bought; 0 for an empty cart")
 
+AFTER: Final = Tensor(
+    "after", "float32", ("B", "A"), "not read; an ensemble that gives it has the step wait for it", optional=True
+)
+"""Steps of one request must not run side by side. Where one of them is cancelled or refused while another is under way, Triton 2.51
+completes the request a second time, in memory that it has given back, and ends with signal 11."""
+
 
 def k_tensor(max_k: int) -> Tensor:
     """Return the input that says how many items to answer."""
@@ -277,7 +283,9 @@ class _Steps:
         return StepModel("recommend_order", inputs, outputs, batched=False)
 
     def cart(self) -> StepModel:
-        inputs = (self.categorical, self.continuous, self.recents, self.mean_price, self.cart_index, self.cart_counts)
+        inputs = (
+            self.categorical, self.continuous, self.recents, self.mean_price, self.cart_index, self.cart_counts, AFTER,
+        )  # fmt: skip
         return StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
 
     def neighbours(self) -> StepModel:
@@ -325,8 +333,9 @@ def _cart(sizes: Sizes) -> Ensemble:
         _same(*_ENCODED, "query_lists", "known_user", "excluded", *(("cart_index", "cart_counts") if sizes.has_cart else ())),
     )
     order = Join("recommend_order", _same("candidates", "ranking_scores", "recents", "known_user", "k"), _same("items", "scores"))
-    score = Join("cart_score", _same(*_ENCODED, "cart_index", "cart_counts"), _same("line_probability", "cart_probability"))
-    steps = (encode, *((score,) if sizes.has_cart else ()), _RETRIEVE, _RANK, order)
+    given = {**_same(*_ENCODED, "cart_index", "cart_counts"), AFTER.name: SCORES_OUT.name}
+    score = Join("cart_score", given, _same("line_probability", "cart_probability"))
+    steps = (encode, _RETRIEVE, _RANK, order, *((score,) if sizes.has_cart else ()))
     outputs = (*((LINES_OUT, CART_OUT) if sizes.has_cart else ()), ITEMS_OUT, SCORES_OUT)
     return Ensemble("cart", "What of a cart will be bought, and what completes it.", inputs, outputs, steps)
 

@@ -10,7 +10,7 @@ import onnx
 
 from serving.graphs.common import INFINITY, PairColumns, cast, declare_inputs, declare_outputs, encode_columns, run_model
 from serving.snapshot import Catalogue
-from serving.tensors import StepModel
+from serving.tensors import AFTER, StepModel
 from workflows.columns import CART
 from workflows.onnx_graph import GraphBuilder
 
@@ -41,7 +41,7 @@ class CartModels:
 def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recents: int) -> onnx.ModelProto:
     """Return the graph of ``cart_score``."""
     graph = GraphBuilder(step.name)
-    inputs = declare_inputs(graph, step)
+    inputs = declare_inputs(graph, step, {AFTER.name: np.zeros((1, 1), np.float32)})
     lines = inputs["cart_index"]
     present = graph.add("GreaterOrEqual", lines, graph.constant(0, np.int64))
     # A line that stands several times is one line, and each time it gets its answer.
