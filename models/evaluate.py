@@ -12,7 +12,7 @@ from models.chance_baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
 from models.figures import Evaluation, Protocol, Record, merged
 from models.fusion import read_fusion
-from models.judge_lists import CatalogueFacts, Entry, left_out, list_records, read_facts, two_stage_remark
+from models.judge_lists import CatalogueFacts, Entry, left_out, list_records, read_facts
 from models.offline.baselines import make_baseline
 from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.oracle_scores import Oracle, OracleQueries
@@ -24,7 +24,7 @@ from models.run_tables import read_json, read_table
 from models.segments import Lists, Shown
 from models.settings import EvaluateSettings
 from models.task_names import ORACLE, RETRIEVAL, SPLIT, TWO_STAGE
-from models.two_stage import retrieve_and_rank
+from models.two_stage import retrieve_and_rank, served_name, served_remark
 
 __all__ = ["Evaluation", "Oracle", "evaluate_run"]
 
@@ -64,7 +64,8 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     figure, and paired differences:
 
     - ``retrieval``: the retrieval model ranks the whole catalogue, by itself and with the neighbours that it is served with.
-    - ``two_stage``: the first ``settings.candidates`` items of the latter, ordered by DLRM and retrieval score together.
+    - ``two_stage``: the first ``settings.candidates`` items of the latter, ordered as served: by DLRM and retrieval score together, or by
+      the latter alone where the DLRM lowered it on validation.
     - ``ranking``: the DLRM tells items that were interacted with from sampled others.
     - ``cart_line`` and ``cart``: which cart lines, and which carts, get bought; only where the log has carts.
 
@@ -137,21 +138,21 @@ def _retrieval_records(lists: _Lists) -> list[Record]:
 
 
 def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
-    """Return the records of both stages together, and the lists behind them; None where there is no anchor."""
+    """Return the records of what is served, and the lists behind them; None where there is no anchor."""
     anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
-    both = two_stage(lists.retriever)
     if not len(anchors):
+        both = two_stage(lists.retriever)
         return lists.records(TWO_STAGE, [*_unjudged(lists, [both, lists.retriever]), *lists.beside], anchors), None
-    stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors)
-    judged = stages.judged(read_fusion(lists.run / "models" / "ranking"))
+    stages, fusion = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors), read_fusion(lists.run / "models" / "ranking")
+    judged, name = stages.judged(fusion), served_name(lists.run, fusion)
     chosen = np.searchsorted(lists.anchors.row, anchors.row)
-    beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first]  # the first stage alone
+    beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first if entry.model != name]
     beside += [replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside]
-    entries = [Entry(both, "model", judged, two_stage_remark(stages.candidates.shape[1])), *beside]
+    entries = [Entry(name, "model", judged, served_remark(fusion, stages.candidates.shape[1])), *beside]
     found = stages.candidates[np.nonzero(stages.relevant)]
     shown = [Lists(each.model, each.role, each.judged, anchors.truth_column) for each in beside]
-    shown.insert(0, Lists(both, "model", judged, found))
-    return lists.records(TWO_STAGE, entries, anchors), Shown(lists.run, SPLIT, anchors, stages, tuple(shown))
+    shown.insert(0, Lists(name, "model", judged, found))
+    return lists.records(TWO_STAGE, entries, anchors), Shown(lists.run, SPLIT, anchors, stages, fusion, tuple(shown))
 
 
 def _unjudged(lists: _Lists, models: list[str]) -> list[Entry]:

@@ -66,11 +66,6 @@ class CatalogueFacts:
     """[N] category code, 0 where unknown."""
 
 
-def two_stage_remark(candidates: int) -> str:
-    """Say what the two stages together cannot see."""
-    return f"orders the first {candidates} that the retrieval model finds; others count as missed"
-
-
 def left_out(run: Path) -> str:
     """Say what is neither a candidate nor true at an anchor of a run: the shopper's recent items, where these are excluded.
 

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from models.figures import DIFFERENCE, LOWER_IS_BETTER, Evaluation, Record
+from models.fusion import UNUSED
 
 _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
 _CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "f1_at_threshold")
@@ -54,7 +55,7 @@ def report(evaluation: Evaluation) -> Group:
     for task in evaluation.tasks:
         records = [record for record in evaluation.records if record.task == task]
         parts.append(_table(task, records))
-        parts += [Text(f"  {sentence}") for sentence in verdicts(records)]
+        parts += [Text(f"  {sentence}") for sentence in (*verdicts(records), *_unused_stage(records))]
         parts += _warnings(evaluation, task)
         parts.append(Text(f"  {_protocol(records)}\n", style="dim"))
     return Group(*parts) if parts else Group(Text("Nothing was evaluated."))
@@ -142,6 +143,12 @@ def _verdict(difference: Record, metric: str) -> str:
         if difference.p_holm >= LEVEL and not difference.low <= 0 <= difference.high:
             numbers += " once corrected for the number of comparisons"
     return f"{difference.model}: {word} {difference.baseline} by {name} ({numbers})"
+
+
+def _unused_stage(records: list[Record]) -> list[str]:
+    """Say it where the second stage is not used."""
+    remarks = {record.model: record.protocol.remark for record in records if record.protocol.remark.startswith(UNUSED)}
+    return [f"{model} {remark}" for model, remark in remarks.items()]
 
 
 def _unknown(records: list[Record]) -> list[str]:

@@ -12,15 +12,14 @@ import numpy.typing as npt
 
 from models.chance_baselines import POPULARITY
 from models.figures import Protocol, Record, Role
-from models.fusion import read_fusion
-from models.judge_lists import Entry, left_out, list_records, read_facts, two_stage_remark
+from models.fusion import Fusion, read_fusion
+from models.judge_lists import Entry, left_out, list_records, read_facts
 from models.metrics.ranking import Ints, Placement
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors, judge, popularity, read_anchors, sample
-from models.retriever import retriever, two_stage
 from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
-from models.two_stage import TwoStage, retrieve_and_rank
+from models.two_stage import TwoStage, retrieve_and_rank, served_name, served_remark
 
 Bools = npt.NDArray[np.bool_]
 
@@ -65,12 +64,13 @@ class Shown:
     split: str
     anchors: Anchors
     stages: TwoStage
+    fusion: Fusion
     lists: tuple[Lists, ...]
-    """Both stages first."""
+    """What is served first: both stages, or the first where the second is not used."""
 
     @property
     def top(self) -> Ints:
-        """[A, C] catalogue columns that the two stages recommend, best first; -1 where a list is shorter."""
+        """[A, C] catalogue columns that are recommended, best first; -1 where a list is shorter."""
         return self.lists[0].judged.top
 
 
@@ -89,11 +89,12 @@ def show(run: Path, split: str, settings: EvaluateSettings, seed: int) -> Shown:
     anchors = sample(read_anchors(run, split), settings.max_two_stage_anchors, seed)
     stages = retrieve_and_rank(run, split, settings, anchors)
     found = stages.candidates[np.nonzero(stages.relevant)]
-    lists = [Lists(two_stage(retriever(run)), "model", stages.judged(read_fusion(run / "models" / "ranking")), found)]
+    fusion = read_fusion(run / "models" / "ranking")
+    lists = [Lists(served_name(run, fusion), "model", stages.judged(fusion), found)]
     for name, column in POPULARITY.items():
         judged = judge(popularity(run, split, column), anchors, max(settings.cutoffs), f"show {name}")
         lists.append(Lists(name, "baseline", judged, anchors.truth_column))
-    return Shown(run, split, anchors, stages, tuple(lists))
+    return Shown(run, split, anchors, stages, fusion, tuple(lists))
 
 
 def segments(shown: Shown, edges: Sequence[int] = HISTORY_EDGES, head_share: float = HEAD_SHARE) -> list[Segment]:
@@ -158,7 +159,7 @@ def segment_records(shown: Shown, parts: Sequence[Segment], settings: EvaluateSe
     """
     hidden = left_out(shown.run)
     everything = f"all {shown.anchors.items} items first seen before the {shown.split} split began"
-    first = two_stage_remark(shown.stages.candidates.shape[1])
+    first = served_remark(shown.fusion, shown.stages.candidates.shape[1])
     facts = read_facts(shown.run, shown.split)
     records = []
     for part in parts:

@@ -13,7 +13,7 @@ import numpy as np
 from cartwheel.files import write_json
 from models.calibration import fit_head, fit_platt, head_features, sigmoid
 from models.data import Table, read_sizes, read_strings, read_table
-from models.fusion import default_fusion_weight, write_fusion
+from models.fusion import Fusion, default_fusion_weight, write_fusion
 from models.metrics.classification import expected_calibration_error
 from models.onnx_export import export
 from models.settings import DLRMSettings
@@ -130,7 +130,7 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
         rows,
     )
     if name == "ranking":
-        write_fusion(folder, default_fusion_weight() if retrieval_weight is None else retrieval_weight)
+        write_fusion(folder, Fusion(default_fusion_weight() if retrieval_weight is None else retrieval_weight))
     else:
         extra = _calibrate(dlrm, valid, features / "valid" / name, folder, notes)
     test = optional_table(features / "test" / name, dlrm.columns, dlrm.sizes)

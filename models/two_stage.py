@@ -1,6 +1,6 @@
 """Retrieval and ranking together: retrieval finds candidates, the DLRM and the retrieval score order them.
 
-final score = DLRM logit + w * retrieval score, with w of ``models/ranking/fusion.json``.
+How both scores are joined, ``models/ranking/fusion.json`` says; see ``models.fusion``.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ import numpy.typing as npt
 import polars as pl
 
 from cartwheel.progress import progress
-from models.fusion import best_fusion_weight, read_fusion, write_fusion
+from models.fusion import Fusion, fuse, read_fusion, write_fusion
+from models.item_to_item.blend import read_blend
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
 from models.onnx_scores import OnnxModel
 from models.ranked_lists import Judged
 from models.retrieval import Retrieval
 from models.retrieval_scores import Anchors, judge, read_anchors, read_catalogue, read_queries, relevant, sample
+from models.retriever import blended, retriever, two_stage
 from models.run_tables import flattened, read_json, read_table
 from models.settings import EvaluateSettings
 from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, QUERY_SCALARS
@@ -48,9 +50,9 @@ class TwoStage:
     retrieved: Judged
     """What retrieval alone made of the whole catalogue, for the same anchors."""
 
-    def judged(self, retrieval_weight: float) -> Judged:
-        """Return where truth items stand after re-ranking; those that were not retrieved are missed."""
-        scores = self.logit.astype(np.float64) + retrieval_weight * self.retrieval.astype(np.float64)
+    def judged(self, fusion: Fusion) -> Judged:
+        """Return where truth items stand by the final score; those that were not retrieved are missed."""
+        scores = fusion.scores(self.retrieval, self.logit)
         return Judged(self._placement(scores), self._top(scores))
 
     def _placement(self, scores: Numbers) -> Placement:
@@ -62,16 +64,35 @@ class TwoStage:
         return np.where(order < 0, -1, np.take_along_axis(self.candidates, np.maximum(order, 0), axis=1))
 
 
-def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> float:
-    """Choose the weight of the retrieval score on ``valid`` and write it to ``models/ranking/fusion.json``.
+def served_name(run: Path, fusion: Fusion) -> str:
+    """Return the name of what a run serves: both stages, or the retrieval model where the second stage is not used.
+
+    Raises:
+        RunError: if the run does not tell whether it retrieves with neighbours.
+    """
+    alone = retriever(run)
+    if fusion.ranks:
+        return two_stage(alone)
+    return blended(alone) if read_blend(run).weight else alone
+
+
+def served_remark(fusion: Fusion, candidates: int) -> str:
+    """Say what a reader of the figures of what is served should know."""
+    if not fusion.ranks:
+        return fusion.sentence
+    return f"orders the first {candidates} that the retrieval model finds; others count as missed"
+
+
+def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> Fusion:
+    """Choose on ``valid`` how both scores are joined, and write it to ``models/ranking/fusion.json``.
 
     Args:
         run: run directory with both models' ONNX files.
         settings: how many candidates and anchors to use.
-        seed: fixes the sample of anchors.
+        seed: fixes the sample of anchors, the halves of the shoppers and the resamples.
 
     Returns:
-        The weight; where no validation anchor has a truth item among its candidates, the one that training left there.
+        What was chosen; where no validation anchor has a truth item among its candidates, what training left there.
     """
     folder = run / "models" / "ranking"
     anchors = sample(read_anchors(run, "valid"), settings.max_two_stage_anchors, seed)
@@ -80,9 +101,9 @@ def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> float:
     stages = retrieve_and_rank(run, "valid", settings, anchors)
     if not stages.relevant.any():
         return read_fusion(folder)
-    weight = best_fusion_weight(stages.retrieval, stages.logit, stages.relevant, anchors.n_truth)
-    write_fusion(folder, weight)
-    return weight
+    fusion = fuse(stages.retrieval, stages.logit, stages.relevant, anchors.n_truth, anchors.users, seed)
+    write_fusion(folder, fusion)
+    return fusion
 
 
 def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors: Anchors) -> TwoStage:

@@ -53,7 +53,8 @@ class OfflineChain:
         retrieve = next(model for model in contract.models if model.name == "recommend_retrieve")
         self._candidates = int(retrieve.outputs[0].shape[1])
         self._vectors = np.load(retriever_folder(run) / "item_vectors.npy", allow_pickle=False)
-        self._weight = float(read_json(run / "models" / "ranking" / "fusion.json")["retrieval_weight"])
+        fusion = read_json(run / "models" / "ranking" / "fusion.json")
+        self._weight, self._ranks = float(fusion["retrieval_weight"]), bool(fusion.get("ranking_weight", 1.0))
         self._neighbours = read_neighbours(run, len(self._vectors))
         self._ranking = ColumnModel(run / "models" / "ranking" / "model.onnx")
         self._cross = ColumnModel(run / "workflow" / "cross.onnx")
@@ -110,9 +111,9 @@ class OfflineChain:
                 similarity[columns[held]] += np.float32(table.decay**age) * additions[held]
 
     def _score(self, place: int, pool: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return the ranking logits of the items in ``pool``."""
-        if not len(pool):
-            return np.zeros(0, np.float32)
+        """Return the ranking logits of the items in ``pool``; 0 where they do not count."""
+        if not len(pool) or not self._ranks:
+            return np.zeros(len(pool), np.float32)
         raw = self._cross_columns(place, pool)
         columns: dict[str, npt.NDArray[Any]] = {
             name: np.repeat(value[place : place + 1], len(pool), axis=0) for name, value in self._queries.items()

@@ -39,7 +39,8 @@ def read_models(run: Path) -> RunModels:
     """
     cross = read_onnx(run / "workflow" / "cross.onnx")
     fusion = read_json(run / "models" / "ranking" / "fusion.json")
-    ranking = RankingModels(cross, read_onnx(run / "models" / "ranking" / "model.onnx"), float(fusion["retrieval_weight"]))
+    logits, used = read_onnx(run / "models" / "ranking" / "model.onnx"), bool(fusion.get("ranking_weight", 1.0))
+    ranking = RankingModels(cross, logits, float(fusion["retrieval_weight"]), used)
     return RunModels(
         query=read_onnx(run / "workflow" / "query.onnx"),
         item=read_onnx(run / "workflow" / "item.onnx"),

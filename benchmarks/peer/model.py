@@ -56,7 +56,8 @@ class TritonPythonModel:
         self._k, self._candidates = int(parameters["k"]), int(parameters["candidates"])
         self._together = parameters["together"] == "true"
         self._state = json.loads((run / "snapshot" / "state.json").read_text())
-        self._weight = json.loads((run / "models" / "ranking" / "fusion.json").read_text())["retrieval_weight"]
+        fusion = json.loads((run / "models" / "ranking" / "fusion.json").read_text())
+        self._weight, self._ranking_weight = fusion["retrieval_weight"], fusion.get("ranking_weight", 1.0)
         logging.disable(logging.WARNING)
         self._load_models(run)
         self._load_catalogue(run)
@@ -226,7 +227,7 @@ class TritonPythonModel:
         columns = {name: tf.repeat(value, self._candidates, axis=0) for name, value in query.items()}
         columns.update({name: tf.gather(value, flat)[:, None] for name, value in self._items.items()})
         logits = tf.reshape(self._dlrm.merlin({**columns, **cross}, training=False), tf.shape(items))
-        scores = tf.where(tf.math.is_finite(similarity), logits + self._weight * similarity, float("-inf"))
+        scores = tf.where(tf.math.is_finite(similarity), self._ranking_weight * logits + self._weight * similarity, float("-inf"))
         best, order = tf.math.top_k(scores, self._k)
         return best, tf.gather(items, order, batch_dims=1)
 

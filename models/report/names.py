@@ -32,7 +32,8 @@ _TASKS: Final = {
     JUST_ADDED: "The line just added, beside the oracle",
 }
 _ABOUT_TASKS: Final = {
-    TWO_STAGE: "The retrieval model finds candidates in the whole catalogue; DLRM and retrieval score together order them.",
+    TWO_STAGE: "The retrieval model finds candidates in the whole catalogue; DLRM and retrieval score together order them, unless "
+    "validation was better served without the DLRM.",
     RETRIEVAL: "The retrieval model orders the whole catalogue by itself.",
     RANKING: "The DLRM tells the item that a shopper turned to from others drawn at random: its chances are of this game.",
     CART_LINE: "The cart model says of each line of a cart how likely it gets bought.",

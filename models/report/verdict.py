@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from models.fusion import UNUSED
 from models.report.details import SegmentRow, SegmentTable
 from models.report.lineage import Lineage
 from models.report.list_drawings import is_decided
@@ -44,7 +45,7 @@ def task_verdict(view: TaskView) -> Verdict:
         )
     title, tone = _title(view.model, standings)
     strongest = standings[0]
-    return Verdict(title, tone, (_by_how_much(view, strongest), *_groups(standings[1:]), *_first_stage(view), *_ceiling(view)))
+    return Verdict(title, tone, (_by_how_much(view, strongest), *_groups(standings[1:]), *_second_stage(view), *_ceiling(view)))
 
 
 def _title(model: str, standings: Sequence[Standing]) -> tuple[str, Tone]:
@@ -96,7 +97,11 @@ def _groups(others: Sequence[Standing]) -> list[str]:
     return result
 
 
-def _first_stage(view: TaskView) -> list[str]:
+def _second_stage(view: TaskView) -> list[str]:
+    model = view.model or ""
+    served = next((record for record in view.records if record.model == model), None)
+    if served is not None and served.protocol.remark.startswith(UNUSED):
+        return [f"{_sentence(model_name(model))} {served.protocol.remark}."]
     words = {
         "better": "adds to",
         "tied": "adds nothing certain to",

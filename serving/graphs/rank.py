@@ -1,4 +1,4 @@
-"""Rank: the DLRM over every candidate, joined with the retrieval score."""
+"""Rank: the DLRM over every candidate, joined with the retrieval score; the latter alone where validation says so."""
 
 from __future__ import annotations
 
@@ -20,23 +20,27 @@ class RankingModels:
     Attributes:
         cross: ``workflow/cross.onnx``.
         ranking: ``models/ranking/model.onnx``.
-        retrieval_weight: weight of the retrieval dot product beside the ranking logit.
+        retrieval_weight: weight of the retrieval score beside the ranking logit.
+        used: whether the ranking logit counts.
     """
 
     cross: onnx.ModelProto
     ranking: onnx.ModelProto
     retrieval_weight: float
+    used: bool
 
 
 def rank_graph(step: StepModel, catalogue: Catalogue, models: RankingModels, recents: int) -> onnx.ModelProto:
-    """Return the graph of ``recommend_rank``: score = logit + retrieval_weight * dot product, -inf for fillers."""
+    """Return the graph of ``recommend_rank``: score = logit + retrieval_weight * retrieval score, -inf for fillers."""
     graph = GraphBuilder(step.name)
     inputs = declare_inputs(graph, step)
     items, retrieved = inputs["candidates"], inputs["retrieval_scores"]
-    pairs = PairColumns(graph, catalogue, inputs, items, recents)
-    encoded = {**pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, pairs.cross())}
-    logit = graph.add("Reshape", run_model(graph, models.ranking, encoded, "logit"), graph.add("Shape", items))
     lowest = graph.constant(-INFINITY, np.float32)
-    weighted = graph.add("Mul", retrieved, graph.constant(models.retrieval_weight, np.float32))
-    score = graph.add("Where", graph.add("Greater", retrieved, lowest), graph.add("Add", logit, weighted), lowest)
+    total = graph.add("Mul", retrieved, graph.constant(models.retrieval_weight, np.float32))
+    if models.used:
+        pairs = PairColumns(graph, catalogue, inputs, items, recents)
+        encoded = {**pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, pairs.cross())}
+        logit = graph.add("Reshape", run_model(graph, models.ranking, encoded, "logit"), graph.add("Shape", items))
+        total = graph.add("Add", logit, total)
+    score = graph.add("Where", graph.add("Greater", retrieved, lowest), total, lowest)
     return declare_outputs(graph, step, {"ranking_scores": score})

@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def types(names: tuple[str, ...]) -> dict[str, str]:
     return {name: "float32" if name in floats else "int64" for name in names}
 
 
-def towers() -> dict[str, onnx.ModelProto]:
+def towers(popularity: float = 0.05) -> dict[str, onnx.ModelProto]:
     """Both towers give the category as a one-hot vector; the item's vector adds a little of its popularity."""
     table = np.zeros((CATEGORIES + 3, CATEGORIES + 1), np.float32)
     table[3:, :CATEGORIES] = np.eye(CATEGORIES)
@@ -148,7 +149,7 @@ def towers() -> dict[str, onnx.ModelProto]:
         "ReduceSum", query.add("Gather", query.constant(table), "recent_categories"), query.constant([1], np.int64), keepdims=0
     )
     popular = np.zeros(CATEGORIES + 1, np.float32)
-    popular[-1] = 0.05
+    popular[-1] = popularity
     query.output(query.add("Add", taste, query.constant(popular)), "query_vector", "float32", ["B", CATEGORIES + 1])
     item = builder_with(types(ITEM))
     category = item.add(
@@ -158,12 +159,13 @@ def towers() -> dict[str, onnx.ModelProto]:
     return {"query": query.model(), "item": item.model()}
 
 
-def ranker(names: tuple[str, ...]) -> onnx.ModelProto:
-    """logit = 3 * category_affinity - 1.5 + 0.01 * item_recent_events."""
+def ranker(names: tuple[str, ...], popularity: float, age: float = 0.0) -> onnx.ModelProto:
+    """logit = 3 * category_affinity - 1.5 + popularity * item_recent_events + age * item_age_days."""
     builder = builder_with(types(names))
     affinity = builder.add("Mul", "category_affinity", builder.constant(3.0, np.float32))
-    recent = builder.add("Mul", "item_recent_events", builder.constant(0.01, np.float32))
-    total = builder.add("Sub", builder.add("Add", affinity, recent), builder.constant(1.5, np.float32))
+    recent = builder.add("Mul", "item_recent_events", builder.constant(popularity, np.float32))
+    old = builder.add("Mul", "item_age_days", builder.constant(age, np.float32))
+    total = builder.add("Sub", builder.add("Sum", affinity, recent, old), builder.constant(1.5, np.float32))
     builder.output(total, "logit", "float32", ["B", 1])
     return builder.model()
 
@@ -243,8 +245,9 @@ def build_run(run: Path) -> Path:
         write_split(run, split, generator, items)
     models = {
         "workflow/cross.onnx": cross_encoder(),
-        "models/ranking/model.onnx": ranker(QUERY_SCALARS + ITEM + CROSS),
-        "models/cart/model.onnx": ranker(QUERY_SCALARS + ITEM + CROSS + CART),
+        # Unlike the retrieval model, it does not like what is popular: no score can be forgotten unnoticed.
+        "models/ranking/model.onnx": ranker(QUERY_SCALARS + ITEM + CROSS, -0.3, 0.01),
+        "models/cart/model.onnx": ranker(QUERY_SCALARS + ITEM + CROSS + CART, 0.01),
     }
     models |= {f"models/two_tower/{name}.onnx": model for name, model in towers().items()}
     for path, model in models.items():
@@ -274,6 +277,28 @@ def build_run(run: Path) -> Path:
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run after prepare and train; do not change it."""
     return build_run(tmp_path_factory.mktemp("evaluated") / "run")
+
+
+@pytest.fixture
+def popular_is_true(own_run: Path) -> Callable[[float], Path]:
+    """Makes a run in which shoppers turn to what is popular in their category, and the second stage likes it as much as is said."""
+
+    def made(popularity: float) -> Path:
+        onnx.save_model(ranker(QUERY_SCALARS + ITEM + CROSS, popularity), str(own_run / "models/ranking/model.onnx"))
+        for name, model in towers(popularity=0.005).items():
+            onnx.save_model(model, str(own_run / f"models/two_tower/{name}.onnx"))
+        for split in ("valid", "test"):
+            items = pl.read_parquet(own_run / f"examples/{split}/catalogue.parquet").sort("item_recent_events", descending=True)
+            path = own_run / f"examples/{split}/recommend.parquet"
+            queries = pl.read_parquet(path)
+            targets = []
+            for recent, kinds in zip(queries["recent_items"], queries["recent_categories"], strict=True):
+                liked = items.filter(pl.col("item_category").is_in(kinds) & ~pl.col("item_id").is_in(recent))["item_id"]
+                targets.append(liked.head(2).to_list())
+            queries.with_columns(target_items=pl.Series(targets, dtype=pl.List(pl.String))).write_parquet(path)
+        return own_run
+
+    return made
 
 
 @pytest.fixture

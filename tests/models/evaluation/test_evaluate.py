@@ -166,7 +166,8 @@ def test_retrieval_recall_is_that_of_a_plain_loop(evaluation: Evaluation, finish
 
 def test_ranking_figures_are_those_of_the_logits(evaluation: Evaluation, finished_run: Path) -> None:
     rows = pl.read_parquet(finished_run / "examples/test/ranking.parquet")
-    logit = (3 * rows["category_affinity"] + 0.01 * rows["item_recent_events"] - 1.5).to_numpy()
+    logit = 3 * rows["category_affinity"] - 0.3 * rows["item_recent_events"] + 0.01 * rows["item_age_days"] - 1.5
+    logit = logit.to_numpy()
     label = rows["label"].to_numpy()
     assert value(evaluation, "ranking", "dlrm", "roc_auc") == pytest.approx(roc_auc(label, logit), abs=1e-6)
     assert value(evaluation, "ranking", "dlrm", "pr_auc") == pytest.approx(pr_auc(label, logit), abs=1e-6)

@@ -43,8 +43,8 @@ def ranking(run: Path, **told: object) -> Evaluation:
 def logits(run: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """What the ranker of these tests says, in its own precision, and the labels."""
     rows = pl.read_parquet(run / f"features/{split}/ranking/part_0.parquet")
-    affinity, recent = (rows[name].to_numpy() for name in ("category_affinity", "item_recent_events"))
-    logit = (affinity * np.float32(3.0) + recent * np.float32(0.01)) - np.float32(1.5)
+    affinity, recent, age = (rows[name].to_numpy() for name in ("category_affinity", "item_recent_events", "item_age_days"))
+    logit = affinity * np.float32(3.0) + recent * np.float32(-0.3) + age * np.float32(0.01) - np.float32(1.5)
     assert logit.dtype == np.float32
     return logit, rows["label"].to_numpy()
 

@@ -1,12 +1,20 @@
 """The two stages score the pairs that serving would, and the fusion weight is tuned on validation."""
 
+import itertools
 import json
+import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from models.evaluate import evaluate_run
+from models.fusion import Fusion, read_fusion
+from models.report.verdict import task_verdict
+from models.report.views import task_views
+from models.report_table import report
 from models.retrieval_scores import Towers, judge, read_anchors, sample
 from models.run_tables import read_table
 from models.settings import EvaluateSettings
@@ -31,7 +39,8 @@ def test_the_arrays_are_those_of_a_plain_loop(finished_run: Path) -> None:
             assert relevant[number, slot] == (item["item_id"] in query["target_items"])
             same = [name == item["item_category"] != "" for name in query["recent_categories"]]
             affinity = np.mean(same) if same else 0.0
-            assert logit[number, slot] == pytest.approx(3 * affinity + 0.01 * item["item_recent_events"] - 1.5, abs=1e-5)
+            likes = 3 * affinity - 0.3 * item["item_recent_events"] + 0.01 * item["item_age_days"] - 1.5
+            assert logit[number, slot] == pytest.approx(likes, abs=1e-5)
             assert dot[number, slot] == pytest.approx(sum(same) + 0.05 * item["item_recent_events"], abs=1e-5)
         assert (np.diff(dot[number]) <= 1e-6).all()
 
@@ -55,7 +64,7 @@ def test_more_candidates_than_items_leave_places_empty(finished_run: Path) -> No
     assert empty.any()
     assert not relevant[empty].any()
     assert (dot[empty] == 0).all()
-    judged = stages.judged(0.0)
+    judged = stages.judged(Fusion(0.0))
     assert ((judged.top == -1).sum(axis=1) == empty.sum(axis=1)).all()
     placed = np.bincount(judged.placement.row, minlength=len(stages.anchors))
     np.testing.assert_allclose(placed, stages.anchors.reachable * stages.anchors.n_truth)
@@ -91,20 +100,72 @@ def test_taking_anchors_keeps_their_truth(finished_run: Path) -> None:
     assert sample(anchors, 10_000, 3) is anchors
 
 
+@pytest.mark.parametrize("fusion", [Fusion(0.0), Fusion(0.5), Fusion(3.0), Fusion(20.0), Fusion(1.0, 0.0), Fusion(0.25, 0.0)])
+def test_the_final_order_is_that_of_both_scores_as_the_fusion_weighs_them(finished_run: Path, fusion: Fusion) -> None:
+    """In this run the stages disagree, so no score can be forgotten."""
+    stages = retrieve_and_rank(finished_run, "test", SETTINGS, read_anchors(finished_run, "test"))
+    judged = stages.judged(fusion)
+    truth = {(int(row), int(column)) for row, column in zip(*np.nonzero(stages.relevant), strict=True)}
+    above = iter(judged.placement.above)
+    for number in range(len(stages.anchors)):
+        final = [
+            fusion.ranking_weight * float(logit) + fusion.retrieval_weight * float(dot) if column >= 0 else -math.inf
+            for column, logit, dot in zip(stages.candidates[number], stages.logit[number], stages.retrieval[number], strict=True)
+        ]
+        order = sorted(range(len(final)), key=lambda slot: -final[slot])
+        assert judged.top[number].tolist() == [int(stages.candidates[number, slot]) for slot in order]
+        for slot in range(len(final)):
+            if (number, slot) in truth:
+                assert next(above) == sum(other > final[slot] for other in final)
+
+
+def test_in_the_fixture_each_score_alone_and_both_together_order_otherwise(finished_run: Path) -> None:
+    stages = retrieve_and_rank(finished_run, "test", SETTINGS, read_anchors(finished_run, "test"))
+    tops = [stages.judged(fusion).top for fusion in (Fusion(0.0), Fusion(3.0), Fusion(1.0, 0.0))]
+    for one, other in itertools.combinations(tops, 2):
+        assert (one != other).any(axis=1).mean() > 0.5
+
+
 def test_fusion_is_tuned_on_validation_and_written(own_run: Path) -> None:
-    weight = tune_fusion(own_run, EvaluateSettings(candidates=20, max_two_stage_anchors=30), 0)
-    assert weight >= 0
-    assert json.loads((own_run / "models/ranking/fusion.json").read_text()) == {"retrieval_weight": weight}
+    fusion = tune_fusion(own_run, EvaluateSettings(candidates=20, max_two_stage_anchors=30), 0)
+    assert fusion.retrieval_weight >= 0
+    assert fusion.validation is not None
+    assert read_fusion(own_run / "models/ranking") == fusion
+
+
+@pytest.mark.parametrize(("popularity", "ranks"), [(0.5, True), (-5.0, False)])
+def test_a_second_stage_that_lowers_the_first_on_validation_is_not_used(
+    popular_is_true: Callable[[float], Path], popularity: float, ranks: bool
+) -> None:
+    own_run = popular_is_true(popularity)
+    fusion = tune_fusion(own_run, SETTINGS, 0)
+    assert fusion.ranks == ranks
+    assert fusion.validation is not None
+    assert (fusion.validation.value >= 0) == ranks
+    evaluation = evaluate_run(own_run, SETTINGS.model_copy(update={"bootstrap": 100, "baselines": ("item_knn",)}), 1)
+    (model,) = {record.model for record in evaluation.records if record.task == "two_stage" and record.role == "model"}
+    assert model == ("two_tower+dlrm" if ranks else "two_tower")
+    alone = evaluation.find("retrieval", "two_tower", "ndcg", 10)
+    served = evaluation.find("two_stage", model, "ndcg", 10)
+    assert alone is not None
+    assert served is not None
+    if not ranks:
+        assert served.value == alone.value
+        assert served.protocol.remark == fusion.sentence
+        text = report(evaluation)
+        assert any(fusion.sentence in str(part) for part in text.renderables)
+        sentences = [each for view in task_views(evaluation) for each in task_verdict(view).sentences]
+        assert f"Two-tower {fusion.sentence}." in sentences
 
 
 def test_without_validation_truth_fusion_stays(own_run: Path) -> None:
     path = own_run / "examples/valid/recommend.parquet"
     pl.read_parquet(path).with_columns(target_items=pl.lit([], pl.List(pl.String))).write_parquet(path)
-    assert tune_fusion(own_run, SETTINGS, 0) == 0.5
+    assert tune_fusion(own_run, SETTINGS, 0) == Fusion(0.5)
 
 
 def test_where_no_truth_item_is_retrieved_fusion_stays(own_run: Path) -> None:
     path = own_run / "examples/valid/recommend.parquet"
     pl.read_parquet(path).with_columns(target_items=pl.lit(["first seen later"], pl.List(pl.String))).write_parquet(path)
     assert len(read_anchors(own_run, "valid")) > 0
-    assert tune_fusion(own_run, SETTINGS, 0) == 0.5
+    assert tune_fusion(own_run, SETTINGS, 0) == Fusion(0.5)

@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.calibration import (
+    HEAD_FEATURES,
     CartHead,
     Platt,
     fit_head,
@@ -15,6 +16,7 @@ from models.calibration import (
     fit_platt,
     head_features,
     sigmoid,
+    smoothed,
 )
 from models.metrics.classification import expected_calibration_error
 
@@ -102,6 +104,7 @@ def test_logistic_matches_scikit_learn() -> None:
     assert bias == pytest.approx(peer.intercept_[0], rel=0.02)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-1e3, 1e3), st.integers(0, 1)), min_size=1, max_size=60))
 def test_any_rows_give_probabilities(rows: Any) -> None:
     logit, label = np.array([r[0] for r in rows]), np.array([r[1] for r in rows])
@@ -110,3 +113,73 @@ def test_any_rows_give_probabilities(rows: Any) -> None:
     assert ((probability >= 0) & (probability <= 1)).all()
     assert platt.slope > 0
     assert 0 <= expected_calibration_error(label, probability) <= 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "positives", "fits"), [(20, 5, True), (19, 5, False), (20, 4, False), (20, 16, False), (20, 15, True)]
+)
+def test_twenty_rows_with_five_of_each_label_are_enough(rows: int, positives: int, fits: bool) -> None:
+    label = np.arange(rows) < positives
+    logit = np.random.default_rng(3).normal(size=rows) + label
+    assert (fit_platt(logit, label.astype(int)).note == "") == fits
+    features = np.stack([logit, logit, np.ones(rows)], axis=1)
+    assert (fit_head(features, label.astype(int), Platt()).note == "") == fits
+
+
+def test_targets_are_those_of_platt() -> None:
+    """(n1 + 1) / (n1 + 2) and 1 / (n0 + 2)."""
+    np.testing.assert_allclose(smoothed(np.array([1, 0, 0, 1, 0])), [3 / 4, 1 / 5, 1 / 5, 3 / 4, 1 / 5])
+
+
+def test_platt_is_the_logistic_regression_on_smoothed_targets() -> None:
+    """At the solution the residuals sum to 0, and so do they weighted by the logit."""
+    logit, label = _draw(0.7, 0.4, 300)
+    platt = fit_platt(logit, label)
+    residual = platt.probability(logit) - smoothed(label)
+    assert residual.sum() == pytest.approx(0.0, abs=1e-6)
+    assert residual @ logit == pytest.approx(0.0, abs=0.01)
+    assert platt.content() == {"slope": platt.slope, "intercept": platt.intercept}
+
+
+def test_where_the_order_would_turn_round_the_mean_chance_is_still_met() -> None:
+    logit, label = _draw(-1.0, 0.5, 400)
+    platt = fit_platt(logit, label)
+    assert (platt.probability(logit) - smoothed(label)).sum() == pytest.approx(0.0, abs=1e-6)
+
+
+def test_what_a_probability_is() -> None:
+    np.testing.assert_allclose(Platt(2.0, -1.0).probability(np.array([0.5, 1.0], np.float32)), [0.5, 1 / (1 + np.exp(-1))])
+    assert Platt(2.0, -1.0).probability(np.array([0.5], np.float32)).dtype == np.float64
+    np.testing.assert_array_equal(sigmoid(np.array([-1e4, 1e4])), [0.0, 1.0])
+
+
+def test_the_head_is_the_logistic_regression_of_its_features_where_no_bound_holds_it() -> None:
+    head = CartHead((0.5, 0.25, -1.0), 0.125)
+    features = np.array([[1.0, 0.5, np.log1p(3)]])
+    assert head.log_odds(features, Platt(1.0, -1.0))[0] == pytest.approx(max(0.0, 0.5 + 0.125 - np.log(4) + 0.125))
+    free = CartHead((0.5, 0.25, -0.1), 0.125)
+    assert free.log_odds(features, Platt(1.0, -1.0))[0] == pytest.approx(0.5 + 0.125 - 0.1 * np.log(4) + 0.125)
+    assert free.content() == {"features": list(HEAD_FEATURES), "weights": [0.5, 0.25, -0.1], "bias": 0.125}
+
+
+def test_the_head_without_carts_keeps_slope_and_intercept_of_the_lines() -> None:
+    head = fit_head(np.ones((3, 3)), np.array([0, 1, 0]), Platt(0.5, -0.25))
+    assert (head.weights, head.bias) == ((0.5, 0.0, 0.0), -0.25)
+
+
+def test_an_offset_counts_as_it_is() -> None:
+    """Fitting with the truth as the offset leaves nothing to fit."""
+    logit, label = _draw(1.0, 0.0, 20_000)
+    weights, bias = fit_logistic(np.zeros((len(logit), 0)), label, offset=logit)
+    assert weights.shape == (0,)
+    assert bias == pytest.approx(0.0, abs=0.05)
+    shifted = fit_logistic(np.zeros((len(logit), 0)), label, offset=logit - 2.0)[1]
+    assert shifted == pytest.approx(bias + 2.0, abs=1e-6)
+
+
+def test_a_column_that_never_changes_is_no_reason_to_fail() -> None:
+    logit, label = _draw(1.0, -0.5, 5_000)
+    weights, bias = fit_logistic(np.column_stack([logit, np.full(5_000, 3.0)]), label)
+    assert weights[1] == pytest.approx(0.0, abs=1e-9)
+    (slope,), intercept = fit_logistic(logit[:, None], label)
+    assert (weights[0], bias) == pytest.approx((slope, intercept), abs=1e-6)

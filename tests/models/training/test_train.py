@@ -13,6 +13,7 @@ import pytest
 from cartwheel.errors import DataError, ParityError, RunError, UsageError
 from models.data import OOV_ID, Table, read_sizes, read_table
 from models.dlrm import build_dlrm, load_dlrm
+from models.fusion import Fusion, read_fusion
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.train_dlrm import train_dlrm
 from models.train_two_tower import train_two_tower
@@ -48,7 +49,7 @@ def test_outputs_are_complete(trained: Path) -> None:
     assert {file.name for file in (trained / "models/two_tower/validation").iterdir()} == {"query.onnx", "item.onnx"}
     assert set(found["ranking"]) == common | {"model.onnx", "fusion.json"}
     assert set(found["cart"]) == common | {"model.onnx", "calibration.json", "head.json"}
-    assert json.loads((trained / "models/ranking/fusion.json").read_text()) == {"retrieval_weight": 10.0}
+    assert read_fusion(trained / "models/ranking") == Fusion(10.0)
 
 
 def test_planted_structure_is_found(trained: Path) -> None:

@@ -13,6 +13,7 @@ from synthetic_run import SyntheticRun
 from cartwheel.errors import UsageError
 from serving.graphs.similar import neighbours_graph
 from serving.local import LocalRepository
+from serving.repository import write_repository
 from serving.run_models import read_models, unknown_item
 from serving.settings import ExportSettings
 from serving.snapshot import read_snapshot
@@ -48,6 +49,22 @@ def test_excluded_and_recent_items_are_not_answered(local: LocalRepository, expo
     assert not set(best[:2]) & set(seen.tolist())
     again = export(exclude_recent=False).ask("recommend", user_id=[[""]], recent_items=[best[:2]], k=[100])["items"][0]
     assert set(best[:2]) <= set(again.tolist())
+
+
+def test_without_the_second_stage_the_order_of_retrieval_is_served(own_run: Path, local: LocalRepository) -> None:
+    """The repository is written and checked as ever; the step that ranks passes retrieval scores on."""
+    (own_run / "models/ranking/fusion.json").write_text('{"retrieval_weight": 1.0, "ranking_weight": 0.0}')
+    before = local.ask("recommend", user_id=[["u1"], ["nobody"]], k=[50])
+    local = LocalRepository(write_repository(own_run, ExportSettings(diversity=0.0)))
+    found = local.ask("recommend", user_id=[["u1"], ["nobody"]], k=[50])
+    encoded = local.run("recommend_encode", {"user_id": np.array([["u1"], ["nobody"]], dtype=object)})
+    names = ("query_categorical", "query_continuous", "query_lists", "recents", "excluded")
+    retrieved = local.run("recommend_retrieve", {name: encoded[name] for name in names})
+    ids = np.array([*SHOP.item_ids, ""])
+    real = np.isfinite(retrieved["retrieval_scores"])
+    np.testing.assert_array_equal(found["items"], np.where(real, ids[retrieved["candidates"]], ""))
+    np.testing.assert_array_equal(found["scores"], retrieved["retrieval_scores"])
+    assert not np.array_equal(before["items"], found["items"])
 
 
 def test_where_no_items_remain_the_rest_is_empty(local: LocalRepository) -> None:
