@@ -16,6 +16,7 @@ from cartwheel.errors import UsageError
 from serving.answers import CartPrediction, Metadata, Recommendations
 from serving.endpoint import Endpoint
 from serving.requests import When
+from serving.state_folder import state_folder
 
 ENDPOINT = "server.json"
 SNAPSHOT: Final = "snapshot"
@@ -41,7 +42,7 @@ def find_server(server: str | None, run: Path | None) -> str:
         raise UsageError(
             "It is not said which server to ask.", "Give --server host:port, or --run with the folder of a served run."
         )
-    return Endpoint.read(run / ENDPOINT).grpc
+    return Endpoint.read(state_folder(run) / ENDPOINT, run).grpc
 
 
 def parse_at(text: str) -> When:

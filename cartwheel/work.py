@@ -222,6 +222,8 @@ def repository_of(path: Path) -> Path:
 def serve_run(path: Path, options: Mapping[str, str | int], console: Console) -> None:
     """Serve until the process is told to stop; the address is written to ``server.json`` beside the repository.
 
+    Where that folder is read-only, the address and the log lie in the folder that :func:`serving.state_folder.state_folder` names.
+
     Args:
         path: a run directory, a repository, or a configuration file, whose section ``serve`` then counts.
         options: values that override the section's.
@@ -234,6 +236,7 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
     """
     from serving.endpoint import Endpoint
     from serving.server import EmbeddedServer
+    from serving.state_folder import log_file, state_folder
 
     configured = load_settings(path) if path.suffix == ".toml" else None
     section = configured.serve if configured else ServeSettings(grpc_port=_DEFAULT_GRPC_PORT)
@@ -244,7 +247,8 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
         option = str(detail["loc"][0]).replace("_", "-")
         raise ConfigError(f"--{option} {detail['input']}: {detail['msg']}.", "See `cartwheel serve --help`.") from None
     repository = repository_of(configured.run if configured else path)
-    endpoint = repository.parent / ENDPOINT
+    folder = state_folder(repository.parent)
+    endpoint = folder / ENDPOINT
     told: list[Endpoint] = []
 
     def say_ready(address: Endpoint) -> None:
@@ -253,7 +257,7 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
         console.print(f"ready: gRPC {address.grpc}, HTTP {address.http}; stop with Ctrl-C or SIGTERM")
 
     try:
-        EmbeddedServer(repository, settings, log=repository.parent / "logs" / "triton.log").serve_forever(say_ready)
+        EmbeddedServer(repository, settings, log=log_file(folder)).serve_forever(say_ready)
     finally:
         if told and told[0].is_told_in(endpoint):
             endpoint.unlink()

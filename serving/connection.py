@@ -149,7 +149,8 @@ class Attempts:
         if status == "UNIMPLEMENTED":
             return ServerError(f"What answers at {self._address} is not Triton ({message}).", "Check the address.")
         return ServerError(
-            f"The server at {self._address} broke while answering ({status}): {message}.", "Its log, triton.log, tells more."
+            f"The server at {self._address} broke while answering ({status}): {message}.",
+            "Its log, logs/triton.log in the run, tells more.",
         )
 
     def _unreachable(self, message: str) -> ServerError:

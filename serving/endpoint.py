@@ -41,13 +41,17 @@ class Endpoint:
             return False
 
     @classmethod
-    def read(cls, path: Path) -> Endpoint:
+    def read(cls, path: Path, run: Path | None = None) -> Endpoint:
         """Read the addresses of the server that wrote ``path`` and is still running.
+
+        Args:
+            path: the file.
+            run: the run that it serves, where that is not the file's folder.
 
         Raises:
             ServerError: if there is no such file, it is not what :meth:`write` wrote, or its server is gone.
         """
-        fix = f"Start the server with `cartwheel serve {path.parent}`."
+        fix = f"Start the server with `cartwheel serve {run or path.parent}`."
         try:
             found = cls(**json.loads(path.read_text(encoding="utf-8")))
         except FileNotFoundError:

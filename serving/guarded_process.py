@@ -87,6 +87,12 @@ class GuardedProcess:
 
         threading.Thread(target=wait_and_call, name="guarded-process-end", daemon=True).start()
 
+    def close_to_others(self) -> None:
+        """Take the rights of other users off its shared memory, where it could not be made without them."""
+        for region in watch.SHARED_MEMORY.glob(f"{self._shared_memory}*"):
+            with contextlib.suppress(FileNotFoundError):
+                region.chmod(0o600)
+
     def drain(self) -> None:
         """Ask it to finish what it does and end; after the grace it is killed."""
         self._order(b"d")

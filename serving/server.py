@@ -5,6 +5,9 @@ time, is off; so are the memory pools and metrics of GPUs, which the embedded bi
 
 HTTP and metrics answer without TLS and so give health, metadata and metrics alone; inference is gRPC's. Triton's shared-memory,
 model-repository, trace and log protocols, which let a caller reach into the server, are closed on both.
+
+Nothing of a server is open to other users of the machine: neither the log nor the shared memory in which requests lie, and the command
+line, which ``ps`` shows to all, holds no secret. No path that a user chose reaches a shell (:func:`serving.model_folders.workspace`).
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import queue
 import secrets
 import shutil
 import signal
+import sys
 import tempfile
 import threading
 import time
@@ -26,10 +30,10 @@ from pathlib import Path
 from types import FrameType, TracebackType
 
 from cartwheel.errors import ServerError, UsageError
-from serving import triton_log
+from serving import private_exec, triton_log
 from serving.endpoint import Endpoint
 from serving.guarded_process import GuardedProcess
-from serving.model_folders import checked_repository, linked_repository
+from serving.model_folders import checked_repository, staged_repository, workspace
 from serving.ports import HeldPorts, accepts, join, split, taken
 from serving.settings import ServeSettings
 from serving.triton_binary import TritonBinary, find_triton_binary
@@ -40,6 +44,9 @@ _POLL_SECONDS = 0.02
 _END_SECONDS = 15.0
 _CLOSED_GRPC = "shared-memory,model-repository,trace,logging"
 _CLOSED_HTTP = f"inference,statistics,{_CLOSED_GRPC}"
+# Triton opens these protocols to requests that bear a header of this name and value. No request can: a name with a line break in it
+# cannot be sent, and Triton's gRPC refuses any name but one of small letters, digits, '-', '_' and '.'.
+_CLOSED_TO_ALL = "closed\nto all=0"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CARTWHEEL_THREADS")
 
 
@@ -216,19 +223,19 @@ class EmbeddedServer:
         return endpoint
 
     def _launch(self, identity: str, ports: HeldPorts) -> GuardedProcess:
-        workspace = Path(tempfile.mkdtemp(prefix=f"{identity}-"))
+        folder = workspace(identity)
         shared_memory = identity.replace("-", "_") + "_"
         try:
             return GuardedProcess(
-                _command(self._binary, self._repository, self._settings, identity, ports, workspace, shared_memory),
+                _command(self._binary, self._repository, self._settings, identity, ports, folder, shared_memory),
                 environment=self._binary.environment() | dict.fromkeys(_THREAD_VARIABLES, str(self._settings.threads)),
                 log=self._log,
-                workspace=workspace,
+                workspace=folder,
                 shared_memory=shared_memory,
                 grace_seconds=self._settings.drain_seconds + _END_SECONDS / 2,
             )
         except BaseException:
-            shutil.rmtree(workspace, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             raise
 
     def _await(self, endpoint: Endpoint, identity: str) -> None:
@@ -239,6 +246,7 @@ class EmbeddedServer:
                 raise self._failure()
             if time.monotonic() > deadline:
                 raise self._too_slow()
+        self._process.close_to_others()
 
     def _failure(self) -> Exception:
         assert self._process is not None
@@ -275,15 +283,14 @@ def _command(
     settings: ServeSettings,
     identity: str,
     ports: HeldPorts,
-    workspace: Path,
+    folder: Path,
     shared_memory: str,
 ) -> list[str]:
     is_ipv6 = ":" in ports.address
-    key = f"cartwheel-admin={secrets.token_hex(16)}"
     options = {
         "id": identity,
-        "model-repository": str(linked_repository(repository, workspace)),
-        "backend-directory": str(binary.lay_out(workspace)),
+        "model-repository": str(staged_repository(repository, folder, settings)),
+        "backend-directory": str(binary.lay_out(folder)),
         "model-load-thread-count": str(max(4, os.cpu_count() or 1)),
         "pinned-memory-pool-byte-size": "0",
         "allow-gpu-metrics": "false",
@@ -293,8 +300,8 @@ def _command(
         "grpc-port": str(ports["grpc_port"]),
         "http-port": str(ports["http_port"]),
         "metrics-port": str(ports["metrics_port"]),
-        "grpc-restricted-protocol": f"{_CLOSED_GRPC}:{key}",
-        "http-restricted-api": f"{_CLOSED_HTTP}:{key}",
+        "grpc-restricted-protocol": f"{_CLOSED_GRPC}:{_CLOSED_TO_ALL}",
+        "http-restricted-api": f"{_CLOSED_HTTP}:{_CLOSED_TO_ALL}",
         "backend-config": f"python,shm-region-prefix-name={shared_memory}",
     }
     if settings.tls_certificate is not None:
@@ -302,7 +309,9 @@ def _command(
         options |= {kind: "true", "grpc-server-cert": str(settings.tls_certificate), "grpc-server-key": str(settings.tls_key)}
     if settings.tls_client_roots is not None:
         options["grpc-root-cert"] = str(settings.tls_client_roots)
-    return [str(binary.executable), "--disable-auto-complete-config", *(f"--{name}={value}" for name, value in options.items())]
+    shown = f"tritonserver of {repository}"  # so that `ps` tells which repository is served
+    become = [sys.executable, "-I", "-S", private_exec.__file__, shown, str(binary.executable)]
+    return [*become, "--disable-auto-complete-config", *(f"--{name}={value}" for name, value in options.items())]
 
 
 def _check_tls_files(settings: ServeSettings) -> None:
@@ -318,7 +327,8 @@ def _begin_log(log: Path) -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         if log.exists():
             os.replace(log, log.with_name(f"{log.name}.previous"))
-        log.touch()
+        log.touch(0o600)
+        log.chmod(0o600)
     except OSError as error:
         raise UsageError(
             f"Triton's log cannot be written to {log} ({error.strerror}).", "Name a file in a writable folder."

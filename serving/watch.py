@@ -30,7 +30,7 @@ _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 _POLL_SECONDS = 0.5
 _REAP_SECONDS = 5.0
-_SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps POSIX shared memory; only our own prefix is touched
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108  where Linux keeps POSIX shared memory; only our own prefix is touched
 
 
 def main() -> None:
@@ -126,7 +126,7 @@ def _end_group(group: int) -> None:
 def tidy(prefix: str, workspace: str) -> None:
     """Remove the shared memory whose names begin with ``prefix``, and the folder ``workspace``."""
     if prefix:
-        for region in _SHARED_MEMORY.glob(f"{prefix}*"):
+        for region in SHARED_MEMORY.glob(f"{prefix}*"):
             region.unlink(missing_ok=True)
     shutil.rmtree(workspace, ignore_errors=True)
 

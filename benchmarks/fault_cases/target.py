@@ -22,6 +22,7 @@ from benchmarks.load import Answer, Request, compare
 from cartwheel.asking import ENDPOINT
 from cartwheel.errors import RunError, ServerError
 from serving.endpoint import Endpoint
+from serving.state_folder import state_folder
 
 METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 DEADLINE_SECONDS: Final = 10.0
@@ -88,13 +89,13 @@ class Server:
             *(f"{k} = {json.dumps(v)}" for k, v in self._settings.items()),
         ]
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        (self.shop.run / ENDPOINT).unlink(missing_ok=True)
+        (state_folder(self.shop.run) / ENDPOINT).unlink(missing_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
         with self.output.open("wb") as output:
             command = [sys.executable, "-m", "cartwheel.main", "serve", str(config)]
             self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd=_ROOT, env=environment)
         deadline = time.monotonic() + _START_SECONDS
-        while not (self.shop.run / ENDPOINT).is_file():
+        while not (state_folder(self.shop.run) / ENDPOINT).is_file():
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self.end()
                 raise ServerError(f"The server did not start; its output ends with:\n{self.last_output()}")
@@ -139,7 +140,7 @@ class Server:
     @property
     def endpoint(self) -> Endpoint:
         """Where it can be reached now; read anew each time, since a restart may change it."""
-        return Endpoint.read(self.shop.run / ENDPOINT)
+        return Endpoint.read(state_folder(self.shop.run) / ENDPOINT)
 
     @property
     def triton(self) -> int:

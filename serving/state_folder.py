@@ -1,0 +1,70 @@
+"""Where a server keeps what it writes while it runs: beside the repository, or elsewhere where that cannot be written."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Final
+
+_KEPT_LOGS: Final = 10
+_WRITABLE: Final = 0o222
+_LOG_NAME: Final = re.compile(r"triton-\d{8}T\d{6}-(?P<pid>\d+)\.log")
+
+
+def state_folder(run: Path) -> Path:
+    """Return the folder for the address and the logs of the servers of a run: the run itself, unless it is read-only.
+
+    A read-only one has a folder of its own under ``$XDG_STATE_HOME/cartwheel`` (by default ``~/.local/state/cartwheel``), or among
+    the temporary files where that cannot be written; all processes of one user find the same.
+
+    Args:
+        run: folder that holds the repository.
+    """
+    path = run.resolve()
+    if not path.is_dir() or _can_be_written(path):
+        return path
+    name = f"{re.sub(r'[^A-Za-z0-9_.-]', '_', path.name)}-{hashlib.sha256(os.fsencode(path)).hexdigest()[:12]}"
+    home = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    if not _can_be_written(next(folder for folder in (home, *home.parents) if folder.is_dir())):
+        home = Path(tempfile.gettempdir()) / f"cartwheel-state-{os.getuid()}"
+    return home / "cartwheel" / name
+
+
+def log_file(folder: Path) -> Path:
+    """Return a log file in ``folder`` for a server of this process, which no other server touches; the oldest of many are removed.
+
+    ``triton.log`` beside it leads to the newest.
+    """
+    logs = folder / "logs"
+    logs.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _remove_old(logs)
+    now = datetime.now(timezone.utc)
+    log = logs / f"triton-{now:%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    aside = logs / f".triton.log.{os.getpid()}"
+    aside.unlink(missing_ok=True)
+    aside.symlink_to(log.name)
+    os.replace(aside, logs / "triton.log")
+    return log
+
+
+def _can_be_written(path: Path) -> bool:
+    """Whether the folder is meant to be written: root may write where nobody has the right to."""
+    try:
+        return bool(path.stat().st_mode & _WRITABLE) and os.access(path, os.W_OK | os.X_OK)
+    except OSError:
+        return False
+
+
+def _remove_old(logs: Path) -> None:
+    """Remove all but the newest logs of servers that have ended."""
+    ended = [path for path in sorted(logs.glob("triton-*.log*")) if (found := _LOG_NAME.match(path.name)) and _has_ended(found)]
+    for path in ended[: max(0, len(ended) - _KEPT_LOGS + 1)]:
+        path.unlink(missing_ok=True)
+
+
+def _has_ended(log: re.Match[str]) -> bool:
+    return not Path("/proc", log["pid"]).exists()
