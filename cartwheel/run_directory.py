@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -40,6 +41,8 @@ class StageRecord(BaseModel):
 
     key: str
     settings: dict[str, Any]
+    outside: str = ""
+    """Digest of what the stage read from outside the run; empty where it reads nothing there."""
     seconds: float
     files: dict[str, FileRecord]
 
@@ -121,23 +124,20 @@ class RunDirectory:
         file = self.path / name
         return file.is_file() and file.stat().st_size == record.bytes and files.sha256(file) == record.sha256
 
-    def finish(self, stage: str, key: str, settings: Mapping[str, Any], outputs: Sequence[str], seconds: float) -> None:
+    def finish(self, stage: str, record: StageRecord, outputs: Sequence[str], seconds: float) -> None:
         """Write into the manifest that ``stage`` is done.
 
         Args:
             stage: name of the stage.
-            key: what ``stage_key`` gave.
-            settings: the settings it ran with, as JSON values.
+            record: its key, the settings it ran with and the digest of what it read from outside the run; its files are those found now.
             outputs: files and folders that it wrote, relative to the run directory; those that are absent are left out.
             seconds: how long it took.
         """
         written = sorted(file for output in outputs for file in _files_below(self.path / output))
         records = {file.relative_to(self.path).as_posix(): _record(file) for file in written}
         manifest = self.manifest()
-        stages = {
-            **manifest.stages,
-            stage: StageRecord(key=key, settings=dict(settings), seconds=round(seconds, 2), files=records),
-        }
+        done = record.model_copy(update={"seconds": round(seconds, 2), "files": records})
+        stages = {**manifest.stages, stage: done}
         content = Manifest(packages=_package_versions(), stages=stages)
         files.write_json(self.path / MANIFEST, content.model_dump(mode="json"))
 
@@ -154,17 +154,31 @@ class RunDirectory:
             files.write_json(self.path / MANIFEST, manifest.model_dump(mode="json"))
 
 
-def stage_key(settings: Mapping[str, Any], upstream: Sequence[str], inputs: Sequence[Path] = ()) -> str:
+def stage_key(settings: Mapping[str, Any], upstream: Sequence[str], outside: str = "") -> str:
     """Return the key under which a stage counts as done.
 
     Args:
-        settings: what the stage was told, as JSON values.
+        settings: the values of the settings that the stage reads, as JSON values.
         upstream: keys of the stages that it reads from.
-        inputs: files from outside the run that it reads; size and time of change stand for their content.
+        outside: digest of the files from outside the run that it reads.
     """
-    outside = [[path.name, path.stat().st_size, path.stat().st_mtime_ns] for path in inputs]
-    content = json.dumps([__version__, dict(settings), list(upstream), outside], sort_keys=True)
-    return hashlib.sha256(content.encode()).hexdigest()
+    return digest([__version__, dict(settings), list(upstream), outside])
+
+
+def digest(content: object) -> str:
+    """Return the hex SHA-256 of JSON values; the order of the keys of an object does not count."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def stamps(paths: Sequence[Path]) -> list[tuple[str, int, int]]:
+    """Return what identifies files that are too large to be read for it: name, size and time of change, in nanoseconds.
+
+    A name is relative to the folder that all of them lie in, so that files may move together, but not from one folder to another.
+    """
+    if not paths:
+        return []
+    common = Path(os.path.commonpath([path.resolve().parent for path in paths]))
+    return sorted((path.resolve().relative_to(common).as_posix(), path.stat().st_size, path.stat().st_mtime_ns) for path in paths)
 
 
 @contextlib.contextmanager

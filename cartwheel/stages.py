@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from rich.console import Console
 
 from cartwheel.config import RunSettings
 from cartwheel.errors import MissingDependencyError, RunError
-from cartwheel.run_directory import RunDirectory, StageRecord, stage_key, stopwatch
+from cartwheel.reads import fields_judged, fields_read, handed, values_of, without_paths
+from cartwheel.run_directory import RunDirectory, StageRecord, digest, stage_key, stopwatch
 from cartwheel.work import (
     check_parameters,
     evaluate,
     events,
+    events_from,
     examples,
     export,
     features,
+    ids_from,
     item_to_item,
     ranking,
     retrieval,
-    source_files,
     train_cart,
 )
 from models.retriever import FACTOR_MODELS, TWO_TOWER
@@ -39,60 +41,47 @@ _TRAINING_PACKAGES: Final = (
     "pyarrow",
     "matplotlib",
 )
+_NOT_KNOWN: Final = "not known"
+"""What lies outside the run, where it is not looked at and the manifest does not know it: no stage is done with it."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One step of a run.
+    """One step of a run; which settings it reads, ``cartwheel.reads`` declares.
 
     Attributes:
         name: how the manifest calls it.
         command: the ``cartwheel`` command that runs it.
-        sections: the sections of the configuration that it depends on (``seed`` always counts).
         upstream: the stages whose files it reads.
         outputs: the files and folders that it writes, relative to the run directory.
         work: does it.
+        outside: describes, as JSON values, the files from outside the run that it reads; None where it reads none.
     """
 
     name: str
     command: str
-    sections: tuple[str, ...]
     upstream: tuple[str, ...]
     outputs: tuple[str, ...]
     work: Callable[[Path, RunSettings], None]
+    outside: Callable[[RunSettings], object] | None = None
 
 
 STAGES: Final = (
-    Stage("events", "prepare", ("source", "events"), (), ("events", "simulation"), events),
-    Stage("examples", "prepare", ("prepare",), ("events",), ("examples", "snapshot"), examples),
-    Stage("features", "prepare", ("features",), ("examples",), ("workflow", "features"), features),
+    Stage("events", "prepare", (), ("events", "simulation"), events, events_from),
+    Stage("examples", "prepare", ("events",), ("examples", "snapshot"), examples),
+    Stage("features", "prepare", ("examples",), ("workflow", "features"), features, ids_from),
     Stage(
         "retrieval",
         "train",
-        ("retrieval", "two_tower"),
         ("events", "examples", "features"),
         tuple(f"models/{name}" for name in (TWO_TOWER, *FACTOR_MODELS)),
         retrieval,
     ),
-    Stage(
-        "item_to_item",
-        "train",
-        ("item_to_item", "evaluate"),
-        ("events", "examples", "features", "retrieval"),
-        ("models/item_to_item",),
-        item_to_item,
-    ),
-    Stage("ranking", "train", ("ranking", "evaluate"), ("features", "item_to_item"), ("models/ranking",), ranking),
-    Stage("cart", "train", ("cart",), ("features",), ("models/cart",), train_cart),
-    Stage(
-        "evaluate",
-        "evaluate",
-        ("evaluate",),
-        ("events", "retrieval", "item_to_item", "ranking", "cart"),
-        ("evaluation",),
-        evaluate,
-    ),
-    Stage("export", "export", ("export", "evaluate"), ("item_to_item", "ranking", "cart"), ("repository",), export),
+    Stage("item_to_item", "train", ("events", "examples", "features", "retrieval"), ("models/item_to_item",), item_to_item),
+    Stage("ranking", "train", ("features", "item_to_item"), ("models/ranking",), ranking),
+    Stage("cart", "train", ("features",), ("models/cart",), train_cart),
+    Stage("evaluate", "evaluate", ("events", "retrieval", "item_to_item", "ranking", "cart"), ("evaluation",), evaluate),
+    Stage("export", "export", ("item_to_item", "ranking", "cart"), ("repository",), export),
 )
 
 COMMANDS: Final = tuple(dict.fromkeys(stage.command for stage in STAGES))
@@ -116,13 +105,13 @@ def run_stages(settings: RunSettings, commands: Sequence[str], console: Console)
     check_parameters(settings)
     run = RunDirectory(settings.run)
     with run.lock():
-        keys = stage_keys(settings, None if "prepare" in commands else run.manifest().stages.get("events"))
+        wanted = wanted_records(settings, commands, run.manifest().stages)
         for stage in STAGES:
-            if run.is_done(stage.name, keys[stage.name]):
+            if run.is_done(stage.name, wanted[stage.name].key):
                 if stage.command in commands:
                     console.print(f"[dim]{stage.name}: done already, skipped[/dim]")
             elif stage.command in commands:
-                _run_one(stage, settings, run, keys[stage.name], console)
+                _run_one(stage, settings, run, wanted[stage.name], console)
             elif any(stage.name in _needed_by(other) for other in STAGES if other.command in commands):
                 raise RunError(
                     f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
@@ -143,51 +132,59 @@ def require_done(settings: RunSettings, run: RunDirectory, stages: Sequence[str]
         RunError: naming the first stage that is not done.
     """
     records = run.manifest().stages
-    keys = stage_keys(settings, records.get("events"))
+    wanted = wanted_records(settings, (), records)
     for stage in (stage for stage in STAGES if stage.name in stages):
         record = records.get(stage.name)
         if record is not None:
             needed = {name: file for name, file in record.files.items() if not name.startswith(tuple(without))}
             record = record.model_copy(update={"files": needed})
-        if record is None or record.key != keys[stage.name] or run.changed_files(record):
+        if record is None or record.key != wanted[stage.name].key or run.changed_files(record):
             raise RunError(
                 f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
                 f"Run `cartwheel {stage.command}` with it first.",
             )
 
 
-def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, key: str, console: Console) -> None:
+def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, wanted: StageRecord, console: Console) -> None:
     console.print(f"[bold]{stage.name}[/bold]")
     with stopwatch() as seconds:
-        stage.work(run.path, settings)
-    run.finish(stage.name, key, _told(stage, settings), stage.outputs, seconds[0])
+        stage.work(run.path, handed(settings, _needs(stage, settings)))
+    run.finish(stage.name, wanted, stage.outputs, seconds[0])
     console.print(f"[dim]{stage.name}: {seconds[0]:.1f} s[/dim]")
 
 
-def stage_keys(settings: RunSettings, events: StageRecord | None = None) -> dict[str, str]:
-    """Return the key of each stage under these settings, in the order of the stages.
+def _needs(stage: Stage, settings: RunSettings) -> tuple[str, ...]:
+    """Return the fields that a stage is handed: ``evaluate`` also writes down the hash of what it judged."""
+    own = fields_read(stage.name, settings)
+    return (*own, *fields_judged(settings)) if stage.work is evaluate else own
+
+
+def wanted_records(
+    settings: RunSettings, commands: Collection[str], records: Mapping[str, StageRecord]
+) -> dict[str, StageRecord]:
+    """Return how each stage would be recorded under these settings, still without files, in the order of the stages.
 
     Args:
         settings: the configuration.
-        events: what the manifest knows of the first stage, where it is not to be run: later stages read files of the run
-            alone, so the source need not be there any more.
+        commands: those that are to be run. What their stages read from outside the run is looked at. For the others what the manifest
+            knows of it counts, where they ran with these settings: later stages read files of the run alone, so a source or an earlier
+            run need not be there any more.
+        records: what the manifest knows of each stage.
+
+    Raises:
+        ConfigError, DataError, RunError: if what a stage reads from outside the run is not there.
     """
-    keys: dict[str, str] = {}
+    wanted: dict[str, StageRecord] = {}
     for stage in STAGES:
-        told = _told(stage, settings)
-        if stage.name == "events" and events is not None and events.settings == told:
-            keys[stage.name] = events.key
-        else:
-            outside = source_files(settings) if stage.name == "events" else []
-            keys[stage.name] = stage_key(told, [keys[name] for name in stage.upstream], outside)
-    return keys
-
-
-def _told(stage: Stage, settings: RunSettings) -> Mapping[str, Any]:
-    told = settings.model_dump(mode="json", include={"seed", *stage.sections})
-    if "source" in told and told["source"]["path"] is not None:
-        told["source"]["path"] = Path(told["source"]["path"]).name  # the manifest stays true when the folder is moved
-    return told
+        values = values_of(settings, fields_read(stage.name, settings))
+        outside = ""
+        if stage.outside is not None:
+            record = records.get(stage.name)
+            known = record.outside if record is not None and record.settings == values else _NOT_KNOWN
+            outside = digest(stage.outside(settings)) if stage.command in commands else known
+        key = stage_key(without_paths(values), [wanted[name].key for name in stage.upstream], outside)
+        wanted[stage.name] = StageRecord(key=key, settings=values, outside=outside, seconds=0.0, files={})
+    return wanted
 
 
 def _needed_by(stage: Stage) -> set[str]:

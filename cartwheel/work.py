@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydantic import ValidationError
 from rich.console import Console
@@ -13,9 +13,12 @@ from rich.console import Console
 from cartwheel.asking import ENDPOINT
 from cartwheel.config import RunSettings, load_settings
 from cartwheel.errors import ConfigError, RunError
+from cartwheel.files import sha256
+from cartwheel.reads import READ_FROM_FILES, SIMULATED, fields_judged, is_simulated, values_of
+from cartwheel.run_directory import stamps
 from serving.settings import ServeSettings
+from workflows.settings import SourceSettings
 
-SIMULATED: Final = "simulated"
 _DEFAULT_GRPC_PORT: Final = 8001
 
 
@@ -23,19 +26,51 @@ def source_files(settings: RunSettings) -> list[Path]:
     """Return the files from outside the run that the events are read from.
 
     Raises:
-        ConfigError: if the source cannot be opened, or events are given to a simulated shop, which would ignore them.
+        ConfigError: if the source cannot be opened, or events, or how to read them, are given to a simulated shop, which would ignore
+            them.
         DataError: if there are no files to read.
     """
-    if settings.source.kind == SIMULATED:
-        if settings.source.path is not None:
-            raise ConfigError(
-                f"source.path is {settings.source.path}, but source.kind is {SIMULATED!r}, which reads no files.",
-                "Name the kind of those files in source.kind ('table' for your own), or leave the path out to simulate a shop.",
-            )
+    if is_simulated(settings):
+        _check_nothing_to_read(settings.source)
         return []
     from workflows.sources import open_source
 
     return [part.path for part in open_source(settings.source, settings.run).parts()]
+
+
+def _check_nothing_to_read(source: SourceSettings) -> None:
+    default = SourceSettings()
+    for field in READ_FROM_FILES:
+        name = field.partition(".")[2]
+        value = getattr(source, name)
+        if value != getattr(default, name):
+            raise ConfigError(
+                f"{field} is {value}, but source.kind is {SIMULATED!r}, which reads no files.",
+                f"Name the kind of those files in source.kind ('table' for your own), or leave the {name} out to simulate a shop.",
+            )
+
+
+def events_from(settings: RunSettings) -> object:
+    """Return what identifies the files that the events are read from; raises as ``source_files``."""
+    return stamps(source_files(settings))
+
+
+def ids_from(settings: RunSettings) -> object:
+    """Return what identifies the earlier run whose ids are kept: the content of the workflow that holds them.
+
+    Raises:
+        RunError: if that run has no such workflow.
+    """
+    earlier = settings.features.keep_ids_of
+    if earlier is None:
+        return None
+    workflow = earlier / "workflow" / "recommend"
+    if not workflow.is_dir():
+        raise RunError(
+            f"features.keep_ids_of is {earlier}, which holds no fitted workflow ({workflow} is not there).",
+            "Name an earlier run that has been prepared, or leave keep_ids_of out for new ids.",
+        )
+    return sha256(workflow)
 
 
 def simulate_shop(out: Path, shoppers: int, items: int, days: int, seed: int) -> int:
@@ -54,9 +89,9 @@ def events(run: Path, settings: RunSettings) -> None:
     from workflows.validate import check_events
 
     source = settings.source
-    if source.kind == SIMULATED:
+    if is_simulated(settings):
         simulate_shop(run / "simulation", source.shoppers, source.items, source.days, settings.seed)
-        source = source.model_copy(update={"kind": "table", "path": run / "simulation" / "events.parquet"})
+        source = SourceSettings(kind="table", path=run / "simulation" / "events.parquet")
     summary = check_events(open_source(source, run), settings.events, run / "events")
     Console(stderr=True).print(
         f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
@@ -163,7 +198,7 @@ def evaluate(run: Path, settings: RunSettings) -> None:
     from workflows.simulate.truth import Truth
 
     truth = run / "simulation"
-    evaluate_run(run, settings.evaluate, settings.seed, Truth.load(truth) if settings.source.kind == SIMULATED else None)
+    evaluate_run(run, settings.evaluate, settings.seed, Truth.load(truth) if is_simulated(settings) else None)
     record_touch(run, judged_configuration(settings))
     Console(stderr=True).print(f"report: {write_report(run)}", soft_wrap=True)
 
@@ -172,18 +207,7 @@ def judged_configuration(settings: RunSettings) -> str:
     """Return the hash of the settings that decide what is judged; how it is judged, as by more resamples, is left out."""
     from models.touched import configuration_hash
 
-    decides: dict[str, Any] = {
-        "seed": True,
-        "prepare": True,
-        "features": {"min_user_events", "min_item_events"},
-        "retrieval": True,
-        "two_tower": True,
-        "item_to_item": True,
-        "ranking": True,
-        "cart": True,
-        "evaluate": {"candidates", "baseline_parameters"},
-    }
-    return configuration_hash(settings.model_dump(mode="json", include=decides))
+    return configuration_hash(values_of(settings, fields_judged(settings)))
 
 
 def export(run: Path, settings: RunSettings) -> None:

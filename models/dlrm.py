@@ -27,10 +27,29 @@ from models.training import drop_ids, lazy_adam, load_weights
 from workflows.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
 
 CATEGORICAL: Final = QUERY_CATEGORICAL + ITEM_CATEGORICAL
-CONTINUOUS: Final = {
-    "ranking": QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS,
-    "cart": QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART,
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a DLRM is for.
+
+    Attributes:
+        continuous: its continuous columns.
+        joins_retrieval: whether its logit and the retrieval score order items together, for which a weight is written.
+        chances_of_carts: whether its rows are lines of carts and its logits become their chances and those of whole carts, for which
+            calibrations are fitted.
+    """
+
+    continuous: tuple[str, ...]
+    joins_retrieval: bool = False
+    chances_of_carts: bool = False
+
+
+TASKS: Final[Mapping[str, Task]] = {
+    "ranking": Task(QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS, joins_retrieval=True),
+    "cart": Task(QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART, chances_of_carts=True),
 }
+CONTINUOUS: Final = {name: task.continuous for name, task in TASKS.items()}
 """Continuous columns of each model."""
 LABEL: Final = "label"
 _SCORE_ROWS: Final = 16_384

@@ -143,7 +143,8 @@ def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
     if not len(anchors):
         both = two_stage(lists.retriever)
         return lists.records(TWO_STAGE, [*_unjudged(lists, [both, lists.retriever]), *lists.beside], anchors), None
-    stages, fusion = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors), read_fusion(lists.run / "models" / "ranking")
+    stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors, max(lists.settings.cutoffs))
+    fusion = read_fusion(lists.run / "models" / "ranking")
     judged, name = stages.judged(fusion), served_name(lists.run, fusion)
     chosen = np.searchsorted(lists.anchors.row, anchors.row)
     beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first if entry.model != name]

@@ -87,7 +87,7 @@ def show(run: Path, split: str, settings: EvaluateSettings, seed: int) -> Shown:
         RunError: if a file or a column is missing.
     """
     anchors = sample(read_anchors(run, split), settings.max_two_stage_anchors, seed)
-    stages = retrieve_and_rank(run, split, settings, anchors)
+    stages = retrieve_and_rank(run, split, settings, anchors, max(settings.cutoffs))
     found = stages.candidates[np.nonzero(stages.relevant)]
     fusion = read_fusion(run / "models" / "ranking")
     lists = [Lists(served_name(run, fusion), "model", stages.judged(fusion), found)]

@@ -113,7 +113,7 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
         ConfigError: if the loss becomes NaN.
         ParityError: if ONNX and TensorFlow differ.
     """
-    from models.dlrm import CATEGORICAL, CONTINUOUS
+    from models.dlrm import CATEGORICAL, CONTINUOUS, TASKS
 
     started = time.monotonic()
     features, folder = run / "features", run / "models" / name
@@ -129,9 +129,9 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
         folder / "model.onnx",
         rows,
     )
-    if name == "ranking":
+    if TASKS[name].joins_retrieval:
         write_fusion(folder, Fusion(default_fusion_weight() if retrieval_weight is None else retrieval_weight))
-    else:
+    if TASKS[name].chances_of_carts:
         extra = _calibrate(dlrm, valid, features / "valid" / name, folder, notes)
     test = optional_table(features / "test" / name, dlrm.columns, dlrm.sizes)
     if test is not None:

@@ -106,7 +106,7 @@ def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> Fusion:
     return fusion
 
 
-def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors: Anchors) -> TwoStage:
+def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors: Anchors, depth: int = 0) -> TwoStage:
     """Retrieve ``settings.candidates`` items for each anchor and score them with the ranking model.
 
     Args:
@@ -114,12 +114,13 @@ def retrieve_and_rank(run: Path, split: str, settings: EvaluateSettings, anchors
         split: ``valid`` or ``test``.
         settings: how many candidates.
         anchors: anchors of that split.
+        depth: how many places of what retrieval alone makes are looked at, if they are more than the candidates.
 
     Returns:
         Candidates and both scores.
     """
     retrieval = Retrieval(run, split, anchors.row)
-    retrieved = judge(retrieval, anchors, max(settings.candidates, *settings.cutoffs), f"retrieve {split}")
+    retrieved = judge(retrieval, anchors, max(settings.candidates, depth), f"retrieve {split}")
     candidates = retrieved.top[:, : settings.candidates]
     pairs = _Pairs(run, split)
     score = np.zeros(candidates.shape, np.float32)

@@ -66,9 +66,13 @@ def read_lineage(run: Path) -> Lineage:
     stages = manifest.get("stages", {})
     finished = {name: stages[name] for name in STAGES if name in stages}
     settings: dict[str, Any] = {}
+    seed = None
     for stage in finished.values():
-        settings |= stage.get("settings", {})
-    seed = settings.pop("seed", None)
+        for section, fields in stage.get("settings", {}).items():
+            if section == "seed":
+                seed = fields
+            else:
+                settings[section] = settings.get(section, {}) | fields
     metrics = run / METRICS_FILE
     audits = [_read(run / EXAMPLES), _read(run / FEATURES)]
     return Lineage(

@@ -1,5 +1,6 @@
 """A reader sees the old content or the new one, never half of one."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -68,3 +69,64 @@ def test_the_hash_of_a_folder_knows_names_and_contents(tmp_path: Path) -> None:
         (folder / name).write_text("content")
     assert sha256(one) == sha256(other) != sha256(renamed)
     assert sha256(one / "x") == "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73"
+
+
+@pytest.mark.parametrize("folder", [False, True], ids=["file", "folder"])
+def test_what_is_renamed_is_on_the_disk_before_and_its_name_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: bool
+) -> None:
+    """A power cut after the rename must not leave a file of that name without its content."""
+    done: list[tuple[str, str]] = []
+    flush, rename = os.fsync, os.replace
+
+    def flushed(descriptor: int) -> None:
+        done.append(("flush", Path(f"/proc/self/fd/{descriptor}").readlink().name))
+        flush(descriptor)
+
+    def renamed(source: Path, to: Path) -> None:
+        done.append(("rename", Path(to).name))
+        rename(source, to)
+
+    target = tmp_path / "shelf" / "target"
+    monkeypatch.setattr(os, "fsync", flushed)
+    monkeypatch.setattr(os, "replace", renamed)
+    with atomic_path(target) as aside:
+        if folder:
+            (aside / "deep").mkdir(parents=True)
+            (aside / "deep" / "one").write_text("1")
+            (aside / "two").write_text("2")
+        else:
+            aside.write_text("1")
+    before = done[: done.index(("rename", "target"))]
+    assert {name for _, name in before} == ({"one", "two"} if folder else {"target"})
+    assert done[len(before) :] == [("rename", "target"), ("flush", "shelf")]
+
+
+def test_a_large_file_is_hashed_whole(tmp_path: Path) -> None:
+    content = os.urandom(100) * 30_000
+    (tmp_path / "large").write_bytes(content)
+    assert sha256(tmp_path / "large") == hashlib.sha256(content).hexdigest()
+    other = bytearray(content)
+    other[-1] ^= 1
+    (tmp_path / "other").write_bytes(other)
+    assert sha256(tmp_path / "other") != sha256(tmp_path / "large")
+
+
+def test_the_hash_of_a_folder_knows_what_belongs_to_which_file(tmp_path: Path) -> None:
+    """Names and contents that read alike one after the other are not alike."""
+    for folder, files in {
+        "one": {"a": "bc"},
+        "two": {"ab": "c"},
+        "deep": {"d/a": "bc"},
+        "nested": {"d/x": "1", "y": "2"},
+    }.items():
+        for name, content in files.items():
+            path = tmp_path / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content)
+    assert len({sha256(tmp_path / folder) for folder in ("one", "two", "deep", "nested")}) == 4
+
+
+def test_parents_that_are_missing_are_made(tmp_path: Path) -> None:
+    write_json(tmp_path / "a" / "b" / "c.json", {"x": [1]})
+    assert (tmp_path / "a" / "b" / "c.json").read_text() == '{\n  "x": [\n    1\n  ]\n}\n'

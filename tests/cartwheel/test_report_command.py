@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cartwheel.main import main
-from cartwheel.run_directory import RunDirectory
+from cartwheel.run_directory import RunDirectory, StageRecord
 from models.figures import Evaluation, Protocol, record
 from models.metrics.intervals import Interval
 
@@ -22,7 +22,8 @@ def run(tmp_path: Path) -> Path:
     interval = Interval(0.2, 0.4)
     Evaluation((record("retrieval", "two_tower", "ndcg", 0.3, interval, PROTOCOL, n=9, role="model", k=10),)).write(tmp_path)
     (tmp_path / "evaluation/report.html").write_text("of an earlier version")
-    RunDirectory(tmp_path).finish("evaluate", "key", {"seed": 1}, ["evaluation"], 1.0)
+    stage = StageRecord(key="key", settings={"seed": 1}, seconds=0.0, files={})
+    RunDirectory(tmp_path).finish("evaluate", stage, ["evaluation"], 1.0)
     return tmp_path
 
 

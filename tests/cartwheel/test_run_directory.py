@@ -1,12 +1,28 @@
 """The manifest tells what is finished; what was touched, killed or torn is not."""
 
+import os
+import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from cartwheel import __version__
 from cartwheel.errors import RunError
-from cartwheel.run_directory import MANIFEST, RunDirectory, stage_key
+from cartwheel.files import sha256
+from cartwheel.run_directory import (
+    MANIFEST,
+    FileRecord,
+    Manifest,
+    RunDirectory,
+    StageRecord,
+    digest,
+    stage_key,
+    stamps,
+    stopwatch,
+)
+
+RECORD = StageRecord(key="key", settings={"a": 1}, outside="of the source", seconds=0.0, files={})
 
 
 @pytest.fixture
@@ -16,7 +32,7 @@ def run(tmp_path: Path) -> RunDirectory:
     output.mkdir(parents=True)
     pl.DataFrame({"x": [1, 2, 3]}).write_parquet(output / "table.parquet")
     (output / "note.txt").write_text("note")
-    directory.finish("stage", "key", {"a": 1}, ["out", "absent"], 1.5)
+    directory.finish("stage", RECORD, ["out", "absent"], 1.5049)
     return directory
 
 
@@ -65,15 +81,73 @@ def test_a_run_directory_that_is_a_file_is_refused(tmp_path: Path) -> None:
         RunDirectory(path).manifest()
 
 
-def test_the_key_depends_on_settings_upstream_and_sources(tmp_path: Path) -> None:
-    source = tmp_path / "events.csv"
-    source.write_text("a")
-    key = stage_key({"a": 1}, ["up"], [source])
-    assert key == stage_key({"a": 1}, ["up"], [source])
-    source.write_text("ab")
+def test_the_manifest_holds_what_the_stage_was_and_took(run: RunDirectory) -> None:
+    record = run.manifest().stages["stage"]
+    assert (record.key, record.settings, record.outside, record.seconds) == ("key", {"a": 1}, "of the source", 1.5)
+    assert run.manifest().cartwheel == __version__
+    assert "numpy" in run.manifest().packages
+
+
+def test_a_second_stage_is_written_beside_the_first(run: RunDirectory) -> None:
+    (run.path / "single.txt").write_text("one file")
+    run.finish("second", RECORD.model_copy(update={"key": "other"}), ["single.txt"], 0.0)
+    assert run.is_done("stage", "key")
+    assert run.is_done("second", "other")
+    assert list(run.manifest().stages["second"].files) == ["single.txt"]
+
+
+def test_a_file_that_another_command_wrote_again_still_counts(run: RunDirectory) -> None:
+    note = run.path / "out" / "note.txt"
+    note.write_text("written again")
+    assert not run.is_done("stage", "key")
+    run.rewritten("unknown", Path("out/note.txt"))
+    assert not run.is_done("stage", "key")
+    run.rewritten("stage", Path("out/note.txt"))
+    assert run.is_done("stage", "key")
+    assert run.manifest().stages["stage"].files["out/note.txt"] == FileRecord(
+        sha256=sha256(note), bytes=len("written again"), rows=None
+    )
+
+
+def test_a_manifest_that_is_not_there_is_an_empty_one(tmp_path: Path) -> None:
+    assert RunDirectory(tmp_path / "nothing").manifest() == Manifest()
+    assert not RunDirectory(tmp_path / "nothing").is_done("stage", "key")
+
+
+def test_a_file_as_long_as_before_with_other_content_is_noticed(run: RunDirectory) -> None:
+    (run.path / "out" / "note.txt").write_text("eton")
+    assert run.changed_files(run.manifest().stages["stage"]) == ["out/note.txt"]
+
+
+def test_the_key_depends_on_settings_upstream_and_what_lies_outside() -> None:
+    key = stage_key({"a": 1, "b": 2}, ["up"], "files")
+    assert key == stage_key({"b": 2, "a": 1}, ["up"], "files")
+    assert key == digest([__version__, {"a": 1, "b": 2}, ["up"], "files"])
     others = [
-        stage_key({"a": 2}, ["up"], [source]),
-        stage_key({"a": 1}, ["down"], [source]),
-        stage_key({"a": 1}, ["up"], [source]),
+        stage_key({"a": 2, "b": 2}, ["up"], "files"),
+        stage_key({"a": 1}, ["up"], "files"),
+        stage_key({"a": 1, "b": 2}, ["down"], "files"),
+        stage_key({"a": 1, "b": 2}, ["up", "up"], "files"),
+        stage_key({"a": 1, "b": 2}, ["up"], "other files"),
+        stage_key({"a": 1, "b": 2}, ["up"]),
     ]
-    assert key not in others
+    assert len({key, *others}) == 1 + len(others)
+
+
+def test_files_are_stamped_by_name_size_and_time(tmp_path: Path) -> None:
+    one, other = tmp_path / "a" / "x.csv", tmp_path / "b" / "x.csv"
+    for path in (one, other):
+        path.parent.mkdir()
+        path.write_text("abc")
+        os.utime(path, ns=(5, 7))
+    assert stamps([other, one]) == [("a/x.csv", 3, 7), ("b/x.csv", 3, 7)]
+    assert stamps([one]) == [("x.csv", 3, 7)]
+    assert stamps([]) == []
+
+
+def test_the_stopwatch_counts_what_is_inside(monkeypatch: pytest.MonkeyPatch) -> None:
+    instants = iter([10.0, 12.5])
+    monkeypatch.setattr(time, "monotonic", lambda: next(instants))
+    with stopwatch() as seconds:
+        assert seconds == []
+    assert seconds == [2.5]
