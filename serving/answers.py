@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import ServerError
+from serving.limits import PARAMETER, Limits
 
 ShopId: TypeAlias = str | int
 """An id as the shop writes it: a string, or a 64-bit integer."""
@@ -137,6 +138,7 @@ class Metadata:
         max_k: the most items that one answer can hold.
         catalogue_size: number of items it knows, None if it does not say.
         as_of: instant of the exported state, None if it does not say.
+        limits: how large a request may be, None if it does not say.
     """
 
     user_id_type: IdType = "string"
@@ -144,6 +146,7 @@ class Metadata:
     max_k: int = DEFAULT_MAX_K
     catalogue_size: int | None = None
     as_of: datetime | None = None
+    limits: Limits | None = None
 
     def item_id(self, text: bytes) -> ShopId:
         """Return an item id as the shop writes it."""
@@ -154,21 +157,22 @@ def parse_metadata(parameters: Mapping[str, str], address: str) -> Metadata:
     """Read the parameters of an ensemble's configuration.
 
     Args:
-        parameters: ``user_id_type``, ``item_id_type``, ``max_k``, ``catalogue_size`` and ``as_of`` (ISO 8601), each of which may
-            be missing.
+        parameters: ``user_id_type``, ``item_id_type``, ``max_k``, ``catalogue_size``, ``as_of`` (ISO 8601) and ``limits``
+            (:mod:`serving.limits`), each of which may be missing.
         address: the server, for the error.
 
     Raises:
         ServerError: if a parameter cannot be read.
     """
     try:
-        size, as_of = parameters.get("catalogue_size"), parameters.get("as_of")
+        size, as_of, limits = (parameters.get(name) for name in ("catalogue_size", "as_of", PARAMETER))
         return Metadata(
             user_id_type=_id_type(parameters.get("user_id_type", "string")),
             item_id_type=_id_type(parameters.get("item_id_type", "string")),
             max_k=int(parameters.get("max_k", DEFAULT_MAX_K)),
             catalogue_size=int(size) if size is not None else None,
             as_of=datetime.fromisoformat(as_of.replace("Z", "+00:00")) if as_of is not None else None,
+            limits=Limits.parsed(limits) if limits is not None else None,
         )
     except ValueError as error:
         raise ServerError(

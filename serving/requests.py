@@ -24,6 +24,7 @@ from serving.answers import (
     parse_recommendations,
     parse_scored_items,
 )
+from serving.limits import Limits
 
 When: TypeAlias = datetime | Literal["snapshot"] | None
 """When it is asked: an instant with a time zone, ``"snapshot"`` for the instant of the exported state, or None for now."""
@@ -83,10 +84,20 @@ def ask_recommend(
     """
     if not requests:
         raise UsageError("requests is empty.", "Pass at least one RecommendRequest.")
+    limits = metadata.limits
+    if limits is not None and len(requests) > limits.rows:
+        raise UsageError(
+            f"requests holds {len(requests):,} shoppers; this server answers at most {limits.rows:,} at once.",
+            "Ask in parts; `max_rows` under [serve] sets how many.",
+        )
+    who = [_one("user_id", request.user_id) for request in requests]
+    recent_items = [_many("recent_items", request.recent_items, limits) for request in requests]
+    exclude = [_many("exclude", request.exclude, limits) for request in requests]
+    _check_size(limits, who, recent_items, exclude)
     inputs = [
-        _ids("user_id", [_one("user_id", request.user_id) for request in requests]),
-        *_optional_ids("recent_items", [_many("recent_items", request.recent_items) for request in requests]),
-        *_optional_ids("exclude", [_many("exclude", request.exclude) for request in requests]),
+        _ids("user_id", who),
+        *_optional_ids("recent_items", recent_items),
+        *_optional_ids("exclude", exclude),
         _timestamps([request.timestamp for request in requests]),
         _k(k, metadata),
     ]
@@ -111,14 +122,16 @@ def ask_cart(
     Raises:
         UsageError: if a value cannot be honoured, naming it.
     """
-    lines = _many("cart_items", cart_items)
+    lines = _many("cart_items", cart_items, metadata.limits)
     for place, line in enumerate(lines):
         if not line:
             raise UsageError(f"cart_items[{place}] is empty.", "Pass the item id of each line.")
     distinct = list(dict.fromkeys(reversed(lines)))[::-1]
+    who, recents = [_one("user_id", user_id)], [_many("recent_items", recent_items, metadata.limits)]
+    _check_size(metadata.limits, who, recents, [distinct])
     inputs = [
-        *_optional_ids("user_id", [_one("user_id", user_id)]),
-        *_optional_ids("recent_items", [_many("recent_items", recent_items)]),
+        *_optional_ids("user_id", who),
+        *_optional_ids("recent_items", recents),
         _ids("cart_items", [distinct or [b""]]),
         _timestamps([timestamp]),
         _k(k, metadata),
@@ -188,10 +201,26 @@ def _one(name: str, value: ShopId | None) -> list[bytes]:
     return [b""] if value is None else [_encoded(name, value)]
 
 
-def _many(name: str, values: Iterable[ShopId]) -> list[bytes]:
+def _many(name: str, values: Iterable[ShopId], limits: Limits | None) -> list[bytes]:
     if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
         raise UsageError(f"{name} is {values!r}; expected a list of item ids.", f"Pass [{values!r}] for a single item.")
+    values = values if isinstance(values, Sequence) else list(values)
+    if limits is not None and len(values) > limits.widths[name]:
+        raise UsageError(
+            f"{name} holds {len(values):,} items; this server reads at most {limits.widths[name]:,}.",
+            f"Give fewer; `max_{name}` under [serve] sets how many.",
+        )
     return [_encoded(name, value, place) for place, value in enumerate(values)]
+
+
+def _check_size(limits: Limits | None, *tensors: Sequence[list[bytes]]) -> None:
+    """Check how many bytes the tensors are, each row filled up to the widest and each id behind 4 bytes of its length."""
+    size = sum(4 * len(rows) * max(map(len, rows)) + sum(len(value) for row in rows for value in row) for rows in tensors)
+    if limits is not None and size > limits.message_bytes:
+        raise UsageError(
+            f"The request holds {size:,} bytes; this server reads at most {limits.message_bytes:,}.",
+            "Ask in parts or with fewer items; `max_message_bytes` under [serve] sets how many.",
+        )
 
 
 def _encoded(name: str, value: object, place: int | None = None) -> bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 
 from cartwheel.errors import ServerError, UsageError
 from serving.answers import Metadata, ShopId, parse_metadata
+from serving.limits import Limits
 from serving.requests import Question, RecommendRequest, ask_cart, ask_recommend, ask_similar_items
+from serving.settings import ServeSettings
 
 STRINGS = Metadata(max_k=20)
 NUMBERS = Metadata(item_id_type="int64", user_id_type="int64", max_k=20)
@@ -133,6 +136,35 @@ def test_nothing_to_ask_is_refused() -> None:
         ask_cart(["a", ""], None, (), 1, None, STRINGS)
 
 
+LIMITED = Metadata(
+    max_k=20, limits=Limits.of(ServeSettings(max_rows=2, max_message_bytes=200, max_cart_items=3, max_exclude=9), 64)
+)
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        (lambda: ask_recommend([RecommendRequest()] * 3, 1, None, LIMITED), "requests holds 3 shoppers; .* at most 2 at once"),
+        (
+            lambda: ask_cart(["a", "b", "c", "d"], None, (), 1, None, LIMITED),
+            r"cart_items holds 4 items; .* at most 3\..*max_cart",
+        ),
+        (lambda: ask_cart(["a"], None, ["x"] * 1001, 1, None, LIMITED), "recent_items holds 1,001 items; .* at most 1,000"),
+        (lambda: ask_recommend([RecommendRequest(exclude=range(10))], 1, None, LIMITED), "exclude holds 10 items; .* at most 9"),
+        (lambda: ask_recommend([RecommendRequest("x" * 197)], 1, None, LIMITED), "holds 201 bytes; .* at most 200"),
+    ],
+)
+def test_what_the_server_would_refuse_for_its_size_is_not_sent(question: Callable[[], Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        question()
+
+
+def test_what_is_just_within_the_limits_is_sent() -> None:
+    sent(ask_recommend([RecommendRequest("x" * 192), RecommendRequest(timestamp="snapshot")], 1, None, LIMITED))
+    sent(ask_cart(["a", "b", "c"], None, (), 1, None, LIMITED))
+    sent(ask_recommend([RecommendRequest(exclude=iter("abcdefghi"))], 1, None, LIMITED))  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(("kind", "expected"), [("int64", 42), ("string", "42")])
 def test_metadata_says_how_ids_are_written(kind: str, expected: ShopId) -> None:
     metadata = parse_metadata({"item_id_type": kind, "max_k": "7", "as_of": "2024-05-01T00:00:00Z"}, "here:1")
@@ -141,7 +173,9 @@ def test_metadata_says_how_ids_are_written(kind: str, expected: ShopId) -> None:
     assert metadata.as_of == datetime(2024, 5, 1, tzinfo=timezone.utc)
 
 
-@pytest.mark.parametrize("parameters", [{"item_id_type": "float"}, {"max_k": "many"}, {"as_of": "then"}])
+@pytest.mark.parametrize(
+    "parameters", [{"item_id_type": "float"}, {"max_k": "many"}, {"as_of": "then"}, {"limits": "{}"}, {"limits": "none"}]
+)
 def test_metadata_that_cannot_be_read_is_explained(parameters: dict[str, str]) -> None:
     with pytest.raises(ServerError, match=r"parameters of the ensembles at here:1 cannot be read"):
         parse_metadata(parameters, "here:1")
