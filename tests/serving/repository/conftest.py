@@ -3,13 +3,15 @@
 import importlib.util
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
 from serving.local import LocalRepository
 from serving.repository import write_repository
+from serving.server import EmbeddedServer
 from serving.settings import ExportSettings
 
 _SPEC = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).parents[1] / "synthetic_run.py")
@@ -31,6 +33,19 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def local(run: Path) -> LocalRepository:
     return LocalRepository(run / "repository")
+
+
+@pytest.fixture(scope="session")
+def server(run: Path) -> Iterator[EmbeddedServer]:
+    """The one server of the session on the run's repository; a test that harms a server starts its own."""
+    with EmbeddedServer(run / "repository") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def triton(server: EmbeddedServer) -> Iterator[InferenceServerClient]:
+    with InferenceServerClient(server.endpoint.grpc) as client:
+        yield client
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """The repository on the embedded Triton: it loads, answers as in this process, and refuses in sentences."""
 
-import shutil
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,20 +16,6 @@ from serving.server import EmbeddedServer
 
 DTYPES = {"timestamp": ("INT64", np.int64), "k": ("INT32", np.int32), "diversity": ("FP32", np.float32)}
 SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5, exclude=True)
-
-
-@pytest.fixture(scope="module")
-def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedServer]:
-    # A copy, for Python leaves compiled files beside the steps that it loads.
-    served = shutil.copytree(run / "repository", tmp_path_factory.mktemp("served") / "repository")
-    with EmbeddedServer(Path(served)) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def triton(server: EmbeddedServer) -> Iterator[InferenceServerClient]:
-    with InferenceServerClient(server.endpoint.grpc) as client:
-        yield client
 
 
 def tensor(name: str, value: Any) -> InferInput:
