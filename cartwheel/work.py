@@ -35,7 +35,7 @@ def source_files(settings: RunSettings) -> list[Path]:
         return []
     from workflows.sources import open_source
 
-    return [part.path for part in open_source(settings.source, settings.run).parts()]
+    return open_source(settings.source, settings.run).inputs()
 
 
 def _check_nothing_to_read(source: SourceSettings) -> None:

@@ -86,7 +86,7 @@ def _told(parts: Sequence[Part]) -> list[str]:
     """Return one line for each way in which files are read."""
     alike: dict[reading.Detected, list[str]] = {}
     for part in parts:
-        alike.setdefault(part.detected, []).append(part.name)
+        alike.setdefault(part.detected, []).extend(part.files)
     return [detected.sentence(tuple(names)) for detected, names in alike.items()]
 
 
@@ -136,7 +136,7 @@ def _check_parts(source: Source, parts: Sequence[Part], until: dt.datetime, work
             except reading.POLARS_FAILURES as error:
                 raise reading.unreadable(part.path, error) from error
             paths.append(path)
-            advance(note=part.name)
+            advance(note=part.files[0])
     return pl.concat([pl.scan_parquet(path, glob=False) for path in paths], how="vertical_relaxed")
 
 
@@ -205,7 +205,8 @@ def _count_reasons(quarantine: Path) -> dict[str, int]:
 def _where(parts: Sequence[Part]) -> str:
     if not parts:
         return "The source"
-    return str(parts[0].path) if len(parts) == 1 else f"{parts[0].path} and {len(parts) - 1} more"
+    files = sum(len(part.files) for part in parts)
+    return str(parts[0].path) if files == 1 else f"{parts[0].path} and {files - 1:,} more"
 
 
 def _refuse_if_too_bad(
@@ -270,7 +271,7 @@ def _summarise(source: Source, parts: Sequence[Part], events: Path, reasons: dic
         event_types={event_type: types[event_type] for event_type in EVENT_TYPES if event_type in types},
         users=figures["users"],
         items=figures["items"],
-        files=tuple(part.name for part in parts),
+        files=tuple(name for part in parts for name in part.files),
         id_types={
             column: "int64" if figures[f"{column} integers"] and column not in text_ids else "string"
             for column in ("user_id", "item_id")

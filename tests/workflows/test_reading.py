@@ -24,8 +24,9 @@ def test_the_separator_is_seen(tmp_path: Path, separator: str) -> None:
 def test_text_stays_as_it_is(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes('\ufeffa,b\r\n 007 ,"x, ""y"""\r\n,é\n'.encode() + b"\xff,1")
     rows = read(tmp_path)
-    assert rows.select("a", "b").rows() == [(" 007 ", 'x, "y"'), (None, "é"), ("\ufffd", "1")]
+    assert rows.select("a", "b").rows() == [(" 007 ", 'x, "y"'), (None, "é"), (None, None)]
     assert rows[reading.INDEX].to_list() == [1, 2, 3]
+    assert rows[FLAW].to_list() == [None, None, reading.NOT_UTF_8]
 
 
 @pytest.mark.parametrize("pack", [False, True])
@@ -87,8 +88,7 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path, files: dict[str, by
     assert "\n" not in str(raised.value)
 
 
-def test_an_unclosed_quotation_mark_is_explained(tmp_path: Path) -> None:
+def test_an_unclosed_quotation_mark_costs_its_line(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text('a,b\n1,2\n3,"4\n5,6\n')
-    file = reading.discover(tmp_path)[0]
-    with pytest.raises(DataError, match="a quotation mark is not closed"):
-        reading.collect(reading.scan(file), file.path)
+    rows = read(tmp_path)
+    assert rows.select("a", "b", FLAW).rows() == [("1", "2", None), (None, None, reading.UNBALANCED), ("5", "6", None)]

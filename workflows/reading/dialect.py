@@ -72,6 +72,8 @@ class Dialect:
     """Whether the names of the columns stand in the file."""
     passed_over: int = 0
     """Lines before the header (or, without one, the first record) that are comments or ``sep=``."""
+    escapes_bare: bool = False
+    """Whether the escape works outside of quoted fields too."""
     skips_blanks: bool = False
     """Whether blanks after a separator belong to it."""
 

@@ -23,17 +23,20 @@ from workflows.settings import SourceSettings
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
 """Column -> the names under which it may stand in a file."""
 _TABLE_ONLY: Final = ("columns", "event_types", "default_event_type", "timestamp_format")
+_IDS: Final = ("user_id", "item_id", "session_id")
+LONGEST_ID: Final = 512
+"""Characters of the longest id; a longer one rather is several rows or a whole text that ended up in one cell."""
 _INTEGRAL_LIMIT: Final = float(1 << 63)
 
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """The raw events of one file."""
+    """The raw events of one file, or of several that are read alike."""
 
-    name: str
-    """How the quarantine and the progress line call it."""
+    files: tuple[str, ...]
+    """How the quarantine calls them."""
     path: Path
-    """What error messages call it."""
+    """What error messages call them: the path of the first."""
     events: pl.LazyFrame
     """Columns of ``Source.scan``."""
     timestamp_formats: tuple[str, ...]
@@ -42,6 +45,8 @@ class Part:
     """How the file is read: by what dialect, decimal sign and time zone."""
     text_ids: frozenset[str] = frozenset()
     """Of ``user_id`` and ``item_id`` those that the file declares to be text, so that they stay text even if all are digits."""
+    rows: int | None = None
+    """How many rows ``events`` has; None where that is not known beforehand."""
 
 
 class Source(abc.ABC):
@@ -70,6 +75,10 @@ class Source(abc.ABC):
         Raises:
             DataError: a file cannot be read or lacks a column.
         """
+
+    @abc.abstractmethod
+    def inputs(self) -> list[Path]:
+        """Return every file that is read, side tables included; none of them is opened."""
 
     def scan(self) -> pl.LazyFrame:
         """Return all raw events, lazily.
@@ -130,7 +139,23 @@ class FileSource(Source):
 
     def parts(self) -> list[Part]:
         """Return the raw events file by file."""
-        return [self._part(file) for file in self.files]
+        return [self._part(opened) for opened in reading.open_files(self.files, self._layout_of)]
+
+    def inputs(self) -> list[Path]:
+        """Return the files of events and the publisher's side tables."""
+        return [*(file.path for file in self.files), *self.side_files()]
+
+    def side_files(self) -> list[Path]:
+        """Return the files that are read beside the events."""
+        return []
+
+    def open_side(self, path: Path) -> reading.Opened:
+        """Open a side table, which has a header whatever the events have."""
+        asked = reading.Layout(encoding=self.asked.encoding)
+        return reading.open_file(reading.TableFile(path, path.name), asked)
+
+    def _layout_of(self, file: reading.TableFile) -> reading.Layout:
+        return self.asked.over(self.layout(file))
 
     def layout(self, file: reading.TableFile) -> reading.Layout | None:  # noqa: ARG002 - for subclasses
         """Return how the publisher lays out a text file; None means a header line and a separator that it shows."""
@@ -144,21 +169,20 @@ class FileSource(Source):
         """Bring the publisher's ways to canonical ones; ``events`` has the columns of ``Source.scan`` already."""
         return events
 
-    def _part(self, file: reading.TableFile) -> Part:
-        layout = self.asked.over(self.layout(file))
-        table = reading.scan(file, layout)
-        schema = table.collect_schema()
-        found = [name for name in schema.names() if name not in (reading.INDEX, FLAW)]
-        places = self._places(found, file)
+    def _part(self, opened: reading.Opened) -> Part:
+        file, table, schema = opened.files[0], opened.table, opened.table.collect_schema()
+        found = opened.columns
+        places = self._places(found, opened)
         own = {column: names for column, names in _present(self.own, found).items() if column not in CANONICAL}
+        _refuse_lists([*places.values(), *own.values()], opened)
         events = table.select(
             *(_canonical_text(column, places.get(column), schema, file).alias(column) for column in CANONICAL),
             *(_own_column(column, name, schema, file) for column, name in own.items()),
-            pl.lit(file.name).alias(FILE),
-            pl.col(reading.INDEX).cast(pl.Int64).alias(ROW),
+            pl.col(reading.FILE_NAME).alias(FILE),
+            pl.col(reading.INDEX).alias(ROW),
             pl.col(FLAW),
             pl.lit(None, pl.String).alias(ASIDE),
-        )
+        ).with_columns(pl.coalesce(FLAW, *(_too_long(column) for column in _IDS)).alias(FLAW))
         time_type = schema[places["timestamp"]]
         if time_type.is_numeric() and self.timestamp_formats == (ISO,):
             raise DataError(
@@ -166,21 +190,25 @@ class FileSource(Source):
                 "Set source.timestamp_format to the unit of Unix time: s, ms, us or ns.",
             )
         return Part(
-            name=file.name,
+            files=tuple(each.name for each in opened.files),
             path=file.path,
             events=_in_order(self.shape(events)),
-            detected=self.detected(reading.detect(file, layout)),
+            detected=self.detected(opened.detected),
             timestamp_formats=(ISO,) if time_type.is_temporal() else self.timestamp_formats,
             text_ids=frozenset(
                 column for column in ("user_id", "item_id") if file.is_parquet and _is_text(schema.get(places.get(column, "")))
             ),
+            rows=opened.rows,
         )
 
-    def _places(self, found: Sequence[str], file: reading.TableFile) -> dict[str, str]:
+    def _places(self, found: Sequence[str], opened: reading.Opened) -> dict[str, str]:
         places = _present({**self.required, **self.optional}, found)
         for column, names in self.required.items():
             if column not in places:
-                reading.require(column, names, found, file)
+                dialect = opened.detected.dialect
+                if dialect.kind == "CSV" and dialect.has_header:
+                    reading.refuse_data_as_header(opened.files[0], found)
+                reading.require(column, names, found, opened.files[0])
         return places
 
 
@@ -193,6 +221,19 @@ def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
 def _present(wanted: Names, found: Sequence[str]) -> dict[str, str]:
     first = {column: next((name for name in names if name in found), None) for column, names in wanted.items()}
     return {column: name for column, name in first.items() if name is not None}
+
+
+def _too_long(column: str) -> pl.Expr:
+    return pl.when(pl.col(column).str.len_chars() > LONGEST_ID).then(pl.lit(f"{column} of over {LONGEST_ID} characters"))
+
+
+def _refuse_lists(wanted: Sequence[str], opened: reading.Opened) -> None:
+    for name in wanted:
+        if name in opened.lists:
+            raise DataError(
+                f"{opened.files[0].path}: the column '{name}' holds lists, but one plain value in a cell was expected.",
+                "Leave the column out of source.columns, or flatten it in the export.",
+            )
 
 
 def _is_text(dtype: pl.DataType | None) -> bool:

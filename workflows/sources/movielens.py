@@ -5,7 +5,6 @@ https://grouplens.org/datasets/movielens
 
 from __future__ import annotations
 
-import csv
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +13,12 @@ from typing import ClassVar, Final
 import polars as pl
 
 from workflows import reading
-from workflows.events import RATING
+from workflows.events import FLAW, RATING
 from workflows.settings import SourceSettings
 from workflows.sources.base import FileSource, Names
 
 _COLUMNS: Final = ("userId", "movieId", "rating", "timestamp")
+_FILMS: Final = ("movies.csv", "movies.dat", "u.item")
 _NO_GENRES: Final = frozenset({"", "(no genres listed)", "unknown"})
 _GENRES_100K: Final = (
     *("unknown", "Action", "Adventure", "Animation", "Children", "Comedy", "Crime", "Documentary", "Drama", "Fantasy"),
@@ -38,16 +38,19 @@ class MovieLens(FileSource):
 
     def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
         super().__init__(settings, base_folder)
-        self._films = _films(self.folder)
+        self._films = self._read_films()
 
     def layout(self, file: reading.TableFile) -> reading.Layout | None:
-        """Return the layout of the two formats without header; ``::`` reads as fields with an empty one between each two."""
+        """Return the layout of the two formats without header."""
         if file.path.suffix == ".data":
             return reading.Layout(separator="\t", quote="", has_header=False, names=_COLUMNS)
         if file.path.suffix == ".dat":
-            between = [name for number, column in enumerate(_COLUMNS) for name in (column, f"between_{number}")]
-            return reading.Layout(separator=":", quote="", has_header=False, names=tuple(between[:-1]))
+            return reading.Layout(separator="::", quote="", has_header=False, names=_COLUMNS)
         return None
+
+    def side_files(self) -> list[Path]:
+        """Return the list of films, where it lies beside the ratings."""
+        return [path for name in _FILMS if (path := self.folder / name).is_file()][:1]
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Make each row a rating, and look up its film."""
@@ -58,13 +61,11 @@ class MovieLens(FileSource):
             return events
         return events.drop("category").join(self._films.lazy(), on="item_id", how="left")
 
-
-def _films(folder: Path) -> pl.DataFrame | None:
-    """Return item_id, category, title and genres (parted by ``|``), or None where no list of films lies in ``folder``."""
-    for name, read in (("movies.csv", _read_csv), ("movies.dat", _read_dat), ("u.item", _read_100k)):
-        path = folder / name
-        if path.is_file():
-            films = {item: (title, genres) for item, title, genres in read(path)}
+    def _read_films(self) -> pl.DataFrame | None:
+        """Return item_id, category, title and genres (parted by ``|``), or None where no list of films lies beside the ratings."""
+        for path in self.side_files():
+            rows = {".csv": self._read_csv, ".dat": _read_dat, ".item": _read_100k}[path.suffix](path)
+            films = {item: (title, genres) for item, title, genres in rows}
             columns = {
                 "item_id": list(films),
                 "category": [_category(genres) for _, genres in films.values()],
@@ -72,18 +73,20 @@ def _films(folder: Path) -> pl.DataFrame | None:
                 "genres": [genres or None for _, genres in films.values()],
             }
             return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String()))
-    return None
+        return None
+
+    def _read_csv(self, path: Path) -> Iterator[tuple[str, str, str]]:
+        opened = self.open_side(path)
+        for column in ("movieId", "title", "genres"):
+            if column not in opened.columns:
+                reading.require(column, (column,), opened.columns, opened.files[0])
+        films = reading.collect(opened.table.filter(pl.col(FLAW).is_null()), path)
+        yield from films.select(pl.col("movieId", "title", "genres").fill_null("")).iter_rows()
 
 
 def _category(genres: str) -> str | None:
     first = genres.split("|", 1)[0]
     return None if first in _NO_GENRES else first
-
-
-def _read_csv(path: Path) -> Iterator[tuple[str, str, str]]:
-    with path.open(encoding="utf-8-sig", errors="replace", newline="") as stream:
-        for row in csv.DictReader(stream):
-            yield row.get("movieId") or "", row.get("title") or "", row.get("genres") or ""
 
 
 def _read_dat(path: Path) -> Iterator[tuple[str, str, str]]:

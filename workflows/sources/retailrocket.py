@@ -6,19 +6,22 @@ https://www.kaggle.com/datasets/retailrocket/ecommerce-dataset
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, Final
 
 import polars as pl
 
 from workflows import reading
-from workflows.events import CART, FLAW, PURCHASE
+from workflows.events import CART, PURCHASE
 from workflows.instants import parse_instant
 from workflows.settings import SourceSettings
 from workflows.sources.base import FileSource, Names
 
 _EVENT_TYPES: Final = {"addtocart": CART, "transaction": PURCHASE}
 _SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
+_PROPERTIES: Final = "item_properties"
+_TREE: Final = "category_tree"
 _FROM: Final = "__cartwheel_from"
 _UNTIL: Final = "__cartwheel_until"
 _ALWAYS: Final = dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc)
@@ -46,8 +49,12 @@ class RetailRocket(FileSource):
 
     def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
         super().__init__(settings, base_folder)
-        self._categories = _category_spans(self.folder)
-        self._tree = _category_tree(self.folder)
+        self._categories = _category_spans(map(self.open_side, _side_files(self.folder, _PROPERTIES)))
+        self._tree = _category_tree(map(self.open_side, _side_files(self.folder, _TREE)))
+
+    def side_files(self) -> list[Path]:
+        """Return the files of item properties and of the category tree, where they lie beside the events."""
+        return [*_side_files(self.folder, _PROPERTIES), *_side_files(self.folder, _TREE)]
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Name the event types and look up the category of each event."""
@@ -66,32 +73,27 @@ class RetailRocket(FileSource):
         return events
 
 
-def _side_files(folder: Path, stem: str) -> list[reading.TableFile]:
+def _side_files(folder: Path, stem: str) -> list[Path]:
     """Return the files of a side table: ``<stem>*`` with a readable suffix."""
-    return [
-        reading.TableFile(path, path.name)
-        for path in sorted(folder.glob(f"{stem}*"))
-        if path.name.lower().endswith(_SUFFIXES) and path.stat().st_size
-    ]
+    found = sorted(folder.glob(f"{stem}*"))
+    return [path for path in found if path.name.lower().endswith(_SUFFIXES) and path.stat().st_size]
 
 
-def _side_column(table: pl.LazyFrame, name: str, file: reading.TableFile) -> pl.Expr:
-    found = [column for column in table.collect_schema().names() if column not in (reading.INDEX, FLAW)]
-    if name not in found:
-        reading.require(name, (name,), found, file)
+def _side_column(opened: reading.Opened, name: str) -> pl.Expr:
+    if name not in opened.columns:
+        reading.require(name, (name,), opened.columns, opened.files[0])
     return pl.col(name).cast(pl.String)
 
 
-def _category_spans(folder: Path) -> pl.DataFrame | None:
+def _category_spans(tables_of: Iterable[reading.Opened]) -> pl.DataFrame | None:
     """Return item_id, category and the span of time over which it held; spans of one item cover all time."""
     tables = []
-    for file in _side_files(folder, "item_properties"):
-        table = reading.scan(file)
-        item, moment, value = (_side_column(table, name, file) for name in ("itemid", "timestamp", "value"))
-        wanted = table.filter(_side_column(table, "property", file) == "categoryid").select(
+    for opened in tables_of:
+        item, moment, value = (_side_column(opened, name) for name in ("itemid", "timestamp", "value"))
+        wanted = opened.table.filter(_side_column(opened, "property") == "categoryid").select(
             item.alias("item_id"), parse_instant(moment, ("ms",)).alias(_FROM), value.alias("category")
         )
-        tables.append(reading.collect(wanted.drop_nulls(), file.path))
+        tables.append(reading.collect(wanted.drop_nulls(), opened.files[0].path))
     if not tables:
         return None
     snapshots = pl.concat(tables).sort("item_id", _FROM, "category").unique(["item_id", _FROM], keep="last", maintain_order=True)
@@ -103,13 +105,12 @@ def _category_spans(folder: Path) -> pl.DataFrame | None:
     return spans.with_columns(pl.col(_FROM).shift(-1).over("item_id").fill_null(pl.lit(_FOREVER)).alias(_UNTIL))
 
 
-def _category_tree(folder: Path) -> pl.DataFrame | None:
+def _category_tree(tables: Iterable[reading.Opened]) -> pl.DataFrame | None:
     """Return category, category_parent and category_root (a category without parent is its own root)."""
     parents: dict[str, str | None] = {}
-    for file in _side_files(folder, "category_tree"):
-        table = reading.scan(file)
-        pairs = table.select(*(_side_column(table, name, file).alias(name) for name in ("categoryid", "parentid")))
-        parents.update(pair for pair in reading.collect(pairs, file.path).iter_rows() if pair[0])
+    for opened in tables:
+        pairs = opened.table.select(*(_side_column(opened, name).alias(name) for name in ("categoryid", "parentid")))
+        parents.update(pair for pair in reading.collect(pairs, opened.files[0].path).iter_rows() if pair[0])
     if not parents:
         return None
     columns = {
