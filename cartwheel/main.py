@@ -132,12 +132,20 @@ def serve(
     grpc_port: Annotated[Optional[int], typer.Option(help="gRPC port; 0 picks a free one [default: 8001].")] = None,  # noqa: UP045
     http_port: Annotated[Optional[int], typer.Option(help="Port of health and metadata [default: a free one].")] = None,  # noqa: UP045
     metrics_port: Annotated[Optional[int], typer.Option(help="Port of Prometheus metrics [default: a free one].")] = None,  # noqa: UP045
+    health_port: Annotated[Optional[int], typer.Option(help="Port of /health/ready [default: a free one].")] = None,  # noqa: UP045
     threads: Annotated[Optional[int], typer.Option(help="ONNX Runtime threads within one step [default: 1].")] = None,  # noqa: UP045
 ) -> None:
     """Serve a repository on the embedded Triton until SIGTERM or Ctrl-C. Options override the configuration file."""
     from cartwheel.work import serve_run
 
-    told = {"host": host, "grpc_port": grpc_port, "http_port": http_port, "metrics_port": metrics_port, "threads": threads}
+    told = {
+        "host": host,
+        "grpc_port": grpc_port,
+        "http_port": http_port,
+        "metrics_port": metrics_port,
+        "health_port": health_port,
+        "threads": threads,
+    }
     serve_run(run, {name: value for name, value in told.items() if value is not None}, Console(stderr=True))
 
 

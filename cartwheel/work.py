@@ -278,10 +278,18 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
     def say_ready(address: Endpoint) -> None:
         address.write(endpoint)
         told.append(address)
-        console.print(f"ready: gRPC {address.grpc}, HTTP {address.http}; stop with Ctrl-C or SIGTERM")
+        console.print(
+            f"ready: gRPC {address.grpc}, HTTP {address.http}, health http://{address.health}/health/ready;"
+            " stop with Ctrl-C or SIGTERM",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     try:
-        EmbeddedServer(repository, settings, log=log_file(folder)).serve_forever(say_ready)
+        EmbeddedServer(repository, settings, log=log_file(folder), say=say).serve_forever(say_ready)
     finally:
         if told and told[0].is_told_in(endpoint):
             endpoint.unlink()

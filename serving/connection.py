@@ -3,7 +3,8 @@
 Nothing here does input or output, so that the synchronous and the asyncio client follow the same rules.
 
 Every request only reads, so asking twice is harmless. Retried is yet only what a second try can mend: a connection that was
-refused, lost or not there (``UNAVAILABLE``). An answer, even a bad one, and a passed deadline are final.
+refused, lost or not there, a server that is stopping or at its limit (all ``UNAVAILABLE``), and one that is being started again
+because a part of it is dead. An answer, even a bad one, and a passed deadline are final.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from tritonclient.utils import InferenceServerException
 from cartwheel.errors import CartwheelError, ServerError, UsageError
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
-DEFAULT_RETRIES: Final = 3
+DEFAULT_RETRIES: Final = 8
+"""Enough for the pauses between them to outlast a server that is started again."""
 CHANNEL_OPTIONS: Final = [
     ("grpc.max_send_message_length", -1),
     ("grpc.max_receive_message_length", -1),
@@ -32,6 +34,7 @@ CHANNEL_OPTIONS: Final = [
     ("grpc.max_reconnect_backoff_ms", 1000),
 ]
 _FIRST_PAUSE_SECONDS = 0.05
+_FIRST_PAUSE_OF_A_FULL_SERVER_SECONDS = 0.4
 _LONGEST_PAUSE_SECONDS = 1.0
 _ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9a-fA-F:.]+\]):\d{1,5}")
 _PREFIXES = re.compile(r"^(?:\[request id: [^\]]*\] |in ensemble '[^']*', )+")
@@ -126,7 +129,8 @@ class Attempts:
             CartwheelError: if another try would not help or there is no time or try left, telling what went wrong.
         """
         self._failures += 1
-        pause = min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2.0 ** (self._failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  spread, not secrecy
+        first = _FIRST_PAUSE_OF_A_FULL_SERVER_SECONDS if _is_full(error) else _FIRST_PAUSE_SECONDS
+        pause = min(_LONGEST_PAUSE_SECONDS, first * 2.0 ** (self._failures - 1)) * random.uniform(0.5, 1.0)  # noqa: S311  spread, not secrecy
         is_last = self._failures > self._retries or time.monotonic() + pause >= self._deadline
         if is_last or not _may_pass(error):
             raise self._explained(error) from error
@@ -139,6 +143,16 @@ class Attempts:
             return self._late()
         if status == "INVALID_ARGUMENT":
             return UsageError(f"The server at {self._address} refused the request: {message}.")
+        if _is_full(error):
+            return ServerError(
+                f"The server at {self._address} is at its limit and refused the request after {self._tries()}: {message}.",
+                "Ask later or less often; its operator can allow longer queues with serve.queue_size and serve.queue_seconds.",
+            )
+        if _is_ending(error):
+            return ServerError(
+                f"The server at {self._address} is stopping or starting again; after {self._tries()} it still said: {message}.",
+                "Ask again a few seconds later, or another server.",
+            )
         if status == "UNAVAILABLE":
             return self._unreachable(message)
         if status == "NOT_FOUND":
@@ -160,11 +174,13 @@ class Attempts:
                 f"No TLS connection to {self._address}: {reason}.",
                 "Check that the server speaks TLS, and that tls.root_certificates holds the authority of its certificate.",
             )
-        tries = "1 try" if self._failures == 1 else f"{self._failures} tries"
         return ServerError(
-            f"No server answers at {self._address} after {tries}: {reason}.",
+            f"No server answers at {self._address} after {self._tries()}: {reason}.",
             "Check the address (the gRPC port, and TLS if the server speaks it), or start the server with `cartwheel serve`.",
         )
+
+    def _tries(self) -> str:
+        return "1 try" if self._failures == 1 else f"{self._failures} tries"
 
     def _late(self) -> ServerError:
         return ServerError(
@@ -180,7 +196,26 @@ def read_outputs(result: InferResult) -> Mapping[str, npt.NDArray[Any]]:
 
 def _may_pass(error: InferenceServerException) -> bool:
     message = (error.message() or "").lower()
+    if _is_ending(error):
+        return True
     return _status(error) == "UNAVAILABLE" and "handshake" not in message and "protocol is restricted" not in message
+
+
+def _is_full(error: InferenceServerException) -> bool:
+    """Whether a queue of the server took no more, in Triton's words."""
+    message = error.message() or ""
+    return _status(error) == "UNAVAILABLE" and ("maximum queue size" in message or "Request timeout expired" in message)
+
+
+def _is_ending(error: InferenceServerException) -> bool:
+    """Whether the server refuses because it is being stopped, or because a process of it is dead and it is started again."""
+    message = error.message() or ""
+    words = {
+        "UNAVAILABLE": ("The server is stopping", "Server is stopping"),
+        "NOT_FOUND": ("has no available versions",),
+        "INTERNAL": ("Stub process",),
+    }
+    return any(text in message for text in words.get(_status(error), ()))
 
 
 def _status(error: InferenceServerException) -> str:

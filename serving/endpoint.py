@@ -21,6 +21,7 @@ class Endpoint:
         metrics: ``host:port`` of Prometheus metrics, at ``/metrics``.
         pid: process that runs the server.
         tls: whether gRPC speaks TLS.
+        health: ``host:port`` that answers ``/health/ready`` and ``/health/live``; empty where nobody watches over the server.
     """
 
     grpc: str
@@ -28,6 +29,7 @@ class Endpoint:
     metrics: str
     pid: int
     tls: bool = False
+    health: str = ""
 
     def write(self, path: Path) -> None:
         """Write the addresses as JSON, atomically."""

@@ -56,6 +56,7 @@ class GuardedProcess:
         self._ended = threading.Event()
         self._ordered = False
         self._outcome = ""
+        self._program: int | None = None
         self._listener = threading.Thread(target=self._listen, name="guarded-process", daemon=True)
         self._listener.start()
 
@@ -68,6 +69,11 @@ class GuardedProcess:
     def ended_by_itself(self) -> bool:
         """Whether it has ended although neither :meth:`drain` nor :meth:`kill` was called."""
         return self.ended and not self._ordered
+
+    @property
+    def program(self) -> int | None:
+        """Process id of the program; None before it is known."""
+        return self._program
 
     @property
     def outcome(self) -> str:
@@ -111,8 +117,12 @@ class GuardedProcess:
 
     def _listen(self) -> None:
         assert self._guard.stdout is not None
+        word = rest = ""
         with self._guard.stdout as answers:
-            word, _, rest = answers.read().decode(errors="replace").strip().partition(" ")
+            for line in answers:
+                word, _, rest = line.decode(errors="replace").strip().partition(" ")
+                if word == "started":
+                    self._program, word, rest = int(rest), "", ""
         code = self._guard.wait()
         if word == "exit" and rest.startswith("-"):
             self._outcome = f"signal {rest[1:]}"

@@ -13,6 +13,7 @@ from cartwheel.errors import RunError, UsageError
 from cartwheel.files import sha256
 from serving.limits import with_limits
 from serving.local import METADATA, read_metadata
+from serving.queues import with_queue
 from serving.settings import ServeSettings
 
 _PYTHON_BACKEND = re.compile(r'^\s*backend\s*:\s*"python"', re.MULTILINE)
@@ -128,21 +129,21 @@ def staged_repository(repository: Path, folder: Path, settings: ServeSettings) -
     Args:
         repository: absolute path of a model repository.
         folder: folder of this server, whose path is plain.
-        settings: what may be asked.
+        settings: what may be asked, and how much of it may wait.
     """
     staged = folder / "repository"
     for name in _files(repository):
         source, place = repository / name, staged / name
         place.parent.mkdir(parents=True, exist_ok=True)
         if source.name == _CONFIG:
-            place.write_text(_with_limits(source, settings), encoding="utf-8")
+            place.write_text(_with_settings(source, settings), encoding="utf-8")
         else:
             place.symlink_to(source)
     return staged
 
 
-def _with_limits(config: Path, settings: ServeSettings) -> str:
+def _with_settings(config: Path, settings: ServeSettings) -> str:
     try:
-        return with_limits(config.read_text(encoding="utf-8"), settings)
+        return with_queue(with_limits(config.read_text(encoding="utf-8"), settings), settings)
     except ValueError as error:
         raise RunError(f"{config} cannot be read ({error}).", _FIX) from error

@@ -92,11 +92,12 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
         held.bind(address)
     except OSError as error:
         held.close()
-        raise _refusal(error, host, port, option) from error
+        raise refusal(error, host, port, option) from error
     return held
 
 
-def _refusal(error: OSError, host: str, port: int, option: str) -> UsageError | ServerError:
+def refusal(error: OSError, host: str, port: int, option: str) -> UsageError | ServerError:
+    """Return the error for a port that could not be bound."""
     if error.errno == errno.EADDRNOTAVAIL:
         return UsageError(
             f"serve.host is {host!r}, which is not an address of this machine.",

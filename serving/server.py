@@ -1,10 +1,6 @@
 """The embedded Triton: started, awaited, watched and stopped.
 
-Start-up is kept short: model configurations are complete, so Triton's auto-completion, which starts every Python model a second
-time, is off; so are the memory pools and metrics of GPUs, which the embedded binary does not use.
-
-HTTP and metrics answer without TLS and so give health, metadata and metrics alone; inference is gRPC's. Triton's shared-memory,
-model-repository, trace and log protocols, which let a caller reach into the server, are closed on both.
+It is started once, and started again by :mod:`serving.supervisor` where it is served for good.
 
 Nothing of a server is open to other users of the machine: neither the log nor the shared memory in which requests lie, and the command
 line, which ``ps`` shows to all, holds no secret. No path that a user chose reaches a shell (:func:`serving.model_folders.workspace`).
@@ -12,46 +8,46 @@ line, which ``ps`` shows to all, holds no secret. No path that a user chose reac
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import json
-import math
 import os
-import queue
 import secrets
 import shutil
-import signal
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 
 from cartwheel.errors import ServerError, UsageError
-from serving import private_exec, triton_log
+from serving import triton_log
 from serving.endpoint import Endpoint
 from serving.guarded_process import GuardedProcess
-from serving.model_folders import checked_repository, staged_repository, workspace
+from serving.log_file import LogFile
+from serving.model_folders import checked_repository, workspace
 from serving.ports import HeldPorts, accepts, join, split, taken
+from serving.questions import Answer, Questions
 from serving.settings import ServeSettings
-from serving.triton_binary import TritonBinary, find_triton_binary
+from serving.triton_binary import find_triton_binary
+from serving.triton_command import check_tls_files, triton_command
 
 _PORT_OPTIONS = ("grpc_port", "http_port", "metrics_port")
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.02
 _END_SECONDS = 15.0
-_CLOSED_GRPC = "shared-memory,model-repository,trace,logging"
-_CLOSED_HTTP = f"inference,statistics,{_CLOSED_GRPC}"
-# Triton opens these protocols to requests that bear a header of this name and value. No request can: a name with a line break in it
-# cannot be sent, and Triton's gRPC refuses any name but one of small letters, digits, '-', '_' and '.'.
-_CLOSED_TO_ALL = "closed\nto all=0"
+_FLUSH_SECONDS = 0.2
+_GATE = "CARTWHEEL_GATE"
+_PASS = "CARTWHEEL_PASS"  # noqa: S105  the name of a variable
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CARTWHEEL_THREADS")
 
 
-class _PortLostError(Exception):
-    """Another program took a chosen port between the choice and Triton's bind."""
+class _PassingError(Exception):
+    """A start that failed of something that another try does not meet; its text says of what, as a clause."""
+
+
+class _StopError(Exception):
+    """The start was called off."""
 
 
 class EmbeddedServer:
@@ -62,8 +58,10 @@ class EmbeddedServer:
     Args:
         repository: model repository folder that ``cartwheel export`` wrote.
         settings: where to listen, and limits.
-        log: file for Triton's output; an earlier one is kept beside it as ``<name>.previous``. Without it the output goes to
-            a temporary file, which stays only if Triton fails, and is then named in the error.
+        log: file for Triton's output; an earlier one is kept beside it as ``<name>.previous``, and one that another server is
+            writing is left to it: then the next free name is taken (``triton.2.log``). Without it the output goes to a temporary
+            file, which stays only if Triton fails, and is then named in the error.
+        say: called with a line when something happens that a person should know of.
 
     Raises:
         RunError: if the repository is missing, or lacks a file without which Triton would wait for ever.
@@ -71,15 +69,26 @@ class EmbeddedServer:
         MissingDependencyError: if there is no Triton binary.
     """
 
-    def __init__(self, repository: Path, settings: ServeSettings | None = None, *, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        repository: Path,
+        settings: ServeSettings | None = None,
+        *,
+        log: Path | None = None,
+        say: Callable[[str], None] = lambda _line: None,
+    ) -> None:
         self._settings = settings or ServeSettings()
         self._repository = checked_repository(repository)
-        _check_tls_files(self._settings)
+        check_tls_files(self._settings)
         self._binary = find_triton_binary()
-        self._given_log = log
-        self._log = log or Path(tempfile.gettempdir()) / f"cartwheel-triton-{os.getpid()}-{secrets.token_hex(4)}.log"
+        self._is_log_given = log is not None
+        self._log = LogFile(log or Path(tempfile.gettempdir()) / f"cartwheel-triton-{os.getpid()}-{secrets.token_hex(4)}.log")
+        self._say = say
+        self._ports: HeldPorts | None = None
         self._process: GuardedProcess | None = None
         self._endpoint: Endpoint | None = None
+        self._questions: Questions | None = None
+        self._gate: Path | None = None
 
     @property
     def endpoint(self) -> Endpoint:
@@ -89,7 +98,7 @@ class EmbeddedServer:
             ServerError: if it is not running.
         """
         if self._endpoint is None:
-            raise ServerError("The server has not been started.", "Call start() first.")
+            raise _not_started()
         self.check()
         return self._endpoint
 
@@ -106,7 +115,39 @@ class EmbeddedServer:
     @property
     def log(self) -> Path:
         """The file that holds Triton's output."""
-        return self._log
+        return self._log.path
+
+    @property
+    def log_end(self) -> str:
+        """A sentence with the last lines of Triton's output since it was started."""
+        return f"Its log ends with:\n{triton_log.last_lines(self._log.read_tail())}\n"
+
+    @property
+    def settings(self) -> ServeSettings:
+        """The settings it was made with."""
+        return self._settings
+
+    @property
+    def process(self) -> GuardedProcess:
+        """The running Triton under its guard.
+
+        Raises:
+            ServerError: if it has not been started.
+        """
+        if self._process is None:
+            raise _not_started()
+        return self._process
+
+    @property
+    def questions(self) -> Questions:
+        """What tells whether the running Triton works.
+
+        Raises:
+            ServerError: if it has not been started.
+        """
+        if self._questions is None:
+            raise _not_started()
+        return self._questions
 
     def start(self) -> Endpoint:
         """Start Triton and wait until every model answers.
@@ -119,14 +160,26 @@ class EmbeddedServer:
         """
         if self._process is not None:
             return self.endpoint
-        _begin_log(self._log)
-        for _ in range(_PORT_ATTEMPTS):
-            with contextlib.suppress(_PortLostError):
-                os.truncate(self._log, 0)
-                return self._start_once()
+        tries = [_PassingError()] * _PORT_ATTEMPTS
+        for attempt in range(len(tries)):
+            ports = self._ports = self._ports or HeldPorts(
+                self._settings.host, {option: getattr(self._settings, option) for option in _PORT_OPTIONS}
+            )
+            try:
+                self._log.begin()
+                return self._start_once(ports, lambda: False)
+            except _PassingError as error:
+                tries[attempt] = error
+                self._say(f"Triton did not start, for {error}; it is tried once more.")
+                self._forget_ports()
+            except BaseException:
+                self._forget_ports()
+                self._log.release()
+                raise
+        self._log.release()
         raise ServerError(
-            f"{_PORT_ATTEMPTS} times another program took a port that had just been free.",
-            "Set serve.grpc_port, serve.http_port and serve.metrics_port to ports that nothing else uses.",
+            f"Triton did not start in {len(tries)} tries, the last time for {tries[-1]}.",
+            f"See Triton's log, {self.log}; if it was a port, set serve.grpc_port, serve.http_port and serve.metrics_port to free ones.",
         )
 
     def check(self) -> None:
@@ -137,61 +190,89 @@ class EmbeddedServer:
         """
         if self._process is not None and self._process.ended_by_itself:
             raise ServerError(
-                f"Triton ended by itself ({self._process.outcome}) while serving. Its log ends with:\n"
-                f"{triton_log.last_lines(triton_log.read_tail(self._log))}\n",
-                f"Start the server again; the whole log is {self._log}.",
+                f"Triton ended by itself ({self._process.outcome}) while serving. {self.log_end}",
+                f"Start the server again; the whole log is {self.log}.",
             )
+
+    def finish(self) -> None:
+        """Refuse new requests with UNAVAILABLE and wait for the answers to the others, at most ``drain_seconds``.
+
+        Each step answers in the order of arrival, so that questions that are asked now are answered once all others are. Triton's own
+        way to stop would call its models unknown to new requests, and waits for ever for requests that it has lost count of.
+        """
+        deadline = time.monotonic() + self._settings.drain_seconds
+        if self._gate is not None:
+            self._gate.touch()
+        if not self.questions:
+            self.process.drain()
+            self.process.wait(self._settings.drain_seconds + _END_SECONDS)
+            return
+        while (left := deadline - time.monotonic()) > 0 and not self.process.ended:
+            found = self.questions.ask(left)
+            if found.answer in {Answer.GOOD, Answer.BROKEN}:
+                break
+            time.sleep(_POLL_SECONDS)
+        time.sleep(_FLUSH_SECONDS)
 
     def stop(self, *, drain: bool = True) -> None:
         """End Triton and everything that it started; harmless if it is not running.
 
         Args:
-            drain: let requests in flight finish first, for at most ``drain_seconds``; Triton itself takes some three seconds for
-                that. Without it the end comes at once.
+            drain: first :meth:`finish` the requests in flight.
         """
+        if drain and self._process is not None and not self._process.ended:
+            self.finish()
         process, self._process, self._endpoint = self._process, None, None
-        if process is None:
-            return
-        failed = process.ended_by_itself
-        if drain:
-            process.drain()
-            process.wait(self._settings.drain_seconds + _END_SECONDS)
-        process.kill()
-        if not process.wait(_END_SECONDS):
-            raise ServerError("Triton did not end, although it was killed.", "See which process holds it with `ps`.")
-        if self._given_log is None and not failed:
-            self._log.unlink(missing_ok=True)
+        self._forget_ports()
+        if self._questions is not None:
+            self._questions.close()
+        if process is not None:
+            failed = process.ended_by_itself
+            process.kill()
+            if not process.wait(_END_SECONDS):
+                raise ServerError("Triton did not end, although it was killed.", "See which process holds it with `ps`.")
+            if not self._is_log_given and not failed:
+                self.log.unlink(missing_ok=True)
+        self._log.release()
+
+    def restart(self, cancelled: Callable[[], bool]) -> Endpoint:
+        """End what is left of Triton and start it anew on the same ports, going on in the same log; see :meth:`start`.
+
+        Args:
+            cancelled: asked over and over while it starts; once it says yes, the start is called off and what was begun is ended.
+        """
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.wait(_END_SECONDS)
+        if self._ports is None:
+            raise _not_started()
+        self._log.go_on()
+        try:
+            return self._start_once(self._ports, cancelled)
+        except _PassingError as error:
+            raise ServerError(f"Triton did not start again, for {error}.", f"See Triton's log, {self.log}.") from None
 
     def serve_forever(self, on_ready: Callable[[Endpoint], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain and stop; a second signal stops at once. For the main thread.
+
+        A Triton that ends, loses one of its processes or no longer answers is started again; see :mod:`serving.supervisor`.
 
         Args:
             on_ready: called with the addresses once the server is ready.
 
         Raises:
-            ServerError: as soon as Triton ends by itself, so that a supervisor starts everything anew.
+            ServerError: if the server cannot be started, or had to be started again too often.
             UsageError: if called outside the main thread.
         """
+        from serving.supervisor import Supervisor
+
         if threading.current_thread() is not threading.main_thread():
             raise UsageError("serve_forever was called outside the main thread.", "Use start() and stop() there.")
         try:
-            endpoint = self.start()
-            with _signals() as events:
-                if on_ready is not None:
-                    on_ready(endpoint)
-                self._serve(events)
+            Supervisor(self, self._say).run(on_ready)
         finally:
             self.stop(drain=False)
-
-    def _serve(self, events: queue.SimpleQueue[str]) -> None:
-        process = self._process
-        assert process is not None
-        process.when_ended(lambda: events.put("ended"))
-        if events.get() == "ended":
-            self.check()
-        process.drain()
-        if events.get() == "signal":
-            process.kill()
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
@@ -200,23 +281,32 @@ class EmbeddedServer:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self.stop(drain=False)
 
-    def _start_once(self) -> Endpoint:
+    def _forget_ports(self) -> None:
+        """Let go of the ports. They are held until then, so that no other program takes them while Triton is started again."""
+        if self._ports is not None:
+            self._ports.release()
+        self._ports = None
+
+    def _start_once(self, ports: HeldPorts, cancelled: Callable[[], bool]) -> Endpoint:
         settings = self._settings
         identity = f"cartwheel-{os.getpid()}-{secrets.token_hex(4)}"
-        with HeldPorts(settings.host, {option: getattr(settings, option) for option in _PORT_OPTIONS}) as ports:
-            self._process = self._launch(identity, ports)
-            endpoint = Endpoint(
-                grpc=join(ports.address, ports["grpc_port"]),
-                http=join(ports.address, ports["http_port"]),
-                metrics=join(ports.address, ports["metrics_port"]),
-                pid=os.getpid(),
-                tls=settings.tls_certificate is not None,
-            )
-            try:
-                self._await(endpoint, identity)
-            except BaseException:
-                self._process.kill()
-                self._process.wait(_END_SECONDS)
+        self._process = self._launch(identity, ports)
+        endpoint = Endpoint(
+            grpc=join(ports.address, ports["grpc_port"]),
+            http=join(ports.address, ports["http_port"]),
+            metrics=join(ports.address, ports["metrics_port"]),
+            pid=os.getpid(),
+            tls=settings.tls_certificate is not None,
+        )
+        if self._questions is not None:
+            self._questions.close()
+        self._questions = Questions(endpoint.grpc, settings, identity, self._repository)
+        try:
+            self._await(endpoint, identity, cancelled)
+        except BaseException as error:
+            self._process.kill()
+            self._process.wait(_END_SECONDS)
+            if not isinstance(error, _StopError):
                 self._process = None
                 raise
         self._endpoint = endpoint
@@ -225,11 +315,13 @@ class EmbeddedServer:
     def _launch(self, identity: str, ports: HeldPorts) -> GuardedProcess:
         folder = workspace(identity)
         shared_memory = identity.replace("-", "_") + "_"
+        self._gate = folder / "closed"
+        environment = self._binary.environment() | dict.fromkeys(_THREAD_VARIABLES, str(self._settings.threads))
         try:
             return GuardedProcess(
-                _command(self._binary, self._repository, self._settings, identity, ports, folder, shared_memory),
-                environment=self._binary.environment() | dict.fromkeys(_THREAD_VARIABLES, str(self._settings.threads)),
-                log=self._log,
+                triton_command(self._binary, self._repository, self._settings, identity, ports, folder, shared_memory),
+                environment=environment | {_GATE: str(self._gate), _PASS: identity},
+                log=self.log,
                 workspace=folder,
                 shared_memory=shared_memory,
                 grace_seconds=self._settings.drain_seconds + _END_SECONDS / 2,
@@ -238,10 +330,12 @@ class EmbeddedServer:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    def _await(self, endpoint: Endpoint, identity: str) -> None:
+    def _await(self, endpoint: Endpoint, identity: str, cancelled: Callable[[], bool]) -> None:
         assert self._process is not None
         deadline = time.monotonic() + self._settings.start_seconds
         while not _is_ready(endpoint, identity):
+            if cancelled():
+                raise _StopError
             if self._process.wait(_POLL_SECONDS):
                 raise self._failure()
             if time.monotonic() > deadline:
@@ -250,14 +344,16 @@ class EmbeddedServer:
 
     def _failure(self) -> Exception:
         assert self._process is not None
-        text = triton_log.read_tail(self._log)
+        text = self._log.read_tail()
+        if triton_log.has_lost_lock(text):
+            return _PassingError("a lock in shared memory was lost (boost::interprocess::lock_exception)")
         port = triton_log.taken_port(text)
         for option in _PORT_OPTIONS if port else ():
             if getattr(self._settings, option) == port:
                 return taken(port or 0, self._settings.host, option)
         if port:
-            return _PortLostError()
-        fix = f"Write the repository again with `cartwheel export`; Triton's whole log is {self._log}."
+            return _PassingError(f"another program took the port {port}, which had just been free")
+        fix = f"Write the repository again with `cartwheel export`; Triton's whole log is {self.log}."
         if broken := triton_log.failed_models(text):
             reasons = "; ".join(f"model {model}: {reason}" for model, reason in broken.items())
             return ServerError(f"Triton could not load the repository {self._repository}: {reasons}.", fix)
@@ -266,73 +362,19 @@ class EmbeddedServer:
         )
 
     def _too_slow(self) -> ServerError:
-        text = triton_log.read_tail(self._log)
+        text = self._log.read_tail()
         loading = triton_log.still_loading(text)
         where = f"still loading {', '.join(loading)}" if loading else "not answering yet"
         if complaint := triton_log.stub_complaint(text):
             where += f" ({complaint})"
         return ServerError(
             f"Triton was not ready within {self._settings.start_seconds:g} s (serve.start_seconds): {where}.",
-            f"Give it more time with serve.start_seconds, or see what it waits for in {self._log}.",
+            f"Give it more time with serve.start_seconds, or see what it waits for in {self.log}.",
         )
 
 
-def _command(
-    binary: TritonBinary,
-    repository: Path,
-    settings: ServeSettings,
-    identity: str,
-    ports: HeldPorts,
-    folder: Path,
-    shared_memory: str,
-) -> list[str]:
-    is_ipv6 = ":" in ports.address
-    options = {
-        "id": identity,
-        "model-repository": str(staged_repository(repository, folder, settings)),
-        "backend-directory": str(binary.lay_out(folder)),
-        "model-load-thread-count": str(max(4, os.cpu_count() or 1)),
-        "pinned-memory-pool-byte-size": "0",
-        "allow-gpu-metrics": "false",
-        "exit-timeout-secs": str(math.ceil(settings.drain_seconds)),
-        "grpc-address": f"[{ports.address}]" if is_ipv6 else ports.address,
-        "http-address": f"ipv6:{ports.address}" if is_ipv6 else ports.address,
-        "grpc-port": str(ports["grpc_port"]),
-        "http-port": str(ports["http_port"]),
-        "metrics-port": str(ports["metrics_port"]),
-        "grpc-restricted-protocol": f"{_CLOSED_GRPC}:{_CLOSED_TO_ALL}",
-        "http-restricted-api": f"{_CLOSED_HTTP}:{_CLOSED_TO_ALL}",
-        "backend-config": f"python,shm-region-prefix-name={shared_memory}",
-    }
-    if settings.tls_certificate is not None:
-        kind = "grpc-use-ssl" if settings.tls_client_roots is None else "grpc-use-ssl-mutual"
-        options |= {kind: "true", "grpc-server-cert": str(settings.tls_certificate), "grpc-server-key": str(settings.tls_key)}
-    if settings.tls_client_roots is not None:
-        options["grpc-root-cert"] = str(settings.tls_client_roots)
-    shown = f"tritonserver of {repository}"  # so that `ps` tells which repository is served
-    become = [sys.executable, "-I", "-S", private_exec.__file__, shown, str(binary.executable)]
-    return [*become, "--disable-auto-complete-config", *(f"--{name}={value}" for name, value in options.items())]
-
-
-def _check_tls_files(settings: ServeSettings) -> None:
-    for option in ("tls_certificate", "tls_key", "tls_client_roots"):
-        path: Path | None = getattr(settings, option)
-        if path is not None and not path.is_file():
-            raise UsageError(f"serve.{option} is {path}, which is not a file.", "Name a PEM file.")
-
-
-def _begin_log(log: Path) -> None:
-    """Start an empty log, keeping the one before: a supervisor's restart must not erase why the last server ended."""
-    try:
-        log.parent.mkdir(parents=True, exist_ok=True)
-        if log.exists():
-            os.replace(log, log.with_name(f"{log.name}.previous"))
-        log.touch(0o600)
-        log.chmod(0o600)
-    except OSError as error:
-        raise UsageError(
-            f"Triton's log cannot be written to {log} ({error.strerror}).", "Name a file in a writable folder."
-        ) from error
+def _not_started() -> ServerError:
+    return ServerError("The server has not been started.", "Call start() first.")
 
 
 def _is_ready(endpoint: Endpoint, identity: str) -> bool:
@@ -351,19 +393,3 @@ def _is_ready(endpoint: Endpoint, identity: str) -> bool:
     finally:
         connection.close()
     return name == identity and accepts(endpoint.metrics)
-
-
-@contextlib.contextmanager
-def _signals() -> Iterator[queue.SimpleQueue[str]]:
-    """Yield a queue that receives ``signal`` on SIGTERM and SIGINT; its ``put`` is safe in a signal handler."""
-    events: queue.SimpleQueue[str] = queue.SimpleQueue()
-
-    def note(_number: int, _frame: FrameType | None) -> None:
-        events.put("signal")
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield events
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

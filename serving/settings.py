@@ -43,8 +43,24 @@ class ServeSettings(Settings):
     """HTTP port of health and metadata; 0 picks a free one."""
     metrics_port: Port = 0
     """Port of Prometheus metrics; 0 picks a free one."""
+    health_port: Port = 0
+    """HTTP port of ``/health/ready`` and ``/health/live``, which ``cartwheel serve`` answers; 0 picks a free one."""
     start_seconds: Annotated[float, Field(gt=0.0)] = 60.0
     """How long the server may take to be ready."""
+    probe_seconds: Annotated[float, Field(gt=0.0)] = 0.5
+    """How often readiness is tried by a real question to every ensemble."""
+    probe_timeout_seconds: Annotated[float, Field(gt=0.0)] = 1.0
+    """How long the answers may take before the server counts as not ready."""
+    hang_seconds: Annotated[float, Field(gt=0.0)] = 10.0
+    """After how long without any answer to these questions the server is started again."""
+    max_restarts: Annotated[int, Field(ge=0)] = 5
+    """How often within ``restart_window_seconds`` a server that is dead is started again; one more death ends ``cartwheel serve``."""
+    restart_window_seconds: Annotated[float, Field(gt=0.0)] = 60.0
+    """The time in which restarts are counted."""
+    queue_size: Annotated[int, Field(gt=0)] = 128
+    """How many requests may wait for one step; the next one is refused with UNAVAILABLE."""
+    queue_seconds: Annotated[float, Field(gt=0.0)] = 1.0
+    """How long a request may wait for one step before it is refused with UNAVAILABLE."""
     threads: Annotated[int, Field(gt=0)] = 1
     """ONNX Runtime threads within one step."""
     drain_seconds: Annotated[float, Field(ge=0.0)] = 30.0
@@ -66,10 +82,18 @@ class ServeSettings(Settings):
     tls_client_roots: Path | None = None
     """PEM file of the authorities whose clients may ask; without it no client certificate is wanted."""
 
+    tls_probe_certificate: Path | None = None
+    """PEM file of a client certificate for readiness's own questions; without it a server with ``tls_client_roots`` asks none, and only
+    its processes are watched."""
+    tls_probe_key: Path | None = None
+    """PEM file of that certificate's private key."""
+
     @model_validator(mode="after")
     def _tls_is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together; set both or neither")
+        if (self.tls_probe_certificate is None) != (self.tls_probe_key is None):
+            raise ValueError("tls_probe_certificate and tls_probe_key belong together; set both or neither")
         if self.tls_client_roots is not None and self.tls_certificate is None:
             raise ValueError("tls_client_roots needs tls_certificate and tls_key; set all three")
         return self

@@ -72,6 +72,7 @@ def _runner_parameters(program: Program, settings: ExportSettings) -> dict[str, 
     contents = {
         "allowed": allowed,
         "files": program.files,
+        "first": model.first,
         "required": program.required,
         "shapes": shapes,
         "trim": dict(model.trim),

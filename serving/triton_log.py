@@ -19,11 +19,11 @@ _STATUS = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsup
 _READ_BYTES = 1 << 20
 
 
-def read_tail(log: Path) -> str:
-    """Return the last mebibyte of a log, empty if there is none."""
+def read_tail(log: Path, since: int = 0) -> str:
+    """Return the last mebibyte of a log, but nothing before the byte ``since``; empty if there is none."""
     try:
         with log.open("rb") as stream:
-            stream.seek(max(0, log.stat().st_size - _READ_BYTES))
+            stream.seek(max(since, log.stat().st_size - _READ_BYTES))
             return stream.read().decode(errors="replace")
     except OSError:
         return ""
@@ -52,6 +52,11 @@ def taken_port(text: str) -> int | None:
     """Return the port that Triton found taken, if that is what stopped it."""
     found = _TAKEN.search(text)
     return int(found["address"].rpartition(":")[2]) if found else None
+
+
+def has_lost_lock(text: str) -> bool:
+    """Whether the Python backend failed on a lock in shared memory, which it does now and then on a busy machine."""
+    return "boost::interprocess::lock_exception" in text
 
 
 def still_loading(text: str) -> list[str]:

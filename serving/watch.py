@@ -6,8 +6,8 @@ Being a process of its own with a single thread it can do what the owner cannot 
 
 The owner talks on standard input, one letter an order: ``d`` drain (``SIGTERM``, then ``SIGKILL`` after the grace), ``k``
 kill now; the end of the input means that the owner is gone, and is taken as ``k``. The guard answers on standard
-output with one line: ``exit <code>`` once everything is gone, where a negative code is the number of the signal that ended
-the child, or ``error <reason>`` if the child could not be started.
+output with two lines: ``started <process id>``, and ``exit <code>`` once everything is gone, where a negative code is the number of
+the signal that ended the child. If the child could not be started, the only line is ``error <reason>``.
 """
 
 from __future__ import annotations
@@ -47,13 +47,16 @@ def main() -> None:
     try:
         with Path(task["log"]).open("ab") as log:
             child = _start(task["command"], log.fileno(), libc)
+        with contextlib.suppress(BrokenPipeError):  # the owner is gone, which ends the child below
+            print(f"started {child.pid}", flush=True)
         code = _guard(child, wakeup, float(task["grace_seconds"]), int(task["owner"]))
         _end_group(child.pid)
         answer = f"exit {code}"
     except OSError as error:
         answer = f"error {error}"
     tidy(task["shared_memory"], task["workspace"])
-    print(answer, flush=True)
+    with contextlib.suppress(BrokenPipeError):  # the owner is gone
+        print(answer, flush=True)
 
 
 def _start(command: list[str], log: int, libc: ctypes.CDLL) -> subprocess.Popen[bytes]:

@@ -15,6 +15,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,10 +72,10 @@ def one_model(write_repository: Any) -> Path:
 class Served:
     """A process that serves ``repository`` until told otherwise."""
 
-    def __init__(self, repository: Path, folder: Path) -> None:
+    def __init__(self, repository: Path, folder: Path, **settings: Any) -> None:
         self.repository, self.log = repository, folder / "triton.log"
         path = folder / "server.json"
-        command = [sys.executable, str(SERVE), str(repository), str(path), str(self.log)]
+        command = [sys.executable, str(SERVE), str(repository), str(path), str(self.log), json.dumps(settings)]
         environment = {**os.environ, "PYTHONPATH": str(ROOT)}
         self.process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
         assert eventually(lambda: path.is_file() or self.process.poll() is not None, 60)
@@ -84,6 +85,16 @@ class Served:
     @property
     def triton(self) -> int:
         return triton_of(self.repository)
+
+    def health(self) -> dict[str, Any]:
+        try:
+            with urllib.request.urlopen(f"http://{self.endpoint.health}/health/ready") as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as unready:
+            with unready:
+                return json.load(unready)
+        except OSError:
+            return {"state": "gone", "restarts": -1}
 
     def is_gone(self) -> bool:
         return not processes_about(str(self.repository)) and not leftovers(self.process.pid)
@@ -258,21 +269,83 @@ def test_a_killed_owner_leaves_nothing_behind(served: Served) -> None:
         Endpoint.read(served.log.parent / "server.json")
 
 
-def test_a_killed_guard_takes_triton_with_it(served: Served) -> None:
-    guard = int((Path("/proc") / str(served.triton) / "stat").read_text().rpartition(")")[2].split()[1])
+def test_a_killed_guard_takes_triton_with_it_and_both_are_replaced(served: Served) -> None:
+    before = served.triton
+    guard = int((Path("/proc") / str(before) / "stat").read_text().rpartition(")")[2].split()[1])
     os.kill(guard, signal.SIGKILL)
-    assert served.process.wait(20) == ServerError.exit_code
+    assert eventually(lambda: served.health()["restarts"] == 1)
+    assert eventually(lambda: served.health()["state"] == "serving", 30)
+    assert served.triton != before
+    with Client(served.endpoint.grpc) as client:
+        assert client.recommend(k=1).item_ids == (101,)
+    served.process.send_signal(signal.SIGTERM)
+    assert served.process.wait(20) == 0
     assert eventually(served.is_gone)
 
 
-def test_a_server_that_dies_ends_its_owner_with_a_clear_error(served: Served) -> None:
-    os.kill(served.triton, signal.SIGKILL)
-    _, said = served.process.communicate(timeout=20)
+def test_a_server_that_dies_too_often_ends_its_owner_with_a_clear_error(one_model: Path, tmp_path: Path) -> None:
+    served = Served(one_model, tmp_path, max_restarts=1)
+    with served.process:
+        for restarts in (1, 2):
+            os.kill(served.triton, signal.SIGKILL)
+            assert eventually(lambda told=restarts: served.process.poll() is not None or served.health()["restarts"] == told, 30)
+            assert eventually(lambda: served.process.poll() is not None or served.health()["state"] == "serving", 30)
+        _, said = served.process.communicate(timeout=20)
     assert served.process.returncode == ServerError.exit_code
-    assert "Triton ended by itself (signal 9) while serving" in said
+    assert "Triton ended by itself (signal 9, SIGKILL); it is started again" in said
+    assert "that is 2 times within 60 s, and serve.max_restarts allows 1" in said
     assert "Started Metrics Service" in said, "the last lines of the log are quoted"
     assert str(served.log) in said
     assert served.is_gone()
+
+
+def test_a_signal_while_it_starts_again_ends_it(write_repository: Any, tmp_path: Path) -> None:
+    slow = "import os, time\n\nclass TritonPythonModel:\n    def initialize(self, args):\n        time.sleep(float(os.environ['SLOW']))\n"
+    slow = f"import pathlib\n{slow}".replace(
+        "float(os.environ['SLOW'])", f"60 if pathlib.Path({str(tmp_path / 'slow')!r}).exists() else 0"
+    )
+    served = Served(write_repository("recommend", extra={"slow": slow}), tmp_path)
+    with served.process:
+        (tmp_path / "slow").touch()
+        os.kill(served.triton, signal.SIGKILL)
+        assert eventually(lambda: served.health()["state"] == "restarting")
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(10) == 0
+    assert served.is_gone()
+
+
+def test_what_is_under_way_is_answered_before_the_end(served: Served, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as aside, Client(served.endpoint.grpc, timeout_seconds=30, retries=0) as client:
+        client.metadata()
+        under_way = aside.submit(client.recommend, f"sleep 1.5 {tmp_path / 'begun'}", k=1)
+        assert eventually((tmp_path / "begun").exists)
+        served.process.send_signal(signal.SIGTERM)
+        assert eventually(lambda: served.health()["state"] == "draining")
+        assert under_way.result().item_ids == (101,)
+    assert served.process.wait(20) == 0
+    assert served.is_gone()
+
+
+def test_a_lock_that_is_lost_while_it_starts_is_met_by_a_second_try(write_repository: Any, tmp_path: Path) -> None:
+    once = (
+        f"import pathlib\nmark = pathlib.Path({str(tmp_path / 'mark')!r})\n\nclass TritonPythonModel:\n    def initialize(self, args):\n"
+        "        if not mark.exists():\n            mark.touch()\n            raise RuntimeError('boost::interprocess::lock_exception')\n"
+    )
+    said: list[str] = []
+    with EmbeddedServer(write_repository("recommend", extra={"once": once}), say=said.append) as running:
+        assert running.grpc_address
+    assert said == [
+        "Triton did not start, for a lock in shared memory was lost (boost::interprocess::lock_exception); it is tried once more."
+    ]
+
+
+def test_a_second_server_leaves_the_log_of_the_first_alone(one_model: Path, tmp_path: Path) -> None:
+    log = tmp_path / "triton.log"
+    with EmbeddedServer(one_model, log=log) as first, EmbeddedServer(one_model, log=log) as second:
+        assert (first.log, second.log) == (log, tmp_path / "triton.2.log")
+        assert first.endpoint.grpc in log.read_text()
+        assert second.endpoint.grpc in second.log.read_text()
+    assert not (tmp_path / "triton.log.previous").exists()
 
 
 def test_a_dead_server_is_noticed_at_once(one_model: Path) -> None:

@@ -32,7 +32,7 @@ class Tensor:
 
 
 class TritonError(Exception):
-    INVALID_ARG, INTERNAL = "INVALID_ARG", "INTERNAL"
+    INVALID_ARG, INTERNAL, UNAVAILABLE = "INVALID_ARG", "INTERNAL", "UNAVAILABLE"
 
     def __init__(self, message: str, code: str) -> None:
         super().__init__(message)
@@ -77,7 +77,7 @@ def ask(wanted: tuple[str, ...] = (), **inputs: Any) -> SimpleNamespace:
         dtype = {"k": np.int32, "diversity": np.float32, "timestamp": np.int64, "cart_index": np.int64}.get(name, object)
         tensors[name] = Tensor(name, value if isinstance(value, np.ndarray) else np.array(value, dtype=dtype))
     outputs = wanted or ("query_categorical", "recents", "excluded", "cart_index")
-    return SimpleNamespace(inputs=tensors, requested_output_names=lambda: outputs)
+    return SimpleNamespace(inputs=tensors, requested_output_names=lambda: outputs, request_id=lambda: "")
 
 
 def values(response: Any) -> dict[str, np.ndarray]:
@@ -126,6 +126,30 @@ def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run:
             for name in outputs:
                 assert together[name].shape == alone[name].shape
                 np.testing.assert_allclose(together[name], alone[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_closed_gate_keeps_out_new_requests_alone(
+    runner: ModuleType, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CARTWHEEL_GATE", str(tmp_path / "closed"))
+    monkeypatch.setenv("CARTWHEEL_PASS", "the server itself")
+    encode, own = load(runner, run, "recommend_encode"), ask(user_id=[["u1"]])
+    own.request_id = lambda: "the server itself"
+    values(encode.execute([ask(user_id=[["u1"]])])[0])
+    (tmp_path / "closed").touch()
+    refused, let_in = encode.execute([ask(user_id=[["u1"]]), own])
+    assert refused.error.code == "UNAVAILABLE"
+    assert "The server is stopping" in str(refused.error)
+    assert set(values(let_in)) == {"query_categorical", "recents", "excluded", "cart_index"}
+    count = 50
+    under_way = ask(
+        ("items", "scores"),
+        candidates=np.arange(count).reshape(1, -1),
+        ranking_scores=np.linspace(1, 0, count, dtype=np.float32).reshape(1, -1),
+        recents=np.full((1, 15), -1),
+        known_user=np.zeros((1, 1), np.int64),
+    )
+    assert values(load(runner, run, "recommend_order").execute([under_way])[0])["items"].shape == (1, 10)
 
 
 def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:

@@ -1,6 +1,7 @@
 """A real Triton model with the tensors of the ``recommend`` ensemble and trivial logic: the items in the order of their numbers."""
 
 import os
+import pathlib
 import signal
 import time
 from typing import Any
@@ -58,7 +59,10 @@ def order(k: int, user: str | None, recents: list[str], excludes: list[str]) -> 
 def obey(user: str) -> None:
     """Misbehave as the user id says, for the tests of what can go wrong."""
     if user.startswith("sleep "):
-        time.sleep(float(user.removeprefix("sleep ")))
+        _, seconds, *begun = user.split(" ", 2)
+        for path in begun:
+            pathlib.Path(path).touch()
+        time.sleep(float(seconds))
     elif user == "break":
         raise ValueError("the model broke")
     elif user == "kill the server":

@@ -1,0 +1,224 @@
+"""Keeps one Triton answering: looks after it, starts it again when it is dead, and says so; ends it when it is told to.
+
+Triton is dead when it ends by itself, when one of the processes that run its models ends (Triton then answers every request with an
+error, and calls itself ready), or when it answers the real questions of :mod:`serving.questions` with errors, or not at all. It dies of
+requests too: Triton 2.51 ends with signal 8 when a request asks for the classification of a string.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import queue
+import select
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Final
+
+from cartwheel.errors import ServerError
+from serving.endpoint import Endpoint
+from serving.health import Health, HealthServer, State
+from serving.questions import Answer
+
+if TYPE_CHECKING:
+    from serving.server import EmbeddedServer
+
+_SOON_SECONDS: Final = 0.1
+_BROKEN_TWICE: Final = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Event:
+    """Something that the main thread must act on: a signal, or the death of the Triton that was started as number ``start``."""
+
+    reason: str = ""
+    start: int = -1
+
+    @property
+    def is_signal(self) -> bool:
+        return self.start < 0
+
+
+class Supervisor:
+    """Looks after one server, in the main thread.
+
+    Args:
+        server: a server that has not been started.
+        say: called with a line about each death and each start.
+    """
+
+    def __init__(self, server: EmbeddedServer, say: Callable[[str], None]) -> None:
+        self._server, self._say, self._settings = server, say, server.settings
+        self._health = Health()
+        self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._deaths: list[float] = []
+        self._start = 0
+        self._signals = 0
+        self._lock = threading.Lock()
+
+    def run(self, on_ready: Callable[[Endpoint], None] | None) -> None:
+        """Start the server, serve until a signal, and drain; a second signal ends the draining.
+
+        Raises:
+            ServerError: if the first start fails, or the server had to be started again too often.
+        """
+        with HealthServer(self._settings.host, self._settings.health_port, self._health) as reachable:
+            endpoint = dataclasses.replace(self._server.start(), health=reachable.address)
+            with self._noting_signals():
+                self._look_after()
+                if on_ready is not None:
+                    on_ready(endpoint)
+                while not (event := self._events.get()).is_signal:
+                    if event.start == self._start:
+                        self._revive(event.reason)
+                self._drain()
+
+    def _drain(self) -> None:
+        self._now(State.DRAINING)
+        done = threading.Thread(target=self._finish, name="drain", daemon=True)
+        done.start()
+        while done.is_alive() and self._signals < 2:
+            with contextlib.suppress(queue.Empty):
+                self._events.get(timeout=_SOON_SECONDS / 2)
+
+    def _finish(self) -> None:
+        with contextlib.suppress(ServerError):  # it never came up again
+            self._server.finish()
+
+    def _revive(self, reason: str) -> None:
+        """Start the server again until it is ready, or a signal comes.
+
+        Raises:
+            ServerError: if it is dead too often.
+        """
+        while not self._signals:
+            self._count(reason)
+            self._now(State.RESTARTING, reason)
+            self._say(f"{reason}; it is started again. Its log is {self._server.log}.")
+            begun = time.monotonic()
+            try:
+                self._server.restart(lambda: self._signals > 0)
+            except ServerError as error:
+                reason = error.found.partition("\n")[0]
+                continue
+            if not self._signals:
+                self._look_after()
+                self._say(f"ready again after {time.monotonic() - begun:.1f} s")
+            return
+
+    def _count(self, reason: str) -> None:
+        now, window, allowed = time.monotonic(), self._settings.restart_window_seconds, self._settings.max_restarts
+        self._deaths = [*(at for at in self._deaths if now - at < window), now]
+        if len(self._deaths) > allowed:
+            times = "once" if len(self._deaths) == 1 else f"{len(self._deaths)} times"
+            raise ServerError(
+                f"{reason}; that is {times} within {window:g} s, and serve.max_restarts allows {allowed}. {self._server.log_end}",
+                f"See why in {self._server.log}, then start the server again.",
+            )
+
+    def _now(self, state: State, detail: str = "") -> None:
+        """Enter a state in which nobody looks after the server."""
+        with self._lock:
+            self._start += 1
+            self._health.set(state, detail)
+
+    def _observe(self, start: int, state: State, detail: str = "") -> None:
+        """Enter a state that was seen of the start with that number, unless it is over."""
+        with self._lock:
+            if start == self._start:
+                self._health.set(state, detail)
+
+    def _look_after(self) -> None:
+        self._now(State.SERVING)
+        start, process = self._start, self._server.process
+        process.when_ended(lambda: self._events.put(_Event(f"Triton ended by itself ({_named(process.outcome)})", start)))
+        for look in (self._probe, self._await_parts):
+            threading.Thread(target=look, args=(start,), name=look.__name__, daemon=True).start()
+
+    def _probe(self, start: int) -> None:
+        """Ask the real questions, over and over, as long as this start is the present one."""
+        questions, settings = self._server.questions, self._settings
+        answered, broken = time.monotonic(), 0
+        while questions and start == self._start:
+            time.sleep(_SOON_SECONDS if broken else settings.probe_seconds)
+            found = questions.ask(settings.probe_timeout_seconds)
+            if found.answer in {Answer.GOOD, Answer.BUSY}:
+                answered, broken = time.monotonic(), 0
+                self._observe(start, State.SERVING, found.detail)
+                continue
+            self._observe(start, State.UNWELL, found.detail)
+            broken += found.answer is Answer.BROKEN
+            if broken >= _BROKEN_TWICE:
+                self._events.put(_Event(f"Triton answers with errors ({found.detail})", start))
+                return
+            if time.monotonic() - answered > settings.hang_seconds:
+                self._events.put(_Event(f"Triton has not answered for {settings.hang_seconds:g} s ({found.detail})", start))
+                return
+
+    def _await_parts(self, start: int) -> None:
+        """Wait for the end of any process that runs a model."""
+        with _parts(self._server.process.program or -1) as (whole, parts):
+            if not parts:
+                return
+            ended = _first_ended([whole, *parts])
+            # Where Triton itself has ended, its processes end too, and the guard tells of it.
+            if whole not in ended and not _first_ended([whole], _SOON_SECONDS):
+                self._events.put(_Event(f"The process that computes {parts[ended[0]]} ended", start))
+
+    @contextlib.contextmanager
+    def _noting_signals(self) -> Iterator[None]:
+        """Note SIGTERM and SIGINT as events; a queue's ``put`` is safe in a signal handler."""
+
+        def note(_number: int, _frame: FrameType | None) -> None:
+            self._signals += 1
+            self._events.put(_Event())
+
+        before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _parts(parent: int) -> Iterator[tuple[int, dict[int, str]]]:
+    """Yield a descriptor of ``parent`` and descriptor -> model of the processes below it, none where the system has no such thing."""
+    parts: dict[int, str] = {}
+    whole = -1
+    try:
+        with contextlib.suppress(OSError):
+            whole = os.pidfd_open(parent)
+        for folder in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError, ValueError, IndexError):
+                if int((folder / "stat").read_text().rpartition(")")[2].split()[1]) != parent:
+                    continue
+                program = Path((folder / "cmdline").read_bytes().split(b"\0")[1].decode())
+                parts[os.pidfd_open(int(folder.name))] = program.parent.parent.name
+        yield whole, parts
+    finally:
+        for descriptor in (whole, *parts):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+
+def _first_ended(descriptors: Sequence[int], timeout_seconds: float | None = None) -> list[int]:
+    """Wait until a process has ended, and return the descriptors of those that have."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return [descriptor for descriptor, _ in poll.poll(None if timeout_seconds is None else timeout_seconds * 1000)]
+
+
+def _named(outcome: str) -> str:
+    """Return ``signal 8, SIGFPE`` for ``signal 8``."""
+    with contextlib.suppress(ValueError):
+        word, _, number = outcome.partition(" ")
+        if word == "signal":
+            return f"{outcome}, {signal.Signals(int(number)).name}"
+    return outcome

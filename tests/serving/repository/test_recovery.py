@@ -1,0 +1,205 @@
+"""``cartwheel serve`` on a real repository under what kills servers: it comes back by itself, says so, and stops when told to."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2
+
+from serving.client import Client
+from serving.endpoint import Endpoint
+
+ROOT = Path(__file__).parents[3]
+METHOD = "/inference.GRPCInferenceService/ModelInfer"
+
+
+class Serve:
+    """``cartwheel serve`` on a run, until it is told to stop."""
+
+    def __init__(self, run: Path, output: Path) -> None:
+        self._run, self._output = run, output
+        command = [sys.executable, "-m", "cartwheel.main", "serve", str(run), "--grpc-port", "0"]
+        with output.open("wb") as stream:
+            self.process = subprocess.Popen(
+                command, stdout=stream, stderr=stream, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
+            )
+        until(lambda: (run / "server.json").is_file() or self.process.poll() is not None, 60)
+        assert self.process.poll() is None, self.said
+        self.endpoint = Endpoint.read(run / "server.json")
+
+    @property
+    def said(self) -> str:
+        return self._output.read_text()
+
+    def health(self, question: str = "ready") -> tuple[int, dict[str, Any]]:
+        try:
+            with urllib.request.urlopen(f"http://{self.endpoint.health}/health/{question}", timeout=10) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def processes(self, name: str) -> list[int]:
+        """Processes with that name that have this command among their ancestors."""
+        parents, names = {}, {}
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                head, _, tail = (folder / "stat").read_text(errors="replace").rpartition(")")
+            except OSError:
+                continue
+            parents[int(folder.name)], names[int(folder.name)] = int(tail.split()[1]), head.partition("(")[2]
+        below = [self.process.pid]
+        for pid in below:
+            below += [child for child, parent in parents.items() if parent == pid]
+        return [pid for pid in below if names.get(pid) == name]
+
+    def recovered(self, restarts: int) -> None:
+        """Wait until it has been started again so often and is ready, and ask it."""
+        until(lambda: self.health()[1]["restarts"] >= restarts, 20)
+        assert self.health("live")[0] == 200
+        until(lambda: self.health()[0] == 200, 60)
+        assert self.answer() == self.answer()
+
+    def answer(self) -> Any:
+        with Client(self.endpoint.grpc, timeout_seconds=30) as client:
+            return client.recommend("u1", recent_items=[1003], k=3, timestamp="snapshot"), client.cart(
+                [1003], timestamp="snapshot"
+            )
+
+
+def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.fixture(scope="module")
+def serve(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
+    folder = tmp_path_factory.mktemp("recovery")
+    served = Serve(Path(shutil.copytree(run, folder / "run")), folder / "output.txt")
+    with served.process:
+        yield served
+        served.process.kill()
+
+
+def request(model: str, **tensors: Any) -> Any:
+    made = service_pb2.ModelInferRequest(model_name=model)
+    for name, value in tensors.items():
+        if name == "k":
+            made.inputs.add(name=name, datatype="INT32", shape=[1])
+            made.raw_input_contents.append(np.int32(value).tobytes())
+        else:
+            texts = [text.encode() for text in value]
+            made.inputs.add(name=name, datatype="BYTES", shape=[1, len(texts)])
+            made.raw_input_contents.append(b"".join(len(text).to_bytes(4, "little") + text for text in texts))
+    return made
+
+
+def some_request(rng: random.Random) -> bytes:
+    items = [str(rng.randrange(1000, 1050)) for _ in range(rng.randrange(1, 6))]
+    k = rng.choice([0, 1, 5, 50])
+    made = rng.choice(
+        [
+            lambda: request("cart", cart_items=items, user_id=["u1"], k=k),
+            lambda: request("cart", cart_items=items, recent_items=items, k=k),
+            lambda: request("recommend", user_id=["u2"], exclude=items, k=k),
+            lambda: request("similar_items", item_id=items[:1], k=k),
+        ]
+    )()
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def test_requests_that_are_cancelled_late_or_wrong_harm_nothing(serve: Serve) -> None:
+    before, rng, codes = serve.answer(), random.Random(1), Counter()
+    with grpc.insecure_channel(serve.endpoint.grpc) as channel:
+        ask = channel.unary_unary(METHOD)
+        for _ in range(60):
+            calls = [ask.future(some_request(rng), timeout=rng.uniform(0.001, 0.05)) for _ in range(10)]
+            for call in rng.sample(calls, 5):
+                call.cancel()
+            for call in calls:
+                codes[call.exception().code().name if not call.cancelled() and call.exception() else "OK"] += 1
+    assert set(codes) <= {"OK", "DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "UNAVAILABLE"}
+    assert serve.health()[1]["restarts"] == 0
+    assert serve.answer() == before
+
+
+def test_a_dead_process_of_a_model_is_noticed_and_replaced(serve: Serve) -> None:
+    before, restarts = serve.answer(), serve.health()[1]["restarts"]
+    os.kill(serve.processes("triton_python_b")[0], signal.SIGKILL)
+    serve.recovered(restarts + 1)
+    assert serve.answer() == before
+    assert "The process that computes " in serve.said
+    assert serve.said.count("ready again after ") == restarts + 1
+
+
+def test_a_process_that_hangs_makes_the_server_unready_until_it_goes_on(serve: Serve) -> None:
+    before, restarts = serve.answer(), serve.health()[1]["restarts"]
+    hung = serve.processes("triton_python_b")
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    until(lambda: serve.health()[0] == 503)
+    status, told = serve.health()
+    assert (status, told["state"]) == (503, "unwell")
+    assert told["detail"].endswith("did not answer in time")
+    for pid in hung:
+        os.kill(pid, signal.SIGCONT)
+    until(lambda: serve.health()[0] == 200)
+    assert serve.health()[1]["restarts"] == restarts
+    assert serve.answer() == before
+
+
+def test_a_request_that_ends_triton_ends_nothing_else(serve: Serve) -> None:
+    before, restarts = serve.answer(), serve.health()[1]["restarts"]
+    deadly = request("recommend", user_id=["u1"])
+    deadly.outputs.add(name="items").parameters["classification"].int64_param = 2
+    with grpc.insecure_channel(serve.endpoint.grpc) as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary(METHOD)(deadly.SerializeToString(), timeout=20)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    serve.recovered(restarts + 1)
+    assert serve.answer() == before
+    assert "Triton ended by itself (signal 8, SIGFPE)" in serve.said
+
+
+def test_when_told_to_stop_it_answers_or_refuses_and_ends_soon(serve: Serve) -> None:
+    codes: Counter[str] = Counter()
+    honest = request("cart", cart_items=["1003"], user_id=["u1"]).SerializeToString()
+    unready: list[bool] = []
+    with grpc.insecure_channel(serve.endpoint.grpc) as channel:
+        ask = channel.unary_unary(METHOD)
+        for future in [ask.future(some_request(random.Random(seed)), timeout=0.004) for seed in range(100)]:
+            future.exception()  # Triton loses count of some of them
+        calls = [ask.future(honest, timeout=20) for _ in range(20)]
+        calls[0].result()
+        serve.process.send_signal(signal.SIGTERM)
+        begun = time.monotonic()
+        while serve.process.poll() is None:
+            calls.append(ask.future(honest, timeout=20))
+            try:
+                unready.append(serve.health()[0] == 503)
+            except OSError:
+                unready.append(True)
+            time.sleep(0.01)
+            assert time.monotonic() - begun < 15, "long before the 30 s that Triton would wait for the lost ones"
+        codes.update("OK" if (error := call.exception()) is None else error.code().name for call in calls)
+    assert serve.process.returncode == 0
+    assert set(codes) == {"OK", "UNAVAILABLE"}
+    assert unready[-1]
