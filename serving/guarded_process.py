@@ -5,13 +5,18 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from serving import watch
+
+_GONE_SECONDS = 5.0
+_PAUSE_SECONDS = 0.01
 
 
 class GuardedProcess:
@@ -115,6 +120,14 @@ class GuardedProcess:
                 stream.write(letter)
                 stream.flush()
 
+    def _end_program(self) -> None:
+        """Kill the program and what it started, and wait until it is gone, so that another can have its ports."""
+        deadline = time.monotonic() + _GONE_SECONDS
+        while self._program is not None and watch.is_running(self._program) and time.monotonic() < deadline:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._program, signal.SIGKILL)
+            time.sleep(_PAUSE_SECONDS)
+
     def _listen(self) -> None:
         assert self._guard.stdout is not None
         word = rest = ""
@@ -130,7 +143,8 @@ class GuardedProcess:
             self._outcome = f"exit code {rest}"
         else:
             self._outcome = rest or f"its guard ended with code {code}"
-            watch.tidy(self._shared_memory, str(self._workspace))  # the guard, killed, could not
+            self._end_program()  # the guard, killed, could do neither
+            watch.tidy(self._shared_memory, str(self._workspace))
         if self._guard.stdin is not None:
             with contextlib.suppress(BrokenPipeError):
                 self._guard.stdin.close()

@@ -126,6 +126,14 @@ def _end_group(group: int) -> None:
             time.sleep(0.01)
 
 
+def is_running(pid: int) -> bool:
+    """Whether there is a process of that number that has not ended."""
+    try:
+        return (Path("/proc") / str(pid) / "stat").read_text(errors="replace").rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
 def tidy(prefix: str, workspace: str) -> None:
     """Remove the shared memory whose names begin with ``prefix``, and the folder ``workspace``."""
     if prefix:

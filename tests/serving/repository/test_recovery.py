@@ -188,7 +188,6 @@ def test_when_told_to_stop_it_answers_or_refuses_and_ends_soon(serve: Serve) -> 
         for future in [ask.future(some_request(random.Random(seed)), timeout=0.004) for seed in range(100)]:
             future.exception()  # Triton loses count of some of them
         calls = [ask.future(honest, timeout=20) for _ in range(20)]
-        calls[0].result()
         serve.process.send_signal(signal.SIGTERM)
         begun = time.monotonic()
         while serve.process.poll() is None:
@@ -201,5 +200,6 @@ def test_when_told_to_stop_it_answers_or_refuses_and_ends_soon(serve: Serve) -> 
             assert time.monotonic() - begun < 15, "long before the 30 s that Triton would wait for the lost ones"
         codes.update("OK" if (error := call.exception()) is None else error.code().name for call in calls)
     assert serve.process.returncode == 0
-    assert set(codes) == {"OK", "UNAVAILABLE"}
+    assert "UNAVAILABLE" in codes
+    assert set(codes) <= {"OK", "UNAVAILABLE"}
     assert unready[-1]
