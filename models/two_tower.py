@@ -181,7 +181,7 @@ class TwoTowerLearner:
         with tf.GradientTape() as tape:
             query = tower.query({name: columns[name] for name in QUERY}, training=True)
             item = tower.item({name: columns[name] for name in ITEM}, training=True)
-            logits = self._logits(query, item, item_ids)
+            logits = self.logits(query, item, item_ids)
             positive = tf.zeros([tf.shape(logits)[0]], tf.int32)  # Merlin puts the positive first
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positive, logits=logits)
             loss = tf.add_n([tf.reduce_mean(losses), *tower.query.losses, *tower.item.losses])
@@ -189,7 +189,7 @@ class TwoTowerLearner:
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         return loss
 
-    def _logits(self, query: Any, item: Any, item_ids: Any) -> Any:
+    def logits(self, query: Any, item: Any, item_ids: Any) -> Any:
         """Return ``[B, 1 + B + U]``, the positive first, of ``[B, D]`` queries and the vectors and ids of B targets and U others.
 
         The ids are those from before the drop-out: they say how frequent a negative is, and whether it is the positive.

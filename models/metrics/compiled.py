@@ -21,7 +21,7 @@ _DROPPING: Final = 9
 """Truth items of a list with which all scores are sooner compared than those below the lowest are left out first, as measured."""
 
 
-def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+def compiled_once(function: Callable[..., Any]) -> Callable[..., Any]:
     """Compile at the first call, or take what an earlier process compiled; sums of ones may be taken in any order."""
     options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "nsz"}}
     try:
@@ -31,13 +31,13 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return result
 
 
-@_compiled
+@compiled_once
 def _before(value: Any, column: int, other: Any, than: int) -> bool:
     """Whether the first (score, column) is to be thrown out before the second: the lower score, of equal ones the higher column."""
     return value < other or (value == other and column > than)
 
 
-@_compiled
+@compiled_once
 def _sink(values: Any, columns: Any, at: int, held: int) -> None:
     """Restore the heap, whose root is the first to be thrown out, below ``at``."""
     while True:
@@ -53,7 +53,7 @@ def _sink(values: Any, columns: Any, at: int, held: int) -> None:
         at = child
 
 
-@_compiled
+@compiled_once
 def _rise(values: Any, columns: Any, at: int) -> None:
     """Restore the heap above ``at``."""
     while at > 0:
@@ -65,7 +65,7 @@ def _rise(values: Any, columns: Any, at: int) -> None:
         at = above
 
 
-@_compiled
+@compiled_once
 def _keep(values: Any, columns: Any, held: int, value: Any, column: int) -> int:
     """Put a score into a heap that holds some, in the place of its root where it is full; return how many it holds then."""
     if held == len(values):
@@ -77,7 +77,7 @@ def _keep(values: Any, columns: Any, held: int, value: Any, column: int) -> int:
     return held + 1
 
 
-@_compiled
+@compiled_once
 def _not_up_to(part: Any, bound: Any) -> Any:
     """Count the scores that are not at most ``bound``: those above it, and NaN.
 
@@ -91,7 +91,7 @@ def _not_up_to(part: Any, bound: Any) -> Any:
     return found
 
 
-@_compiled
+@compiled_once
 def best_columns(scores: Any, top: Any) -> bool:
     """Write the columns of the highest scores of each list, best first, ties to the lower column.
 
@@ -127,7 +127,7 @@ def best_columns(scores: Any, top: Any) -> bool:
     return sound
 
 
-@_compiled
+@compiled_once
 def _at_least(others: Any, least: Any, kept: Any) -> Any:
     """Write those of the scores that are at least ``least`` to the beginning of ``kept`` ``[N]``; return how many there are."""
     left = np.uint64(0)
@@ -137,7 +137,7 @@ def _at_least(others: Any, least: Any, kept: Any) -> Any:
     return np.int64(left)
 
 
-@_compiled
+@compiled_once
 def _above_and_level(part: Any, mine: Any) -> Any:
     """Count the scores above one and level with it; as in ``_not_up_to``, in their own type."""
     one, zero = part.dtype.type(1), part.dtype.type(0)
@@ -148,7 +148,7 @@ def _above_and_level(part: Any, mine: Any) -> Any:
     return np.int64(above), np.int64(reached - above)
 
 
-@_compiled
+@compiled_once
 def count_above_and_tied(scores: Any, row: Any, own: Any, order: Any, above: Any, tied: Any) -> None:
     """Count the scores of its list above each of some scores, and level with it.
 

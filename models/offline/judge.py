@@ -65,10 +65,10 @@ def _competing(questions: Questions, train: Interactions, protocol: Protocol) ->
     if isinstance(candidates, FullRanking):
         trained = np.bincount(train.item, minlength=train.items) > 0
         return _Competing(trained if candidates.items == "trained" else None, None)
-    return _Competing(None, _sampled(questions, train, candidates, protocol.seed))
+    return _Competing(None, sampled_competitors(questions, train, candidates, protocol.seed))
 
 
-def _sampled(questions: Questions, train: Interactions, candidates: SampledRanking, seed: int) -> Ints:
+def sampled_competitors(questions: Questions, train: Interactions, candidates: SampledRanking, seed: int) -> Ints:
     """Draw items that each asker never turned to: neither in the history nor as an answer."""
     generator = np.random.default_rng(seed)
     weight = (

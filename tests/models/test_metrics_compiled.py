@@ -108,4 +108,4 @@ def test_where_nothing_can_be_written_it_is_compiled_all_the_same(monkeypatch: p
         return honest(*args, **options)
 
     monkeypatch.setattr(compiled.numba, "njit", refusing)
-    assert compiled._compiled(lambda value: value + 1)(2) == 3
+    assert compiled.compiled_once(lambda value: value + 1)(2) == 3

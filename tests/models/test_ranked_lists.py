@@ -1,7 +1,7 @@
 """Chunks that several threads look at come out in order, and what fails in one of them is told."""
 
 import threading
-import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -54,28 +54,31 @@ def test_only_a_scorer_that_may_be_shared_is(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_few_chunks_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No chunk is looked at before so many are held that the next one must wait for it: the most there can be."""
     monkeypatch.setattr(models.ranked_lists, "_CELLS", ITEMS)
     monkeypatch.setattr(models.ranked_lists, "_THREADS", 2)
-    whole = questions()
-    looked, most = 0, 0
-    look_at = models.ranked_lists._look_at
+    whole, lock, full = questions(), threading.Lock(), threading.Event()
+    held, most = 0, 0
 
-    def counted(*arguments: object) -> object:
-        nonlocal looked
-        time.sleep(0.002)  # slower than the scores come
-        judged = look_at(*arguments)  # type: ignore[arg-type]
-        looked += 1
-        return judged
+    def competing(scores: np.ndarray) -> np.ndarray:
+        nonlocal held
+        assert full.wait(60), "fewer chunks are scored ahead than there are threads to look at them"
+        with lock:
+            held -= 1
+        return scores.copy()
 
     def chunk(start: int, stop: int) -> Chunk:
-        nonlocal most
-        most = max(most, start + 1 - looked)
-        return part(whole, start, stop)
+        nonlocal held, most
+        with lock:
+            held += 1
+            most = max(most, held)
+            if held == 2 + 1:
+                full.set()
+        return replace(part(whole, start, stop), competing=competing)
 
-    monkeypatch.setattr(models.ranked_lists, "_look_at", counted)
     rank(LISTS, ITEMS, 4, "rank", chunk)
-    assert looked == LISTS
-    assert most <= 2 + 1
+    assert held == 0
+    assert most == 2 + 1
 
 
 def test_no_lists_are_ranked_to_nothing() -> None:

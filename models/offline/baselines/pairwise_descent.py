@@ -41,7 +41,7 @@ def climb(
         other = generator.integers(items, size=len(user))
         kept = ~_among(pairs, user[drawn] * items + other)
         chosen = drawn[kept]
-        _ascend(user[chosen], item[chosen], other[kept], of_user, of_item, bias, np.float32(learning_rate), np.float32(l2))
+        ascend(user[chosen], item[chosen], other[kept], of_user, of_item, bias, np.float32(learning_rate), np.float32(l2))
     return np.column_stack([of_user, np.ones(users, np.float32)]), np.column_stack([of_item, bias])
 
 
@@ -51,7 +51,7 @@ def _among(ordered: Ints, wanted: Ints) -> Bools:
 
 
 @njit(fastmath=True)  # type: ignore[untyped-decorator]
-def _ascend(
+def ascend(
     user: Ints, item: Ints, other: Ints, of_user: Factors, of_item: Factors, bias: Factors, rate: np.float32, l2: np.float32
 ) -> None:
     """Take one step for each pair, in order; the last three arrays of numbers are changed in place."""

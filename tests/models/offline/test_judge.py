@@ -126,9 +126,9 @@ def test_samples_by_popularity_prefer_what_is_popular_and_draw_only_that() -> No
     protocol = Protocol(LeaveOneOut(), SampledRanking(5, "popularity"))
     fold = folds(log, protocol)[0]
     train = fold.train.take(fold.train.item >= 6)
-    drawn = judge_module._sampled(fold.test, train, protocol.candidates, 0)  # type: ignore[arg-type]
+    drawn = judge_module.sampled_competitors(fold.test, train, protocol.candidates, 0)  # type: ignore[arg-type]
     count = np.bincount(drawn[drawn >= 0], minlength=log.items)
     assert not count[:6].any()
     assert count[-12:].sum() > 2 * count[6:18].sum()
-    np.testing.assert_array_equal(drawn, judge_module._sampled(fold.test, train, protocol.candidates, 0))  # type: ignore[arg-type]
-    assert not np.array_equal(drawn, judge_module._sampled(fold.test, train, protocol.candidates, 1))  # type: ignore[arg-type]
+    np.testing.assert_array_equal(drawn, judge_module.sampled_competitors(fold.test, train, protocol.candidates, 0))  # type: ignore[arg-type]
+    assert not np.array_equal(drawn, judge_module.sampled_competitors(fold.test, train, protocol.candidates, 1))  # type: ignore[arg-type]

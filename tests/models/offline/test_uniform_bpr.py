@@ -4,7 +4,7 @@ import numpy as np
 from recommender_conformance import RecommenderConformance, planted
 
 from models.offline.baselines import BPR
-from models.offline.baselines.pairwise_descent import _ascend
+from models.offline.baselines.pairwise_descent import ascend
 from models.offline.recommender import Recommender
 
 
@@ -22,7 +22,7 @@ def test_one_step_is_the_gradient_of_the_docstring() -> None:
     lead = bias[2] - bias[0] + asker @ (better - worse)
     slope = 1 / (1 + np.exp(lead))
     expected = (bias[2] + rate * (slope - l2 * bias[2]), bias[0] + rate * (-slope - l2 * bias[0]))
-    _ascend(*(np.array([n]) for n in (1, 2, 0)), users, items, bias, np.float32(rate), np.float32(l2))
+    ascend(*(np.array([n]) for n in (1, 2, 0)), users, items, bias, np.float32(rate), np.float32(l2))
     np.testing.assert_allclose(users[1], asker + rate * (slope * (better - worse) - l2 * asker), rtol=1e-5)
     np.testing.assert_allclose(items[2], better + rate * (slope * asker - l2 * better), rtol=1e-5)
     np.testing.assert_allclose(items[0], worse + rate * (-slope * asker - l2 * worse), rtol=1e-5)

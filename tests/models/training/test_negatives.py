@@ -49,7 +49,7 @@ def test_logits_are_corrected_by_how_often_each_negative_turns_up(uniform: int) 
     query = np.array([[1.0, 0.0], [0.6, 0.8]], np.float32)
     item = np.array([[0.0, 1.0], [1.0, 0.0], [0.8, 0.6], [0.1, 0.9]], np.float32)[: 2 + uniform]
     ids = np.array([[3], [4], [5], [3]], np.int32)[: 2 + uniform]
-    found = learner._logits(query, item, ids).numpy()
+    found = learner.logits(query, item, ids).numpy()
     chance = shares if not uniform else (2 * shares + 2 * np.array([0, 0, 0, 1, 1, 1, 0]) / 3) / 4
     logits = query @ item.T / 0.5 - np.log(chance[ids[:, 0]])
     np.testing.assert_allclose(found[:, 0], np.diag(logits), rtol=1e-5)

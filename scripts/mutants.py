@@ -1,0 +1,191 @@
+"""Plant mutants with cosmic-ray in the rooms that decide what is trained, told and served, and count those that the tests kill.
+
+`mutants.py [ROOM ...] [--sample N] [--seed N]`: each mutant changes one operator, number or branch of one file, in a copy of the
+checkout, and the tests of its room run against it. A survivor is printed as a diff: a test is missing, or the mutant is equivalent.
+What was found last, and why the survivors are, `docs/mutants.md` tells.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class Room:
+    """Files to mutate and the tests that must notice.
+
+    Attributes:
+        files: relative to the checkout.
+        tests: files of tests, likewise, the quickest first.
+        only: names of functions and methods that are mutated; empty for all.
+    """
+
+    files: tuple[str, ...]
+    tests: tuple[str, ...]
+    only: tuple[str, ...] = ()
+
+
+ROOMS: Final = {
+    "stages": Room(
+        ("cartwheel/stages.py", "cartwheel/reads.py", "cartwheel/run_directory.py", "cartwheel/files.py"),
+        ("tests/cartwheel/test_files.py", "tests/cartwheel/test_run_directory.py", "tests/cartwheel/test_stages.py"),
+    ),
+    "fusion": Room(
+        ("models/fusion.py", "models/calibration.py"),
+        ("tests/models/training/test_calibration.py", "tests/models/training/test_fusion.py"),
+    ),
+    "labels": Room(
+        ("workflows/cart_examples.py", "workflows/recommend_examples.py", "workflows/sessions.py", "workflows/split.py"),
+        (
+            "tests/workflows/test_sessions.py",
+            "tests/workflows/test_split.py",
+            "tests/workflows/test_cart_examples.py",
+            "tests/workflows/test_recommend_examples.py",
+        ),
+    ),
+    "serving": Room(
+        ("serving/runner.py", "serving/programs.py"),
+        ("tests/serving/repository/test_runner.py",),
+    ),
+}
+_BASELINE_SECONDS: Final = 1200.0
+_SLOWER: Final = 6.0
+"""A mutant that takes so many times as long as the tests without one, and a minute, counts as killed: it loops."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Mutate rooms; return 1 where fewer than 90 % of the mutants of one were killed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("rooms", nargs="*", choices=[*ROOMS], metavar="ROOM", help=f"of {', '.join(ROOMS)} [default: all]")
+    parser.add_argument("--sample", type=int, default=60, help="mutants of a room, drawn with the seed [default: 60]")
+    parser.add_argument("--seed", type=int, default=1)
+    given = parser.parse_args(arguments)
+    shares = [_mutate(name, ROOMS[name], given.sample, given.seed) for name in given.rooms or ROOMS]
+    return int(min(shares) < 0.9)
+
+
+def _mutate(name: str, room: Room, sample: int, seed: int) -> float:
+    """Mutate one room and print what survived; return the share that was killed."""
+    with tempfile.TemporaryDirectory(prefix=f"mutants-{name}-") as folder:
+        copy = Path(folder) / "checkout"
+        _copy(copy)
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CARTWHEEL_MUTANTS": "1"}
+        command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *room.tests]
+        began = time.monotonic()
+        subprocess.run(command, cwd=copy, env=environment, check=True, timeout=_BASELINE_SECONDS, stdout=subprocess.DEVNULL)
+        allowed = 60.0 + _SLOWER * (time.monotonic() - began)
+        session, config = Path(folder) / "session.sqlite", Path(folder) / "cosmic-ray.toml"
+        config.write_text(_config(room, command, allowed), encoding="utf-8")
+        cosmic_ray = [sys.executable, "-m", "cosmic_ray.cli"]
+        subprocess.run([*cosmic_ray, "init", str(config), str(session)], cwd=copy, env=environment, check=True)
+        found = _draw(session, copy, room, sample, seed)
+        subprocess.run([*cosmic_ray, "exec", str(config), str(session)], cwd=copy, env=environment, check=True)
+        return _report(name, session, found)
+
+
+def _copy(target: Path) -> None:
+    """Copy what git knows of the checkout, or would add, and compile it so that a changed file is noticed by its content."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "-co", "--exclude-standard"],  # noqa: S607 - git is looked up as any user would
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target / name)
+    rooms = ["cartwheel", "workflows", "models", "serving", "tests"]
+    compiled = [sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "checked-hash", *rooms]
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run(compiled, cwd=target, env=environment, check=True)
+
+
+def _config(room: Room, command: Sequence[str], seconds: float) -> str:
+    files = ", ".join(f'"{file}"' for file in room.files)
+    return "\n".join(
+        [
+            "[cosmic-ray]",
+            f"module-path = [{files}]",
+            f"timeout = {seconds:.1f}",
+            "excluded-modules = []",
+            f'test-command = "{" ".join(command)}"',
+            "[cosmic-ray.distributor]",
+            'name = "local"',
+            "",
+        ]
+    )
+
+
+def _draw(session: Path, copy: Path, room: Room, sample: int, seed: int) -> int:
+    """Leave a sample of the mutants to be run and mark the others as skipped; return how many there are in all.
+
+    What stands in an annotation is never run, so no mutant of it counts.
+    """
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import WorkerOutcome, WorkResult
+
+    spans = {file: list(_annotations(ast.parse((copy / file).read_text(encoding="utf-8")))) for file in room.files}
+
+    def counts(item: Any) -> bool:
+        (mutation,) = item.mutations
+        where = (mutation.start_pos, mutation.end_pos)
+        inside = any(start <= where[0] and where[1] <= end for start, end in spans[str(mutation.module_path)])
+        return not inside and (not room.only or (mutation.definition_name or "").rpartition(".")[2] in room.only)
+
+    with use_db(session, mode=WorkDB.Mode.open) as database:
+        items = sorted(database.work_items, key=lambda item: (str(item.mutations[0].module_path), repr(item.mutations[0])))
+        good = [item for item in items if counts(item)]
+        chosen = {item.job_id for item in random.Random(seed).sample(good, min(sample, len(good)))}  # noqa: S311 - no secret
+        skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
+        for item in items:
+            if item.job_id not in chosen:
+                database.set_result(item.job_id, skipped)
+    return len(good)
+
+
+def _annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """Yield where annotations begin and end, as (line, column)."""
+    for node in ast.walk(tree):
+        found = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        for part in found:
+            if part is not None:
+                yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)
+
+
+def _report(name: str, session: Path, found: int) -> float:
+    from cosmic_ray.work_db import WorkDB, use_db
+    from cosmic_ray.work_item import TestOutcome, WorkerOutcome
+
+    with use_db(session, mode=WorkDB.Mode.open) as database:
+        results = [
+            (item, result) for item, result in database.completed_work_items if result.worker_outcome != WorkerOutcome.SKIPPED
+        ]
+    survived = [(item, result) for item, result in results if result.test_outcome == TestOutcome.SURVIVED]
+    killed = len(results) - len(survived)
+    share = killed / len(results) if results else 1.0
+    print(f"{name}: {killed} of {len(results)} killed ({share:.0%}), drawn from {found}", flush=True)
+    for item, result in survived:
+        (mutation,) = item.mutations
+        print(f"survived: {mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name.rpartition('/')[2]}")
+        print("\n".join(line for line in (result.diff or "").splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")))
+    return share
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
