@@ -108,3 +108,17 @@ def expand(start: Ints, stop: Ints) -> tuple[Ints, Ints]:
     query = np.repeat(np.arange(len(start), dtype=np.int64), sizes)
     offsets = np.arange(len(query), dtype=np.int64) - np.repeat(np.cumsum(sizes) - sizes, sizes)
     return query, start[query] + offsets
+
+
+def parts_of(sizes: Ints, rows_at_once: int) -> list[Ints]:
+    """Cut ranges into consecutive parts of about ``rows_at_once`` rows, so that ``expand`` of each takes bounded memory.
+
+    Args:
+        sizes: int64 [Q], rows of each range; a part of one range may have more than ``rows_at_once``.
+        rows_at_once: where a part ends.
+
+    Returns:
+        The numbers of the ranges of each part, int64.
+    """
+    part = np.cumsum(np.maximum(sizes, 0)) // rows_at_once
+    return np.split(np.arange(len(sizes), dtype=np.int64), np.flatnonzero(np.diff(part)) + 1)

@@ -7,6 +7,7 @@ order (events at one instant in file order).
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import Any
 
 from workflows.settings import PrepareSettings
@@ -29,8 +30,8 @@ def query_features(of_key: list[Event], anchor: int, settings: PrepareSettings) 
     past = [e for e in of_key if e["time"] < anchor and e["event_type"] in settings.interaction_types]
     prices = [e["price"] for e in past if e["price"] is not None]
     features: dict[str, Any] = {"hour": anchor // _HOUR % 24, "weekday": (anchor // _DAY + 3) % 7 + 1, "user_events": len(past)}
-    for name, kind in (("user_views", "view"), ("user_carts", "cart"), ("user_purchases", "purchase")):
-        features[name] = sum(e["event_type"] == kind for e in past)
+    kinds = Counter(e["event_type"] for e in past)
+    features |= {"user_views": kinds["view"], "user_carts": kinds["cart"], "user_purchases": kinds["purchase"]}
     features["user_recency_hours"] = (anchor - past[-1]["time"]) / _HOUR if past else None
     features["user_mean_price"] = sum(prices) / len(prices) if prices else None
     run = _running_session(past, anchor, settings.session_gap_minutes * _MINUTE)
@@ -38,7 +39,9 @@ def query_features(of_key: list[Event], anchor: int, settings: PrepareSettings) 
     features["session_minutes"] = (anchor - run[0]["time"]) / _MINUTE if run else 0
     recent: list[Event] = []
     for event in reversed(past):
-        if len(recent) < settings.recent_items and event["item_id"] not in [e["item_id"] for e in recent]:
+        if len(recent) == settings.recent_items:
+            break
+        if event["item_id"] not in [e["item_id"] for e in recent]:
             recent.append(event)
     recent.reverse()
     features["recent_items"] = [e["item_id"] for e in recent]
@@ -53,8 +56,9 @@ def _running_session(past: list[Event], anchor: int, gap: int) -> list[Event]:
     for event in reversed(past):
         if next_time - event["time"] > gap:
             break
-        run.insert(0, event)
+        run.append(event)
         next_time = event["time"]
+    run.reverse()
     return run
 
 
@@ -153,9 +157,5 @@ def cart_lines(of_key: list[Event], anchor: int, settings: PrepareSettings) -> d
             lines.pop(event["item_id"], None)
             if event["event_type"] == "cart" and event["time"] >= anchor - window:
                 lines[event["item_id"]] = event
-    return {
-        item: any(
-            e["item_id"] == item and e["event_type"] == "purchase" and anchor < e["time"] <= anchor + window for e in of_key
-        )
-        for item in reversed(lines)
-    }
+    bought = {e["item_id"] for e in of_key if e["event_type"] == "purchase" and anchor < e["time"] <= anchor + window}
+    return {item: item in bought for item in reversed(lines)}

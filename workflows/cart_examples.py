@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from workflows.asof import AsOf, Bools, Ints, expand
+from workflows.asof import AsOf, Bools, Ints, expand, parts_of
 from workflows.event_log import HOUR_US, EventLog, float32, instants
 from workflows.history import History
 from workflows.item_state import ItemHistory, state_instant
@@ -90,8 +90,7 @@ class CartLog:
     def _lines(self, key: Ints, anchor: Ints) -> Iterator[tuple[Ints, Ints]]:
         stop = self._as_of.bounds(key, anchor)[1]
         start = self._as_of.bounds(key, anchor - self.window_us)[1]
-        part = np.cumsum(stop - start) // _PAIRS_AT_ONCE
-        for carts in np.split(np.arange(len(key)), np.flatnonzero(np.diff(part)) + 1):
+        for carts in parts_of(stop - start, _PAIRS_AT_ONCE):
             cart, row = expand(start[carts], stop[carts])
             line = self._added[row] & (self._next_touch[row] >= stop[carts][cart])
             cart, row = carts[cart[line]], row[line]

@@ -118,7 +118,7 @@ class History:
             return found
         rows = np.arange(len(self.key), dtype=np.int64)
         starts = group_starts(self.key)
-        previous = self._previous_of_item
+        previous = self.previous_of_item
         place = rows
         last = np.maximum(stop - 1, 0)
         for k in range(self._length):
@@ -131,7 +131,7 @@ class History:
         return found
 
     @cached_property
-    def _previous_of_item(self) -> Ints:
+    def previous_of_item(self) -> Ints:
         """Return for each row the row of the same key's previous interaction with the same item, -1 where there is none."""
         order = np.lexsort((np.arange(len(self.key)), self.item, self.key))
         previous = np.full(len(self.key), -1, dtype=np.int64)

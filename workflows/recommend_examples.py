@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from workflows.asof import Bools, Ints, expand
+from workflows.asof import Bools, Ints, expand, parts_of
 from workflows.event_log import DAY_US, EventLog, instants, ragged_strings
 from workflows.history import History, Queries
 from workflows.item_state import ItemHistory, state_instant
@@ -18,6 +18,8 @@ from workflows.split import Split, SplitName
 REFIT: Final = "refit"
 """Table of ``examples/valid``: its interactions in the form of training examples, for a model that has been validated and then learns from
 validation as well, as it must before it is tested or served."""
+
+_ROWS_AT_ONCE: Final = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -136,16 +138,37 @@ def examples_to_judge(
     horizon = anchors.anchor + round(settings.horizon_days * DAY_US) + 1  # one past the last instant that counts
     first = history.bounds(anchors.key, anchors.anchor)[1]
     stop = history.bounds(anchors.key, np.minimum(horizon, split.end_of(name)))[1]
-    query, row = expand(first, stop)
+    query, row = _first_mentions(history, first, stop)
     width = int(history.item.max(initial=0)) + 1
     pair = query * width + history.item[row]
     own = history.item[row] == anchors.item[query]
-    order = np.lexsort((row, ~own, query))
-    distinct = order[np.sort(np.unique(pair[order], return_index=True)[1])]
+    distinct = np.lexsort((row, ~own, query))
     if settings.exclude_recent:
         distinct = distinct[~np.isin(pair[distinct], _recent_pairs(history, anchors, width))]
     sizes = np.bincount(query[distinct], minlength=len(anchors.key)).astype(np.int64)
     return RecommendExamples(anchors, queries, sizes, history.item[row[distinct]])
+
+
+def _first_mentions(history: History, first: Ints, stop: Ints) -> tuple[Ints, Ints]:
+    """Find the first interaction with each distinct item in ranges of one key's interactions.
+
+    Args:
+        history: the interactions.
+        first: int64 [A], first row of each range.
+        stop: int64 [A], one past its last row.
+
+    Returns:
+        Number of the range and row, int64 [N] each, in order.
+    """
+    found = []
+    # In parts: the horizons of a bot's anchors hold most of the log each.
+    for part in parts_of(stop - first, _ROWS_AT_ONCE):
+        place, row = expand(first[part], stop[part])
+        new = history.previous_of_item[row] < first[part][place]
+        found.append((part[place[new]], row[new]))
+    ranges, rows = zip(*found, strict=True) if found else ((), ())
+    none = np.empty(0, dtype=np.int64)
+    return np.concatenate([none, *ranges]), np.concatenate([none, *rows])
 
 
 def _recent_pairs(history: History, anchors: Anchors, width: int) -> Ints:

@@ -22,6 +22,9 @@ SAMPLE: Final = 200
 MIN_ROWS_OF_A_TABLE: Final = 20
 CROWDED_ROWS: Final = 10
 """Rows more of each table whose shopper did something else at the very instant, where the order of events is unknown."""
+ROWS_OF_A_KEY: Final = 5
+"""Rows of one shopper in each table, where there are enough others: a bot with most of the events would have most of the sample, and each
+of its rows takes as long to compute again as it has events."""
 _ROWS_WITH_PEERS: Final = 5
 _TOLERANCE: Final = 1e-5
 
@@ -55,12 +58,20 @@ def check_features(tables: Tables, log: EventIndex, split: Split, settings: Prep
 
 def _choose(table: pl.DataFrame, log: EventIndex, size: int, rng: np.random.Generator) -> Ints:
     """Choose rows by chance, and some more of those at whose instant other events lie."""
-    chosen = rng.choice(len(table), size=min(size, len(table)), replace=False)
+    chosen = _spread(table, log, rng.permutation(len(table)), size)
     if "example_id" not in table.columns:
         return chosen
     crowded = np.flatnonzero(log.crowded.gather(table["example_id"]).to_numpy())
-    more = rng.choice(crowded, size=min(CROWDED_ROWS, len(crowded)), replace=False)
+    more = _spread(table, log, rng.permutation(crowded), CROWDED_ROWS)
     return np.concatenate([chosen, np.setdiff1d(more, chosen)])
+
+
+def _spread(table: pl.DataFrame, log: EventIndex, rows: Ints, size: int) -> Ints:
+    """Take the first ``size`` of rows, at most ``ROWS_OF_A_KEY`` of one shopper while there are others."""
+    keys = log.with_keys(table[rows]).select("user_key", place=pl.int_range(pl.len()))
+    nth = keys.select(pl.col("place").cum_count().over("user_key"))["place"].to_numpy()
+    spared = rows[nth <= ROWS_OF_A_KEY][:size]
+    return spared if len(spared) else rows[:size]
 
 
 def _compare(
