@@ -159,6 +159,10 @@ class Server:
         """Process ids of the programs that run the Python models."""
         return [pid for pid, name in self._descendants().items() if name == _STUB]
 
+    def processes(self) -> set[int]:
+        """Return the process ids of Triton and of the programs that run the models; none where the server is down."""
+        return {pid for pid, name in self._descendants().items() if name in ("tritonserver", _STUB)}
+
     def scaled(self, times: int) -> int:
         """Return how often a case does what it does ``times`` in full."""
         return max(1, times // 50) if self.quick else times

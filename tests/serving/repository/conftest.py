@@ -14,6 +14,10 @@ from serving.repository import write_repository
 from serving.server import EmbeddedServer
 from serving.settings import ExportSettings
 
+sys.path.append(
+    str(Path(__file__).resolve().parents[3])
+)  # the benchmarks, whose requests are used here, are no installed package
+
 _SPEC = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).parents[1] / "synthetic_run.py")
 assert _SPEC is not None
 assert _SPEC.loader is not None
