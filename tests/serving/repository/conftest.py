@@ -12,7 +12,7 @@ from tritonclient.grpc import InferenceServerClient
 from serving.local import LocalRepository
 from serving.repository import write_repository
 from serving.server import EmbeddedServer
-from serving.settings import ExportSettings
+from serving.settings import ExportSettings, ServeSettings
 
 sys.path.append(
     str(Path(__file__).resolve().parents[3])
@@ -42,7 +42,7 @@ def local(run: Path) -> LocalRepository:
 @pytest.fixture(scope="session")
 def server(run: Path) -> Iterator[EmbeddedServer]:
     """The one server of the session on the run's repository; a test that harms a server starts its own."""
-    with EmbeddedServer(run / "repository") as running:
+    with EmbeddedServer(run / "repository", ServeSettings(queue_seconds=60.0)) as running:  # a busy machine is no overload
         yield running
 
 
