@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
@@ -14,12 +14,19 @@ from cartwheel.errors import ConfigError
 from cartwheel.settings import Settings
 from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, ItemToItemSettings, RetrievalSettings, TwoTowerSettings
 from serving.settings import ExportSettings, ServeSettings
-from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, SourceSettings
+from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, RecommendSettings, SourceSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
+
+
+_REPLACED: Final = {
+    "prepare.exclude_recent": 'its place was taken by leave_out under [recommend]: write leave_out = "recent" for true, or "nothing" for '
+    'false; "interacted" and "purchased" look at the whole history.',
+}
+"""Keys of earlier releases -> what to write instead."""
 
 
 class RunSettings(Settings):
@@ -35,6 +42,8 @@ class RunSettings(Settings):
     """``[events]``: how strictly they are checked."""
     prepare: PrepareSettings = PrepareSettings()
     """``[prepare]``: how examples are cut out of them."""
+    recommend: RecommendSettings = RecommendSettings()
+    """``[recommend]``: what may come back to a shopper who knows it."""
     features: FeatureSettings = FeatureSettings()
     """``[features]``: how features are encoded."""
     retrieval: RetrievalSettings = RetrievalSettings()
@@ -115,6 +124,8 @@ def _problem(detail: Mapping[str, Any]) -> str:
     key = ".".join(str(part) for part in location)
     if detail["type"] != "extra_forbidden":
         return f"{key} = {detail['input']!r} is not accepted: {detail['msg'][0].lower()}{detail['msg'][1:]}."
+    if key in _REPLACED:
+        return f"{key} is no longer a key; {_REPLACED[key]}"
     known = _known_keys(location[:-1])
     close = difflib.get_close_matches(str(location[-1]), known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"known keys here: {', '.join(known)}."

@@ -78,7 +78,7 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
         Reads(READ_FROM_FILES, _is_read),
     ),
     "examples": (
-        Reads(("seed", *every("prepare", but=(*_SHARES, "test_from")))),
+        Reads(("seed", *every("recommend"), *every("prepare", but=(*_SHARES, "test_from")))),
         Reads(("prepare.test_from",), _splits_by_dates),
         Reads(tuple(f"prepare.{name}" for name in _SHARES), _splits_by_shares),
     ),

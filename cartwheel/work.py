@@ -107,7 +107,7 @@ def examples(run: Path, settings: RunSettings) -> None:
     """Cut point-in-time examples and the serving snapshot out of the events."""
     from workflows.examples import build_examples
 
-    report = build_examples(run / "events" / "events.parquet", run, settings.prepare, settings.seed)
+    report = build_examples(run / "events" / "events.parquet", run, settings.prepare, settings.seed, settings.recommend.leave_out)
     _warn(report.warnings)
 
 

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
+from cartwheel.errors import RunError
 from models.chance_baselines import MOST_POPULAR
 from models.figures import DIFFERENCE, Protocol, Record, Role, corrected, fingerprint, record
 from models.metrics import beyond_accuracy, ranking
@@ -67,15 +68,22 @@ class CatalogueFacts:
 
 
 def left_out(run: Path) -> str:
-    """Say what is neither a candidate nor true at an anchor of a run: the shopper's recent items, where these are excluded.
+    """Say what is neither a candidate nor true at an anchor of a run, by its ``recommend.leave_out``.
 
     Raises:
-        RunError: if the run holds no snapshot.
+        RunError: if the run holds no snapshot, or one of an earlier release.
     """
-    state = read_json(run / "snapshot" / "state.json")
-    if not state["exclude_recent"]:
-        return NOTHING
-    return f"the shopper's recent items (at most {state['recent_items']}), as candidates and as truth"
+    path = run / "snapshot" / "state.json"
+    state = read_json(path)
+    if "leave_out" not in state:
+        raise RunError(f"{path} lacks leave_out.", "Run `cartwheel prepare` again: the run is of an earlier release.")
+    told = {
+        "recent": f"the shopper's recent items (at most {state['recent_items']})",
+        "purchased": "what the shopper had bought and not returned, over the whole history",
+        "interacted": f"what the shopper had interacted with ({', '.join(state['interaction_types'])}), over the whole history",
+        "nothing": "",
+    }[state["leave_out"]]
+    return f"{told}, as candidates and as truth" if told else NOTHING
 
 
 def read_facts(run: Path, split: str) -> CatalogueFacts:

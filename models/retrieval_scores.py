@@ -84,17 +84,17 @@ class Anchors:
 def read_anchors(run: Path, split: str) -> Anchors:
     """Read the anchors of ``split`` that have something to find.
 
-    Where the snapshot says ``exclude_recent``, the shopper's recent items are neither candidates nor truth; anchors that have
-    no other truth item are left out.
+    What the run's ``recommend.leave_out`` leaves out for a shopper is neither a candidate nor true; anchors that have no other truth item
+    are left out.
 
     Raises:
         RunError: if a file is missing or lacks a column.
     """
     folder = run / "examples" / split
-    queries = read_table(folder / "recommend.parquet", ["user_key", "recent_items", "target_items"]).with_row_index("row")
+    queries = read_table(folder / "recommend.parquet", ["user_key", "left_out", "target_items"]).with_row_index("row")
     catalogue = read_table(folder / "catalogue.parquet", ["item_id"]).with_row_index("column")
     truth = _exploded(queries, "target_items")
-    hidden = _exploded(queries, "recent_items") if read_json(run / "snapshot" / "state.json")["exclude_recent"] else truth.clear()
+    hidden = _exploded(queries, "left_out")
     truth = truth.join(hidden, on=["row", "item_id"], how="anti")
     n_truth = np.bincount(truth["row"].to_numpy(), minlength=len(queries))
     everyone = Anchors(

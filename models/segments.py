@@ -17,7 +17,7 @@ from models.judge_lists import Entry, left_out, list_records, read_facts
 from models.metrics.ranking import Ints, Placement
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors, judge, popularity, read_anchors, sample
-from models.run_tables import read_json, read_table
+from models.run_tables import read_table
 from models.settings import EvaluateSettings
 from models.two_stage import TwoStage, retrieve_and_rank, served_name, served_remark
 
@@ -236,8 +236,6 @@ def examples(shown: Shown, k: int, number: int, seed: int) -> list[dict[str, Any
     best = [[names[column] for column in row if column >= 0] for row in shown.top[:, :k]]
     recent, true = queries["recent_items"].to_list(), queries["target_items"].to_list()
     hits = [[item for item in shown_items if item in set(wanted)] for shown_items, wanted in zip(best, true, strict=True)]
-    hides = _hides_recent(shown.run)
-    hidden = [set(each or []) if hides else set() for each in recent]
     generator = np.random.default_rng(seed)
     drawn: list[int] = []
     for rows in (np.flatnonzero([bool(each) for each in hits]), np.flatnonzero([not each for each in hits])):
@@ -249,16 +247,12 @@ def examples(shown: Shown, k: int, number: int, seed: int) -> list[dict[str, Any
     return [
         {
             "history": described((recent[row] or [])[::-1]),
-            "turned_to": described([item for item in true[row] if item not in hidden[row]]),
+            "turned_to": described(true[row]),
             "recommended": described(best[row]),
             "hits": hits[row],
         }
         for row in drawn
     ]
-
-
-def _hides_recent(run: Path) -> bool:
-    return bool(read_json(run / "snapshot" / "state.json")["exclude_recent"])
 
 
 def _having(anchors: Anchors, items: Bools) -> Bools:

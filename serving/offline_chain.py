@@ -68,6 +68,7 @@ class OfflineChain:
         self._prices = floats(items["item_price"])
         self._mean_prices = floats(queries["user_mean_price"])
         width = self._state.recent_items
+        self._left_out = queries["left_out"].to_pylist()
         self._recents = {name: padded(queries[name], width, None, object) for name in QUERY_LISTS}
         item_features = read_table(run / "features" / "snapshot" / "items")
         self._items = {name: _column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
@@ -75,6 +76,12 @@ class OfflineChain:
         self._queries = {name: _column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
         offline = read_table(retriever_folder(run) / "offline_queries.parquet")
         self._query_vectors = np.array(offline["query_vector"].to_pylist(), np.float32)
+
+    def places(self, most: int) -> list[int]:
+        """Return rows of ``snapshot/queries.parquet`` to ask for, half of them those that most is left out for, the last row among them."""
+        longest = sorted(range(len(self.users)), key=lambda place: -len(self._left_out[place]))
+        last = len(self.users) - 1
+        return sorted(set([last, *longest[: most // 2], *range(len(self.users))][:most]) | {last})
 
     def recommend(self, place: int, k: int) -> Expected:
         """Return the answer for one user.
@@ -86,10 +93,8 @@ class OfflineChain:
         vectors, query = self._vectors.astype(np.float64), self._query_vectors[place].astype(np.float64)
         similarity = (vectors @ query).astype(np.float32)
         near = _NEAR * float(np.linalg.norm(query) * np.linalg.norm(vectors, axis=1).max())
-        recents = {item for item in self._recents["recent_items"][place] if item}
         self._add_neighbours(place, similarity)
-        if self._state.exclude_recent:
-            similarity[[number for number, item in enumerate(self.ids) if item in recents]] = -np.inf
+        similarity[[self._rows[item] for item in self._left_out[place]]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
         pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
         scores = self._score(place, pool) + np.float32(self._weight) * similarity[pool]

@@ -274,7 +274,7 @@ def _check_chain(report: ParityReport, run: Path, served: LocalRepository, setti
     """Ask ``recommend`` for shoppers of the snapshot and compute the same offline."""
     chain = OfflineChain(run, served.contract, settings)
     k = min(settings.max_k, len(chain.ids))
-    for place in range(min(CHAIN_USERS, len(chain.users))):
+    for place in chain.places(CHAIN_USERS):
         answer = served.ask("recommend", user_id=[[chain.users[place]]], k=[k])
         expected = chain.recommend(place, k)
         shown = answer["items"][0].tolist()

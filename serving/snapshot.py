@@ -33,7 +33,7 @@ class State:
         as_of: the same, ISO 8601.
         session_gap_us: a longer pause ends a session, microseconds.
         recent_items: how many recent items a query looks back on (L).
-        exclude_recent: whether recent items are left out of recommendations.
+        leave_out: what is left out of recommendations: ``recent`` items, ``purchased`` or ``interacted`` ones, or ``nothing``.
         id_types: ``user_id`` and ``item_id`` -> ``string`` or ``int64``.
         has_cart: whether the log has carts.
         request_kinds: ``recent_items`` and ``cart_items`` -> the type of event that one of them in a request is.
@@ -43,7 +43,7 @@ class State:
     as_of: str
     session_gap_us: int
     recent_items: int
-    exclude_recent: bool
+    leave_out: str
     id_types: dict[str, str]
     has_cart: bool
     request_kinds: dict[str, str]
@@ -95,12 +95,16 @@ class Shoppers:
         numbers: SHOPPER_NUMBERS, float32 [U + 1, 7].
         times: last seen and start of the last session, Unix microseconds, int64 [U + 1, 2]; 0 where never.
         recents: catalogue indices, category codes and brand codes of the recent items, int32 [U + 1, 3 L]; -1, 0, 0 pad.
+        left_out: catalogue indices of what must not be recommended beside the recent items, one list after the other, int32 [P].
+        left_out_starts: where each list begins in ``left_out``, int64 [U + 2]; that of the stranger is empty.
     """
 
     ids: list[str]
     numbers: npt.NDArray[np.float32]
     times: npt.NDArray[np.int64]
     recents: npt.NDArray[np.int32]
+    left_out: npt.NDArray[np.int32]
+    left_out_starts: npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -218,10 +222,19 @@ def _shoppers(users: pa.Table, catalogue: Catalogue, width: int) -> Shoppers:
         padded_rows(*_list_codes(users[name], vocabulary), width, filler, np.int32)
         for name, (vocabulary, filler) in zip(QUERY_LISTS, vocabularies, strict=True)
     ]
+    left_out, lengths = flattened(users["left_out"])
+    indices = integers(left_out)
+    if len(indices) and not 0 <= indices.min() <= indices.max() < len(catalogue.ids):
+        raise RunError(
+            "snapshot/users.parquet leaves out items that are no rows of snapshot/items.parquet.",
+            "Run `cartwheel prepare` again.",
+        )
     nobody = np.repeat(np.array([[-1, 0, 0]], np.int32), width, axis=1)
     return Shoppers(
         ids=strings(users["user_id"]),
         numbers=np.concatenate([np.array([_STRANGER], np.float32), numbers]),
         times=np.concatenate([np.zeros((1, 2), np.int64), times]),
         recents=np.concatenate([nobody, np.concatenate(lists, axis=1)]),
+        left_out=indices.astype(np.int32),
+        left_out_starts=np.concatenate([[0, 0], np.cumsum(lengths)]).astype(np.int64),
     )

@@ -10,7 +10,7 @@ import math
 from collections import Counter
 from typing import Any
 
-from workflows.settings import PrepareSettings
+from workflows.settings import LeaveOut, PrepareSettings
 
 Event = dict[str, Any]
 
@@ -121,24 +121,49 @@ def cross_columns(query: dict[str, Any], item: dict[str, Any]) -> dict[str, Any]
     return features
 
 
-def recommend_truth(of_key: list[Event], anchor: int, stop: int, settings: PrepareSettings) -> set[str]:
+def left_out_items(of_key: list[Event], anchor: int, settings: PrepareSettings, leave_out: LeaveOut) -> set[str]:
+    """Find what must not be recommended to a history key at an instant.
+
+    Args:
+        of_key: every event of the key.
+        anchor: microseconds.
+        settings: what counts as an interaction, how many recent items.
+        leave_out: the rule.
+    """
+    if leave_out == "recent":
+        return set(query_features(of_key, anchor, settings)["recent_items"])
+    past = [e for e in of_key if e["time"] < anchor]
+    if leave_out == "interacted":
+        return {e["item_id"] for e in past if e["event_type"] in settings.interaction_types}
+    owned: dict[str, int] = {}
+    for event in past if leave_out == "purchased" else []:
+        item = event["item_id"]
+        if event["event_type"] == "purchase":
+            owned[item] = owned.get(item, 0) + 1
+        elif event["event_type"] == "refund":
+            owned[item] = max(owned.get(item, 0) - 1, 0)
+    return {item for item, times in owned.items() if times}
+
+
+def recommend_truth(of_key: list[Event], anchor: int, stop: int, settings: PrepareSettings, leave_out: LeaveOut) -> set[str]:
     """Find the items that are true for a recommend example of validation or test.
 
     Args:
         of_key: every event of the key.
         anchor: microseconds.
         stop: one past the last instant of the split.
-        settings: the horizon, and whether recent items are excluded.
+        settings: the horizon.
+        leave_out: the rule of what is not true.
     """
     horizon = anchor + round(settings.horizon_days * _DAY)
-    recent = query_features(of_key, anchor, settings)["recent_items"] if settings.exclude_recent else []
+    hidden = left_out_items(of_key, anchor, settings, leave_out)
     return {
         e["item_id"]
         for e in of_key
         if anchor <= e["time"] <= horizon
         and e["time"] < stop
         and e["event_type"] in settings.interaction_types
-        and e["item_id"] not in recent
+        and e["item_id"] not in hidden
     }
 
 

@@ -17,6 +17,7 @@ from workflows.catalogue import catalogue_frame
 from workflows.event_log import EventLog, code_events, read_events
 from workflows.history import History
 from workflows.item_state import ItemHistory
+from workflows.leave_out import LeftOut
 from workflows.negatives import NegativeSampler
 from workflows.ranking_examples import ranking_frame
 from workflows.recommend_examples import (
@@ -30,7 +31,7 @@ from workflows.recommend_examples import (
     recommend_frame,
 )
 from workflows.sessions import with_sessions
-from workflows.settings import PrepareSettings
+from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.snapshot import read_id_types, write_snapshot
 from workflows.split import SPLITS, Split, SplitName, iso, split_log, told_split
 
@@ -79,6 +80,7 @@ class _Shop:
     log: EventLog
     history: History
     items: ItemHistory
+    left_out: LeftOut
     split: Split
     settings: PrepareSettings
     seed: int
@@ -92,7 +94,9 @@ class _Shop:
 Tables = dict[tuple[SplitName, str], pl.DataFrame]
 
 
-def build_examples(events: Path, target: Path, settings: PrepareSettings, seed: int) -> PrepareReport:
+def build_examples(
+    events: Path, target: Path, settings: PrepareSettings, seed: int, leave_out: LeaveOut = LEAVE_OUT
+) -> PrepareReport:
     """Make the examples of every task and the serving snapshot; equal events, settings and seed give equal bytes.
 
     Args:
@@ -100,6 +104,7 @@ def build_examples(events: Path, target: Path, settings: PrepareSettings, seed: 
         target: the run directory; ``examples/`` and ``snapshot/`` in it are replaced, each as a whole.
         settings: how examples are cut out of the log.
         seed: the only source of chance.
+        leave_out: what is neither asked for nor true.
 
     Returns:
         Counts, split instants and warnings.
@@ -110,13 +115,13 @@ def build_examples(events: Path, target: Path, settings: PrepareSettings, seed: 
     """
     with progress("prepare examples", _STEPS) as advance:
         frame = read_events(events)
-        shop = _open_shop(frame, settings, seed)
+        shop = _open_shop(frame, settings, seed, leave_out)
         advance(note="events coded")
         tables = _recommend_and_ranking(shop)
         advance(2, note="recommend and ranking examples")
         tables |= _cart_tables(shop)
         advance(note="cart examples")
-        audited = audit_examples(tables, frame, shop.split, settings, seed)
+        audited = audit_examples(tables, frame, shop.split, settings, seed, leave_out)
         shop.report.audit.update(audited.counts)
         shop.report.warnings.extend(audited.warnings)
         advance(note="leakage audit passed")
@@ -125,14 +130,16 @@ def build_examples(events: Path, target: Path, settings: PrepareSettings, seed: 
             folder.mkdir()
             state = {"id_types": read_id_types(events), "has_cart": has_cart}
             rng = shop.rng("snapshot")
-            shop.report.rows["snapshot"] = write_snapshot(folder, shop.log, shop.history, shop.items, settings, rng, state)
+            shop.report.rows["snapshot"] = write_snapshot(
+                folder, shop.log, shop.history, shop.items, settings, rng, state, shop.left_out
+            )
         with atomic_path(target / "examples") as folder:
             _write_examples(folder, shop, tables)
         advance(note="written")
     return shop.report
 
 
-def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int) -> _Shop:
+def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_out: LeaveOut) -> _Shop:
     log = code_events(frame, settings.interaction_types)
     _check_enough(log, settings)
     split = split_log(log.time, settings)
@@ -148,7 +155,7 @@ def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int) -> _Sh
         items=len(log.items),
         sessions=with_sessions(frame, settings.session_gap_minutes)["session_id"].n_unique(),
     )
-    return _Shop(log, history, items, split, settings, seed, report)
+    return _Shop(log, history, items, LeftOut(log, history, leave_out), split, settings, seed, report)
 
 
 def _check_enough(log: EventLog, settings: PrepareSettings) -> None:
@@ -163,8 +170,8 @@ def _check_enough(log: EventLog, settings: PrepareSettings) -> None:
 
 def _recommend_and_ranking(shop: _Shop) -> Tables:
     settings, history = shop.settings, shop.history
-    anchors, left_out = find_anchors(history, exclude_recent=settings.exclude_recent)
-    shop.report.dropped["all"] = {"interactions_that_ask_for_nothing_new": left_out}
+    anchors, repeats = find_anchors(history, shop.left_out)
+    shop.report.dropped["all"] = {"interactions_that_ask_for_nothing_new": repeats}
     sampler = NegativeSampler(shop.items.first_seen, history.item, history.time)
     chosen = {name: _chosen_anchors(shop, anchors, name) for name in SPLITS}
     tables: Tables = {}
@@ -172,9 +179,10 @@ def _recommend_and_ranking(shop: _Shop) -> Tables:
         if name == "train":
             examples = examples_to_learn(history, chosen[name])
         else:
-            examples = examples_to_judge(history, chosen[name], shop.split, name, settings)
+            examples = examples_to_judge(history, chosen[name], shop.split, name, settings, shop.left_out)
         tables[name, "recommend"] = recommend_frame(shop.log, history, shop.items, examples, settings)
-        ranking, unsold = ranking_frame(history, shop.items, sampler, examples, settings, shop.rng("ranking", name))
+        rng = shop.rng("ranking", name)
+        ranking, unsold = ranking_frame(history, shop.items, sampler, examples, settings, rng, shop.left_out)
         shop.report.dropped[name]["ranking_targets_not_yet_sold"] = unsold
         if ranking.is_empty():
             raise DataError(
@@ -199,7 +207,7 @@ def _chosen_anchors(shop: _Shop, anchors: Anchors, name: SplitName) -> Anchors:
             if name != "train"
             else f"No interaction before {iso(shop.split.t_valid)} can train: the train split has no examples.",
             "Give a longer log, move the split (prepare.valid_share and test_share, or valid_from and test_from), or set "
-            "prepare.exclude_recent to false.",
+            'leave_out = "nothing" under [recommend].',
         )
     return chosen
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from workflows.asof import Bools, Ints
 
+Hides = Callable[[Ints, Ints], Bools]
 _POPULAR_ROUNDS = 8
 _ROUNDS = 16
 
@@ -33,7 +36,9 @@ class NegativeSampler:
         self._times = time[order]
         self._width = len(first_seen)
 
-    def draw(self, instant: Ints, forbidden: tuple[Ints, Ints], count: int, rng: np.random.Generator) -> Ints:
+    def draw(
+        self, instant: Ints, forbidden: tuple[Ints, Ints], count: int, rng: np.random.Generator, hides: Hides | None = None
+    ) -> Ints:
         """Draw up to ``count`` distinct negatives for each anchor.
 
         Args:
@@ -41,6 +46,7 @@ class NegativeSampler:
             forbidden: (anchor number, item code), int64 [F] each: what must not be drawn for that anchor.
             count: negatives wanted for each anchor.
             rng: the only source of chance.
+            hides: tells of pairs of anchor number and item code whether they are forbidden too, where they are too many to be listed.
 
         Returns:
             int64 [A, count], item codes, -1 where the pool has too few items.
@@ -60,10 +66,11 @@ class NegativeSampler:
             item = self._candidates(anchor, popular, pool, past, rng)
             pair = anchor * self._width + item
             good = _first_of_each(pair) & ~_within(pair, blocked) & ~_within(pair, taken)
+            good[good] = ~hides(anchor[good], item[good]) if hides else True
             drawn[anchor[good], slot[good]] = item[good]
             taken = np.sort(np.concatenate([taken, pair[good]]))
             anchor, slot = anchor[~good], slot[~good]
-        self._fill(drawn, np.unique(anchor), pool, blocked, rng)
+        self._fill(drawn, np.unique(anchor), pool, blocked, rng, hides)
         return drawn
 
     def _candidates(self, anchor: Ints, popular: Bools, pool: Ints, past: Ints, rng: np.random.Generator) -> Ints:
@@ -73,12 +80,13 @@ class NegativeSampler:
         item[popular] = self._items[event]
         return item
 
-    def _fill(self, drawn: Ints, anchors: Ints, pool: Ints, blocked: Ints, rng: np.random.Generator) -> None:
+    def _fill(self, drawn: Ints, anchors: Ints, pool: Ints, blocked: Ints, rng: np.random.Generator, hides: Hides | None) -> None:
         """Fill the empty places of the few anchors where chance kept failing, by listing what is left of their pools."""
         for anchor in anchors.tolist():
             low, high = np.searchsorted(blocked, [anchor * self._width, (anchor + 1) * self._width])
             used = np.concatenate([blocked[low:high] - anchor * self._width, drawn[anchor]])
             left = np.setdiff1d(self._by_age[: pool[anchor]], used)
+            left = left[~hides(np.full(len(left), anchor), left)] if hides else left
             empty = np.flatnonzero(drawn[anchor] < 0)[: len(left)]
             drawn[anchor, empty] = rng.permutation(left)[: len(empty)]
 

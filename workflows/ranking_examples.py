@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from workflows.asof import Floats, Ints, expand
+from workflows.asof import Bools, Floats, Ints, expand
 from workflows.cross import cross_features
 from workflows.event_log import float32, instants
 from workflows.history import History, Queries
 from workflows.item_state import ItemHistory, state_instant
+from workflows.leave_out import LeftOut
 from workflows.negatives import NegativeSampler
 from workflows.recommend_examples import RecommendExamples
 from workflows.settings import PrepareSettings
@@ -25,6 +26,7 @@ def ranking_frame(
     examples: RecommendExamples,
     settings: PrepareSettings,
     rng: np.random.Generator,
+    left_out: LeftOut,
 ) -> tuple[pl.DataFrame, int]:
     """Put sampled negatives beside the targets of the latest recommend examples of a split.
 
@@ -38,6 +40,7 @@ def ranking_frame(
         examples: the recommend examples of the split.
         settings: how many negatives and rows.
         rng: the only source of chance.
+        left_out: what is left out for a shopper is no negative either: it is no candidate, so nobody passed it over.
 
     Returns:
         The frame (``example_id``, ``anchor``, query scalars, item columns, cross columns, ``label``; the rows of an example
@@ -47,7 +50,11 @@ def ranking_frame(
     sold = items.first_seen[examples.anchors.item] < instant
     kept = np.flatnonzero(sold)[-max(settings.max_train_examples // (1 + settings.negatives), 1) :]
     anchors, instant = examples.anchors.take(kept), instant[kept]
-    drawn = sampler.draw(instant, _forbidden(history, examples, kept), settings.negatives, rng)
+
+    def hides(anchor: Ints, item: Ints) -> Bools:
+        return left_out.hides(anchors.key[anchor], anchors.anchor[anchor], item, anchors.recent[anchor])
+
+    drawn = sampler.draw(instant, _forbidden(history, examples, kept), settings.negatives, rng, hides)
     offered = np.concatenate([anchors.item[:, None], drawn], axis=1)
     offered[(drawn >= 0).sum(axis=1) == 0] = -1
     number, place = np.nonzero(offered >= 0)

@@ -12,6 +12,7 @@ from workflows.asof import Bools, Ints, expand, parts_of
 from workflows.event_log import DAY_US, EventLog, instants, ragged_strings
 from workflows.history import History, Queries
 from workflows.item_state import ItemHistory, state_instant
+from workflows.leave_out import LeftOut, left_out_lists
 from workflows.settings import PrepareSettings
 from workflows.split import Split, SplitName
 
@@ -54,22 +55,24 @@ class RecommendExamples:
         queries: their features.
         truth_sizes: int64 [A], how many items are true for each.
         truth: int64 [sum of sizes], their codes, the anchor's own item first.
+        hidden: number of the example and item code of what is left out, int64 [P] each; empty where the examples are learnt from.
     """
 
     anchors: Anchors
     queries: Queries
     truth_sizes: Ints
     truth: Ints
+    hidden: tuple[Ints, Ints]
 
 
-def find_anchors(history: History, *, exclude_recent: bool) -> tuple[Anchors, int]:
+def find_anchors(history: History, left_out: LeftOut) -> tuple[Anchors, int]:
     """Find the interactions that ask for a recommendation.
 
     Interactions of one key with one item at one instant are one anchor.
 
     Args:
         history: the interactions.
-        exclude_recent: whether an interaction with one of the shopper's recent items is no anchor.
+        left_out: an interaction with an item that is left out for its shopper is no anchor.
 
     Returns:
         The anchors, and how many interactions are none.
@@ -80,9 +83,8 @@ def find_anchors(history: History, *, exclude_recent: bool) -> tuple[Anchors, in
     kept = np.sort(order[~same])
     start, stop = history.bounds(history.key[kept], history.time[kept])
     recent = history.recent(start, stop)
-    if exclude_recent:
-        fresh = ~(history.recent_codes(recent, history.item) == history.item[kept][:, None]).any(axis=1)
-        kept, recent = kept[fresh], recent[fresh]
+    fresh = ~left_out.hides(history.key[kept], history.time[kept], history.item[kept], recent)
+    kept, recent = kept[fresh], recent[fresh]
     anchors = Anchors(history.key[kept], history.time[kept], history.item[kept], history.row[kept], recent)
     by_time = np.lexsort((anchors.example, anchors.anchor))
     return anchors.take(by_time), len(history.key) - len(kept)
@@ -123,30 +125,30 @@ def latest_anchors(anchors: Anchors, split: Split, name: SplitName, settings: Pr
 def examples_to_learn(history: History, anchors: Anchors) -> RecommendExamples:
     """Compute the features of anchors that are learnt from: the truth of each is its own item."""
     queries = history.queries(anchors.key, anchors.anchor, anchors.recent)
-    return RecommendExamples(anchors, queries, np.ones(len(anchors.key), dtype=np.int64), anchors.item)
+    none = np.empty(0, dtype=np.int64)
+    return RecommendExamples(anchors, queries, np.ones(len(anchors.key), dtype=np.int64), anchors.item, (none, none))
 
 
 def examples_to_judge(
-    history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings
+    history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings, left_out: LeftOut
 ) -> RecommendExamples:
     """Compute the features and the truth of the chosen anchors of validation or test.
 
-    Truth is every distinct item that the key interacts with from the anchor to ``horizon_days`` after it, within the split, less the
-    recent items where these are excluded.
+    Truth is every distinct item that the key interacts with from the anchor to ``horizon_days`` after it, within the split, less what is
+    left out.
     """
     queries = history.queries(anchors.key, anchors.anchor, anchors.recent)
     horizon = anchors.anchor + round(settings.horizon_days * DAY_US) + 1  # one past the last instant that counts
     first = history.bounds(anchors.key, anchors.anchor)[1]
     stop = history.bounds(anchors.key, np.minimum(horizon, split.end_of(name)))[1]
     query, row = _first_mentions(history, first, stop)
-    width = int(history.item.max(initial=0)) + 1
-    pair = query * width + history.item[row]
     own = history.item[row] == anchors.item[query]
     distinct = np.lexsort((row, ~own, query))
-    if settings.exclude_recent:
-        distinct = distinct[~np.isin(pair[distinct], _recent_pairs(history, anchors, width))]
-    sizes = np.bincount(query[distinct], minlength=len(anchors.key)).astype(np.int64)
-    return RecommendExamples(anchors, queries, sizes, history.item[row[distinct]])
+    asker, item = query[distinct], history.item[row[distinct]]
+    fresh = ~left_out.hides(anchors.key[asker], anchors.anchor[asker], item, anchors.recent[asker])
+    sizes = np.bincount(asker[fresh], minlength=len(anchors.key)).astype(np.int64)
+    hidden = left_out.pairs(anchors.key, anchors.anchor, anchors.recent)
+    return RecommendExamples(anchors, queries, sizes, item[fresh], hidden)
 
 
 def _first_mentions(history: History, first: Ints, stop: Ints) -> tuple[Ints, Ints]:
@@ -171,19 +173,14 @@ def _first_mentions(history: History, first: Ints, stop: Ints) -> tuple[Ints, In
     return np.concatenate([none, *ranges]), np.concatenate([none, *rows])
 
 
-def _recent_pairs(history: History, anchors: Anchors, width: int) -> Ints:
-    number, place = np.nonzero(anchors.recent >= 0)
-    pairs: Ints = number * width + history.item[anchors.recent[number, place]]
-    return pairs
-
-
 def recommend_frame(
     log: EventLog, history: History, items: ItemHistory, examples: RecommendExamples, settings: PrepareSettings
 ) -> pl.DataFrame:
     """Write the examples of a split as a frame.
 
     Returns:
-        ``example_id``, ``user_key``, ``anchor``, the query columns, ``target_items`` and the item columns of the first target.
+        ``example_id``, ``user_key``, ``anchor``, the query columns, ``target_items``, the item columns of the first target, and
+        ``left_out``, which is empty where the examples are learnt from.
     """
     anchors = examples.anchors
     state = items.arrays(anchors.item, state_instant(anchors.anchor, settings.state_minutes))
@@ -196,4 +193,5 @@ def recommend_frame(
     )
     targets = ragged_strings(log.items, examples.truth_sizes, examples.truth).alias("target_items")
     query_columns = history.frame(examples.queries, lists=True)
-    return head.hstack(query_columns).hstack([targets]).hstack(items.frame(anchors.item, state))
+    hidden = left_out_lists(log.items, *examples.hidden, len(anchors.key))
+    return head.hstack(query_columns).hstack([targets]).hstack(items.frame(anchors.item, state)).hstack([hidden])

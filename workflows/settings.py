@@ -52,6 +52,7 @@ Encoding = Annotated[str, AfterValidator(_known_codec)]
 Mark = Annotated[str, AfterValidator(_one_mark)]
 ColumnName = Annotated[str, Field(min_length=1)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
+LeaveOut = Literal["recent", "purchased", "interacted", "nothing"]
 Instant = Annotated[datetime, BeforeValidator(_require_iso), AfterValidator(_in_utc)]
 
 
@@ -122,8 +123,6 @@ class PrepareSettings(Settings):
     """Item statistics are refreshed this often; a feature sees the last refresh before its anchor."""
     popularity_days: Annotated[float, Field(gt=0.0)] = 7.0
     """Window of the "recent popularity" of an item."""
-    exclude_recent: bool = True
-    """Whether ``recommend`` leaves out what is among the shopper's recent items (as candidates and as truth)."""
     horizon_days: Annotated[float, Field(gt=0.0)] = 7.0
     """How far after the anchor an interaction counts as true in validation and test."""
     cart_window_hours: Annotated[float, Field(gt=0.0)] = 24.0
@@ -149,6 +148,19 @@ class PrepareSettings(Settings):
                 "set test_from to a later instant than valid_from"
             )
         return self
+
+
+LEAVE_OUT: Final[LeaveOut] = "interacted"
+"""The rule where a shop gives none: what a shopper knows is no news, whatever is sold."""
+
+
+class RecommendSettings(Settings):
+    """What a recommendation is: what may come back."""
+
+    leave_out: LeaveOut = LEAVE_OUT
+    """What ``recommend`` never answers and evaluation neither ranks nor counts as true, of all that the shopper did before: ``interacted``
+    is everything of ``prepare.interaction_types``, ``purchased`` what was bought and not returned, ``recent`` the last
+    ``prepare.recent_items`` items, and ``nothing`` lets all of it come back, as suits what is used up and bought again."""
 
 
 class FeatureSettings(Settings):

@@ -14,14 +14,17 @@ from cartwheel.files import write_json
 from workflows import columns
 from workflows.asof import Ints
 from workflows.catalogue import catalogue_frame
-from workflows.event_log import MINUTE_US, EventLog, float32, instants
+from workflows.event_log import MINUTE_US, EventLog, codes_in, float32, instants
 from workflows.history import History, Queries, clock
 from workflows.item_state import ItemHistory
+from workflows.leave_out import LeftOut, left_out_codes, left_out_lists
 from workflows.requests import request_kinds
 from workflows.settings import PrepareSettings
 from workflows.split import iso
 
 PARITY_USERS = 512
+PARITY_LONGEST = 16
+"""Of these, so many are the users of the longest histories."""
 _STRANGER = "stranger"
 
 
@@ -39,6 +42,7 @@ def write_snapshot(
     settings: PrepareSettings,
     rng: np.random.Generator,
     state: dict[str, Any],
+    left_out: LeftOut,
 ) -> dict[str, int]:
     """Write ``items.parquet``, ``users.parquet``, ``queries.parquet`` and ``state.json``.
 
@@ -50,15 +54,17 @@ def write_snapshot(
         settings: how features were computed.
         rng: samples the parity queries.
         state: what else ``state.json`` says (``id_types``, ``has_cart``).
+        left_out: what must not be recommended to whom.
 
     Returns:
         Rows of each table.
     """
     as_of = snapshot_instant(log.last, settings.state_minutes)
+    users, queries = users_frame(log, history, as_of), parity_queries(log, history, as_of, rng)
     tables = {
         "items": catalogue_frame(items, as_of),
-        "users": users_frame(log, history, as_of),
-        "queries": parity_queries(log, history, as_of, rng),
+        "users": users.hstack([_stored(log, history, users, as_of, left_out)]),
+        "queries": queries.hstack([left_out_lists(log.items, *_hidden(log, history, queries, as_of, left_out), len(queries))]),
     }
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet")
@@ -67,7 +73,7 @@ def write_snapshot(
         "as_of_us": as_of,
         "session_gap_us": settings.session_gap_minutes * MINUTE_US,
         "recent_items": settings.recent_items,
-        "exclude_recent": settings.exclude_recent,
+        "leave_out": left_out.rule,
         "interaction_types": list(settings.interaction_types),
         "request_kinds": request_kinds(log),
     }
@@ -102,14 +108,33 @@ def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
     )
 
 
+def _stored(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> pl.Series:
+    """What is left out for each user of a ``users_frame``; the recent items, which are there already, are not told again."""
+    if left_out.rule == "recent":
+        none = np.empty(0, dtype=np.int64)
+        return left_out_codes(none, none, len(users))
+    return left_out_codes(*_hidden(log, history, users, as_of, left_out), len(users))
+
+
+def _hidden(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> tuple[Ints, Ints]:
+    known = (log.users != "").to_numpy()
+    keys = np.append(np.flatnonzero(known), -1)[codes_in(log.users.filter(pl.Series(known)), users["user_id"]).to_numpy()]
+    at = np.full(len(keys), as_of, dtype=np.int64)
+    return left_out.pairs(keys, at, history.recent(*history.bounds(keys, at)))
+
+
 def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.Generator) -> pl.DataFrame:
     """Compute the query features of some users and of a stranger at ``as_of``, by the code that made the training examples.
 
     Returns:
-        ``columns.QUERY``; at most ``PARITY_USERS`` users, sorted by ``user_id``, then an id that the log does not know.
+        ``columns.QUERY``; at most ``PARITY_USERS`` users, those of the longest histories among them, sorted by ``user_id``, then an id
+        that the log does not know.
     """
     keys = _identified(log, history)
-    keys = np.sort(rng.choice(keys, size=min(len(keys), PARITY_USERS), replace=False))
+    start, stop = history.bounds(keys, np.full(len(keys), as_of, dtype=np.int64))
+    by_length = np.argsort(start - stop, kind="stable")
+    others = rng.permutation(by_length[PARITY_LONGEST:])[: PARITY_USERS - PARITY_LONGEST]
+    keys = np.sort(keys[np.concatenate([by_length[:PARITY_LONGEST], others])])
     known = history.frame(history.queries(keys, np.full(len(keys), as_of, dtype=np.int64)), lists=True)
     stranger = history.queries(np.array([-1]), np.array([as_of]))
     return pl.concat([known, _stranger_frame(log, history, stranger)])

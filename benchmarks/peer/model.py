@@ -177,7 +177,8 @@ class TritonPythonModel:
         pairs = []
         for place, (row, recents) in enumerate(zip(rows, recent_rows, strict=True)):
             banned = [self._item_of.get(item, -1) for item in row.exclude]
-            if self._state["exclude_recent"]:
+            banned += self._users.left_out(row.user)
+            if self._state["leave_out"] in ("recent", "interacted"):
                 banned += [self._item_of.get(item, -1) for item in row.recent_items]
                 banned += [*recents, *self._users.rows(row.user)]
             pairs += [(place, item) for item in banned if item >= 0]
@@ -254,6 +255,7 @@ class _Users:
         instants = {name: users[name].dt.tz_localize(None) for name in ("last_seen", "session_start")}
         self._times = {name: column.to_numpy("datetime64[us]").astype(np.int64) for name, column in instants.items()}
         self._lists = {name: [list(values) for values in users[name]] for name in QUERY_LISTS}
+        self._left_out = [list(rows) for rows in users["left_out"]]
         self._rows = [[item_of[item] for item in items] for items in self._lists["recent_items"]]
 
     def features(self, row: _Row, state: Mapping[str, Any]) -> dict[str, Any]:
@@ -264,6 +266,10 @@ class _Users:
         features: dict[str, Any] = {"user_id": row.user, "hour": hours % 24, "weekday": (hours // 24 + 3) % 7 + 1}
         features.update(self._stored(found, now, int(state["session_gap_us"]), len(dict.fromkeys(row.recent_items))))
         return features
+
+    def left_out(self, user: str) -> list[int]:
+        """Return the catalogue rows of what is left out for a user beside the recent items."""
+        return self._left_out[self._row_of[user]] if user in self._row_of else []
 
     def rows(self, user: str) -> list[int]:
         """Return the catalogue rows of the stored recent items of a user."""

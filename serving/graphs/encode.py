@@ -113,7 +113,7 @@ class _Encode:
             "recents": self._packed([recents.index, recents.categories, recents.brands]),
             "user_mean_price": raw["user_mean_price"],
             "known_user": cast(graph, known, onnx.TensorProto.INT64),
-            "excluded": self._excluded(recents, told.cart),
+            "excluded": self._excluded(row, recents, told.cart),
             "cart_index": told.cart,
             "cart_counts": told.line_counts,
         }
@@ -317,9 +317,28 @@ class _Encode:
         positions = graph.add("Sub", graph.add("GatherElements", latest, oldest_first, axis=1), one)
         return graph.add("Max", positions, zero), graph.add("Less", slots, held)
 
-    def _excluded(self, recents: _Recents, cart: str) -> str:
-        """Return the catalogue indices that must not be answered; -1 and N stand for none."""
+    def _excluded(self, row: str, recents: _Recents, cart: str) -> str:
+        """Return the catalogue indices that must not be answered; -1 and N stand for none.
+
+        What the request tells of besides a cart was looked at, not bought: it comes back where only what was bought is left out.
+        """
         parts = [item_index(self._graph, self._snapshot.catalogue, self._inputs["exclude"]), cart]
-        if self._snapshot.state.exclude_recent:
+        if self._snapshot.state.leave_out in ("recent", "interacted"):
             parts.append(recents.mentioned)
+        if len(self._snapshot.shoppers.left_out):
+            parts.append(self._stored_left_out(row))
         return self._packed(parts)
+
+    def _stored_left_out(self, row: str) -> str:
+        """Return what the snapshot leaves out for the shoppers, int64 [B, the longest of their lists], -1 behind the shorter ones."""
+        graph, shoppers = self._graph, self._snapshot.shoppers
+        starts, zero = graph.constant(shoppers.left_out_starts), graph.constant(0, np.int64)
+        start = graph.add("Gather", starts, row, axis=0)
+        length = graph.add("Sub", graph.add("Gather", starts, graph.add("Add", row, graph.constant(1, np.int64)), axis=0), start)
+        longest = graph.add("ReduceMax", length, axes=[0], keepdims=1)
+        slots = graph.add("Unsqueeze", counting(graph, longest), graph.constant([0], np.int64))
+        one = graph.constant([1], np.int64)
+        held = graph.add("Less", slots, graph.add("Unsqueeze", length, one))
+        place = graph.add("Where", held, graph.add("Add", slots, graph.add("Unsqueeze", start, one)), zero)
+        index = cast(graph, graph.add("Gather", graph.constant(shoppers.left_out), place, axis=0), onnx.TensorProto.INT64)
+        return graph.add("Where", held, index, graph.constant(-1, np.int64))

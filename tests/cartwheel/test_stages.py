@@ -78,7 +78,7 @@ ROWS: Final = (
     Row("prepare.recent_items", 21, FROM_EXAMPLES),
     Row("prepare.state_minutes", 60, FROM_EXAMPLES),
     Row("prepare.popularity_days", 8.0, FROM_EXAMPLES),
-    Row("prepare.exclude_recent", False, FROM_EXAMPLES),
+    Row("recommend.leave_out", "nothing", FROM_EXAMPLES),
     Row("prepare.horizon_days", 8.0, FROM_EXAMPLES),
     Row("prepare.cart_window_hours", 23.0, FROM_EXAMPLES),
     Row("prepare.negatives", 5, FROM_EXAMPLES),

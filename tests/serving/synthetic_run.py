@@ -31,14 +31,23 @@ class SyntheticRun:
     """Draws the tables of a run; see ``write_synthetic_run``."""
 
     def __init__(
-        self, path: Path, items: int, users: int, seed: int, cart: bool, dimension: int, recents: int, exclude: bool
+        self,
+        path: Path,
+        items: int,
+        users: int,
+        seed: int,
+        cart: bool,
+        dimension: int,
+        recents: int,
+        leave_out: str = "interacted",
     ) -> None:
-        self.path, self.cart, self.dimension, self.length, self.exclude = path, cart, dimension, recents, exclude
+        self.path, self.cart, self.dimension, self.length, self.leave_out = path, cart, dimension, recents, leave_out
         self.rng = np.random.default_rng(seed)
         self.item_ids = sorted(str(1000 + number) for number in range(items))
         self.user_ids = [f"u{number}" for number in range(users)]
         self.items = self._items()
         self.users = self._users()
+        self.users["left_out"] = self._left_out()
 
     def _items(self) -> dict[str, list[Any]]:
         rng, count = self.rng, len(self.item_ids)
@@ -76,6 +85,24 @@ class SyntheticRun:
         table["recent_categories"] = [[self.items["item_category"][place] for place in places] for places in chosen]
         table["recent_brands"] = [[self.items["item_brand"][place] for place in places] for places in chosen]
         return table
+
+    def _left_out(self) -> list[list[int]]:
+        """Rows of the items: of every third user a long history, of the last user all items but three."""
+        rng, count = np.random.default_rng(5), len(self.item_ids)
+        if self.leave_out in ("recent", "nothing"):
+            return [[] for _ in self.user_ids]
+        lists = []
+        for place, recent in enumerate(self.users["recent_items"]):
+            size = count - 3 if place == len(self.user_ids) - 1 else int(rng.integers(count // 2)) if place % 3 == 0 else 0
+            own = set(rng.choice(count, size=size, replace=False).tolist())
+            own |= {self.item_ids.index(item) for item in recent} if self.leave_out == "interacted" else set()
+            lists.append(sorted(own))
+        return lists
+
+    def hidden(self, place: int) -> list[str]:
+        """What is left out for the user at a place, by the rule."""
+        recent = self.users["recent_items"][place] if self.leave_out in ("recent", "interacted") else []
+        return sorted({*recent, *(self.item_ids[row] for row in self.users["left_out"][place])})
 
     def queries_now(self) -> dict[str, list[Any]]:
         """The QUERY columns of every user and of a stranger at the instant of the snapshot, by the contract's words."""
@@ -210,14 +237,15 @@ class SyntheticRun:
     def _snapshot(self) -> None:
         state = {
             "as_of": "2023-11-15T00:00:00+00:00", "as_of_us": AS_OF_US, "session_gap_us": SESSION_GAP_US, "recent_items": self.length,
-            "exclude_recent": self.exclude, "id_types": {"user_id": "string", "item_id": "int64"}, "has_cart": self.cart,
+            "leave_out": self.leave_out, "id_types": {"user_id": "string", "item_id": "int64"}, "has_cart": self.cart,
             "request_kinds": {"recent_items": "view", "cart_items": "cart"},
         }  # fmt: skip
         self._json(state, "snapshot/state.json")
         self._parquet(self.items, "snapshot/items.parquet")
         self._parquet(self.users, "snapshot/users.parquet")
         now = self.queries_now()
-        self._parquet(now, "snapshot/queries.parquet")
+        hidden = [*(self.hidden(place) for place in range(len(self.user_ids))), []]
+        self._parquet({**now, "left_out": hidden}, "snapshot/queries.parquet")
         encoded = self._features(self.items, ["item"], names.ITEM)
         self._parquet(encoded, "features/snapshot/items/part_0.parquet")
         vectors = self._run("models/two_tower/item.onnx", encoded)
@@ -314,6 +342,8 @@ class SyntheticRun:
     def _kind(name: str, value: Any) -> Any:
         if name in ("last_seen", "session_start"):
             return pa.timestamp("us", tz="UTC")
+        if name == "left_out":
+            return pa.list_(pa.string() if any(isinstance(entry, str) for row in value for entry in row) else pa.int32())
         if name in names.QUERY_LISTS:
             strings = all(isinstance(entry, str) for row in value for entry in row)
             return pa.list_(pa.string() if strings else pa.int64())
@@ -332,7 +362,7 @@ def write_synthetic_run(
     cart: bool = True,
     dimension: int = 8,
     recents: int = 5,
-    exclude_recent: bool = True,
+    leave_out: str = "interacted",
 ) -> Path:
     """Write a run directory and return it.
 
@@ -344,8 +374,8 @@ def write_synthetic_run(
         cart: whether there is a cart model.
         dimension: length of the query and item vectors.
         recents: L.
-        exclude_recent: whether ``recommend`` leaves out recent items.
+        leave_out: what ``recommend`` leaves out.
     """
     path.mkdir(parents=True, exist_ok=True)
-    SyntheticRun(path, items, users, seed, cart, dimension, recents, exclude_recent).write()
+    SyntheticRun(path, items, users, seed, cart, dimension, recents, leave_out).write()
     return path

@@ -85,7 +85,7 @@ def _views(users: int, days: int, item: str = "{user}-{day}") -> list[dict[str, 
         (_views(2, 20), r"2 users .* at least 3 are needed"),
         (_views(9, 1), r"None of the \d+ train examples .* Lower prepare\.state_minutes"),
         (_views(5, 20), r"None of the \d+ train examples"),
-        (_views(5, 20, "always"), r"the valid split has no examples.*prepare\.exclude_recent"),
+        (_views(5, 20, "always"), r"the valid split has no examples.*leave_out = .nothing."),
     ],
 )
 def test_too_little_to_learn_from_is_told(
@@ -107,7 +107,7 @@ def test_an_events_file_of_another_shape_is_named(tmp_path: Path, shop_events: p
 
 
 def test_interactions_may_be_of_one_type(tmp_path: Path, shop_events: pl.DataFrame, shop_settings: PrepareSettings) -> None:
-    _build(tmp_path, shop_events, shop_settings.model_copy(update={"interaction_types": ("view",), "exclude_recent": False}))
+    _build(tmp_path, shop_events, shop_settings.model_copy(update={"interaction_types": ("view",)}))
     table = pl.read_parquet(tmp_path / "examples" / "train" / "recommend.parquet")
     assert table["user_purchases"].sum() == 0
     assert set(shop_events[table["example_id"]]["event_type"]) == {"view"}

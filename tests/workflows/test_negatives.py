@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -48,3 +49,15 @@ def test_only_the_past_makes_popular() -> None:
     nothing = np.empty(0, dtype=np.int64)
     drawn = sampler.draw(np.full(2000, 10), (nothing, nothing), 1, np.random.default_rng(1))
     assert (drawn == 0).all()
+
+
+@pytest.mark.parametrize("kept", [2, 15])
+def test_what_a_shopper_must_not_be_shown_is_no_negative(kept: int) -> None:
+    """Even where little else is left, so that chance keeps failing and what is left is listed."""
+    items, times = np.repeat(np.arange(40), 3), np.zeros(120, dtype=np.int64)
+    sampler = NegativeSampler(np.zeros(40, dtype=np.int64), items, times)
+    instant, none = np.ones(50, dtype=np.int64), np.empty(0, dtype=np.int64)
+    drawn = sampler.draw(instant, (none, none), 4, np.random.default_rng(0), lambda anchor, item: (item + anchor) % 40 >= kept)
+    number, place = np.nonzero(drawn >= 0)
+    assert (((drawn[number, place] + number) % 40) < kept).all()
+    assert ((drawn >= 0).sum(axis=1) == min(kept, 4)).all()

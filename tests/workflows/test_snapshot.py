@@ -10,7 +10,9 @@ import pytest
 
 from cartwheel.errors import RunError
 from workflows import columns
-from workflows.settings import PrepareSettings
+from workflows.brute_force import left_out_items
+from workflows.examples import build_examples
+from workflows.settings import LeaveOut, PrepareSettings
 from workflows.snapshot import read_id_types, snapshot_instant
 
 MINUTE = 60_000_000
@@ -27,7 +29,7 @@ def test_the_state_says_how_to_compute(shop_run: Path, shop_events: pl.DataFrame
     assert state["as_of_us"] == snapshot_instant(last, shop_settings.state_minutes)  # type: ignore[arg-type]
     assert state["session_gap_us"] == 30 * MINUTE
     assert state["recent_items"] == shop_settings.recent_items
-    assert state["exclude_recent"] is True
+    assert state["leave_out"] == "interacted"
     assert state["has_cart"] is True
     assert state["request_kinds"] == {"recent_items": "view", "cart_items": "cart"}
     assert state["id_types"] == {"user_id": "string", "item_id": "int64"}
@@ -45,7 +47,7 @@ def test_parity_queries_follow_from_the_users_table(shop_run: Path) -> None:
     users = pl.read_parquet(shop_run / "snapshot" / "users.parquet")
     queries = pl.read_parquet(shop_run / "snapshot" / "queries.parquet")
     state = json.loads((shop_run / "snapshot" / "state.json").read_text())
-    assert queries.columns == list(columns.QUERY)
+    assert queries.columns == [*columns.QUERY, "left_out"]
     stranger = queries.row(-1, named=True)
     assert stranger["user_id"] not in users["user_id"]
     assert (stranger["user_events"], stranger["user_recency_hours"], stranger["recent_items"]) == (0, None, [])
@@ -83,3 +85,40 @@ def test_a_summary_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "summary.json").write_text("{}")
     with pytest.raises(RunError, match=r"summary\.json has no readable id_types"):
         read_id_types(events)
+
+
+def _of_rule(folder: Path, events: pl.DataFrame, settings: PrepareSettings, rule: LeaveOut) -> Path:
+    (folder / "events").mkdir(parents=True)
+    events.write_parquet(folder / "events" / "events.parquet")
+    build_examples(folder / "events" / "events.parquet", folder, settings, 3, rule)
+    return folder / "snapshot"
+
+
+@pytest.mark.parametrize("rule", ["recent", "purchased", "interacted", "nothing"])
+def test_what_is_left_out_is_stored_as_rows_of_the_items_and_told_by_id_for_the_queries(
+    tmp_path: Path, shop_events: pl.DataFrame, shop_settings: PrepareSettings, rule: LeaveOut
+) -> None:
+    folder = _of_rule(tmp_path, shop_events, shop_settings, rule)
+    items, users, queries = (pl.read_parquet(folder / f"{name}.parquet") for name in ("items", "users", "queries"))
+    end = json.loads((folder / "state.json").read_text())["as_of_us"]
+    events = shop_events.with_columns(pl.col("timestamp").dt.epoch("us").alias("time"))
+    assert users.schema["left_out"] == pl.List(pl.Int32)
+    for user, stored in users.select("user_id", "left_out").iter_rows():
+        expected = left_out_items(events.filter(pl.col("user_id") == user).to_dicts(), end, shop_settings, rule)
+        assert sorted(items["item_id"].gather(stored)) == (sorted(expected) if rule != "recent" else [])
+        told = queries.filter(pl.col("user_id") == user)["left_out"].to_list()
+        assert told == [sorted(expected)]
+    assert queries["left_out"][-1].to_list() == []
+
+
+def test_the_longest_histories_are_among_the_parity_queries(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    monkeypatch.setattr("workflows.snapshot.PARITY_USERS", 9)
+    monkeypatch.setattr("workflows.snapshot.PARITY_LONGEST", 4)
+    folder = _of_rule(tmp_path, shop_events, shop_settings, "interacted")
+    users, queries = (pl.read_parquet(folder / f"{name}.parquet") for name in ("users", "queries"))
+    longest = users.sort("user_events", descending=True).head(4)["user_id"].to_list()
+    assert set(longest) <= set(queries["user_id"])
+    assert len(queries) == 10
+    assert queries["user_id"][:-1].is_sorted()

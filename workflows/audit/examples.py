@@ -10,8 +10,8 @@ from workflows.audit.event_index import EventIndex, Tables
 from workflows.audit.recompute import check_features
 from workflows.audit.simultaneous import check_clock, check_simultaneous
 from workflows.audit.splits import check_duplicates, check_split_order, count_crossing_sessions
-from workflows.audit.targets import check_labelled, check_recent
-from workflows.settings import PrepareSettings
+from workflows.audit.targets import check_labelled, check_left_out
+from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.split import Split
 
 
@@ -28,7 +28,14 @@ class Audited:
     warnings: list[str] = field(default_factory=list)
 
 
-def audit_examples(tables: Tables, events: pl.DataFrame, split: Split, settings: PrepareSettings, seed: int) -> Audited:
+def audit_examples(
+    tables: Tables,
+    events: pl.DataFrame,
+    split: Split,
+    settings: PrepareSettings,
+    seed: int,
+    leave_out: LeaveOut = LEAVE_OUT,
+) -> Audited:
     """Run every check on the examples of a run.
 
     Args:
@@ -37,6 +44,7 @@ def audit_examples(tables: Tables, events: pl.DataFrame, split: Split, settings:
         split: the split instants.
         settings: how the examples were made.
         seed: picks the examples that are computed again.
+        leave_out: what is neither asked for nor true.
 
     Returns:
         How many rows each check looked at, how many rows are dependent or simultaneous, and warnings.
@@ -49,9 +57,9 @@ def audit_examples(tables: Tables, events: pl.DataFrame, split: Split, settings:
     audited.counts |= {
         "rows_in_time_order": check_split_order(tables, split, settings),
         "rows_without_duplicates": check_duplicates(tables),
-        "rows_recomputed": check_features(tables, log, split, settings, seed),
+        "rows_recomputed": check_features(tables, log, split, settings, seed, leave_out),
         "rows_against_single_features": sum(check_labelled(table, name) for name, table in tables.items()),
-        "rows_without_target_among_recent": check_recent(tables, settings),
+        "rows_without_target_left_out": check_left_out(tables, leave_out),
         "rows_at_simultaneous_events": check_simultaneous(tables, log),
     }
     for counts, warnings in (check_clock(log, settings), count_crossing_sessions(tables, log, settings)):

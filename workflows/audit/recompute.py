@@ -11,10 +11,18 @@ import polars as pl
 from cartwheel.errors import LeakageError
 from workflows.asof import Ints
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
-from workflows.brute_force import Event, cart_lines, cross_columns, item_features, query_features, recommend_truth
+from workflows.brute_force import (
+    Event,
+    cart_lines,
+    cross_columns,
+    item_features,
+    left_out_items,
+    query_features,
+    recommend_truth,
+)
 from workflows.event_log import MINUTE_US
 from workflows.recommend_examples import REFIT
-from workflows.settings import PrepareSettings
+from workflows.settings import LeaveOut, PrepareSettings
 from workflows.split import Split, SplitName, iso
 
 SAMPLE: Final = 200
@@ -29,7 +37,9 @@ _ROWS_WITH_PEERS: Final = 5
 _TOLERANCE: Final = 1e-5
 
 
-def check_features(tables: Tables, log: EventIndex, split: Split, settings: PrepareSettings, seed: int) -> int:
+def check_features(
+    tables: Tables, log: EventIndex, split: Split, settings: PrepareSettings, seed: int, leave_out: LeaveOut
+) -> int:
     """Compute a sample of rows again, by brute force over events strictly before their anchors, and compare.
 
     Args:
@@ -38,6 +48,7 @@ def check_features(tables: Tables, log: EventIndex, split: Split, settings: Prep
         split: the split instants.
         settings: how the examples were made.
         seed: picks the rows.
+        leave_out: what is neither asked for nor true.
 
     Returns:
         How many rows were compared.
@@ -51,7 +62,7 @@ def check_features(tables: Tables, log: EventIndex, split: Split, settings: Prep
         chosen = _choose(table, log, size, np.random.default_rng([seed, number]))
         sample = log.with_keys(table[chosen]).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
         for place, row in enumerate(sample.iter_rows(named=True)):
-            _compare(row, log, split, settings, name, with_peers=place < _ROWS_WITH_PEERS)
+            _compare(row, log, split, settings, name, leave_out, with_peers=place < _ROWS_WITH_PEERS)
         compared += len(sample)
     return compared
 
@@ -80,6 +91,7 @@ def _compare(
     split: Split,
     settings: PrepareSettings,
     name: tuple[SplitName, str],
+    leave_out: LeaveOut,
     *,
     with_peers: bool,
 ) -> None:
@@ -89,7 +101,7 @@ def _compare(
     instant = anchor // (settings.state_minutes * MINUTE_US) * settings.state_minutes * MINUTE_US
     related = log.of_item(row["item_id"]) + (log.peers(row["item_id"], instant) if with_peers else [])
     item = item_features(row["item_id"], related, instant, settings)
-    expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name)
+    expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name, leave_out)
     if not with_peers:
         del expected["item_price_ratio"]
     for column, value in expected.items():
@@ -102,7 +114,12 @@ def _compare(
 
 
 def _labels(
-    row: dict[str, Any], own: list[Event], split: Split, settings: PrepareSettings, name: tuple[SplitName, str]
+    row: dict[str, Any],
+    own: list[Event],
+    split: Split,
+    settings: PrepareSettings,
+    name: tuple[SplitName, str],
+    leave_out: LeaveOut,
 ) -> dict[str, Any]:
     """What the labels of an example must be, by column."""
     if name[1] == "cart":
@@ -111,10 +128,12 @@ def _labels(
     at_anchor = {e["item_id"] for e in own if e["time"] == row["_anchor"] and e["event_type"] in settings.interaction_types}
     if name[1] == "ranking":
         return {"label": int(row["item_id"] in at_anchor)}
+    hidden = left_out_items(own, row["_anchor"], settings, leave_out)
     if "train" in name or REFIT in name:
-        return {"target_items": [row["item_id"]] if row["item_id"] in at_anchor else []}
-    true = recommend_truth(own, row["_anchor"], split.end_of(name[0]), settings)
-    return {"target_items": [row["item_id"], *sorted(true - {row["item_id"]})] if row["item_id"] in true else []}
+        return {"target_items": [row["item_id"]] if row["item_id"] in at_anchor - hidden else []}
+    true = recommend_truth(own, row["_anchor"], split.end_of(name[0]), settings, leave_out)
+    targets = [row["item_id"], *sorted(true - {row["item_id"]})] if row["item_id"] in true else []
+    return {"target_items": targets, "left_out": sorted(hidden)}
 
 
 def _same(found: Any, expected: Any) -> bool:

@@ -13,7 +13,7 @@ from workflows.asof import Bools
 from workflows.audit.event_index import FIX, Tables, file_of
 from workflows.columns import CART, CROSS, ITEM, QUERY
 from workflows.recommend_examples import REFIT
-from workflows.settings import PrepareSettings
+from workflows.settings import LeaveOut
 from workflows.split import SplitName
 
 MAX_AUC: Final = 0.99
@@ -74,27 +74,32 @@ def _told(rows: pl.DataFrame, column: str) -> str | None:
     )
 
 
-def check_recent(tables: Tables, settings: PrepareSettings) -> int:
-    """Check that, where recent items are excluded, no example has what it asks for among them.
+def check_left_out(tables: Tables, leave_out: LeaveOut) -> int:
+    """Check that no example asks for what is left out for its shopper.
+
+    That what is left out is told rightly, ``workflows.audit.recompute`` looks at; of examples that are learnt from it is not told, and
+    there the recent items are looked at, where these are left out.
 
     Returns:
-        How many recommend examples were looked at; 0 where recent items are not excluded.
+        How many recommend examples were looked at; 0 where nothing is left out.
 
     Raises:
         LeakageError: it names the example.
     """
     looked_at = 0
+    recent = leave_out in ("recent", "interacted")
     for name, table in tables.items():
-        if name[1] not in {"recommend", REFIT} or not settings.exclude_recent:
+        if name[1] not in {"recommend", REFIT} or leave_out == "nothing":
             continue
-        told = table["recent_items"].list.set_intersection(table["target_items"]).list.len() > 0
-        if told.any():
-            row = int(told.arg_max() or 0)
-            raise LeakageError(
-                f"{file_of(name)}, column recent_items: {int(told.sum())} examples have a target among their recent items, the first in "
-                f"row {row + 1} (example_id {table['example_id'][row]}); none is expected under prepare.exclude_recent.",
-                FIX,
-            )
+        for column in ("left_out", *(("recent_items",) if recent else ())):
+            told = table[column].list.set_intersection(table["target_items"]).list.len() > 0
+            if told.any():
+                row = int(told.arg_max() or 0)
+                raise LeakageError(
+                    f"{file_of(name)}, column {column}: {int(told.sum())} examples have a target among what is left out, the first in "
+                    f"row {row + 1} (example_id {table['example_id'][row]}); none is expected under recommend.leave_out = {leave_out!r}.",
+                    FIX,
+                )
         looked_at += len(table)
     return looked_at
 

@@ -94,7 +94,7 @@ def with_targets(generator: np.random.Generator, queries: pl.DataFrame, items: p
         wanted = [name for name in dict.fromkeys(names[item] for item in drawn) if name not in recent]
         targets.append([*wanted, "unseen"] if generator.random() < 0.1 else wanted)
     first = [names.index(some[0]) if some and some[0] != "unseen" else 0 for some in targets]
-    labelled = queries.with_columns(pl.Series("target_items", targets, dtype=pl.List(pl.String)))
+    labelled = queries.with_columns(pl.Series("target_items", targets, dtype=pl.List(pl.String)), left_out="recent_items")
     return labelled.hstack(items[first]).drop("favourite")
 
 
@@ -200,7 +200,7 @@ def write_split(run: Path, split: str, generator: np.random.Generator, items: pl
         tables["catalogue"] = items
     for name, frame in tables.items():
         write(run, f"examples/{split}/{name}.parquet", frame)
-        kept = encoded(frame).drop("target_items", strict=False)
+        kept = encoded(frame).drop("target_items", "left_out", strict=False)
         write(run, f"features/{split}/{name}/part_0.parquet", kept)
 
 
@@ -256,7 +256,7 @@ def build_run(run: Path) -> Path:
     documents = {
         "snapshot/state.json": {
             "recent_items": LENGTH,
-            "exclude_recent": True,
+            "leave_out": "recent",
             "session_gap_us": 30 * 60_000_000,
             "interaction_types": ["view"],
         },

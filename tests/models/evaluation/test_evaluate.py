@@ -77,11 +77,21 @@ def test_what_is_left_out_says_how_much_so_that_other_lengths_have_other_hashes(
     assert record.protocol.excluded == "the shopper's recent items (at most 4), as candidates and as truth"
     state = own_run / "snapshot/state.json"
     told = json.loads(state.read_text())
-    for changes, words in (({"recent_items": 200}, "at most 200"), ({"exclude_recent": False}, "nothing")):
+    hashes = {record.protocol.hash}
+    for changes, words in (
+        ({"recent_items": 200}, "at most 200"),
+        ({"leave_out": "nothing"}, "nothing"),
+        ({"leave_out": "purchased"}, "what the shopper had bought and not returned, over the whole history, as candidates"),
+        ({"leave_out": "interacted"}, "what the shopper had interacted with (view), over the whole history, as candidates"),
+    ):
         state.write_text(json.dumps(told | changes))
         other = replace(record.protocol, excluded=left_out(own_run))
         assert words in other.excluded
-        assert other.hash != record.protocol.hash
+        assert other.hash not in hashes
+        hashes.add(other.hash)
+    state.write_text(json.dumps({name: value for name, value in told.items() if name != "leave_out"}))
+    with pytest.raises(RunError, match=r"state\.json lacks leave_out"):
+        left_out(own_run)
 
 
 def test_figures_of_one_task_compare_and_those_of_others_are_refused_with_the_difference_spelled_out(

@@ -1,7 +1,6 @@
 """The two stages score the pairs that serving would, and the fusion weight is tuned on validation."""
 
 import itertools
-import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -70,8 +69,9 @@ def test_more_candidates_than_items_leave_places_empty(finished_run: Path) -> No
     np.testing.assert_allclose(placed, stages.anchors.reachable * stages.anchors.n_truth)
 
 
-def test_without_exclusion_recent_items_compete(own_run: Path) -> None:
-    (own_run / "snapshot/state.json").write_text(json.dumps({"recent_items": 4, "exclude_recent": False}))
+def test_what_is_not_left_out_competes(own_run: Path) -> None:
+    path = own_run / "examples/test/recommend.parquet"
+    pl.read_parquet(path).with_columns(left_out=pl.lit([], pl.List(pl.String))).write_parquet(path)
     anchors = read_anchors(own_run, "test")
     assert len(anchors.hidden_row) == 0
     top = judge(Towers(own_run, "test"), anchors, 5, "all").top
@@ -81,9 +81,9 @@ def test_without_exclusion_recent_items_compete(own_run: Path) -> None:
     assert np.any(shown)
 
 
-def test_recent_items_are_no_truth_where_they_are_hidden(own_run: Path) -> None:
+def test_what_is_left_out_is_no_truth(own_run: Path) -> None:
     path = own_run / "examples/test/recommend.parquet"
-    pl.read_parquet(path).with_columns(target_items=pl.col("recent_items")).write_parquet(path)
+    pl.read_parquet(path).with_columns(target_items=pl.col("left_out")).write_parquet(path)
     assert len(read_anchors(own_run, "test")) == 0
 
 

@@ -45,7 +45,7 @@ def test_the_configuration_is_that_of_the_run(demo: Path) -> None:
     report = read_json(demo / "runs/demo/examples/report.json")
     assert (report["t_valid"], report["t_test"]) == ("2025-02-17T00:00:00+00:00", "2025-02-24T00:00:00+00:00")
     assert report["split"] == "by time: the events from 2025-02-24 on test, those from 2025-02-17 on validate, the rest trains"
-    assert read_json(demo / "runs/demo/snapshot/state.json")["exclude_recent"] is True
+    assert read_json(demo / "runs/demo/snapshot/state.json")["leave_out"] == "interacted"
 
 
 def test_the_examples_run_and_print_what_the_page_says(

@@ -54,7 +54,7 @@ def write_examples(run: Path) -> None:
     log = pl.concat(events).with_columns(pl.lit("view").alias("event_type"), pl.lit(1.0).alias("price"), *nothing)
     (run / "events").mkdir()
     log.sort("timestamp").write_parquet(run / "events" / "events.parquet")
-    state = {"recent_items": 10, "exclude_recent": False, "interaction_types": ["view"], "session_gap_us": 1_800_000_000}
+    state = {"recent_items": 10, "leave_out": "nothing", "interaction_types": ["view"], "session_gap_us": 1_800_000_000}
     write_json(run / "snapshot" / "state.json", state)
     starts = {f"t_{split}": (BEGIN + timedelta(days=day)).isoformat() for split, day in DAYS.items() if split != "train"}
     write_json(run / "examples" / "report.json", starts)

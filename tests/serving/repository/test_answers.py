@@ -19,7 +19,7 @@ from serving.settings import ExportSettings
 from serving.snapshot import read_snapshot
 from serving.tensors import Sizes, markdown
 
-SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5, exclude=True)
+SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5)
 CATEGORY = dict(zip(SHOP.item_ids, SHOP.items["item_category"], strict=True))
 
 
@@ -47,8 +47,50 @@ def test_excluded_and_recent_items_are_not_answered(local: LocalRepository, expo
     assert not set(best[:3]) & set(left.tolist())
     seen = local.ask("recommend", user_id=[[""]], recent_items=[best[:2]], k=[100])["items"][0]
     assert not set(best[:2]) & set(seen.tolist())
-    again = export(exclude_recent=False).ask("recommend", user_id=[[""]], recent_items=[best[:2]], k=[100])["items"][0]
+    again = export(leave_out="nothing").ask("recommend", user_id=[[""]], recent_items=[best[:2]], k=[100])["items"][0]
     assert set(best[:2]) <= set(again.tolist())
+
+
+@pytest.mark.parametrize("rule", ["recent", "purchased", "interacted", "nothing"])
+def test_what_the_rule_leaves_out_never_comes_back_and_all_else_may(export: Callable[..., LocalRepository], rule: str) -> None:
+    """Over the whole history, with what the request adds: what was looked at is not bought, and a line of a cart always stays out."""
+    shop = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5, leave_out=rule)
+    local = export(leave_out=rule)
+    users = [*shop.user_ids, "nobody"]
+    given, line = ["1003", "1004"], "1005"
+    found = local.ask("recommend", user_id=[[user] for user in users], k=[50])["items"]
+    told = local.ask("recommend", user_id=[[user] for user in users], recent_items=[given] * len(users), k=[50])["items"]
+    completed = local.ask("cart", user_id=[[user] for user in users], cart_items=[[line]] * len(users), k=[50])["items"]
+    looked_at = set(given) if rule in ("recent", "interacted") else set()
+    every = set(shop.item_ids)
+    lengths = set()
+    for place, user in enumerate(users):
+        hidden = set(shop.hidden(place)) if user in shop.user_ids else set()
+        lengths.add(len(hidden))
+        assert set(found[place].tolist()) - {""} == every - hidden, user
+        assert set(told[place].tolist()) - {""} == every - hidden - looked_at, user
+        assert set(completed[place].tolist()) - {""} == every - hidden - {line}, user
+    assert rule in ("recent", "nothing") or max(lengths) == 47
+
+
+def test_users_of_long_and_short_histories_are_answered_together_as_alone(local: LocalRepository) -> None:
+    users = ["u19", "u1", "nobody", "u3"]
+    together = local.ask("recommend", user_id=[[user] for user in users], k=[50])
+    for row, user in enumerate(users):
+        np.testing.assert_array_equal(together["items"][row], local.ask("recommend", user_id=[[user]], k=[50])["items"][0])
+
+
+def test_the_scan_leaves_out_as_the_full_search_does(
+    export: Callable[..., LocalRepository], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = export(items=400, users=30, candidates=40)
+    monkeypatch.setattr("serving.graphs.retrieve.SCAN_ITEMS", 10)
+    scanned = export(items=400, users=30, candidates=40)
+    for users in ([[f"u{number}"] for number in range(30)], [["u29"]], [["u27"], ["nobody"]]):
+        one, other = (each.ask("recommend", user_id=users, k=[40]) for each in (full, scanned))
+        np.testing.assert_array_equal(one["items"], other["items"])
+    assert (one["items"] != "").all()
+    assert (full.ask("recommend", user_id=[["u29"]], k=[40])["items"] != "").sum() <= 8
 
 
 def test_without_the_second_stage_the_order_of_retrieval_is_served(own_run: Path, local: LocalRepository) -> None:
@@ -150,7 +192,7 @@ def test_a_cart_gets_chances_and_completions(local: LocalRepository) -> None:
 def test_recent_items_add_to_the_stored_ones(local: LocalRepository) -> None:
     """What was seen before the visit stays seen, however much is told of the visit."""
     for place, user in enumerate(SHOP.user_ids):
-        stored = set(SHOP.users["recent_items"][place])
+        stored = set(SHOP.hidden(place))
         told = [item for item in SHOP.item_ids if item not in stored][:6]
         for given in (told[:1], told):
             answer = set(local.ask("recommend", user_id=[[user]], recent_items=[given], k=[100])["items"][0].tolist()) - {""}

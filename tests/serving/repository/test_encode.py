@@ -16,7 +16,7 @@ from serving.parity import unpacked
 from workflows.columns import ENCODED_SUFFIX, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, STRINGS
 
 LENGTH = 5
-SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=LENGTH, exclude=True)
+SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=LENGTH)
 ITEMS = {item: place for place, item in enumerate(SHOP.item_ids)}
 
 ids = st.sampled_from([*SHOP.item_ids[:8], "", "unknown", "ünbekannt", "1049"])
@@ -133,6 +133,8 @@ def test_any_request_is_encoded_by_the_rules(
             ITEMS.get(item, count) for item in (*request["exclude"], *request["recent_items"], *request["cart_items"]) if item
         }
         barred |= {ITEMS[item] for item in stored_items(request)}
+        if request["user_id"] in SHOP.user_ids:
+            barred |= set(SHOP.users["left_out"][SHOP.user_ids.index(request["user_id"])])
         assert set(answer["excluded"][row].tolist()) - {-1} == barred
         lines = [ITEMS.get(item, count) if item else -1 for item in request["cart_items"]]
         assert answer["cart_index"][row, : len(lines)].tolist() == lines

@@ -15,7 +15,7 @@ from serving.local import LocalRepository
 from serving.server import EmbeddedServer
 
 DTYPES = {"timestamp": ("INT64", np.int64), "k": ("INT32", np.int32), "diversity": ("FP32", np.float32)}
-SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5, exclude=True)
+SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5)
 
 
 def tensor(name: str, value: Any) -> InferInput:

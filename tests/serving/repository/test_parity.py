@@ -10,7 +10,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from cartwheel.errors import ParityError
+from serving.local import LocalRepository
+from serving.offline_chain import OfflineChain
 from serving.parity import ParityReport, check_parity
+from serving.repository import write_repository
 from serving.settings import ExportSettings
 
 
@@ -78,11 +81,28 @@ def test_a_repository_of_another_ranking_is_refused(own_run: Path) -> None:
         check_parity(own_run, own_run / "repository", ExportSettings())
 
 
-def test_a_repository_that_forgets_the_recent_items_is_refused(own_run: Path) -> None:
-    state = own_run / "snapshot/state.json"
-    state.write_text(state.read_text().replace('"exclude_recent": true', '"exclude_recent": false'))
-    with pytest.raises(ParityError, match="recommend for user"):
-        check_parity(own_run, own_run / "repository", ExportSettings())
+def test_a_repository_that_forgets_a_single_item_of_a_long_history_is_refused(own_run: Path) -> None:
+    """The last user is left so few items that each of them is answered."""
+    path = own_run / "snapshot/users.parquet"
+    users = pq.read_table(path)
+    lists = users["left_out"].to_pylist()
+    assert len(lists[-1]) > 40
+    recent = {int(item) - 1000 for item in users["recent_items"].to_pylist()[-1]}
+    lists[-1].remove(next(row for row in lists[-1] if row not in recent))
+    place = users.column_names.index("left_out")
+    pq.write_table(users.set_column(place, "left_out", pa.array(lists, pa.list_(pa.int32()))), path)
+    with pytest.raises(ParityError, match="recommend for user 'u19'"):
+        write_repository(own_run, ExportSettings())
+
+
+def test_the_users_asked_for_whole_answers_are_those_of_the_longest_histories_and_a_stranger(own_run: Path) -> None:
+    chain = OfflineChain(own_run, LocalRepository(own_run / "repository").contract, ExportSettings())
+    lengths = [len(row) for row in pq.read_table(own_run / "snapshot/queries.parquet")["left_out"].to_pylist()]
+    places = chain.places(6)
+    assert len(lengths) - 1 in places
+    longest = sorted(range(len(lengths)), key=lambda place: -lengths[place])[:3]
+    assert set(longest) <= set(places)
+    assert len(places) == len(set(places)) <= 7
 
 
 def test_tables_of_different_length_are_refused(own_run: Path) -> None:

@@ -20,6 +20,7 @@ from workflows.columns import ENCODED_SUFFIX, QUERY, QUERY_CONTINUOUS, QUERY_LIS
 from workflows.event_log import EVENT_COLUMNS, EventLog, code_events
 from workflows.history import History
 from workflows.item_state import ItemHistory
+from workflows.leave_out import LeftOut, left_out_codes
 from workflows.requests import request_kinds
 from workflows.snapshot import users_frame
 
@@ -57,10 +58,15 @@ class Shop(SyntheticRun):
     """A synthetic run whose snapshot is that of a log."""
 
     def __init__(self, path: Path, events: pl.DataFrame) -> None:
-        super().__init__(path, items=30, users=12, seed=7, cart=True, dimension=8, recents=LENGTH, exclude=True)
+        super().__init__(path, items=30, users=12, seed=7, cart=True, dimension=8, recents=LENGTH)
         log = code_events(events, KINDS)
         catalogue = catalogue_frame(ItemHistory(log, 7.0), AS_OF_US)
-        users = users_frame(log, History(log, MINUTES, LENGTH), AS_OF_US)
+        history = History(log, MINUTES, LENGTH)
+        users = users_frame(log, history, AS_OF_US)
+        keys = np.flatnonzero((log.users != "").to_numpy())
+        at = np.full(len(keys), AS_OF_US)
+        hidden = LeftOut(log, history, "interacted").pairs(keys, at, history.recent(*history.bounds(keys, at)))
+        users = users.hstack([left_out_codes(*hidden, len(keys))])
         self.items = catalogue.to_dict(as_series=False)
         self.item_ids = self.items["item_id"]
         self.users = users.with_columns(

@@ -14,14 +14,15 @@ from sklearn.metrics import roc_auc_score
 
 from cartwheel.errors import LeakageError
 from workflows import examples, history, item_state, recommend_examples
-from workflows.asof import AsOf, Ints
+from workflows.asof import AsOf, Bools, Ints
 from workflows.audit.examples import audit_examples
 from workflows.audit.targets import roc_auc
 from workflows.cart_examples import CartLog
 from workflows.examples import build_examples
 from workflows.history import History
+from workflows.leave_out import LeftOut
 from workflows.recommend_examples import Anchors
-from workflows.settings import PrepareSettings
+from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.split import SPLITS, Split, SplitName
 
 Tables = dict[tuple[SplitName, str], pl.DataFrame]
@@ -66,19 +67,18 @@ class _AtOrBefore(AsOf):
     bounds = _later
 
 
-def _prepare(run: Path, events: pl.DataFrame, settings: PrepareSettings) -> None:
+def _prepare(run: Path, events: pl.DataFrame, settings: PrepareSettings, leave_out: LeaveOut = LEAVE_OUT) -> None:
     (run / "events").mkdir()
     events.write_parquet(run / "events" / "events.parquet")
-    build_examples(run / "events" / "events.parquet", run, settings, seed=3)
+    build_examples(run / "events" / "events.parquet", run, settings, 3, leave_out)
 
 
 def test_a_history_that_includes_the_anchor_is_caught(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
     monkeypatch.setattr(history, "AsOf", _AtOrBefore)
-    settings = shop_settings.model_copy(update={"exclude_recent": False})
     with pytest.raises(LeakageError, match=r"recommend\.parquet, column user_\w+: .* the events that it may look at give"):
-        _prepare(tmp_path, shop_events, settings)
+        _prepare(tmp_path, shop_events, shop_settings, "nothing")
     assert not (tmp_path / "examples").exists()
     assert not (tmp_path / "snapshot").exists()
 
@@ -97,8 +97,10 @@ def test_truth_beyond_the_split_is_caught(
 ) -> None:
     honest = recommend_examples.examples_to_judge
 
-    def careless(history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings) -> object:
-        return honest(history, anchors, replace(split, t_test=split.end), name, settings)
+    def careless(
+        history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings, left_out: LeftOut
+    ) -> object:
+        return honest(history, anchors, replace(split, t_test=split.end), name, settings, left_out)
 
     monkeypatch.setattr(examples, "examples_to_judge", careless)
     settings = shop_settings.model_copy(update={"horizon_days": 9.0})
@@ -138,6 +140,8 @@ def test_cart_labels_from_the_past_are_caught(
     ("task", "column", "value"),
     [
         ("recommend", "recent_items", pl.concat_list("item_id", "recent_items")),
+        ("recommend", "left_out", pl.col("left_out").list.slice(1)),
+        ("recommend", "left_out", pl.concat_list("left_out", pl.lit("never seen"))),
         ("recommend", "user_mean_price", pl.col("user_mean_price").fill_null(0) + 1),
         ("ranking", "item_events", pl.col("item_events") + 1),
         ("ranking", "price_gap", pl.lit(0, pl.Float32)),
@@ -173,7 +177,7 @@ def test_an_example_of_a_later_split_is_caught(
     tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
     planted = tables | {("train", "recommend"): pl.concat([tables["train", "recommend"], tables["test", "recommend"]])}
-    with pytest.raises(LeakageError, match=r"train/recommend\.parquet: 80 anchors lie outside the split"):
+    with pytest.raises(LeakageError, match=r"train/recommend\.parquet: \d+ anchors lie outside the split"):
         audit_examples(planted, shop_events, split, shop_settings, seed=0)
 
 
@@ -207,3 +211,36 @@ def test_the_area_under_the_curve_is_that_of_scikit_learn() -> None:
     assert roc_auc(pl.Series(values), label) == pytest.approx(roc_auc_score(label, values))
     assert roc_auc(pl.Series([None, 1.0, None]), np.array([False, True, False])) == 1.0
     assert roc_auc(pl.Series([1.0]), np.array([True])) == 0.5
+
+
+@pytest.mark.parametrize("rule", ["recent", "purchased", "interacted", "nothing"])
+def test_examples_pass_under_every_rule(
+    tmp_path: Path, shop_events: pl.DataFrame, shop_settings: PrepareSettings, rule: LeaveOut
+) -> None:
+    _prepare(tmp_path, shop_events, shop_settings, rule)
+    tables = {name: pl.read_parquet(tmp_path / "examples" / name / "recommend.parquet") for name in ("train", "test")}
+    hidden = pl.read_parquet(tmp_path / "examples" / "test" / "recommend.parquet")["left_out"].list.len()
+    assert (hidden.sum() > 0) == (rule != "nothing")
+    assert (hidden.max() > shop_settings.recent_items) == (rule in ("purchased", "interacted"))  # type: ignore[operator]
+    report = json.loads((tmp_path / "examples" / "report.json").read_text())
+    looked_at = report["audit"]["rows_without_target_left_out"]
+    assert (looked_at > sum(len(table) for table in tables.values())) == (rule != "nothing")
+    assert json.loads((tmp_path / "snapshot" / "state.json").read_text())["leave_out"] == rule
+
+
+def test_a_target_that_was_seen_long_ago_is_caught(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
+) -> None:
+    """In training examples too, where what is left out is not told."""
+    honest = LeftOut.hides
+
+    def forgetful(self: LeftOut, key: Ints, anchor: Ints, item: Ints, recent: Ints) -> Bools:
+        rule, self.rule = self.rule, "recent"
+        found = honest(self, key, anchor, item, recent)
+        self.rule = rule
+        return found
+
+    monkeypatch.setattr(LeftOut, "hides", forgetful)
+    monkeypatch.setattr(LeftOut, "pairs", lambda *_: (np.empty(0, dtype=np.int64),) * 2)
+    with pytest.raises(LeakageError, match=r"(train|valid)/recommend\.parquet, column (target_items|left_out)"):
+        _prepare(tmp_path, shop_events, shop_settings)

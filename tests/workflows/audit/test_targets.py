@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from cartwheel.errors import LeakageError
-from workflows.audit.targets import area_by_value, check_labelled, check_recent, one_to_one, ordered_area
-from workflows.settings import PrepareSettings
+from workflows.audit.targets import area_by_value, check_labelled, check_left_out, one_to_one, ordered_area
 
 ROWS = 600
 LABEL = np.random.default_rng(1).random(ROWS) < 0.3
@@ -74,9 +73,14 @@ def test_areas_of_a_value_are_measured_on_other_rows() -> None:
     assert ordered_area(pl.Series(["a", "b"]), np.array([True, False])) == 0.5
 
 
-def test_a_target_among_the_recent_items_is_caught_where_these_are_excluded() -> None:
-    rows = pl.DataFrame({"example_id": [4, 9], "recent_items": [["a"], ["b", "c"]], "target_items": [["b"], ["d", "c"]]})
-    with pytest.raises(LeakageError, match=r"column recent_items: 1 examples .* the first in row 2 \(example_id 9\)"):
-        check_recent({("valid", "recommend"): rows}, PrepareSettings())
-    assert check_recent({("valid", "recommend"): rows}, PrepareSettings(exclude_recent=False)) == 0
-    assert check_recent({("valid", "recommend"): rows[:1]}, PrepareSettings()) == 1
+@pytest.mark.parametrize("column", ["recent_items", "left_out"])
+def test_a_target_among_what_is_left_out_is_caught(column: str) -> None:
+    lists = {"recent_items": [[], []], "left_out": [[], []], column: [["a"], ["b", "c"]]}
+    rows = pl.DataFrame(
+        {"example_id": [4, 9], **lists, "target_items": [["b"], ["d", "c"]]},
+        schema_overrides=dict.fromkeys(lists, pl.List(pl.String)),
+    )
+    with pytest.raises(LeakageError, match=rf"column {column}: 1 examples .* the first in row 2 \(example_id 9\)"):
+        check_left_out({("valid", "recommend"): rows}, "interacted")
+    assert check_left_out({("valid", "recommend"): rows}, "nothing") == 0
+    assert check_left_out({("valid", "recommend"): rows[:1]}, "recent") == 1
