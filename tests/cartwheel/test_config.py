@@ -75,3 +75,15 @@ def test_the_run_whose_ids_are_kept_is_found_from_the_folder_of_the_file(tmp_pat
     features = load_settings(path).features
     assert features.keep_ids_of == tmp_path / "runs/last_month"
     assert features.engine == "nvtabular"
+
+
+def test_the_key_that_recommend_leave_out_replaced_says_what_to_write(tmp_path: Path) -> None:
+    path = tmp_path / "cartwheel.toml"
+    path.write_text("[prepare]\nexclude_recent = false\n")
+    with pytest.raises(
+        ConfigError, match=r'prepare\.exclude_recent is no longer a key; .* write leave_out = "recent" for true, or "nothing"'
+    ):
+        load_settings(path)
+    path.write_text('[recommend]\nleave_out = "seen"\n')
+    with pytest.raises(ConfigError, match=r"recommend\.leave_out = 'seen' is not accepted: .*'interacted' or 'nothing'"):
+        load_settings(path)

@@ -39,6 +39,7 @@ def write_examples(run: Path) -> None:
             anchor=pl.Series([BEGIN + timedelta(days=day, minutes=row) for row in range(rows)], dtype=anchors),
             target_items=pl.concat_list(pl.format("i{}", "item_id")),
             recent_items=pl.col(QUERY_LISTS[0]).list.eval(pl.format("i{}", pl.element())),
+            left_out=pl.lit([], pl.List(pl.String)),
         )
         (run / "examples" / split).mkdir(parents=True)
         named.write_parquet(run / "examples" / split / "recommend.parquet")
