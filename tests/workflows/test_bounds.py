@@ -14,9 +14,10 @@ from cartwheel.errors import DataError
 from workflows.cart_examples import CartLog, choose_carts
 from workflows.event_log import DAY_US, HOUR_US, MINUTE_US, code_events
 from workflows.history import History
+from workflows.leave_out import LeftOut
 from workflows.recommend_examples import choose_anchors, examples_to_judge, find_anchors
 from workflows.sessions import find_runs, with_sessions
-from workflows.settings import PrepareSettings
+from workflows.settings import LeaveOut, PrepareSettings
 from workflows.split import SPLITS, Split, split_by_dates, split_by_time
 
 Events = Callable[..., pl.DataFrame]
@@ -138,14 +139,15 @@ class TestCarts:
 class TestHorizons:
     HORIZON = 7 * DAY_US
 
-    def truth(self, events: pl.DataFrame, split: Split, name: Any = "valid", **settings: Any) -> list[str]:
+    def truth(self, events: pl.DataFrame, split: Split, name: Any = "valid", leave_out: LeaveOut = "recent") -> list[str]:
         """What is true for the first anchor of a split."""
-        chosen = PrepareSettings(**settings)
+        chosen = PrepareSettings()
         log = code_events(events, ("view", "purchase"))
         history = History(log, 30, 5)
-        anchors, _ = find_anchors(history, exclude_recent=chosen.exclude_recent)
+        rules = LeftOut(log, history, leave_out)
+        anchors, _ = find_anchors(history, rules)
         found = choose_anchors(anchors, split, name, chosen, np.random.default_rng(0))
-        made = examples_to_judge(history, found, split, name, chosen)
+        made = examples_to_judge(history, found, split, name, chosen, rules)
         return list(log.items.gather(made.truth[: made.truth_sizes[0]]))
 
     @pytest.mark.parametrize(("late", "counts"), [(-1, True), (0, True), (1, False)])
@@ -166,8 +168,10 @@ class TestHorizons:
     @pytest.mark.parametrize(("before", "own"), [(-1, False), (0, True)])
     def test_what_happened_before_the_anchor_is_history_and_no_truth(self, event_maker: Events, before: int, own: bool) -> None:
         events = event_maker(rows(("y", "view", before), ("x", "view", 0), ("y", "view", 8)))
-        assert self.truth(events, Split(0, 10**15, 10**15), exclude_recent=True) == (["y", "x"] if own else ["x"])
-        assert set(self.truth(events, Split(0, 10**15, 10**15), exclude_recent=False)) == {"x", "y"}
+        for rule in ("recent", "interacted"):
+            assert self.truth(events, Split(0, 10**15, 10**15), leave_out=rule) == (["y", "x"] if own else ["x"])  # type: ignore[arg-type]
+        for rule in ("purchased", "nothing"):
+            assert set(self.truth(events, Split(0, 10**15, 10**15), leave_out=rule)) == {"x", "y"}  # type: ignore[arg-type]
 
 
 class TestSplits:
