@@ -1,17 +1,21 @@
 """Plant mutants with cosmic-ray in the rooms that decide what is trained, told and served, and count those that the tests kill.
 
-`mutants.py [ROOM ...] [--sample N] [--seed N]`: each mutant changes one operator, number or branch of one file, in a copy of the
-checkout, and the tests of its room run against it. A survivor is printed as a diff: a test is missing, or the mutant is equivalent.
-What was found last, and why the survivors are, `docs/mutants.md` tells.
+`mutants.py [ROOM ...] [--sample N] [--seed N] [--keep FOLDER]`: each mutant changes one operator, number or branch of one file, in a
+copy of the checkout, and the tests of its room run against it. A survivor is printed as a diff: a test is missing, or the mutant is
+equivalent. With `--keep`, a second run plants again only what survived the first, as long as the files are as they were: for writing
+the tests that are missing. What was found last, and why the survivors are, `docs/mutants.md` tells.
 """
 
 from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
+import hashlib
 import os
 import random
 import shutil
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -51,6 +55,7 @@ ROOMS: Final = {
     "labels": Room(
         ("workflows/cart_examples.py", "workflows/recommend_examples.py", "workflows/sessions.py", "workflows/split.py"),
         (
+            "tests/workflows/test_bounds.py",
             "tests/workflows/test_sessions.py",
             "tests/workflows/test_split.py",
             "tests/workflows/test_cart_examples.py",
@@ -59,7 +64,7 @@ ROOMS: Final = {
     ),
     "serving": Room(
         ("serving/runner.py", "serving/programs.py"),
-        ("tests/serving/repository/test_runner.py",),
+        ("tests/serving/repository/test_runner.py", "tests/serving/repository/test_repository.py"),
     ),
 }
 _BASELINE_SECONDS: Final = 1200.0
@@ -73,12 +78,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("rooms", nargs="*", choices=[*ROOMS], metavar="ROOM", help=f"of {', '.join(ROOMS)} [default: all]")
     parser.add_argument("--sample", type=int, default=60, help="mutants of a room, drawn with the seed [default: 60]")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--keep", type=Path, help="where the outcome of each mutant is kept for a second run")
     given = parser.parse_args(arguments)
-    shares = [_mutate(name, ROOMS[name], given.sample, given.seed) for name in given.rooms or ROOMS]
+    shares = [_mutate(name, ROOMS[name], given) for name in given.rooms or ROOMS]
     return int(min(shares) < 0.9)
 
 
-def _mutate(name: str, room: Room, sample: int, seed: int) -> float:
+def _mutate(name: str, room: Room, given: argparse.Namespace) -> float:
     """Mutate one room and print what survived; return the share that was killed."""
     with tempfile.TemporaryDirectory(prefix=f"mutants-{name}-") as folder:
         copy = Path(folder) / "checkout"
@@ -88,13 +94,32 @@ def _mutate(name: str, room: Room, sample: int, seed: int) -> float:
         began = time.monotonic()
         subprocess.run(command, cwd=copy, env=environment, check=True, timeout=_BASELINE_SECONDS, stdout=subprocess.DEVNULL)
         allowed = 60.0 + _SLOWER * (time.monotonic() - began)
-        session, config = Path(folder) / "session.sqlite", Path(folder) / "cosmic-ray.toml"
+        session, config = _session(name, room, given) or Path(folder) / "session.sqlite", Path(folder) / "cosmic-ray.toml"
         config.write_text(_config(room, command, allowed), encoding="utf-8")
         cosmic_ray = [sys.executable, "-m", "cosmic_ray.cli"]
-        subprocess.run([*cosmic_ray, "init", str(config), str(session)], cwd=copy, env=environment, check=True)
-        found = _draw(session, copy, room, sample, seed)
+        if session.is_file():
+            _forget_survivors(session)
+        else:
+            subprocess.run([*cosmic_ray, "init", str(config), str(session)], cwd=copy, env=environment, check=True)
+            _draw(session, copy, room, given.sample, given.seed)
         subprocess.run([*cosmic_ray, "exec", str(config), str(session)], cwd=copy, env=environment, check=True)
-        return _report(name, session, found)
+        return _report(name, session)
+
+
+def _session(name: str, room: Room, given: argparse.Namespace) -> Path | None:
+    """Return where the outcomes are kept, by what was mutated and how it was drawn; None if they are not."""
+    if given.keep is None:
+        return None
+    given.keep.mkdir(parents=True, exist_ok=True)
+    content = [(ROOT / file).read_bytes() for file in room.files]
+    digest = hashlib.sha256(repr([room.files, content, given.sample, given.seed]).encode()).hexdigest()[:12]
+    kept: Path = given.keep.resolve() / f"{name}-{digest}.sqlite"
+    return kept
+
+
+def _forget_survivors(session: Path) -> None:
+    with contextlib.closing(sqlite3.connect(session)) as database, database:
+        database.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
 
 
 def _copy(target: Path) -> None:
@@ -132,8 +157,8 @@ def _config(room: Room, command: Sequence[str], seconds: float) -> str:
     )
 
 
-def _draw(session: Path, copy: Path, room: Room, sample: int, seed: int) -> int:
-    """Leave a sample of the mutants to be run and mark the others as skipped; return how many there are in all.
+def _draw(session: Path, copy: Path, room: Room, sample: int, seed: int) -> None:
+    """Leave a sample of the mutants to be run and mark the others as skipped.
 
     What stands in an annotation is never run, so no mutant of it counts.
     """
@@ -156,7 +181,7 @@ def _draw(session: Path, copy: Path, room: Room, sample: int, seed: int) -> int:
         for item in items:
             if item.job_id not in chosen:
                 database.set_result(item.job_id, skipped)
-    return len(good)
+        print(f"{len(chosen)} of {len(good)} mutants are planted", flush=True)
 
 
 def _annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
@@ -168,7 +193,7 @@ def _annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, in
                 yield (part.lineno, part.col_offset), (part.end_lineno, part.end_col_offset)
 
 
-def _report(name: str, session: Path, found: int) -> float:
+def _report(name: str, session: Path) -> float:
     from cosmic_ray.work_db import WorkDB, use_db
     from cosmic_ray.work_item import TestOutcome, WorkerOutcome
 
@@ -179,7 +204,7 @@ def _report(name: str, session: Path, found: int) -> float:
     survived = [(item, result) for item, result in results if result.test_outcome == TestOutcome.SURVIVED]
     killed = len(results) - len(survived)
     share = killed / len(results) if results else 1.0
-    print(f"{name}: {killed} of {len(results)} killed ({share:.0%}), drawn from {found}", flush=True)
+    print(f"{name}: {killed} of {len(results)} killed ({share:.0%})", flush=True)
     for item, result in survived:
         (mutation,) = item.mutations
         print(f"survived: {mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name.rpartition('/')[2]}")

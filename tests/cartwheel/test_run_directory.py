@@ -151,3 +151,10 @@ def test_the_stopwatch_counts_what_is_inside(monkeypatch: pytest.MonkeyPatch) ->
     with stopwatch() as seconds:
         assert seconds == []
     assert seconds == [2.5]
+
+
+def test_a_run_directory_is_made_with_its_parents_and_taken_as_it_is(tmp_path: Path) -> None:
+    directory = RunDirectory(tmp_path / "shelf" / "run")
+    for _ in range(2):
+        with directory.lock():
+            assert directory.path.is_dir()
