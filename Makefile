@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: help install demo test lint types layers unit clean
+.PHONY: help install demo test lint types layers unit mutants clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
@@ -34,6 +34,9 @@ layers: $(INSTALLED)
 
 unit: $(INSTALLED)
 	$(BIN)/pytest -n 2 --no-loadscope-reorder
+
+mutants: $(INSTALLED) ## plant mutants and count those that the tests kill; takes an hour or two, see docs/mutants.md
+	$(BIN)/python scripts/mutants.py
 
 clean: ## forget the environment and every run
 	rm -rf $(VENV) runs build *.egg-info

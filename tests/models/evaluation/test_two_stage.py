@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from models.evaluate import evaluate_run
-from models.fusion import Fusion, read_fusion
+from models.fusion import Fusion, fuse, read_fusion
 from models.report.verdict import task_verdict
 from models.report.views import task_views
 from models.report_table import report
@@ -127,8 +127,11 @@ def test_in_the_fixture_each_score_alone_and_both_together_order_otherwise(finis
 
 
 def test_fusion_is_tuned_on_validation_and_written(own_run: Path) -> None:
-    fusion = tune_fusion(own_run, EvaluateSettings(candidates=20, max_two_stage_anchors=30), 0)
-    assert fusion.retrieval_weight >= 0
+    settings = EvaluateSettings(candidates=20, max_two_stage_anchors=30)
+    fusion = tune_fusion(own_run, settings, 0)
+    anchors = sample(read_anchors(own_run, "valid"), 30, 0)
+    stages = retrieve_and_rank(own_run, "valid", settings, anchors)
+    assert fusion == fuse(stages.retrieval, stages.logit, stages.relevant, anchors.n_truth, anchors.users, 0)
     assert fusion.validation is not None
     assert read_fusion(own_run / "models/ranking") == fusion
 

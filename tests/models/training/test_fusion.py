@@ -66,10 +66,12 @@ def test_nothing_to_tune_on_gives_the_default() -> None:
     )
 
 
-def test_constant_scores_give_a_finite_weight() -> None:
-    relevant = np.array([[True, False]])
-    assert np.isfinite(best_fusion_weight(np.ones((1, 2)), np.zeros((1, 2)), relevant, np.array([1])))
-    assert best_fusion_weight(np.array([[1.0, 0.0]]), np.zeros((1, 2)), ~relevant, np.array([1])) >= 0
+def test_scores_that_tell_nothing_get_no_weight_and_a_constant_logit_leaves_it_to_the_others() -> None:
+    relevant, zeros, one = np.array([[True, False]]), np.zeros((1, 2)), np.array([1])
+    assert best_fusion_weight(np.ones((1, 2)), zeros, relevant, one) == 0.0, "equal scores keep the order"
+    assert best_fusion_weight(np.array([[1.0, 0.0]]), zeros, ~relevant, one) == 0.0, "misleading scores"
+    found = best_fusion_weight(np.array([[0.0, 4.0]]), zeros, ~relevant, one)
+    assert found == pytest.approx(min(ratio for ratio in RATIOS if ratio > 0) / 2.0), "in units of the spread, which is 2"
 
 
 def test_bad_scores_are_refused() -> None:
