@@ -109,6 +109,8 @@ def show_cart(answer: CartPrediction, console: Console, *, as_json: bool = False
     table.add_section()
     table.add_row("the cart (any line)", _chance(answer.probability))
     console.print(table)
+    if answer.unavailable:
+        console.print(answer.unavailable, markup=False, highlight=False)
     completions = Table("completes the cart", "score")
     for item in answer.completions:
         completions.add_row(escape(str(item.item_id)), f"{item.score:.3f}")
@@ -116,7 +118,7 @@ def show_cart(answer: CartPrediction, console: Console, *, as_json: bool = False
 
 
 def _chance(probability: float | None) -> str:
-    return "not known: too few carts in the log to learn from" if probability is None else f"{probability:.1%}"
+    return "not known" if probability is None else f"{probability:.1%}"
 
 
 def _print_json(answer: Recommendations | CartPrediction) -> None:

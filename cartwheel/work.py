@@ -181,13 +181,14 @@ def ranking(run: Path, settings: RunSettings) -> None:
 
 def train_cart(run: Path, settings: RunSettings) -> None:
     """Train the cart DLRM, where the log has carts; where it has none, no model of an earlier log must be served."""
+    from models.run_tables import read_json
     from models.train_dlrm import train_dlrm
 
     if (run / "examples" / "train" / "cart.parquet").is_file():
         train_dlrm(run, "cart", settings.cart, settings.seed)
     else:
         shutil.rmtree(run / "models" / "cart", ignore_errors=True)
-        Console(stderr=True).print("no cart events: the cart model is left out")
+        Console(stderr=True).print(read_json(run / "examples" / "report.json")["no_cart"], markup=False, highlight=False)
 
 
 def evaluate(run: Path, settings: RunSettings) -> None:

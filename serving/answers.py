@@ -106,11 +106,13 @@ class CartPrediction:
         lines: the lines in the order in which they were asked.
         probability: chance, 0 to 1, that any line is bought; None where the run has no cart model.
         completions: items that go with the cart, none of them in it, the best first.
+        unavailable: why there are no probabilities, in a sentence; empty where there are.
     """
 
     lines: tuple[CartLine, ...]
     probability: float | None
     completions: tuple[ScoredItem, ...]
+    unavailable: str = ""
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Metadata:
         catalogue_size: number of items it knows, None if it does not say.
         as_of: instant of the exported state, None if it does not say.
         limits: how large a request may be, None if it does not say.
+        no_cart: why the run has no cart model, in a sentence; empty where it has one, or the server does not say.
     """
 
     user_id_type: IdType = "string"
@@ -147,6 +150,7 @@ class Metadata:
     catalogue_size: int | None = None
     as_of: datetime | None = None
     limits: Limits | None = None
+    no_cart: str = ""
 
     def item_id(self, text: bytes) -> ShopId:
         """Return an item id as the shop writes it."""
@@ -173,6 +177,7 @@ def parse_metadata(parameters: Mapping[str, str], address: str) -> Metadata:
             catalogue_size=int(size) if size is not None else None,
             as_of=datetime.fromisoformat(as_of.replace("Z", "+00:00")) if as_of is not None else None,
             limits=Limits.parsed(limits) if limits is not None else None,
+            no_cart=parameters.get("no_cart", ""),
         )
     except ValueError as error:
         raise ServerError(
@@ -215,7 +220,8 @@ def parse_cart(outputs: Mapping[str, npt.NDArray[Any]], cart_items: Sequence[Sho
     else:
         chances, whole = [None] * len(cart_items), None
     lines = tuple(CartLine(item, chance) for item, chance in zip(cart_items, chances, strict=True))
-    return CartPrediction(lines, whole, parse_scored_items(outputs, metadata))
+    unavailable = "" if "cart_probability" in outputs else metadata.no_cart
+    return CartPrediction(lines, whole, parse_scored_items(outputs, metadata), unavailable)
 
 
 def _chance(value: np.floating[Any]) -> float | None:

@@ -109,7 +109,7 @@ def _write(root: Path, snapshot: Snapshot, models: RunModels, sizes: Sizes, sett
                 shutil.copyfile(_RUNNER, folder / "model.py")
             (folder.parent / "config.pbtxt").write_text(program_config(program, settings), encoding="utf-8")
     metadata = _metadata(snapshot, sizes, settings)
-    shown = {name: str(metadata[name]) for name in ("as_of", "cartwheel", "catalogue_size", "max_k")}
+    shown = {name: str(metadata[name]) for name in ("as_of", "cartwheel", "catalogue_size", "max_k", "no_cart")}
     shown.update({f"{column}_type": kind for column, kind in snapshot.state.id_types.items()})
     if settings.target == "embedded":
         shown[PARAMETER] = Limits.of(ServeSettings(), settings.max_batch).parameter()
@@ -137,6 +137,7 @@ def _metadata(snapshot: Snapshot, sizes: Sizes, settings: ExportSettings) -> dic
         "target": settings.target,
         "id_types": snapshot.state.id_types,
         "has_cart": sizes.has_cart,
+        "no_cart": snapshot.state.no_cart,
         "max_k": sizes.max_k,
         "as_of": snapshot.state.as_of,
         "as_of_us": snapshot.state.as_of_us,

@@ -36,6 +36,7 @@ class State:
         leave_out: what is left out of recommendations: ``recent`` items, ``purchased`` or ``interacted`` ones, or ``nothing``.
         id_types: ``user_id`` and ``item_id`` -> ``string`` or ``int64``.
         has_cart: whether the log has carts.
+        no_cart: why there is no cart model, in a sentence; empty where there is one.
         request_kinds: ``recent_items`` and ``cart_items`` -> the type of event that one of them in a request is.
     """
 
@@ -46,6 +47,7 @@ class State:
     leave_out: str
     id_types: dict[str, str]
     has_cart: bool
+    no_cart: str
     request_kinds: dict[str, str]
 
 

@@ -12,6 +12,8 @@ from cartwheel.errors import DataError
 from cartwheel.files import atomic_path, write_json
 from cartwheel.progress import progress
 from workflows.audit.examples import audit_examples
+from workflows.bots import warn_of_bots
+from workflows.cart_absence import why_no_carts
 from workflows.cart_examples import CartLog, cart_frame, choose_carts
 from workflows.catalogue import catalogue_frame
 from workflows.event_log import EventLog, code_events, read_events
@@ -38,9 +40,13 @@ from workflows.split import SPLITS, Split, SplitName, iso, split_log, told_split
 MIN_KEYS = 3
 _STREAMS = ("recommend", "ranking", "cart", "snapshot")
 _STEPS = 6
+_UNLUCKY_SAMPLE = (
+    "The cart task is left out: the carts that were sampled do not have both bought and unbought lines; raise prepare.max_eval_anchors or "
+    "prepare.max_train_examples."
+)
 
 
-@dataclass(frozen=True)
+@dataclass
 class PrepareReport:
     """What became of the events; also written as ``examples/report.json``.
 
@@ -57,6 +63,7 @@ class PrepareReport:
         dropped: what was left out, by split ("all", "train", "valid", "test") and reason.
         audit: how many rows each check of the leakage audit looked at, and how many are simultaneous or of one session.
         warnings: what the reader should know.
+        no_cart: why there is no cart task, in a sentence that is also among the warnings; empty where there is one.
     """
 
     split: str
@@ -71,6 +78,7 @@ class PrepareReport:
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
     audit: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    no_cart: str = ""
 
 
 @dataclass(frozen=True)
@@ -128,7 +136,7 @@ def build_examples(
         has_cart = ("train", "cart") in tables
         with atomic_path(target / "snapshot") as folder:
             folder.mkdir()
-            state = {"id_types": read_id_types(events), "has_cart": has_cart}
+            state = {"id_types": read_id_types(events), "has_cart": has_cart, "no_cart": shop.report.no_cart}
             rng = shop.rng("snapshot")
             shop.report.rows["snapshot"] = write_snapshot(
                 folder, shop.log, shop.history, shop.items, settings, rng, state, shop.left_out
@@ -146,6 +154,7 @@ def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_
     history = History(log, settings.session_gap_minutes, settings.recent_items)
     items = ItemHistory(log, settings.popularity_days)
     report = PrepareReport(
+        warnings=warn_of_bots(log),
         split=told_split(settings),
         t_valid=iso(split.t_valid),
         t_test=iso(split.t_test),
@@ -216,8 +225,7 @@ def _cart_tables(shop: _Shop) -> Tables:
     carts = CartLog(shop.log, shop.settings.cart_window_hours)
     key, anchor = carts.anchors()
     if not len(key):
-        shop.report.warnings.append("The log has no cart events: the cart task is left out.")
-        return {}
+        return _without_carts(shop)
     tables: Tables = {}
     for name in SPLITS:
         rng = shop.rng("cart", name)
@@ -227,13 +235,15 @@ def _cart_tables(shop: _Shop) -> Tables:
         found = carts.carts(of_split, at)
         table = cart_frame(shop.log, shop.history, shop.items, found, shop.settings, max_rows=max_rows)
         if table["label"].n_unique() < 2:
-            shop.report.warnings.append(
-                f"The {len(of_split)} whole carts of the {name} split ({censored} end after it) do not have both bought and unbought "
-                f"lines: the cart task is left out. A longer log or a smaller prepare.cart_window_hours would help."
-            )
-            return {}
+            return _without_carts(shop)
         tables[name, "cart"] = table
     return tables
+
+
+def _without_carts(shop: _Shop) -> Tables:
+    shop.report.no_cart = why_no_carts(shop.log, shop.split, shop.settings) or _UNLUCKY_SAMPLE
+    shop.report.warnings.append(shop.report.no_cart)
+    return {}
 
 
 def _write_examples(folder: Path, shop: _Shop, tables: Tables) -> None:

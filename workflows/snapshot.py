@@ -53,7 +53,7 @@ def write_snapshot(
         items: the item statistics.
         settings: how features were computed.
         rng: samples the parity queries.
-        state: what else ``state.json`` says (``id_types``, ``has_cart``).
+        state: what else ``state.json`` says (``id_types``, ``has_cart``, ``no_cart``).
         left_out: what must not be recommended to whom.
 
     Returns:

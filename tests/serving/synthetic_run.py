@@ -20,6 +20,8 @@ import pyarrow.parquet as pq
 from workflows import columns as names
 from workflows.onnx_graph import GraphBuilder
 
+NO_CART = "The cart task is left out: the log has no cart events."
+
 AS_OF_US = 1_700_006_400_000_000  # 2023-11-15T00:00:00Z, a Wednesday
 SESSION_GAP_US = 30 * 60 * 1_000_000
 HOUR_US = 3_600_000_000
@@ -238,7 +240,7 @@ class SyntheticRun:
         state = {
             "as_of": "2023-11-15T00:00:00+00:00", "as_of_us": AS_OF_US, "session_gap_us": SESSION_GAP_US, "recent_items": self.length,
             "leave_out": self.leave_out, "id_types": {"user_id": "string", "item_id": "int64"}, "has_cart": self.cart,
-            "request_kinds": {"recent_items": "view", "cart_items": "cart"},
+            "no_cart": "" if self.cart else NO_CART, "request_kinds": {"recent_items": "view", "cart_items": "cart"},
         }  # fmt: skip
         self._json(state, "snapshot/state.json")
         self._parquet(self.items, "snapshot/items.parquet")

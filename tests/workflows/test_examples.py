@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,18 +57,31 @@ def test_a_log_without_carts_leaves_the_cart_task_out(
 ) -> None:
     _build(tmp_path, shop_events.filter(pl.col("event_type") != "cart"), shop_settings)
     report = json.loads((tmp_path / "examples" / "report.json").read_text())
-    assert "The log has no cart events: the cart task is left out." in report["warnings"]
+    reason = "The cart task is left out: the log has no cart events."
+    assert report["no_cart"] == reason
+    assert reason in report["warnings"]
     assert not list((tmp_path / "examples").glob("*/cart.parquet"))
-    assert json.loads((tmp_path / "snapshot" / "state.json").read_text())["has_cart"] is False
+    state = json.loads((tmp_path / "snapshot" / "state.json").read_text())
+    assert (state["has_cart"], state["no_cart"]) == (False, reason)
 
 
 def test_carts_that_are_all_censored_leave_the_cart_task_out(
     tmp_path: Path, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
-    _build(tmp_path, shop_events, shop_settings.model_copy(update={"cart_window_hours": 24.0 * 15}))
-    warnings = json.loads((tmp_path / "examples" / "report.json").read_text())["warnings"]
-    assert sum("the cart task is left out" in warning for warning in warnings) == 1
+    asked = shop_settings.model_copy(update={"cart_window_hours": 24.0 * 15})
+    _build(tmp_path, shop_events, asked)
+    report = json.loads((tmp_path / "examples" / "report.json").read_text())
+    reason = report["no_cart"]
+    assert report["warnings"].count(reason) == 1
     assert not list((tmp_path / "examples").glob("*/cart.parquet"))
+    assert re.fullmatch(
+        r"The cart task is left out: none of the [\d,]+ carts of the valid split can be labelled, for prepare.cart_window_hours is 360 "
+        r"and none of their windows ends within the [\d.]+ hours of the split; prepare.cart_window_hours = (\d+) would work.",
+        reason,
+    )
+    hours = float(re.findall(r"= (\d+) would", reason)[0])
+    _build(tmp_path, shop_events, asked.model_copy(update={"cart_window_hours": hours}))
+    assert (tmp_path / "examples" / "test" / "cart.parquet").is_file()
 
 
 def _views(users: int, days: int, item: str = "{user}-{day}") -> list[dict[str, object]]:

@@ -6,15 +6,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from google.protobuf import text_format
-from synthetic_run import write_synthetic_run
+from synthetic_run import NO_CART, write_synthetic_run
 from tritonclient.grpc import model_config_pb2
 
 from cartwheel.errors import ParityError, RunError
 from cartwheel.files import sha256
+from serving.answers import parse_cart, parse_metadata
 from serving.local import LocalRepository
 from serving.programs import SHARED, step_file
 from serving.repository import write_repository
@@ -127,6 +129,11 @@ def test_without_a_cart_model_there_are_no_probabilities(tmp_path: Path) -> None
     answer = LocalRepository(repository).ask("cart", cart_items=[["1003"]], k=[4])
     assert set(answer) == {"items", "scores"}
     assert "1003" not in answer["items"]
+    shown = {key: value.string_value for key, value in config(repository, "recommend").parameters.items()}
+    metadata = parse_metadata(shown, "here")
+    assert metadata.no_cart == NO_CART
+    nothing = {"items": np.empty((1, 0), dtype=object), "scores": np.empty((1, 0), dtype=np.float32)}
+    assert parse_cart(nothing, [1003], metadata).unavailable == NO_CART
 
 
 @pytest.mark.parametrize(
