@@ -25,8 +25,8 @@ else:
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLOCKED: Final = "events.parquet"
 _LEFT_OUT: Final = (
-    "leave-one-out: of each user asked the last interaction tests, the one before validates, the rest trains, and all that the user "
-    "has seen is left out; {asked:,} of {users:,} users are asked"
+    "leave-one-out: of each user asked the last interaction tests, the one before validates, the rest trains; {asked:,} of {users:,} "
+    "users are asked"
 )
 _NOT_FIGURES: Final[dict[str, Any]] = {"run": True, "export": True, "serve": True, "source": {"path", "kind"}}
 """Settings that decide no figure, or that the report tells otherwise."""
@@ -119,8 +119,6 @@ class Plan:
             return told_split(prepare)
         log = self.clocked
         told = [_LEFT_OUT.format(asked=log.asked, users=log.users)]
-        if log.too_many:
-            told.append(f"{log.too_many:,} who have seen more than {prepare.recent_items} items only train")
         if log.too_few:
             told.append(f"{log.too_few:,} with too few interactions to be asked only train")
         if prepare.max_eval_anchors < log.asked:
@@ -160,8 +158,10 @@ def planned(data_set: DataSet, data: Path, work: Path, changes: Mapping[str, Any
         content = merged(content, {"source": {"path": str((data / data_set.path).absolute())}})
     clocked = None
     if data_set.read is not None and data_set.path is not None:
-        asked_for = parse_settings(merged(content, changes), data_set.name, ROOT)
-        clocked = on_clock(data_set.read(data / data_set.path), asked_for.prepare.recent_items)
+        parse_settings(
+            merged(content, changes), data_set.name, ROOT
+        )  # a setting that is not accepted is told before the log is read
+        clocked = on_clock(data_set.read(data / data_set.path))
         file = work / "logs" / data_set.name / CLOCKED
         clocked.write(file)
         content = merged(merged(clocked.settings(), {"source": {"path": str(file.absolute())}}), content)

@@ -29,6 +29,7 @@ FEWEST: Final = 3
 """Interactions of a user who is asked: one to look back on, one that validates, one that tests."""
 _HELD: Final = {"test": 0, "valid": 1}
 """Split -> ticks from the end."""
+_CHECKED: Final = ["user_key", "anchor", "recent_items", "target_items", "left_out"]
 _COLUMNS: Final = ("user_id", "item_id", "timestamp", "event_type", "category", "brand")
 
 
@@ -41,19 +42,16 @@ class Clocked:
             in which they came.
         asked: users with a test and a validation interaction.
         too_few: users of fewer than ``FEWEST`` interactions, who only train.
-        too_many: users who have seen more by their last interaction than a query looks back on, who only train too: what they saw
-            first could not be left out of what competes.
     """
 
     events: pl.DataFrame
     asked: int
     too_few: int
-    too_many: int
 
     @property
     def users(self) -> int:
         """All users."""
-        return self.asked + self.too_few + self.too_many
+        return self.asked + self.too_few
 
     def write(self, path: Path) -> None:
         """Write ``events``, unless the file holds the same already: a stage that read it counts as done while it is unchanged."""
@@ -84,13 +82,12 @@ class Clocked:
         }
 
 
-def on_clock(interactions: pl.DataFrame, longest: int) -> Clocked:
+def on_clock(interactions: pl.DataFrame) -> Clocked:
     """Put a log on the clock.
 
     Args:
         interactions: ``user_id`` and ``item_id``, of each user in the order in which they happened; ``category`` and ``brand`` where
             they are known.
-        longest: how many items a query looks back on.
 
     Raises:
         DataError: if a user has an item twice, which leave-one-out of unseen items cannot ask for, or nobody could be asked.
@@ -104,7 +101,7 @@ def on_clock(interactions: pl.DataFrame, longest: int) -> Clocked:
         )
     count = pl.len().over("user_id")
     from_end = count - 1 - pl.int_range(pl.len()).over("user_id")
-    asked = count.is_between(FEWEST, longest + 1)
+    asked = count >= FEWEST
     place = pl.when(asked).then(from_end).otherwise(from_end + len(_HELD))
     events = interactions.with_columns(
         (pl.lit(LAST) - place * pl.lit(TICK)).cast(pl.Datetime("us", "UTC")).alias("timestamp"),
@@ -114,14 +111,12 @@ def on_clock(interactions: pl.DataFrame, longest: int) -> Clocked:
     sizes = interactions.group_by("user_id").len()["len"]
     clocked = Clocked(
         events.select(_COLUMNS).sort("timestamp", maintain_order=True),
-        asked=int(sizes.is_between(FEWEST, longest + 1).sum()),
+        asked=int((sizes >= FEWEST).sum()),
         too_few=int((sizes < FEWEST).sum()),
-        too_many=int((sizes > longest + 1).sum()),
     )
     if not clocked.asked:
         raise DataError(
-            f"None of the {len(sizes)} users has {FEWEST} to {longest + 1} interactions, so nobody can be asked.",
-            "Give a longer log, or a greater prepare.recent_items.",
+            f"None of the {len(sizes)} users has {FEWEST} interactions, so nobody can be asked.", "Give a longer log."
         )
     return clocked
 
@@ -138,41 +133,54 @@ def require_leave_one_out(run: Path, clocked: Clocked, most: int) -> None:
         RunError: it says what differs.
     """
     told = read_json(run / "examples" / "report.json")
+    length = int(read_json(run / "snapshot" / "state.json")["recent_items"])
     for split, ticks in _HELD.items():
         begins = datetime.fromisoformat(str(told[f"t_{split}"]))
         if begins != LAST - ticks * TICK:
             raise _not_so(run, f"{split} begins at {begins.isoformat()}, not at {(LAST - ticks * TICK).isoformat()}")
-        asked = read_table(run / "examples" / split / "recommend.parquet", ["user_key", "anchor", "recent_items", "target_items"])
+        asked = read_table(run / "examples" / split / "recommend.parquet", _CHECKED)
         if len(asked) != min(clocked.asked, most) or asked["user_key"].n_unique() != len(asked):
             users = asked["user_key"].n_unique()
             raise _not_so(
                 run, f"{split} asks {len(asked)} times for {users} users, not once for each of {min(clocked.asked, most)}"
             )
-        wrong = _plain(asked).join(_plain(_expected(clocked, ticks)), on=asked.columns, how="anti")
+        wrong = _plain(asked).join(_plain(_expected(clocked, ticks, length)), on=_CHECKED, how="anti")
         if not wrong.is_empty():
             user, anchor = wrong.select("user_key", "anchor").row(0)
             raise _not_so(
-                run, f"{split} asks {len(wrong)} users otherwise than for the next item after all before, user {user} at {anchor}"
+                run,
+                f"{split} asks {len(wrong)} users otherwise than for the next item after all before, which are left out, user {user} at "
+                f"{anchor}",
             )
 
 
-def _expected(clocked: Clocked, ticks: int) -> pl.DataFrame:
-    """Return whom to ask, when, after which items and for which, as the columns of the examples that are checked."""
+def _expected(clocked: Clocked, ticks: int, length: int) -> pl.DataFrame:
+    """Return whom to ask, when, after which last items, for which, and what is left out, as the columns that are checked.
+
+    Args:
+        clocked: the log.
+        ticks: from the end of the clock.
+        length: how many items a query looks back on.
+    """
     instant = LAST - ticks * TICK
     earlier = clocked.events.filter(pl.col("timestamp") < instant)
-    history = earlier.group_by("user_id", maintain_order=True).agg(pl.col("item_id").cast(pl.String).alias("recent_items"))
+    item = pl.col("item_id").cast(pl.String)
+    history = earlier.group_by("user_id", maintain_order=True).agg(
+        item.tail(length).alias("recent_items"), item.sort().alias("left_out")
+    )
     held = clocked.events.filter(pl.col("timestamp") == instant)
     return held.join(history, on="user_id").select(
         pl.col("user_id").cast(pl.String).alias("user_key"),
         pl.col("timestamp").alias("anchor"),
         "recent_items",
-        pl.concat_list(pl.col("item_id").cast(pl.String)).alias("target_items"),
+        pl.concat_list(item).alias("target_items"),
+        "left_out",
     )
 
 
 def _plain(asked: pl.DataFrame) -> pl.DataFrame:
     """Write the lists of ids as text, by which tables can be joined."""
-    return asked.with_columns(pl.col("recent_items", "target_items").list.join("\n"))
+    return asked.with_columns(pl.col(_CHECKED[2:]).list.join("\n"))
 
 
 def _not_so(run: Path, found: str) -> RunError:

@@ -21,9 +21,9 @@ def page(standings: Sequence[Standing], missing: Mapping[str, str]) -> str:
         standings: of the data sets that were judged, in the order of the report.
         missing: data sets that were not -> why.
     """
-    parts = [_head(quick=any(standing.quick for standing in standings)), _summary(standings, missing)]
+    parts = [_head(quick=any(standing.quick for standing in standings)), _rule(standings), _summary(standings, missing)]
     parts += [_section(standing) for standing in standings]
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def verdict(standing: Standing) -> str:
@@ -74,12 +74,25 @@ def _head(*, quick: bool) -> str:
         "comparisons of a table. A lead whose interval holds 0, or whose p-value is not below 0.05, could be chance. Baselines and our "
         "models have their default parameters, those that a table names excepted. Baselines, two-tower and neighbours learn from all "
         "events before the test split, DLRMs from the training part of them; how long our models train, what the neighbours are learnt "
-        "by and how the parts of the pipeline are weighted is chosen on the validation part. An oracle knows the truth that a shop was "
-        "drawn from; it is no competitor.",
+        "by, how the parts of the pipeline are weighted, and whether the second stage is used at all is chosen on the validation part. "
+        "An oracle knows the truth that a shop was drawn from; it is no competitor.",
     ]
     if quick:
         lines.append("**Made with `--quick`, at tiny sizes: it shows that the command works, and says nothing of any model.**")
     return "\n\n".join(lines)
+
+
+def _rule(standings: Sequence[Standing]) -> str:
+    """Say what is left out, which must be one rule for all data sets."""
+    rules: dict[str, list[str]] = {}
+    for standing in standings:
+        rules.setdefault(standing.protocol["left out"], []).append(_TITLES[standing.name])
+    if not rules:
+        return ""
+    if len(rules) == 1:
+        return f"One rule for all data sets. Left out: {next(iter(rules))}."
+    told = "; ".join(f"{rule} ({listing(names)})" for rule, names in rules.items())
+    return f"**Not one rule for all data sets**, so the tables do not compare with one another. Left out: {told}."
 
 
 def _summary(standings: Sequence[Standing], missing: Mapping[str, str]) -> str:
