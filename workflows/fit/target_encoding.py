@@ -8,10 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from workflows.fit.fitter import Fitter, Group, joined, members
@@ -19,25 +18,10 @@ from workflows.fit.numbers import Moments
 from workflows.fit.passes import Accumulator
 from workflows.fit.sums import Sums
 from workflows.fit.vocabulary import write_frame
+from workflows.operators.folds import Folds
 
 FOLD: Final = "__fold__"
 _COUNT: Final = "%count"
-
-
-class Folds:
-    """The folds of rows in order, as NVTabular draws them: from a seeded generator, or in turn where there is no seed."""
-
-    def __init__(self, count: int, seed: int | None) -> None:
-        self._choices = np.arange(count, dtype=np.min_scalar_type(count * 2))
-        self._random = None if seed is None else np.random.RandomState(seed)
-        self._rows = 0
-
-    def draw(self, rows: int) -> npt.NDArray[Any]:
-        """Return the folds of the next rows."""
-        if self._random is not None:
-            return self._random.choice(self._choices, rows)
-        first, self._rows = self._rows, self._rows + rows
-        return (np.arange(first, self._rows) % len(self._choices)).astype(self._choices.dtype)
 
 
 class GroupSums(Accumulator):
@@ -55,11 +39,14 @@ class GroupSums(Accumulator):
         self._targets = {f"target {place}": target for place, target in enumerate(targets)}
         self._summed = [_COUNT, *self._targets]
         self._folds = folds
+        self._rows = 0
         self._sums = Sums([FOLD, *self._keys], self._summed)
 
     def take(self, batch: pl.DataFrame) -> None:
         """Add the batch."""
-        folds = self._folds.draw(batch.height) if self._folds else np.zeros(batch.height, dtype=np.uint8)
+        rows = np.arange(self._rows, self._rows + batch.height)
+        self._rows += batch.height
+        folds = self._folds.at(rows) if self._folds else np.zeros(batch.height, dtype=np.uint8)
         targets = [_summable(batch[target]).alias(name) for name, target in self._targets.items()]
         one = pl.lit(1, pl.Int64).alias(_COUNT)
         self._sums.add(batch.select(*targets, pl.Series(FOLD, folds), one, **self._keys))

@@ -56,11 +56,13 @@ class Vocabulary:
     Attributes:
         values: the key columns, then ``COUNT``.
         nulls: how many values were missing, all key columns at once.
+        nullable: the key columns of which a value was missing, alone or with the others, in the vocabulary or not.
         left_out: how many values were counted that are not in the vocabulary.
     """
 
     values: pl.DataFrame
     nulls: int
+    nullable: tuple[str, ...]
     left_out: int
 
     @property
@@ -86,6 +88,7 @@ def choose(counts: pl.DataFrame, limits: Limits, earlier: pl.DataFrame | None = 
     keys = [name for name in counts.columns if name != COUNT]
     missing = pl.all_horizontal(pl.col(keys).is_null())
     nulls = int(counts.filter(missing)[COUNT].sum())
+    nullable = tuple(name for name in keys if counts[name].null_count())
     counts = counts.filter(~missing)
     total = int(counts[COUNT].sum())
     new = counts if earlier is None else counts.join(earlier, on=keys, how="anti", nulls_equal=True)
@@ -103,14 +106,14 @@ def choose(counts: pl.DataFrame, limits: Limits, earlier: pl.DataFrame | None = 
     if earlier is not None:
         old = earlier.join(counts, on=keys, how="left", nulls_equal=True, maintain_order="left")
         values = pl.concat([old.with_columns(pl.col(COUNT).fill_null(0)), new])
-    return Vocabulary(values, nulls, total - int(values[COUNT].sum()))
+    return Vocabulary(values, nulls, nullable, total - int(values[COUNT].sum()))
 
 
 def write_vocabulary(folder: Path, name: str, vocabulary: Vocabulary, first: int, buckets: int) -> Path:
     """Write a vocabulary and what was counted, as NVTabular's ``Categorify`` does.
 
     Integers of which some were missing are written as floats where that is exact, because pandas, and so NVTabular's transform, holds
-    them so.
+    them so: in a combination each column by itself, also where only rows that are missing as a whole had the null.
 
     Args:
         folder: where to, an existing folder.
@@ -123,8 +126,8 @@ def write_vocabulary(folder: Path, name: str, vocabulary: Vocabulary, first: int
         The file ``unique.<name>.parquet``, beside which ``meta.<name>.parquet`` lies.
     """
     values = vocabulary.values
-    if vocabulary.nulls and len(vocabulary.keys) == 1 and _is_exact(values[vocabulary.keys[0]]):
-        values = values.with_columns(pl.col(vocabulary.keys).cast(pl.Float64))
+    floats = [name for name in vocabulary.nullable if is_exact(values[name])]
+    values = values.with_columns(pl.col(floats).cast(pl.Float64))
     path = folder / f"unique.{name}.parquet"
     write_frame(path, values.rename({COUNT: f"{name}_size"}), first)
     meta = {
@@ -185,10 +188,12 @@ def write_frame(path: Path, frame: pl.DataFrame, first: int) -> None:
     pq.write_table(table.replace_schema_metadata({b"pandas": json.dumps(described).encode()}), path, compression="NONE")
 
 
-def _is_exact(values: pl.Series) -> bool:
+def is_exact(values: pl.Series) -> bool:
+    """Whether a column holds integers, all of which are float64 without loss."""
     if not values.dtype.is_integer():
         return False
-    return bool(values.is_between(-_EXACT, _EXACT).all())
+    ends: list[Any] = [end for end in (values.min(), values.max()) if end is not None]
+    return all(-_EXACT <= end <= _EXACT for end in ends)
 
 
 def _alike(earlier: pl.DataType, now: pl.DataType) -> bool:

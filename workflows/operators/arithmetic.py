@@ -15,7 +15,7 @@ import polars as pl
 
 from cartwheel.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
-from workflows.operators.step import Applied, Made, Step, Value, elementwise, float_element, require_number, to_float
+from workflows.operators.step import Applied, Made, Step, Value, divided, elementwise, float_element, require_number, to_float
 from workflows.plan.types import ColumnType
 
 OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -91,6 +91,8 @@ class Combine(Step):
 
         def change(element: pl.Expr) -> pl.Expr:
             number = float_element(element, _FLOAT64)
+            if self.operation == "divide" and self.right is not None:
+                return divided(number, self.right, _FLOAT64).cast(result)
             left, right = (number if side is None else pl.lit(side, _FLOAT64) for side in (self.left, self.right))
             return _combine(self.operation, left, right).cast(result)
 

@@ -66,6 +66,11 @@ class Lookup(Step):
         keys = named.to_struct() if len(self.columns) > 1 else named.to_series()
         return pl.Series(self.domain, [None] * self.first, dtype=keys.dtype).extend(keys.alias(self.domain))
 
+    @property
+    def hashes(self) -> bool:
+        """Return whether what is out of vocabulary is hashed."""
+        return self.buckets > 1
+
     def result(self, types: Sequence[ColumnType]) -> ColumnType:
         """Return ids, in lists where the values are."""
         return self.keys.result(types).of(self.dtype)

@@ -24,6 +24,11 @@ class HashToBucket(Step):
 
     buckets: int
 
+    @property
+    def hashes(self) -> bool:
+        """Return True."""
+        return True
+
     def result(self, types: Sequence[ColumnType]) -> ColumnType:
         """Return int32."""
         return types[0].of("int32")

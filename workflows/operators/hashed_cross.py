@@ -25,6 +25,11 @@ class CrossToBucket(Step):
 
     buckets: int
 
+    @property
+    def hashes(self) -> bool:
+        """Return True."""
+        return True
+
     def result(self, types: Sequence[ColumnType]) -> ColumnType:
         """Return int32."""
         if any(kind.is_list for kind in types):

@@ -13,7 +13,18 @@ import polars as pl
 from cartwheel.errors import RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.constants import exact
-from workflows.operators.step import Applied, Made, Step, Value, elementwise, float_element, one, require_number, to_float
+from workflows.operators.step import (
+    Applied,
+    Made,
+    Step,
+    Value,
+    divided,
+    elementwise,
+    float_element,
+    one,
+    require_number,
+    to_float,
+)
 from workflows.plan.types import ColumnType
 
 
@@ -51,7 +62,7 @@ class Standardize(Step):
 
         def change(element: pl.Expr) -> pl.Expr:
             number = float_element(element, within) - pl.lit(self.mean, within)
-            return (number / pl.lit(self.std, within) if self.std > 0 else number).cast(result)
+            return (divided(number, self.std, within) if self.std > 0 else number).cast(result)
 
         return elementwise(columns[0], types[0], change)
 

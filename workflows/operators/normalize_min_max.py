@@ -16,7 +16,18 @@ import polars as pl
 from cartwheel.errors import RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.normalize import float_result, precision
-from workflows.operators.step import Applied, Made, Step, Value, elementwise, float_element, one, require_number, to_float
+from workflows.operators.step import (
+    Applied,
+    Made,
+    Step,
+    Value,
+    divided,
+    elementwise,
+    float_element,
+    one,
+    require_number,
+    to_float,
+)
 from workflows.plan.types import ColumnType
 
 
@@ -58,7 +69,7 @@ class Rescale(Step):
             number = float_element(element, within)
             if not self.span:
                 return (number / (number + number)).cast(result)
-            return ((number - pl.lit(self.low, within)) / pl.lit(self.span, within)).cast(result)
+            return divided(number - pl.lit(self.low, within), self.span, within).cast(result)
 
         return elementwise(columns[0], types[0], change)
 

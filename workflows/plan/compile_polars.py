@@ -52,6 +52,10 @@ def compile_polars(
             frame = frame.filter(_stays(plan.filters[rows - 1], plan))
         for place in needed:
             if plan.nodes[place].rows == rows:
+                if plan.nodes[place].is_row_number:
+                    frame = frame.with_row_index(_name(place)).with_columns(pl.col(_name(place)).cast(pl.Int64))
+                    made[place] = pl.col(_name(place))
+                    continue
                 made[place] = _expression(plan, place, made)
                 if place in shared:
                     frame = frame.with_columns(made[place].alias(_name(place)))

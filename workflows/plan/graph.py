@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 from cartwheel.errors import NotCompilableError
+from workflows.operators.row_number import RowNumber
 from workflows.operators.step import RowStep, Step
 from workflows.plan.types import ColumnType
 
@@ -32,6 +33,11 @@ class Node:
     def is_raw(self) -> bool:
         """Whether it comes in from outside."""
         return self.step is None and not self.inputs
+
+    @property
+    def is_row_number(self) -> bool:
+        """Whether it numbers the rows, which no column is needed for."""
+        return isinstance(self.step, RowNumber)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ import polars as pl
 
 from cartwheel.errors import NotCompilableError, RunError
 from workflows.operators.described import described
+from workflows.operators.row_number import RowNumber
 from workflows.operators.step import Applied, Step
 from workflows.operators.table import fits_to_dependencies, makes_columns, read_column, read_rows
 from workflows.plan.graph import Node, Plan, RowFilter
@@ -54,7 +55,10 @@ def raw_columns(workflow: Any) -> dict[str, ColumnType]:
 
 
 def read_inputs(workflow: Any, trails: Sequence[Sequence[Any]]) -> tuple[Plan, list[dict[str, str]]]:
-    """Read what reaches some operators of a workflow, which need not be fitted themselves, nor what comes behind them.
+    """Read what some operators of a workflow are fitted on, which need not be fitted themselves, nor what comes behind them.
+
+    That is what reaches them in training: where an operator gives training rows other values than it serves, as ``TargetEncoding`` with
+    folds does, those of training.
 
     Args:
         workflow: an ``nvtabular.Workflow`` whose schemas are constructed and whose operators before those are fitted.
@@ -66,7 +70,7 @@ def read_inputs(workflow: Any, trails: Sequence[Sequence[Any]]) -> tuple[Plan, l
     Raises:
         NotCompilableError: if an operator before them has no registered meaning, or a column no type in a plan.
     """
-    reading = _Reading(workflow.input_schema)
+    reading = _Reading(workflow.input_schema, fitting=True)
     found = [reading.inputs(trail) for trail in trails]
     outputs = {str(place): place for made in found for place in made.values()}
     plan = Plan(tuple(reading.nodes), tuple(reading.filters), outputs)
@@ -93,10 +97,12 @@ def read_types(workflow: Any) -> list[tuple[Any, dict[str, ColumnType]]]:
 class _Reading:
     """A plan while it is being read."""
 
-    def __init__(self, schema: Any) -> None:
+    def __init__(self, schema: Any, *, fitting: bool = False) -> None:
         self.nodes: list[Node] = []
         self.filters: list[RowFilter] = []
         self._schema = schema
+        self._fitting = fitting
+        self._inexact: set[int] = set()  # places of floats whose last bit is not the same everywhere
         self._raw: dict[str, int] = {}
         self._read: dict[tuple[int, int], dict[str, int]] = {}
         self._roots: list[Mapping[str, int]] = []  # kept, for ``_read`` knows them by their addresses
@@ -144,8 +150,10 @@ class _Reading:
         made = {}
         for name in node.output_schema.column_names:
             sources = tuple(node.column_mapping.get(name, [name])) if node.column_mapping else (name,)
-            how = read_column(Applied(node.op, name, sources, types, groups))
+            how = read_column(Applied(node.op, name, sources, types, groups, self._fitting))
             places = tuple(available[source] for source in how.sources)
+            if how.by_row:
+                places = (self._row_number(self.nodes[places[0]].rows), *places)
             for step in how.steps:
                 places = (self._add(name, step, places),)
             made[name] = places[0]
@@ -167,11 +175,32 @@ class _Reading:
             kind = step.result([node.type for node in inputs])
         except NotCompilableError as error:
             raise NotCompilableError(f"Feature column {name!r}: {error.found}", error.fix) from error
+        self._check_bits(name, step, places)
         for place, node in enumerate(self.nodes):  # 0.0 equals -0.0, and is told otherwise
             if node.inputs == places and node.step == step and described(step) == described(node.step):
                 return place
         self.nodes.append(Node(name, kind, step, places, inputs[0].rows))
+        if kind.is_float and (not step.is_exact or self._inexact & set(places)):
+            self._inexact.add(len(self.nodes) - 1)
         return len(self.nodes) - 1
+
+    def _row_number(self, rows: int) -> int:
+        """Return the node that numbers a set of rows."""
+        for place, node in enumerate(self.nodes):
+            if node.is_row_number and node.rows == rows:
+                return place
+        self.nodes.append(Node("row number", RowNumber().result([]), RowNumber(), (), rows))
+        return len(self.nodes) - 1
+
+    def _check_bits(self, name: str, step: Step, places: tuple[int, ...]) -> None:
+        """Refuse to hash what is not the same to the last bit wherever it is computed."""
+        inexact = [self.nodes[place].name for place in places if place in self._inexact]
+        if step.hashes and inexact:
+            raise NotCompilableError(
+                f"Feature column {name!r} is the hash of {inexact[0]!r}, which comes after a logarithm, and the last bit of a "
+                "logarithm differs from processor to processor.",
+                "Hash the column before LogOp, or put Bucketize between the two.",
+            )
 
     def _filter(self, step: Any, available: Mapping[str, int], outputs: list[str]) -> dict[str, int]:
         deciding = {name: available[name] for name in step.inputs(list(available))}
@@ -186,6 +215,8 @@ class _Reading:
         for name, place in carried.items():
             self.nodes.append(Node(name, self.nodes[place].type, None, (place,), rows))
             carried[name] = len(self.nodes) - 1
+            if place in self._inexact:
+                self._inexact.add(carried[name])
         return carried
 
 

@@ -9,10 +9,13 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from both_fits import by_polars, fit_both, operator, transform
+from both_fits import by_nvtabular, by_polars, fit_both, operator, transform
 
 from cartwheel.errors import DataError
-from workflows.fit.target_encoding import Folds
+from workflows.comparison import Comparison
+from workflows.operators.folds import Folds
+from workflows.plan.compile_polars import compile_polars
+from workflows.plan.read import read_plan
 
 RNG = np.random.default_rng(5)
 EVENTS = pl.DataFrame(
@@ -68,8 +71,33 @@ def test_a_mean_that_is_given_is_not_measured(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", [None, 3])
 def test_folds_do_not_depend_on_how_the_rows_are_cut(seed: int | None) -> None:
     folds, whole = Folds(5, seed), Folds(5, seed)
-    parts = np.concatenate([folds.draw(rows) for rows in (0, 1, 100, 7)])
-    assert parts.tolist() == whole.draw(108).tolist()
+    rows = np.arange(600)
+    parts = [folds.at(rows[first:last]) for first, last in ((0, 0), (101, 108), (0, 1), (1, 101), (108, 600))]
+    assert np.concatenate([parts[place] for place in (2, 3, 1, 4)]).tolist() == whole.at(rows).tolist()
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+@pytest.mark.parametrize("filtered", [False, True])
+def test_what_comes_behind_folds_is_fitted_on_what_they_make_of_training_rows(
+    tmp_path: Path, seed: int | None, filtered: bool
+) -> None:
+    """More than 256 rows: NVTabular counts the rows of folds without a seed in one byte."""
+
+    def graph(ops: Any, out: str) -> Any:
+        rows = ["x", "z", "bought"] >> (ops.Filter(Comparison("bought", ">=", 0)) if filtered else ops.Rename(f=str))
+        encoding = ops.TargetEncoding(rows["bought"], kfold=3, fold_seed=seed, p_smooth=2, out_path=out)
+        return rows[["x", "z"]] >> encoding >> ops.Normalize()
+
+    random = np.random.default_rng(0)
+    events = pl.DataFrame(
+        {name: random.integers(low, high, 600) for name, low, high in (("x", 0, 20), ("z", 0, 3), ("bought", -1, 2))}
+    )
+    ours, theirs = (fit(graph, events, tmp_path) for fit in (by_polars, by_nvtabular))
+    for statistic in ("means", "stds"):
+        found, expected = (getattr(operator(workflow, "Normalize"), statistic) for workflow in (ours, theirs))
+        assert found == pytest.approx(expected, rel=1e-5)  # NVTabular adds up in float32
+    served = compile_polars(read_plan(ours), events.lazy()).collect()["TE_x_bought"]
+    assert served.std() < 0.95  # the form that is served varies less than what it was fitted on
 
 
 def test_refuses_a_target_that_is_no_number(tmp_path: Path) -> None:
