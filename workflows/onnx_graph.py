@@ -87,6 +87,8 @@ class GraphBuilder:
             dtype: numpy type to store; strings ignore it.
         """
         array = np.asarray(value) if dtype is None else np.asarray(value, dtype=dtype)
+        if array.dtype.kind == "U":  # NumPy's own strings lose a NUL at their end
+            array = np.asarray(value, dtype=object)
         content = array.tobytes() if array.dtype != object else repr(array.tolist()).encode()
         key = (array.dtype.str, array.shape, content)
         if key not in self._constants:
@@ -195,8 +197,11 @@ class GraphBuilder:
             self._nodes.append(copied_node)
         return {value.name: renamed[value.name] for value in graph.output}
 
-    def model(self) -> onnx.ModelProto:
+    def model(self, properties: Mapping[str, str] | None = None) -> onnx.ModelProto:
         """Return the checked model.
+
+        Args:
+            properties: what it is to carry along as metadata.
 
         Raises:
             onnx.checker.ValidationError: if the graph is not valid ONNX.
@@ -204,12 +209,13 @@ class GraphBuilder:
         graph = helper.make_graph(self._nodes, self._name, self._inputs, self._outputs, self._initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", ML_OPSET)]
         model = helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="cartwheel")
+        helper.set_model_props(model, dict(properties or {}))
         onnx.checker.check_model(model)
         return model
 
 
 def _tensor(array: npt.NDArray[Any], name: str) -> onnx.TensorProto:
     if array.dtype.kind in "USO":
-        values = [str(value).encode() for value in array.ravel()]
-        return helper.make_tensor(name, TensorProto.STRING, array.shape, values)
+        strings = [str(value).encode() for value in array.ravel()]  # put in by hand: onnx's helper cuts a NUL at the end of one
+        return TensorProto(name=name, data_type=TensorProto.STRING, dims=array.shape, string_data=strings)
     return numpy_helper.from_array(np.ascontiguousarray(array).reshape(array.shape), name)

@@ -9,6 +9,9 @@ import warnings
 from collections.abc import Iterator
 
 from cartwheel.errors import MissingDependencyError
+from workflows.file_digests import watch_nvtabular
+
+watch_nvtabular()  # where NVTabular is imported before Cartwheel, and perhaps fitted before any of this runs
 
 
 @contextlib.contextmanager
@@ -27,7 +30,9 @@ def quiet_nvtabular() -> Iterator[None]:
             for logger in loggers:
                 logger.setLevel(logging.CRITICAL + 1)
             import dask
+            import nvtabular.ops  # noqa: F401
 
+            watch_nvtabular()
             with dask.config.set(scheduler="synchronous"):
                 yield
         except ImportError as error:

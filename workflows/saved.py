@@ -1,7 +1,7 @@
 """Loads a workflow that NVTabular saved, or says in one sentence why it cannot be trusted.
 
 NVTabular warns where it should refuse: a workflow of another release, a vocabulary of another fit. Both would give every shopper and
-item a wrong id without a word, so both are refused here, before anything is encoded or written.
+item a wrong id without a word, so both are refused here, before anything is encoded or written (see ``workflows.file_digests``).
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from cartwheel.errors import RunError
+from workflows.file_digests import written_over
 from workflows.plan.read import raw_columns
-from workflows.plan.types import ColumnType
+from workflows.plan.types import ColumnType, accepts
 from workflows.quiet import quiet_nvtabular
 
 PICKLE: Final = "workflow.pkl"
@@ -33,7 +34,8 @@ def load_saved(folder: Path, *, schema: Mapping[str, ColumnType] | None = None) 
 
     Args:
         folder: where ``nvtabular.Workflow.save`` wrote it.
-        schema: the raw columns that it must have been fitted on, no more, no fewer and of these very types; None accepts any.
+        schema: the raw columns that it will be given: those that it must have been fitted on, no more, no fewer, and of types that it
+            takes (see ``workflows.plan.types.accepts``); None accepts any.
 
     Returns:
         The fitted ``nvtabular.Workflow``; its vocabularies are read where they lie now, which need not be where it was saved.
@@ -71,7 +73,7 @@ def check_raw_columns(folder: Path, fitted: Mapping[str, ColumnType], expected: 
             f"The NVTabular workflow in {folder} was fitted on the columns {further} too, which it will not get.", _REFIT
         )
     for column, kind in expected.items():
-        if fitted[column] != kind:
+        if not accepts(fitted[column], kind.polars):
             raise RunError(
                 f"The NVTabular workflow in {folder} was fitted on a column {column!r} of type {fitted[column]}, expected {kind}.",
                 _REFIT,
@@ -146,22 +148,30 @@ def _fitted_operators(workflow: Any) -> Iterator[tuple[Any, Iterable[Any]]]:
 
 
 def _check_vocabularies(operator: Any, columns: Iterable[Any], folder: Path) -> None:
-    """Compare the rows of each vocabulary with the number of ids that the schema was given when the workflow was fitted."""
+    """Compare each vocabulary with what it was when the workflow was fitted.
+
+    That is its digest, which any operator has that was fitted while Cartwheel was imported, and for others the number of its ids alone.
+    """
     vocabularies = getattr(operator, "categories", None)
     if not isinstance(vocabularies, dict):
         return
     expected = {domain["name"]: domain["max"] + 1 for column in columns if (domain := column.properties.get("domain"))}
     for name, path in vocabularies.items():
         found = _columns(Path(path), f"vocabulary {name!r}", folder)
-        if name not in expected:
-            continue
-        parts = found - {f"{name}_size", f"{name}{operator.name_sep}size"}  # what Polars fits, and NVTabular
-        combined = operator.encode_type == "combo" and all(part in name for part in parts)  # it is named after its columns
-        if name not in found and not combined:
-            raise _foreign(name, folder, f"{path} has the columns {sorted(found)}")
-        cardinality, _ = operator.get_embedding_sizes([name])[name]
-        if cardinality != expected[name]:
-            raise _foreign(name, folder, f"it makes {cardinality} ids, and the workflow was fitted to {expected[name]}")
+        if name in expected:
+            _check_size(operator, name, found, expected[name], folder)
+        if written_over(operator, name, Path(path)):
+            raise _foreign(f"vocabulary {name!r}", folder, f"{path} does not hold what the workflow was fitted to")
+
+
+def _check_size(operator: Any, name: str, columns: set[str], expected: int, folder: Path) -> None:
+    parts = columns - {f"{name}_size", f"{name}{operator.name_sep}size"}  # what Polars fits, and NVTabular
+    combined = operator.encode_type == "combo" and all(part in name for part in parts)  # it is named after its columns
+    if name not in columns and not combined:
+        raise _foreign(f"vocabulary {name!r}", folder, f"its file has the columns {sorted(columns)}")
+    cardinality, _ = operator.get_embedding_sizes([name])[name]
+    if cardinality != expected:
+        raise _foreign(f"vocabulary {name!r}", folder, f"it makes {cardinality} ids, and the workflow was fitted to {expected}")
 
 
 def _check_statistics(operator: Any, folder: Path) -> None:
@@ -170,6 +180,8 @@ def _check_statistics(operator: Any, folder: Path) -> None:
     for name, path in (statistics if isinstance(statistics, dict) else {}).items():
         if isinstance(path, str):
             _columns(Path(path), f"statistics of {name!r}", folder)
+            if written_over(operator, name, Path(path)):
+                raise _foreign(f"statistics of {name!r}", folder, f"{path} does not hold what the workflow was fitted to")
 
 
 def _columns(path: Path, what: str, folder: Path) -> set[str]:
@@ -187,5 +199,6 @@ def _columns(path: Path, what: str, folder: Path) -> set[str]:
     return set(files.schema.names)
 
 
-def _foreign(name: str, folder: Path, why: str) -> RunError:
-    return RunError(f"The NVTabular workflow in {folder}: its vocabulary {name!r} is of another fit: {why}.", _REFIT)
+def _foreign(what: str, folder: Path, why: str) -> RunError:
+    verb = "are" if what.startswith("statistics") else "is"
+    return RunError(f"The NVTabular workflow in {folder}: its {what} {verb} of another fit: {why}.", _REFIT)

@@ -5,13 +5,18 @@ A saved workflow refers to it by its name, so loading one needs this package imp
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import polars as pl
 from nvtabular.ops import Categorify
+
+from workflows.fit.vocabulary import write_frame
+from workflows.operators.categorify import FIRST
 
 
 class SharedCategorify(Categorify):  # type: ignore[misc]
@@ -25,11 +30,12 @@ class SharedCategorify(Categorify):  # type: ignore[misc]
         domain: the vocabulary's name; also the file's and the schema domain's.
         values: the distinct values, at least one, in the order of their ids.
         columns: the columns that share it.
-        out_path: folder that the vocabulary is written to.
+        out_path: folder that the vocabulary is written to, in a folder of its own for each content: another operator of this domain leaves
+            it alone.
     """
 
     def __init__(self, domain: str, values: Sequence[str], columns: Sequence[str], out_path: Path) -> None:
-        super().__init__(vocabs={domain: pd.Series(list(values), dtype=object)}, out_path=str(out_path))
+        super().__init__(vocabs={domain: str(_written(Path(out_path), domain, values))}, out_path=str(out_path))
         self.storage_name = dict.fromkeys(columns, domain)
         self.fitted = True
 
@@ -40,6 +46,27 @@ class SharedCategorify(Categorify):  # type: ignore[misc]
             if isinstance(df[name].iloc[0], (list, np.ndarray)):
                 encoded[name] = _blanks_to_padding(df[name], encoded[name])
         return encoded
+
+
+def _written(out_path: Path, domain: str, values: Sequence[str]) -> Path:
+    """Write a vocabulary, into ``categories`` or, where another one of its name lies there, into ``categories.1`` and so on."""
+    frame = pl.DataFrame({domain: pl.Series(list(values), dtype=pl.String)})
+    for number in itertools.count():
+        path = out_path / (f"categories.{number}" if number else "categories") / f"unique.{domain}.parquet"
+        if not path.exists():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_frame(path, frame, FIRST)
+            return path
+        if _holds(path, frame):
+            return path
+    raise AssertionError
+
+
+def _holds(path: Path, frame: pl.DataFrame) -> bool:
+    try:
+        return pl.read_parquet(path).equals(frame)
+    except (OSError, pl.exceptions.PolarsError):
+        return False
 
 
 def _blanks_to_padding(raw: pd.Series, ids: pd.Series) -> pd.Series:

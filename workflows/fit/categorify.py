@@ -73,6 +73,7 @@ class FitCategorify(Fitter):
         operator.split_out = 1  # one file a vocabulary is what is written
         operator.cat_cache = "host" if operator.cat_cache == "device" else operator.cat_cache
         operator.search_sorted = False  # pandas cannot, as NVTabular says
+        self.store.adopt(operator)
         offset = 0
         for group in self._groups():
             name = joined(group, operator.name_sep)

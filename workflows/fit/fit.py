@@ -13,6 +13,7 @@ import polars as pl
 
 from cartwheel.errors import DataError, MissingDependencyError, UsageError
 from cartwheel.progress import progress
+from workflows.file_digests import remember_files
 from workflows.fit.categorify import FitCategorify, match_earlier
 from workflows.fit.fitter import Group, Store
 from workflows.fit.operators import fitter
@@ -29,7 +30,9 @@ Events = pl.LazyFrame | pl.DataFrame | str | Path | Sequence[str | Path]
 _SAMPLE_ROWS: Final = 16
 
 
-def fit_workflow(workflow: Any, events: Events, folder: Path, *, engine: str = "polars", previous: Any = None) -> Any:
+def fit_workflow(
+    workflow: Any, events: Events, folder: Path, *, engine: str = "polars", previous: Any = None, schema: Any = None
+) -> Any:
     """Fit a workflow, as ``nvtabular.Workflow.fit`` does, in bounded memory.
 
     The operators get the statistics that NVTabular would give them, and more exact ones where NVTabular approximates (see
@@ -44,13 +47,17 @@ def fit_workflow(workflow: Any, events: Events, folder: Path, *, engine: str = "
         engine: one of ``ENGINES``.
         previous: a fitted workflow, or the folder of a saved one, whose vocabularies grow: every value keeps its id, and new ones get
             the ids behind. A value counts in the new events alone.
+        schema: a ``merlin.schema.Schema`` whose tags and properties columns of the events get, for ``ColumnSelector(tags=...)`` and for
+            the schemas of what is encoded. Types come from the events; a schema that says others is refused. It need not have every
+            column.
 
     Returns:
         The workflow, fitted.
 
     Raises:
         UsageError: if an option is not known, or ids cannot be kept.
-        DataError: if there are no events, or a column is missing or of a type that an operator cannot be fitted on.
+        DataError: if there are no events, a column is missing or of a type that an operator cannot be fitted on, no column has a tag by
+            which columns are selected, or the schema is of other columns.
         NotCompilableError: if Polars cannot fit an operator, or compute what it is fitted on.
         MissingDependencyError: if the engine is not installed.
         RunError: if the previous workflow cannot be read.
@@ -67,20 +74,30 @@ def fit_workflow(workflow: Any, events: Events, folder: Path, *, engine: str = "
         fresh = Path(tempfile.mkdtemp(prefix="fit-", dir=folder))
         try:
             if engine == "nvtabular":
-                _by_nvtabular(workflow, scan, fresh)
+                _by_nvtabular(workflow, scan, fresh, schema)
             else:
-                _by_polars(workflow, scan, fresh, polars_engine, earlier)
+                _by_polars(workflow, scan, fresh, polars_engine, earlier, schema)
         except BaseException:
             shutil.rmtree(fresh, ignore_errors=True)
             raise
     return workflow
 
 
-def _by_polars(workflow: Any, events: pl.LazyFrame, fresh: Path, engine: Any, earlier: Any) -> None:
-    from workflows.fit.graph import clear, construct, construct_again, finish_schemas, phases, read_applied, stat_trails
+def _by_polars(workflow: Any, events: pl.LazyFrame, fresh: Path, engine: Any, earlier: Any, schema: Any) -> None:
+    from workflows.fit.graph import (
+        clear,
+        construct,
+        construct_again,
+        finish_schemas,
+        phases,
+        raw_schema,
+        read_applied,
+        stat_trails,
+    )
 
     trails = stat_trails(workflow.output_node)
-    root = construct(workflow, events)
+    root = raw_schema(events, schema)
+    construct(workflow, root, events)
     clear(trails)
     vocabularies = _vocabularies(earlier)
     store = Store(fresh)
@@ -93,6 +110,7 @@ def _by_polars(workflow: Any, events: pl.LazyFrame, fresh: Path, engine: Any, ea
             for fitting in fitters:
                 fitting.finish()
                 fitting.applied.operator.fitted = True
+                remember_files(fitting.applied.operator)
             construct_again(workflow, root)
     for trail in trails:
         for subgraph in trail[:-1]:
@@ -100,19 +118,22 @@ def _by_polars(workflow: Any, events: pl.LazyFrame, fresh: Path, engine: Any, ea
     finish_schemas(workflow, root, events.head(_SAMPLE_ROWS).collect())
 
 
-def _by_nvtabular(workflow: Any, events: pl.LazyFrame, fresh: Path) -> None:
+def _by_nvtabular(workflow: Any, events: pl.LazyFrame, fresh: Path, schema: Any) -> None:
     from merlin.io import Dataset
 
-    from workflows.fit.graph import construct, raw_schema, stat_trails
+    from workflows.fit.graph import construct, described, raw_schema, stat_trails
 
-    construct(workflow, events)
+    root = raw_schema(events, schema)
+    construct(workflow, root, events)
     for trail in stat_trails(workflow.output_node):
         if hasattr(trail[-1].op, "out_path"):
             trail[-1].op.out_path = str(fresh)
     table = fresh / "events.parquet"
     try:
-        events.select(raw_schema(events).column_names).sink_parquet(table)
-        workflow.fit(Dataset(str(table), engine="parquet"))
+        events.select(root.column_names).sink_parquet(table)
+        dataset = Dataset(str(table), engine="parquet")
+        dataset.schema = described(dataset.schema, schema)
+        workflow.fit(dataset)
     finally:
         table.unlink(missing_ok=True)
 

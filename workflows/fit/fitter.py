@@ -7,10 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from shutil import copy, copytree
 from typing import Any, Final
 
-from cartwheel.errors import DataError, NotCompilableError
+from cartwheel.errors import DataError, NotCompilableError, RunError
 from cartwheel.progress import Advance
+from workflows.file_digests import written_over
 from workflows.fit.passes import Accumulator, Inputs
 from workflows.plan.types import ColumnType
 
@@ -39,6 +41,27 @@ class Store:
         folder = self.folder / (f"categories.{place}" if place else "categories")
         folder.mkdir(exist_ok=True)
         return folder
+
+    def adopt(self, operator: Any) -> None:
+        """Copy the vocabularies that an operator was given, so that the fit has all its files to itself, and none of one name twice.
+
+        Raises:
+            RunError: if another operator has written over one of them since.
+        """
+        for name, given in operator.vocabs.items():
+            if written_over(operator, name, Path(given)):
+                raise RunError(
+                    f"The vocabulary {name!r} that {type(operator).__name__} was given is no longer in {given}: another operator has "
+                    "written over it.",
+                    "Give each operator an out_path of its own.",
+                )
+            file = f"unique.{name}.parquet"
+            path = self.claim(file) / file
+            try:
+                copytree(given, path) if Path(given).is_dir() else copy(given, path)
+            except OSError as error:
+                raise RunError(f"The vocabulary {given} cannot be read ({error.strerror}).", "Give one that is there.") from error
+            operator.categories[name] = str(path)
 
 
 @dataclass(frozen=True)

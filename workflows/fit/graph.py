@@ -6,6 +6,7 @@ Imports Merlin, so use it only where NVTabular is.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 import polars as pl
@@ -14,7 +15,7 @@ from cartwheel.errors import DataError, NotCompilableError
 from workflows.fit.fitter import Applied, Group
 from workflows.fit.passes import Inputs
 from workflows.plan.read import read_inputs, read_types
-from workflows.plan.types import ColumnType, from_polars
+from workflows.plan.types import DTYPES, ColumnType, accepts, from_polars
 
 Trail = tuple[Any, ...]
 """A node of the graph, behind the nodes of the subgraphs that it is in, outermost first."""
@@ -92,30 +93,58 @@ def read_applied(workflow: Any, trails: Sequence[Trail], events: pl.LazyFrame, e
     return inputs, applied
 
 
-def raw_schema(events: pl.LazyFrame) -> Any:
-    """Return the Merlin schema of events, without columns of types that no plan has."""
+def raw_schema(events: pl.LazyFrame, given: Any = None) -> Any:
+    """Return the Merlin schema of events, without columns of types that no plan has, with the tags and properties of another schema.
+
+    Raises:
+        DataError: if the other schema has a column that the events lack, or says another type of it.
+    """
+    from merlin.schema import Schema
+
+    kinds: dict[str, ColumnType] = {}
+    for name, dtype in events.collect_schema().items():
+        with suppress(NotCompilableError):
+            kinds[name] = ColumnType("string") if dtype == pl.Null else from_polars(dtype)
+    for column in given or ():
+        _check_given(column, kinds.get(column.name), list(events.collect_schema()))
+    return described(Schema([_column(name, kind) for name, kind in kinds.items()]), given)
+
+
+def described(schema: Any, given: Any) -> Any:
+    """Return a schema with the tags and properties that another one has for its columns."""
     from merlin.schema import Schema
 
     columns = []
-    for name, dtype in events.collect_schema().items():
-        try:
-            kind = ColumnType("string") if dtype == pl.Null else from_polars(dtype)
-        except NotCompilableError:
-            continue
-        columns.append(_column(name, kind))
+    for column in schema:
+        other = None if given is None else given.get(column.name)
+        columns.append(column if other is None else column.with_tags(other.tags).with_properties(other.properties))
     return Schema(columns)
 
 
-def construct(workflow: Any, events: pl.LazyFrame) -> Any:
-    """Construct the schemas of the graph from the types of the events, before anything is fitted.
+def _check_given(column: Any, kind: ColumnType | None, names: list[str]) -> None:
+    if kind is None:
+        raise DataError(
+            f"The schema has a column {column.name!r}, which the events lack or have in a type that no workflow can read; "
+            f"they have {names}.",
+            "Give the schema of these events.",
+        )
+    dtype = str(column.dtype.without_shape.name)
+    dtype = "string" if dtype in ("str", "object") else dtype
+    told = ColumnType(dtype, bool(column.is_list)) if dtype in DTYPES else None
+    if told is not None and not accepts(told, kind.polars):
+        raise DataError(
+            f"Column {column.name!r} of the events is {kind}, and {told} in the schema.", "Give the schema of these events."
+        )
 
-    Returns:
-        The schema of the events.
+
+def construct(workflow: Any, root: Any, events: pl.LazyFrame) -> None:
+    """Construct the schemas of the graph from the schema of the events, before anything is fitted.
 
     Raises:
-        DataError: naming a column that the graph reads and the events lack, or have in a type that it cannot read.
+        DataError: naming a column that the graph reads and the events lack, or have in a type that it cannot read, or tags that no
+            column has.
     """
-    root, types = raw_schema(events), events.collect_schema()
+    types = events.collect_schema()
     try:
         for graph in _graphs(workflow.graph):
             graph.construct_schema(root)
@@ -129,7 +158,36 @@ def construct(workflow: Any, events: pl.LazyFrame) -> Any:
             f"The workflow cannot read the events ({error}); they have the columns {list(types)}.",
             "Give it the columns that its graph selects.",
         ) from error
-    return root
+    for graph in _graphs(workflow.graph):
+        _check_tags(graph, root)
+
+
+def _check_tags(graph: Any, root: Any) -> None:
+    """Refuse a selection by tags that selects nothing, which NVTabular takes for one of no columns."""
+    from merlin.dag import ColumnSelector
+    from merlin.dag.node import postorder_iter_nodes
+    from merlin.dag.ops.selection import SelectionOp
+
+    for node in postorder_iter_nodes(graph.output_node):
+        selector = getattr(node.op, "selector", None)
+        if not isinstance(selector, ColumnSelector):
+            continue
+        if grouped := [tag for group in selector.subgroups for tag in group.tags]:
+            raise NotCompilableError(
+                f"The workflow selects a group of columns by the tags {_told(grouped)}, which NVTabular takes for a group of none.",
+                "Name the columns of a group.",
+            )
+        schemas = [before.output_schema for before in node.parents_with_dependencies]
+        schemas += [root] if isinstance(node.op, SelectionOp) else []
+        if selector.tags and not any(len(schema.select_by_tag(selector.tags)) for schema in schemas):
+            raise DataError(
+                f"The workflow selects columns by the tags {_told(selector.tags)}, and no column has one of them.",
+                "Give fit_workflow a schema with tags, or select columns by their names.",
+            )
+
+
+def _told(tags: Sequence[Any]) -> list[str]:
+    return [str(getattr(tag, "value", tag)) for tag in tags]
 
 
 def construct_again(workflow: Any, root: Any) -> None:

@@ -132,7 +132,9 @@ class FitGiven(Fitter):
         """Take anything: what it was made with says what it does."""
 
     def finish(self) -> None:
-        """Leave it as it is."""
+        """Take its files along, and leave it as it is otherwise."""
+        self.applied.operator.out_path = str(self.store.folder)
+        self.store.adopt(self.applied.operator)
 
 
 def _bits(kind: ColumnType) -> int:

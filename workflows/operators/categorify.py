@@ -196,6 +196,7 @@ def _vocabulary(applied: Applied, domain: str, columns: tuple[str, ...]) -> tupl
         raise RunError(
             f"Feature column {applied.column!r}: its Categorify is not fitted.", "Fit the workflow before compiling it."
         )
+    applied.check_file(domain, path)
     try:
         frame, first = read_vocabulary(path, columns)
         return Keys(tuple(frame.get_columns())), first

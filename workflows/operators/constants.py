@@ -22,7 +22,7 @@ def exact(value: Any, kind: ColumnType) -> str | bool | int | float | None:
         ``float32`` only when it is stored, but must not overflow there.
     """
     if kind.is_string or isinstance(value, str):
-        return value if kind.is_string and isinstance(value, str) else None
+        return value if kind.is_string and isinstance(value, str) and _is_text(value) else None
     if kind.is_float:
         number = float(value)
         overflows = math.isfinite(number) and abs(number) > float(np.finfo(kind.numpy).max)
@@ -34,3 +34,8 @@ def exact(value: Any, kind: ColumnType) -> str | bool | int | float | None:
         return bool(whole) if whole in (0, 1) else None
     limits = np.iinfo(kind.numpy)
     return whole if limits.min <= whole <= limits.max else None
+
+
+def _is_text(value: str) -> bool:
+    """Whether a string can be written in UTF-8, as half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)

@@ -46,6 +46,7 @@ def read_join_external(applied: Applied) -> Made:
     column = applied.column
     on, on_ext = _pairs(applied.operator)
     external = _external(applied.operator)
+    _check_keys(applied.operator)  # whichever columns it makes: even one that only comes through would have its rows multiplied
     if column in applied.available:
         if column in external and (column, column) not in zip(on, on_ext, strict=True):
             raise applied.refuse(
@@ -96,12 +97,20 @@ def _polars(external: Any, columns: list[str]) -> pl.DataFrame:
 
 
 def _keys(operator: Any) -> Keys:
-    on_ext = _pairs(operator)[1]
-    keys = _polars(_external(operator), on_ext)
+    return Keys(tuple(_check_keys(operator).get_columns()))
+
+
+def _check_keys(operator: Any) -> pl.DataFrame:
+    """Return the key columns of the table.
+
+    Raises:
+        NotCompilableError: if a key stands twice.
+    """
+    keys = _polars(_external(operator), _pairs(operator)[1])
     twice = keys.filter(keys.is_duplicated())
     if twice.height:
         raise NotCompilableError(
             f"JoinExternal: the key {twice.row(0, named=True)} stands more than once in its table, so that rows would be multiplied.",
             "Keep one row for each key, for example with drop_duplicates of the key columns.",
         )
-    return Keys(tuple(keys.get_columns()))
+    return keys

@@ -6,7 +6,6 @@ enumeration for strings, a gather for integers that lie close together, and ``re
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, reduce
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cartwheel.errors import NotCompilableError
+from workflows.file_digests import content_digest
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.step import FLOAT64, INT64, Step, Value, elementwise
 from workflows.plan.types import ColumnType, from_polars
@@ -52,7 +52,7 @@ class Keys(Step):
             twice = frame.filter(frame.is_duplicated()).row(0)
             raise NotCompilableError(f"The key {twice if len(twice) > 1 else twice[0]!r} stands twice.", "Keep each key once.")
         object.__setattr__(self, "columns", columns)
-        object.__setattr__(self, "digest", _digest(columns))
+        object.__setattr__(self, "digest", content_digest(columns))
 
     def __len__(self) -> int:
         """How many keys there are."""
@@ -222,22 +222,6 @@ def missing(element: pl.Expr, kind: ColumnType) -> pl.Expr:
 def missing_onnx(builder: GraphBuilder, value: Value) -> str | None:
     """Return a bool tensor that is true where a value is missing, or None where it never is."""
     return builder.add("IsNaN", value.name) if value.type.is_float else value.missing
-
-
-def _digest(columns: Sequence[pl.Series]) -> str:
-    """Return the SHA-256 of keys, the same however Polars lays them out in memory."""
-    whole = hashlib.sha256()
-    for series in columns:
-        whole.update(f"{series.dtype} {len(series)} ".encode() + np.packbits(series.is_null().to_numpy()).tobytes())
-        known = series.drop_nulls()
-        if series.dtype == pl.String:
-            whole.update(known.str.len_bytes().cast(pl.Int64).to_numpy().tobytes())
-            strings = known.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest())  # large_string: one buffer of all of them
-            bounds = np.frombuffer(strings.buffers()[1], dtype=np.int64)[strings.offset : strings.offset + len(strings) + 1]
-            whole.update(memoryview(strings.buffers()[2])[bounds[0] : bounds[-1]] if len(strings) else b"")
-        else:
-            whole.update(known.to_numpy().tobytes())
-    return whole.hexdigest()
 
 
 def _whole(element: pl.Expr, kind: ColumnType) -> pl.Expr:

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import polars as pl
 from onnx import TensorProto
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.errors import NotCompilableError, RunError
+from workflows.file_digests import written_over
 from workflows.onnx_graph import GraphBuilder
 from workflows.plan.types import ColumnType, from_polars
 
@@ -155,6 +157,19 @@ class Applied:
         if len(self.sources) != 1:
             raise self.refuse(f"makes one column of {list(self.sources)}", "Use operators that make a column of one column.")
         return self.available[self.sources[0]]
+
+    def check_file(self, name: str, path: str | Path) -> None:
+        """Check that a file still holds what the operator was fitted with.
+
+        Raises:
+            RunError: if another fit wrote over it.
+        """
+        if written_over(self.operator, name, Path(path)):
+            raise RunError(
+                f"Feature column {self.column!r}: the file {path} of its {self.kind} does not hold what it was fitted with, so another "
+                "fit has written over it.",
+                "Fit it again, and give each fit an out_path of its own, as fit_workflow does.",
+            )
 
     def refuse(self, why: str, instead: str) -> NotCompilableError:
         """Return the error that says why this operator has no compiled form here, and what to use instead."""

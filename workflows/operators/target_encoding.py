@@ -141,6 +141,7 @@ def _statistics(applied: Applied, group: list[str]) -> pl.DataFrame:
         raise RunError(
             f"Feature column {applied.column!r}: its TargetEncoding is not fitted.", "Fit the workflow before compiling it."
         )
+    applied.check_file(name, path)
     try:
         table = pl.from_arrow(pq.read_table(Path(path)))
     except (OSError, ArrowException, ValueError) as error:

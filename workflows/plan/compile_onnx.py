@@ -9,6 +9,7 @@ not given), and a second output ``<column>__encoded__lengths``; what lies beyond
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Sequence
 from typing import Final
 
@@ -24,6 +25,9 @@ from workflows.plan.graph import Node, Plan
 
 MISSING_SUFFIX: Final = "__missing"
 LENGTHS_SUFFIX: Final = "__lengths"
+LISTS: Final = "lists"
+"""Metadata of the model: the inputs and outputs that are lists, as JSON. Their shapes do not tell: a list may be of one element."""
+
 _ENDLESS: Final = np.iinfo(np.int64).max
 
 
@@ -61,7 +65,9 @@ def compile_onnx(
             values[place] = _step(builder, node, [values[source] for source in node.inputs])
     for column in columns:
         _output(builder, column, values[plan.place(column)])
-    return builder.model()
+    lists = [node.name for place, node in enumerate(plan.nodes) if place in values and node.is_raw and node.type.is_list]
+    lists += [column + ENCODED_SUFFIX for column in columns if plan.type(column).is_list]
+    return builder.model({LISTS: json.dumps(lists)})
 
 
 def _inputs_first(plan: Plan, columns: Sequence[str]) -> list[int]:

@@ -13,7 +13,7 @@ import polars as pl
 from cartwheel.errors import DataError
 from workflows.operators.step import conventional, elementwise
 from workflows.plan.graph import Plan, RowFilter
-from workflows.plan.types import ColumnType, from_polars
+from workflows.plan.types import ColumnType, accepts
 
 
 def compile_polars(
@@ -23,7 +23,8 @@ def compile_polars(
 
     Args:
         plan: the plan of a fitted workflow.
-        frame: rows with at least the raw columns that are needed; integers may be narrower than the plan says, nothing else may differ.
+        frame: rows with at least the raw columns that are needed; integers may be narrower than the plan says, or be integers where it
+            says float64, and nothing else may differ (see ``workflows.plan.types.accepts``).
         columns: encoded columns wanted; None means all.
         keep: columns of ``frame`` to carry along as they are, behind those.
 
@@ -39,7 +40,7 @@ def compile_polars(
     if clash := sorted(set(keep) & set(wanted)):
         raise DataError(f"The columns {clash} are to be kept as they are and to be encoded.", "Keep them under other names.")
     needed = plan.needed(outputs.values())
-    _check(plan, needed, frame)
+    check_columns({node.name: node.type for place in needed if (node := plan.nodes[place]).is_raw}, frame.collect_schema())
     shared = _shared(plan, needed, outputs.values())
     raw = [place for place in needed if plan.nodes[place].is_raw]
     frame = frame.select(
@@ -113,37 +114,27 @@ def _kept(name: str) -> str:
     return f"kept {name}"
 
 
-def _check(plan: Plan, needed: Sequence[int], frame: pl.LazyFrame) -> None:
-    schema = frame.collect_schema()
-    for place in needed:
-        node = plan.nodes[place]
-        if not node.is_raw:
-            continue
-        if node.name not in schema:
+def check_columns(raw: Mapping[str, ColumnType], schema: Mapping[str, pl.DataType]) -> None:
+    """Check that a table has the raw columns of a plan.
+
+    Args:
+        raw: the raw columns that are needed.
+        schema: the columns of the table.
+
+    Raises:
+        DataError: naming the first that is missing or of a type that is not taken for its own.
+    """
+    for name, kind in raw.items():
+        if name not in schema:
             raise DataError(
-                f"The table has no column {node.name!r}; it has {list(schema)}.",
+                f"The table has no column {name!r}; it has {list(schema)}.",
                 "Give the workflow the columns that it was fitted on.",
             )
-        if not _fits(schema[node.name], node.type):
+        if not accepts(kind, schema[name]):
             raise DataError(
-                f"Column {node.name!r} is {schema[node.name]}, expected {node.type}.",
+                f"Column {name!r} is {schema[name]}, expected {kind}.",
                 "Cast it to the type that the workflow was fitted on.",
             )
-
-
-def _fits(found: pl.DataType, expected: ColumnType) -> bool:
-    if found == expected.polars or (isinstance(found, pl.Null) and not expected.is_list):
-        return True
-    kind = from_polars(found)
-    if kind.is_list != expected.is_list:
-        return False
-    if kind.dtype == expected.dtype:
-        return True
-    return (
-        kind.is_integer
-        and expected.is_integer
-        and bool((kind.numpy.itemsize, kind.dtype[0]) < (expected.numpy.itemsize, expected.dtype[0]))
-    )
 
 
 def _output(column: pl.Expr, kind: ColumnType) -> pl.Expr:

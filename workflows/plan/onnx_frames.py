@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Final
 
 import numpy as np
@@ -10,10 +11,11 @@ import onnx
 import onnxruntime
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.errors import DataError, UsageError
 from workflows.columns import ENCODED_SUFFIX
 from workflows.lists import leaves
-from workflows.plan.compile_onnx import LENGTHS_SUFFIX, MISSING_SUFFIX
+from workflows.plan.compile_onnx import LENGTHS_SUFFIX, LISTS, MISSING_SUFFIX
+from workflows.plan.compile_polars import check_columns
 from workflows.plan.types import ColumnType
 
 Array = npt.NDArray[Any]
@@ -46,33 +48,36 @@ def encode_onnx(session: Any, frame: pl.DataFrame) -> pl.DataFrame:
         wide as the longest.
 
     Raises:
-        DataError: if a column has nulls and the graph was compiled without ``nullable`` for it, or lists of unequal length and it was
-            compiled without ``ragged``. Lists of strings may be unequal all the same: they are filled up with ``""``.
+        DataError: if a column is missing or of another type (see ``compile_polars``), has nulls and the graph was compiled without
+            ``nullable`` for it, or lists of unequal length and it was compiled without ``ragged``. Lists of strings may be unequal all
+            the same: they are filled up with ``""``.
+        UsageError: if ``compile_onnx`` did not make the graph.
     """
-    feeds = onnx_feeds(session, frame)
+    feeds, lists = onnx_feeds(session, frame), _lists(session)
     names = [value.name for value in session.get_outputs()]
     answers = dict(zip(names, session.run(names, feeds), strict=True))
     columns = {}
     for value in session.get_outputs():
         if value.name.endswith(ENCODED_SUFFIX):
             missing, lengths = answers.get(value.name + MISSING_SUFFIX), answers.get(value.name + LENGTHS_SUFFIX)
-            is_list = value.shape[1] != 1
             columns[value.name.removesuffix(ENCODED_SUFFIX)] = _series(
-                answers[value.name], missing, lengths, _type(value, is_list)
+                answers[value.name], missing, lengths, _type(value, value.name in lists)
             )
     return pl.DataFrame(columns)
 
 
 def onnx_feeds(session: Any, frame: pl.DataFrame) -> dict[str, Array]:
     """Return the inputs of a compiled feature graph for the rows of a table; for the errors see ``encode_onnx``."""
+    lists = _lists(session)
     optional = {value.name for value in session.get_overridable_initializers()}
+    kinds = {value.name: _type(value, value.name in lists) for value in session.get_inputs()}
+    check_columns(kinds, frame.schema)
     feeds: dict[str, Array] = {}
     for value in session.get_inputs():
-        kind = _type(value, value.shape[1] != 1)
-        series = frame[value.name]
-        elements, lengths = _elements(series) if kind.is_list else (series, None)
+        kind = kinds[value.name]
+        elements, lengths = _elements(frame[value.name]) if kind.is_list else (frame[value.name], None)
         missing = np.zeros(len(elements), dtype=bool) if kind.is_float else elements.is_null().to_numpy()
-        filled = elements.fill_null(float("nan") if kind.is_float else _blank(kind)).cast(kind.polars_element)
+        filled = elements.cast(kind.polars_element).fill_null(float("nan") if kind.is_float else _blank(kind))
         values = np.array(filled.to_list(), dtype=object) if kind.is_string else filled.to_numpy().astype(kind.numpy)
         if missing.any() and value.name + MISSING_SUFFIX not in optional:
             raise DataError(
@@ -87,6 +92,14 @@ def onnx_feeds(session: Any, frame: pl.DataFrame) -> dict[str, Array]:
         if lengths is not None and ragged:
             feeds[value.name + LENGTHS_SUFFIX] = lengths.reshape(-1, 1)
     return feeds
+
+
+def _lists(session: Any) -> set[str]:
+    """Return the names of the inputs and outputs that are lists."""
+    described = session.get_modelmeta().custom_metadata_map
+    if LISTS not in described:
+        raise UsageError("The graph does not say which of its columns are lists.", "Give one that compile_onnx made.")
+    return set(json.loads(described[LISTS]))
 
 
 def _type(value: Any, is_list: bool) -> ColumnType:

@@ -132,3 +132,20 @@ def from_polars(dtype: Any) -> ColumnType:
         if dtype == known:
             return ColumnType(name)
     raise NotCompilableError(f"A column of type {dtype} has no place in a plan.", f"Cast it to one of {', '.join(DTYPES)}.")
+
+
+def accepts(expected: ColumnType, found: Any) -> bool:
+    """Whether a Polars column of another type is taken for a column of the plan without a change of any value.
+
+    Integers may be narrower. Where the plan has float64 they may be of any width, because pandas makes float64 of integers beside nulls,
+    and so a workflow that NVTabular fitted on such a column knows it so; those beyond 2**53 are rounded there as in pandas. A column
+    of nulls alone may have no type.
+    """
+    inner = found.inner if isinstance(found, (pl.List, pl.Array)) else found
+    if isinstance(inner, pl.Null):
+        return expected.is_list == isinstance(found, (pl.List, pl.Array))
+    kind = from_polars(found)
+    if kind == expected:
+        return True
+    integers = kind.is_integer and (expected.is_integer or expected.dtype == "float64")
+    return kind.is_list == expected.is_list and integers and np.can_cast(kind.numpy, expected.numpy, "safe")
