@@ -146,18 +146,14 @@ def construct(workflow: Any, root: Any, events: pl.LazyFrame) -> None:
     """
     types = events.collect_schema()
     try:
-        for graph in _graphs(workflow.graph):
-            graph.construct_schema(root)
-    except (ValueError, KeyError) as error:
+        _construct(workflow, root)
+    except DataError as error:
         for name, dtype in types.items():
-            if name not in root.column_names and repr(name) in str(error):
+            if name not in root.column_names and repr(name) in error.found:
                 raise DataError(
                     f"Column {name!r} of the events is {dtype}, which no workflow can read.", "Cast it, or leave it out."
                 ) from error
-        raise DataError(
-            f"The workflow cannot read the events ({error}); they have the columns {list(types)}.",
-            "Give it the columns that its graph selects.",
-        ) from error
+        raise
     for graph in _graphs(workflow.graph):
         _check_tags(graph, root)
 
@@ -192,8 +188,25 @@ def _told(tags: Sequence[Any]) -> list[str]:
 
 def construct_again(workflow: Any, root: Any) -> None:
     """Construct the schemas again after a phase, for some operators know what they make from them alone."""
-    for graph in _graphs(workflow.graph):
-        graph.construct_schema(root)
+    _construct(workflow, root)
+
+
+def _construct(workflow: Any, root: Any, *, preserve_dtypes: bool = False) -> None:
+    try:
+        for graph in _graphs(workflow.graph):
+            graph.construct_schema(root, preserve_dtypes=preserve_dtypes)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # whatever its operators say to each other
+        raise DataError(
+            f"The workflow cannot read the events ({_cause(error)}); they have the columns {root.column_names}.",
+            "Give it the columns that its graph selects, each operator such as it takes.",
+        ) from error
+
+
+def _cause(error: BaseException) -> str:
+    """Return what first went wrong, on one line."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def finish_schemas(workflow: Any, root: Any, sample: pl.DataFrame) -> None:
@@ -201,16 +214,23 @@ def finish_schemas(workflow: Any, root: Any, sample: pl.DataFrame) -> None:
 
     NVTabular takes those types from a run of the first rows; the plan knows them. Where an operator that needs no fitting has no meaning
     in a plan, the first rows are run here too.
+
+    Raises:
+        NotCompilableError: if an operator has no meaning in a plan, and NVTabular cannot run the first rows either.
     """
     try:
         for node, kinds in read_types(workflow):
             _set_types(node, kinds)
-    except NotCompilableError:
+    except NotCompilableError as refused:
         from merlin.dag.executors import LocalExecutor
 
-        LocalExecutor().transform(_filled(sample).to_pandas(), [workflow.output_node], capture_dtypes=True)
-    for graph in _graphs(workflow.graph):
-        graph.construct_schema(root, preserve_dtypes=True)
+        try:
+            LocalExecutor().transform(_filled(sample).to_pandas(), [workflow.output_node], capture_dtypes=True)
+        except Exception as error:  # whatever pandas meets
+            raise NotCompilableError(
+                f"{refused.found} NVTabular cannot run the workflow on the first rows either ({_cause(error)}).", refused.fix
+            ) from error
+    _construct(workflow, root, preserve_dtypes=True)
 
 
 def _graphs(graph: Any) -> list[Any]:

@@ -11,11 +11,23 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Final
 
+import numpy as np
 import polars as pl
 
 from cartwheel.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
-from workflows.operators.step import Applied, Made, Step, Value, divided, elementwise, float_element, require_number, to_float
+from workflows.operators.step import (
+    Applied,
+    Array,
+    Made,
+    Step,
+    Value,
+    by_numpy,
+    elementwise,
+    float_element,
+    require_number,
+    to_float,
+)
 from workflows.plan.types import ColumnType
 
 OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
@@ -32,6 +44,16 @@ OPERATIONS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
 """Operation -> the ONNX operators that make it; the minimum and the maximum choose by a comparison."""
 
 _FLOAT64: Final = pl.Float64()
+
+_NUMPY: Final[Mapping[str, Any]] = MappingProxyType(
+    {
+        "add": np.add,
+        "subtract": np.subtract,
+        "multiply": np.multiply,
+        "divide": np.true_divide,
+        "absolute_difference": np.subtract,
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -90,13 +112,21 @@ class Combine(Step):
             return _combine(self.operation, left, right).cast(result)
 
         def change(element: pl.Expr) -> pl.Expr:
-            number = float_element(element, _FLOAT64)
-            if self.operation == "divide" and self.right is not None:
-                return divided(number, self.right, _FLOAT64).cast(result)
-            left, right = (number if side is None else pl.lit(side, _FLOAT64) for side in (self.left, self.right))
-            return _combine(self.operation, left, right).cast(result)
+            return self._with_constant(float_element(element, _FLOAT64)).cast(result)
 
         return elementwise(columns[0], types[0], change)
+
+    def _with_constant(self, number: pl.Expr) -> pl.Expr:
+        if self.operation in ("minimum", "maximum"):
+            left, right = (number if side is None else pl.lit(side, _FLOAT64) for side in (self.left, self.right))
+            return _combine(self.operation, left, right)
+
+        def combined(numbers: Array) -> Array:
+            left, right = (numbers if side is None else np.float64(side) for side in (self.left, self.right))
+            made: Array = _NUMPY[self.operation](left, right)
+            return np.abs(made) if self.operation == "absolute_difference" else made
+
+        return by_numpy(number, combined, _FLOAT64)
 
 
 def _combine(operation: str, left: pl.Expr, right: pl.Expr) -> pl.Expr:

@@ -37,8 +37,17 @@ class KeyIsThere(RowStep):
         return places >= 0
 
     def inputs(self, available: Sequence[str]) -> tuple[str, ...]:
-        """Return the columns of the key."""
-        return tuple(name for name in self.columns if name in available)
+        """Return the columns of the key.
+
+        Raises:
+            NotCompilableError: if one of them does not reach the operator.
+        """
+        if absent := [name for name in self.columns if name not in available]:
+            raise NotCompilableError(
+                f"JoinExternal joins on the columns {absent}, and {list(available)} reach it.",
+                "Apply it to the columns that it joins on as well.",
+            )
+        return self.columns
 
 
 def read_join_external(applied: Applied) -> Made:
@@ -89,6 +98,11 @@ def _external(operator: Any) -> Any:
 def _polars(external: Any, columns: list[str]) -> pl.DataFrame:
     try:
         return pl.from_pandas(external[columns])
+    except KeyError as error:
+        raise NotCompilableError(
+            f"JoinExternal: its table has no columns {columns}; it has {list(external.columns)}.",
+            "Name columns of the table, and let columns_ext have those of the key.",
+        ) from error
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:  # PyArrow's errors are ValueErrors and TypeErrors
         raise NotCompilableError(
             f"JoinExternal: the columns {columns} of its table have no one type ({error}).",

@@ -15,10 +15,11 @@ from workflows.onnx_graph import GraphBuilder
 from workflows.operators.constants import exact
 from workflows.operators.step import (
     Applied,
+    Array,
     Made,
     Step,
     Value,
-    divided,
+    by_numpy,
     elementwise,
     float_element,
     one,
@@ -57,12 +58,17 @@ class Standardize(Step):
 
     def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
         """Subtract and divide."""
-        within = types[0].of(precision(types[0], self.mean, self.std)).polars_element
+        within = types[0].of(precision(types[0], self.mean, self.std))
+        mean, std = within.numpy.type(self.mean), within.numpy.type(self.std)
         result = types[0].of(self.dtype).polars_element
 
+        def scaled(numbers: Array) -> Array:
+            centred: Array = numbers - mean
+            return centred / std if self.std > 0 else centred
+
         def change(element: pl.Expr) -> pl.Expr:
-            number = float_element(element, within) - pl.lit(self.mean, within)
-            return (divided(number, self.std, within) if self.std > 0 else number).cast(result)
+            number = float_element(element, within.polars_element)
+            return by_numpy(number, scaled, within.polars_element).cast(result)
 
         return elementwise(columns[0], types[0], change)
 

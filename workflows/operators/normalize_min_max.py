@@ -18,10 +18,11 @@ from workflows.onnx_graph import GraphBuilder
 from workflows.operators.normalize import float_result, precision
 from workflows.operators.step import (
     Applied,
+    Array,
     Made,
     Step,
     Value,
-    divided,
+    by_numpy,
     elementwise,
     float_element,
     one,
@@ -62,14 +63,16 @@ class Rescale(Step):
 
     def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
         """Subtract and divide."""
-        within = types[0].of(precision(types[0], self.low, self.span)).polars_element
+        within = types[0].of(precision(types[0], self.low, self.span))
+        low, span = within.numpy.type(self.low), within.numpy.type(self.span)
         result = types[0].of(self.dtype).polars_element
 
+        def scaled(numbers: Array) -> Array:
+            return (numbers - low) / span if self.span else numbers / (numbers + numbers)
+
         def change(element: pl.Expr) -> pl.Expr:
-            number = float_element(element, within)
-            if not self.span:
-                return (number / (number + number)).cast(result)
-            return divided(number - pl.lit(self.low, within), self.span, within).cast(result)
+            number = float_element(element, within.polars_element)
+            return by_numpy(number, scaled, within.polars_element).cast(result)
 
         return elementwise(columns[0], types[0], change)
 

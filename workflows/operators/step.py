@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 from onnx import TensorProto
 
 from cartwheel.errors import NotCompilableError, RunError
 from workflows.file_digests import written_over
 from workflows.onnx_graph import GraphBuilder
-from workflows.plan.types import ColumnType, from_polars
+from workflows.plan.types import ColumnType
+
+Array = npt.NDArray[Any]
 
 FLOAT32: Final = int(TensorProto.FLOAT)
 FLOAT64: Final = int(TensorProto.DOUBLE)
@@ -235,19 +238,19 @@ def float_element(element: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return element.cast(dtype).fill_null(float("nan"))
 
 
-def divided(number: pl.Expr, by: float, dtype: pl.DataType) -> pl.Expr:
-    """Return floats of ``dtype``, none of them null, divided by a constant.
+def by_numpy(number: pl.Expr, change: Callable[[Array], Array], dtype: pl.DataType) -> pl.Expr:
+    """Return what NumPy makes of floats of ``dtype``, none of them null: arithmetic with constants, whose last bits must be IEEE's.
 
-    Polars' own ``/`` multiplies by the reciprocal of a constant, which rounds twice: a third or more of the quotients have another
-    last bit than in NVTabular and ONNX, and what is discretised afterwards may lie in another bucket.
+    Polars divides by a constant by multiplying with its reciprocal, which rounds twice: a third or more of the quotients have another last
+    bit than in NVTabular and ONNX, and what is discretised afterwards may lie in another bucket. Nor does it add or subtract a zero, which
+    makes 0 of -0, and a hash tells these apart.
     """
-    divisor = from_polars(dtype).numpy.type(by)
 
-    def quotients(batch: pl.Series) -> pl.Series:
+    def changed(batch: pl.Series) -> pl.Series:
         with np.errstate(all="ignore"):
-            return pl.Series(batch.name, batch.to_numpy() / divisor)
+            return pl.Series(batch.name, change(batch.to_numpy()))
 
-    return number.map_batches(quotients, return_dtype=dtype, is_elementwise=True)
+    return number.map_batches(changed, return_dtype=dtype, is_elementwise=True)
 
 
 def require_number(types: Sequence[ColumnType], operator: str, *, booleans: bool = False) -> None:

@@ -151,6 +151,12 @@ class _Reading:
         for name in node.output_schema.column_names:
             sources = tuple(node.column_mapping.get(name, [name])) if node.column_mapping else (name,)
             how = read_column(Applied(node.op, name, sources, types, groups, self._fitting))
+            if absent := [source for source in how.sources if source not in available]:
+                raise NotCompilableError(
+                    f"Feature column {name!r}: the operator {type(node.op).__name__} reads the columns {absent}, and "
+                    f"{sorted(available)} reach it.",
+                    "Apply it to the columns that it reads as well.",
+                )
             places = tuple(available[source] for source in how.sources)
             if how.by_row:
                 places = (self._row_number(self.nodes[places[0]].rows), *places)
