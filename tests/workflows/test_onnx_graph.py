@@ -44,3 +44,22 @@ def test_an_input_with_a_default_may_be_left_out() -> None:
     builder.output(words, "out", "string", ["N"])
     assert run(builder)[0].tolist() == ["absent"]
     assert run(builder, words=np.array(["ä", ""], dtype=object))[0].tolist() == ["ä", ""]
+
+
+def test_strings_keep_a_nul_at_their_end() -> None:
+    builder = GraphBuilder("g")
+    words = builder.input("words", "string", ["N"], default=np.array(["default\0"], dtype=object))
+    for name, constant in (("one", "a\0"), ("several", ["\0", "b\0\0", "\0c"]), ("array", np.array(["d\0"], dtype=object))):
+        builder.output(builder.constant(constant), name, "string", list(np.shape(constant)))
+    builder.output(words, "out", "string", ["N"])
+    one, several, array, out = run(builder)
+    assert one.item() == "a\0"
+    assert several.tolist() == ["\0", "b\0\0", "\0c"]
+    assert array.tolist() == ["d\0"]
+    assert out.tolist() == ["default\0"]
+
+
+def test_constants_that_differ_in_a_nul_are_two() -> None:
+    builder = GraphBuilder("g")
+    assert builder.constant("a\0") != builder.constant("a")
+    assert builder.constant(["a\0", "b"]) == builder.constant(np.array(["a\0", "b"], dtype=object))

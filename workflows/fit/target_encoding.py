@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -54,9 +54,9 @@ class GroupSums(Accumulator):
     def table(self, *, with_folds: bool) -> pl.DataFrame:
         """Return the keys, the fold before them if asked for, the count and the sums, in the order of fold and keys."""
         table = self._sums.table().sort(FOLD, *self._keys)
-        if with_folds:
-            return table
-        return table.group_by(list(self._keys), maintain_order=True).agg(pl.col(self._summed).sum()).sort(*self._keys)
+        if not with_folds:
+            table = table.group_by(list(self._keys), maintain_order=True).agg(pl.col(self._summed).sum()).sort(*self._keys)
+        return table.with_columns(_stored(table[name]) for name in self._targets)
 
 
 class FitTargetEncoding(Fitter):
@@ -111,5 +111,13 @@ class FitTargetEncoding(Fitter):
 
 
 def _summable(target: pl.Series) -> pl.Series:
-    """Return a target in the type that its sum has: int64 for integers and booleans, float64 for floats and what int64 cannot hold."""
-    return target.cast(pl.Float64 if target.dtype.is_float() or target.dtype == pl.UInt64 else pl.Int64)
+    """Return a target in a type that no sum of it leaves: Int128 for integers and booleans, float64 for floats."""
+    return target.cast(pl.Float64 if target.dtype.is_float() else pl.Int128)
+
+
+def _stored(total: pl.Series) -> pl.Series:
+    """Return sums in the type that the file has: int64 as in NVTabular, or float64 where int64 does not hold them all."""
+    if total.dtype != pl.Int128:
+        return total
+    ends: list[Any] = [end for end in (total.min(), total.max()) if end is not None]
+    return total.cast(pl.Int64 if all(-(2**63) <= end < 2**63 for end in ends) else pl.Float64)

@@ -25,6 +25,7 @@ from workflows.operators.step import (
     by_numpy,
     elementwise,
     float_element,
+    operand,
     require_number,
     to_float,
 )
@@ -93,7 +94,7 @@ class Combine(Step):
         floats = [to_float(builder, value, "float64") for value in values]
         names = iter(floats)
         left, right = (
-            next(names).name if side is None else builder.constant(side, floats[0].type.numpy) for side in (self.left, self.right)
+            next(names).name if side is None else operand(builder, side, floats[0]) for side in (self.left, self.right)
         )
         first, *rest = OPERATIONS[self.operation]
         number = builder.add(first, left, right)

@@ -23,6 +23,7 @@ from workflows.operators.step import (
     elementwise,
     float_element,
     one,
+    operand,
     require_number,
     to_float,
 )
@@ -51,9 +52,9 @@ class Standardize(Step):
     def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
         """Add ``Sub`` and ``Div``."""
         value = to_float(builder, values[0], precision(values[0].type, self.mean, self.std))
-        number = builder.add("Sub", value.name, builder.constant(self.mean, value.type.numpy))
+        number = builder.add("Sub", value.name, operand(builder, self.mean, value))
         if self.std > 0:  # false for 0 and for NaN, as in NVTabular
-            number = builder.add("Div", number, builder.constant(self.std, value.type.numpy))
+            number = builder.add("Div", number, operand(builder, self.std, value))
         return to_float(builder, value.becomes(number), self.dtype)
 
     def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:

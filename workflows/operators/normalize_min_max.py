@@ -26,6 +26,7 @@ from workflows.operators.step import (
     elementwise,
     float_element,
     one,
+    operand,
     require_number,
     to_float,
 )
@@ -54,9 +55,9 @@ class Rescale(Step):
     def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
         """Add ``Sub`` and ``Div``."""
         value = to_float(builder, values[0], precision(values[0].type, self.low, self.span))
-        number, scale = value.name, builder.constant(self.span, value.type.numpy)
+        number = value.name
         if self.span:
-            number = builder.add("Sub", number, builder.constant(self.low, value.type.numpy))
+            number, scale = builder.add("Sub", number, operand(builder, self.low, value)), operand(builder, self.span, value)
         else:
             scale = builder.add("Add", number, number)
         return to_float(builder, value.becomes(builder.add("Div", number, scale)), self.dtype)

@@ -238,6 +238,18 @@ def float_element(element: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     return element.cast(dtype).fill_null(float("nan"))
 
 
+def operand(builder: GraphBuilder, number: float, beside: Value) -> str:
+    """Return a constant that floats are combined with.
+
+    ONNX Runtime leaves out what is added or subtracted, and multiplied with or divided by, where rounded to float32 it is 0 or 1, also of
+    float64 and of -0; and it turns 1 / x * y into y / x. Either changes last bits, so such a constant is made to look like none.
+    """
+    constant = builder.constant(number, beside.type.numpy)
+    with np.errstate(over="ignore"):
+        plain = np.float32(number) not in (0.0, 1.0)
+    return constant if plain else builder.add("Where", builder.add("IsNaN", beside.name), constant, constant)
+
+
 def by_numpy(number: pl.Expr, change: Callable[[Array], Array], dtype: pl.DataType) -> pl.Expr:
     """Return what NumPy makes of floats of ``dtype``, none of them null: arithmetic with constants, whose last bits must be IEEE's.
 

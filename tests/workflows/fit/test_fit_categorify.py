@@ -8,9 +8,13 @@ from typing import Any
 import pandas as pd
 import polars as pl
 import pytest
-from both_fits import by_polars, fit_both, operator, read_categories, transform, vocabulary
+from both_fits import by_nvtabular, by_polars, fit_both, operator, read_categories, transform, vocabulary
 
 from cartwheel.errors import DataError, UsageError
+from workflows.plan.compile_onnx import compile_onnx
+from workflows.plan.compile_polars import compile_polars
+from workflows.plan.onnx_frames import encode_onnx, open_session
+from workflows.plan.read import read_plan
 from workflows.quiet import quiet_nvtabular
 
 
@@ -155,3 +159,56 @@ def test_refuses_to_combine_lists(tmp_path: Path) -> None:
     events = pl.DataFrame({"x": [["a"]], "y": ["b"]})
     with pytest.raises(DataError, match="one is a list"):
         by_polars(lambda ops, out: [["x", "y"]] >> ops.Categorify(encode_type="combo", out_path=out), events, tmp_path)
+
+
+WIDTHS = [pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64]
+
+
+def encoded(workflow: Any, events: pl.DataFrame) -> pl.DataFrame:
+    """What Polars makes of the events, once ONNX has made the same of them."""
+    plan = read_plan(workflow)
+    lists = [name for name, kind in plan.raw.items() if kind.is_list]
+    table = compile_polars(plan, events.lazy()).collect()
+    model = compile_onnx(plan, list(plan), "ids", nullable=list(plan.raw), ragged=lists)
+    assert encode_onnx(open_session(model), events).equals(table)
+    return table
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+def test_integers_of_any_width_may_be_missing(tmp_path: Path, dtype: pl.DataType) -> None:
+    events = pl.DataFrame(
+        {
+            "x": pl.Series([5, None, 7, 5, 127, None, 5, 7], dtype=dtype),
+            "many": pl.Series([[5, None], [], [7, 5], [127], [None], [5], [5], [7]], dtype=pl.List(dtype)),
+        }
+    )
+    workflow = by_polars(lambda ops, out: ["x", "many"] >> ops.Categorify(out_path=out), events, tmp_path)
+    table = encoded(workflow, events)
+    assert table["x"].to_list() == transform(workflow, events)["x"].tolist() == [3, 1, 4, 3, 5, 1, 3, 4]
+    assert table["many"].to_list() == [[3, 1], [], [4, 3], [5], [1], [3], [3], [4]]
+    theirs = by_nvtabular(lambda ops, out: ["x"] >> ops.Categorify(out_path=out), events.select("x"), tmp_path)
+    pd.testing.assert_frame_equal(read_categories(workflow, "x"), read_categories(theirs, "x"))
+
+
+def test_integers_beyond_what_pandas_holds_beside_nulls_keep_their_digits(tmp_path: Path) -> None:
+    events = pl.DataFrame({"x": pl.Series([2**64 - 1, None, 2**53 + 1, 2**53], dtype=pl.UInt64)}).filter(pl.col("x") < 2**63)
+    events = pl.concat([events, pl.DataFrame({"x": [None]}, schema=events.schema)])
+    workflow = by_polars(lambda ops, out: ["x"] >> ops.Categorify(out_path=out), events, tmp_path)
+    assert encoded(workflow, events)["x"].to_list() == [4, 3, 1]
+
+
+@pytest.mark.parametrize("dtype", WIDTHS)
+def test_nvtabular_runs_a_combination_of_integers_of_which_a_row_is_missing(tmp_path: Path, dtype: pl.DataType) -> None:
+    """The row leaves no null in the vocabulary, but makes floats of the columns in pandas."""
+
+    def graph(ops: Any, out: str) -> Any:
+        return [["a", "b"]] >> ops.Categorify(encode_type="combo", out_path=out)
+
+    events = pl.DataFrame({"a": [1, None, 2, 1], "b": [3, None, 3, 3]}, schema={"a": dtype, "b": dtype})
+    partly = pl.DataFrame({"a": [1, None, 2, None], "b": [3, None, None, 3]}, schema={"a": dtype, "b": dtype})
+    for number, table in enumerate((events, partly)):
+        workflow = by_polars(graph, table, tmp_path / str(number))
+        ids = encoded(workflow, table)["a_b"].to_list()
+        assert ids == transform(workflow, table)["a_b"].tolist()
+        assert ids[1] == 1
+        assert sorted({*ids} - {1}) == [*range(3, 2 + len({*ids}))]

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from operator_conformance import INT64, TEXT, WORDS, OperatorConformance, fitted
 
 from cartwheel.errors import NotCompilableError, RunError
+from workflows.fit import fit_workflow
 from workflows.operators.join_external import read_join_external
 from workflows.operators.keys import Keys
 from workflows.operators.step import Applied
@@ -229,6 +230,38 @@ def test_a_key_that_stands_twice_multiplies_rows_in_nvtabular(tmp_path: Path) ->
     assert len(workflow.transform(training.to_pandas())) == 3
     with pytest.raises(NotCompilableError, match="'a'} stands more than once"):
         read_plan(workflow)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"columns_ext": ["k"]}, {"how": "inner"}, {"on": "day", "on_ext": "k", "columns_ext": ["k"]}]
+)
+def test_a_key_that_stands_twice_is_refused_where_the_table_adds_no_column(options: dict[str, Any], tmp_path: Path) -> None:
+    keys: list[Any] = [1, 2, 1] if "on_ext" in options else ["a", "b", "a"]
+    table = frame(k=keys) if options.get("columns_ext") is None else frame(k=keys, n=[1, 2, 3])
+    training = pl.DataFrame({"k": ["a", "b"], "day": [1, 2]})
+    with pytest.raises(NotCompilableError, match="stands more than once"):
+        plan(
+            lambda ops, folder: [options.get("on", "k")] >> ops.JoinExternal(table, **{"on": "k", **options}), training, tmp_path
+        )
+
+
+@pytest.mark.parametrize("how", ["left", "inner"])
+def test_a_join_on_columns_that_do_not_reach_it_is_refused(how: str, tmp_path: Path) -> None:
+    with quiet_nvtabular():
+        from nvtabular import Workflow, ops
+
+        node = ["day"] >> ops.JoinExternal(frame(k=["a", "b"], n=[1, 2]), "k", how=how)
+        with pytest.raises(NotCompilableError, match=r"\['k'\], and \['day'\] reach it"):
+            read_plan(fit_workflow(Workflow(node + ["k"]), pl.DataFrame({"k": ["a"], "day": [1]}), tmp_path))
+
+
+def test_a_table_without_its_key_is_refused(tmp_path: Path) -> None:
+    table = frame(k=["a", "b"], n=[1, 2])
+    with pytest.raises(NotCompilableError, match=r"its table has no columns \['k'\]; it has \['n'\]"), quiet_nvtabular():
+        from nvtabular import Workflow, ops
+
+        node = ["k"] >> ops.JoinExternal(table, "k", columns_ext=["n"])
+        read_plan(fit_workflow(Workflow(node), pl.DataFrame({"k": ["a"]}), tmp_path))
 
 
 def test_an_inner_join_is_for_tables_alone(tmp_path: Path) -> None:

@@ -8,8 +8,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import DataError, NotCompilableError, ParityError
+from cartwheel.errors import DataError, NotCompilableError, ParityError, UsageError
+from workflows.onnx_graph import GraphBuilder
 from workflows.operators.fill import Fill
+from workflows.operators.list_slice import Slice
 from workflows.operators.log import LogPlusOne
 from workflows.operators.normalize import Standardize
 from workflows.plan.compile_onnx import compile_onnx
@@ -17,7 +19,7 @@ from workflows.plan.compile_polars import compile_polars
 from workflows.plan.graph import Node, Plan
 from workflows.plan.onnx_frames import encode_onnx, onnx_feeds, open_session
 from workflows.plan.parity import check_parity, unpadded
-from workflows.plan.types import DTYPES, ColumnType, from_polars
+from workflows.plan.types import DTYPES, ColumnType, accepts, from_polars
 
 FLOAT = ColumnType("float32")
 INTS = ColumnType("int64", is_list=True)
@@ -96,9 +98,84 @@ def test_polars_takes_narrower_integers_nulls_without_a_type_and_missing_lists()
         ({"items": pl.lit(1)}, "Column 'items' is Int32, expected list"),
     ],
 )
-def test_polars_refuses_columns_of_other_types(change: dict[str, pl.Expr], words: str) -> None:
-    with pytest.raises(DataError, match=words):
-        compile_polars(PLAN, TABLE.with_columns(**change).lazy())
+def test_columns_of_other_types_are_refused(change: dict[str, pl.Expr], words: str) -> None:
+    session = open_session(compile_onnx(PLAN, list(PLAN), "g", nullable=["day", "items", "name"], ragged=["items"]))
+    for encode in (lambda table: compile_polars(PLAN, table.lazy()), lambda table: encode_onnx(session, table)):
+        with pytest.raises(DataError, match=words):
+            encode(TABLE.with_columns(**change))
+
+
+@pytest.mark.parametrize(
+    ("expected", "taken", "refused"),
+    [
+        ("int64", ["int8", "uint32", "int64"], ["uint64", "float32", "float64", "bool", "string"]),
+        ("int16", ["int8", "uint8"], ["uint16", "int32"]),
+        ("uint16", ["uint8"], ["int8", "int16", "uint32"]),
+        ("float64", ["int8", "uint64", "int64"], ["float32", "bool", "string"]),
+        ("float32", [], ["int8", "float64"]),
+        ("string", [], ["int8", "bool"]),
+        ("bool", [], ["int8", "uint8"]),
+    ],
+)
+def test_what_is_taken_for_a_column_loses_no_value(expected: str, taken: list[str], refused: list[str]) -> None:
+    for is_list in (False, True):
+        kind = ColumnType(expected, is_list)
+        assert [dtype for dtype in (*taken, *refused) if accepts(kind, ColumnType(dtype, is_list).polars)] == taken
+        assert not accepts(kind, ColumnType(expected, not is_list).polars)
+        assert accepts(kind, pl.List(pl.Null) if is_list else pl.Null())
+    with pytest.raises(NotCompilableError):
+        accepts(ColumnType("int64"), pl.Date())
+
+
+def test_a_plan_of_floats_takes_integers_beside_nulls() -> None:
+    """What pandas, and so a workflow that NVTabular fitted, makes of integers beside nulls."""
+    kind = ColumnType("float64")
+    plan = Plan((Node("n", kind, None, ()), Node("n", kind, Fill(7.0), (0,))), (), {"n": 1})
+    session = open_session(compile_onnx(plan, ["n"], "g"))
+    for dtype in (pl.Int8, pl.Int64, pl.UInt64):
+        table = pl.DataFrame({"n": pl.Series([1, None, 3], dtype=dtype)})
+        for encoded in (compile_polars(plan, table.lazy()).collect(), encode_onnx(session, table)):
+            assert encoded["n"].to_list() == [1.0, 7.0, 3.0]
+
+
+@pytest.mark.parametrize("width", [0, 1, 2])
+@pytest.mark.parametrize("ragged", [[], ["items"]])
+def test_a_list_is_a_list_whatever_its_width(width: int, ragged: list[str]) -> None:
+    plan = replace(PLAN, nodes=(*PLAN.nodes, Node("items", INTS, Slice(0, width), (2,))), outputs={"items": 6})
+    table = TABLE.with_columns(items=pl.Series([[1, 2], [3, 4], [5, 6]]))
+    answer = encode_onnx(open_session(compile_onnx(plan, ["items"], "g", ragged=ragged)), table)
+    assert answer.equals(compile_polars(plan, table.lazy()).collect())
+    assert answer.schema == {"items": pl.List(pl.Int64)}
+
+
+def test_a_request_of_one_element_a_list_is_one_of_lists() -> None:
+    """A graph whose lists ONNX Runtime finds to be of one element each: they are filled up, or cut, to that."""
+    plan = replace(PLAN, nodes=(*PLAN.nodes, Node("items", INTS, Slice(0, 1, 1, 9), (2,))), outputs={"items": 6, "raw": 2})
+    table = TABLE.with_columns(items=pl.Series([[1], [2], [3]]))
+    answer = encode_onnx(open_session(compile_onnx(plan, ["items", "raw"], "g")), table)
+    assert answer.to_dict(as_series=False) == {"items": [[1], [2], [3]], "raw": [[1], [2], [3]]}
+
+
+def test_a_graph_of_another_maker_is_refused() -> None:
+    builder = GraphBuilder("g")
+    builder.output(builder.input("x", "float32", ["B", 1]), "y", "float32", ["B", 1])
+    with pytest.raises(UsageError, match="Give one that compile_onnx made"):
+        encode_onnx(open_session(builder.model()), TABLE)
+
+
+def test_strings_that_end_in_nul_are_not_cut() -> None:
+    kind = ColumnType("string")
+    nodes = (Node("name", kind, None, ()), Node("name", kind, Fill("x\0"), (0,)))
+    plan = Plan(nodes, (), {"name": 1})
+    session = open_session(compile_onnx(plan, ["name"], "g", nullable=["name"]))
+    table = pl.DataFrame({"name": ["a\0", None, "\0"]})
+    assert encode_onnx(session, table)["name"].to_list() == ["a\0", "x\0", "\0"]
+    assert compile_polars(plan, table.lazy()).collect()["name"].to_list() == ["a\0", "x\0", "\0"]
+
+
+def test_half_of_a_surrogate_pair_is_no_constant() -> None:
+    with pytest.raises(NotCompilableError, match="cannot be filled with"):
+        Fill("\ud800").result([ColumnType("string")])
 
 
 def test_polars_refuses_tables_without_the_columns_and_names_that_clash() -> None:
