@@ -76,6 +76,10 @@ def _read_offsets(path: Path) -> dict[str, float]:
     producers = {name: node for node in graph.node for name in node.output}
 
     def number(name: str) -> float | None:
+        held = producers.get(name)
+        name = (
+            held.input[1] if held is not None and held.op_type == "Where" else name
+        )  # see operand in workflows/operators/step.py
         return float(numpy_helper.to_array(constants[name]).ravel()[0]) if name in constants else None
 
     def offset(name: str) -> float:

@@ -14,7 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from cartwheel.errors import RunError
+from workflows.fit import fit_workflow
+from workflows.plan.compile_onnx import compile_onnx
+from workflows.plan.compile_polars import compile_polars
+from workflows.plan.onnx_frames import encode_onnx, open_session
+from workflows.plan.read import read_plan
 from workflows.plan.types import ColumnType
+from workflows.plan.vocabularies import vocabulary
 from workflows.quiet import quiet_nvtabular
 from workflows.saved import METADATA, PICKLE, load_saved
 
@@ -148,6 +154,111 @@ def test_a_vocabulary_that_is_missing_cut_off_or_of_another_fit_is_refused(saved
     assert f"unique.{name}.parquet, cannot be read" in refused(saved)
     path.unlink()
     assert f"unique.{name}.parquet, is missing" in refused(saved)
+
+
+def in_one_folder(graph: Callable[[Any], Any], tables: list[pl.DataFrame]) -> list[Any]:
+    """Fit one graph on several tables by NVTabular itself, each into the folder of the one before."""
+    with quiet_nvtabular():
+        from merlin.io import Dataset
+        from nvtabular import Workflow, ops
+
+        return [Workflow(graph(ops)).fit(Dataset(table.to_pandas())) for table in tables]
+
+
+@pytest.mark.parametrize("kind", ["column", "combination", "target"])
+def test_two_workflows_fitted_in_one_folder_do_not_swap_their_files(tmp_path: Path, kind: str) -> None:
+    """As many values in both, so that nothing but what the files hold tells them apart."""
+
+    def graph(ops: Any) -> Any:
+        if kind == "target":
+            return ["color"] >> ops.TargetEncoding("sold", kfold=1, out_path=str(tmp_path))
+        columns = ["color"] if kind == "column" else [["color", "size"]]
+        return columns >> ops.Categorify(encode_type="combo" if kind == "combination" else "joint", out_path=str(tmp_path))
+
+    other = TABLE.with_columns(pl.col("color").replace({"red": "pink", "blue": "grey", "green": "black"}))
+    first, second = in_one_folder(graph, [TABLE, other])
+    for workflow, name in ((first, "first"), (second, "second")):
+        with quiet_nvtabular():
+            workflow.save(str(tmp_path / name))
+    assert "does not hold what the workflow was fitted to" in refused(tmp_path / "first")
+    load_saved(tmp_path / "second")
+    again, last = in_one_folder(graph, [TABLE, other])
+    with pytest.raises(RunError, match="another fit has written over it"):
+        read_plan(again)
+    read_plan(last)
+
+
+def test_vocabularies_that_are_given_do_not_swap(tmp_path: Path) -> None:
+    """NVTabular writes a given vocabulary when the operator is made, so that the second one is over the first before either is fitted."""
+    with quiet_nvtabular():
+        import pandas as pd
+        from nvtabular import Workflow, ops
+
+        first, second = (
+            Workflow(["color"] >> ops.Categorify(vocabs={"color": pd.Series(colors)}, out_path=str(tmp_path)))
+            for colors in (["red", "blue"], ["blue", "red"])
+        )
+    with pytest.raises(RunError, match=r"vocabulary 'color' that Categorify was given is no longer in .* written over it"):
+        fit_workflow(first, TABLE, tmp_path / "fits")
+    fitted = fit_workflow(second, TABLE, tmp_path / "fits")
+    assert vocabulary(read_plan(fitted), "color").decode(pl.Series([3, 4])).to_list() == ["blue", "red"]
+    fitted.save(str(tmp_path / "saved"))
+    shutil.rmtree(tmp_path / "fits")
+    shutil.rmtree(tmp_path / "categories")
+    assert vocabulary(read_plan(load_saved(tmp_path / "saved")), "color").decode(pl.Series([3, 4])).to_list() == ["blue", "red"]
+
+
+def test_shared_vocabularies_of_one_name_lie_beside_each_other(tmp_path: Path) -> None:
+    with quiet_nvtabular():
+        from nvtabular import Workflow, ops
+
+        from workflows.shared_categorify import SharedCategorify
+
+        def shared(values: list[str]) -> Any:
+            return ["color"] >> SharedCategorify("color", values, ["color"], tmp_path)
+
+        nodes = [shared(values) for values in (["red", "blue"], ["blue", "red"], ["red", "blue"])]
+        workflow = Workflow(nodes[0] + (nodes[1] >> ops.Rename(postfix="_other")) + (nodes[2] >> ops.Rename(postfix="_again")))
+        fit_workflow(workflow, TABLE, tmp_path / "fits").save(str(tmp_path / "saved"))
+        workflow = load_saved(tmp_path / "saved")
+        encoded = workflow.transform(TABLE.to_pandas())
+    table = compile_polars(read_plan(workflow), TABLE.lazy()).collect()
+    expected = {"color": [3, 4, 3, 2], "color_other": [4, 3, 4, 2], "color_again": [3, 4, 3, 2]}
+    assert (
+        {name: encoded[name].tolist() for name in expected} == table.select(list(expected)).to_dict(as_series=False) == expected
+    )
+    assert len(list(tmp_path.glob("categories*/unique.color.parquet"))) == 2
+
+
+def test_a_vocabulary_that_is_written_anew_with_the_same_values_is_the_same(saved: Path) -> None:
+    path = saved / "categories/unique.color.parquet"
+    pq.write_table(pq.read_table(path), path, compression="GZIP", use_dictionary=False)
+    load_saved(saved)
+    table = pl.read_parquet(path)
+    pq.write_table(pq.read_table(path).take([1, 0, 2]), path)
+    assert "does not hold what the workflow was fitted to" in refused(saved)
+    assert pl.read_parquet(path).height == table.height
+
+
+def test_a_workflow_that_nvtabular_fitted_on_integers_with_nulls_takes_a_table_of_integers(tmp_path: Path) -> None:
+    """For pandas such a column is one of floats, and so it is for the workflow."""
+    integers = pl.DataFrame({"n": [3, None, 7, 3], "many": [[3, None], [7], [3], [3]]}, schema_overrides={"n": pl.Int64})
+    with quiet_nvtabular():
+        from merlin.io import Dataset
+        from nvtabular import Workflow, ops
+
+        out = str(tmp_path / "scratch")
+        graph = (["n"] >> ops.Categorify(out_path=out)) + (["n"] >> ops.Normalize() >> ops.Rename(postfix="_scaled"))
+        Workflow(graph).fit(Dataset(integers.select("n").to_pandas())).save(str(tmp_path / "saved"))
+    workflow = load_saved(tmp_path / "saved", schema={"n": ColumnType("int64")})
+    plan = read_plan(workflow)
+    assert plan.raw == {"n": ColumnType("float64")}
+    session = open_session(compile_onnx(plan, list(plan), "g"))
+    for dtype in (pl.Float64, pl.Int64, pl.Int8, pl.UInt32):
+        table = integers.select(pl.col("n").cast(dtype))
+        encoded = compile_polars(plan, table.lazy()).collect()
+        assert encoded["n"].to_list() == workflow.transform(table.to_pandas())["n"].tolist() == [3, 1, 4, 3]
+        assert encode_onnx(session, table).equals(encoded)
 
 
 def test_statistics_that_are_missing_or_cut_off_are_refused(saved: Path) -> None:

@@ -11,6 +11,8 @@ import polars as pl
 import pytest
 from both_fits import by_nvtabular, by_polars, make, operator, operators, read_categories, saved, transform, vocabulary
 
+from workflows.plan.compile_polars import compile_polars
+from workflows.plan.read import read_plan
 from workflows.quiet import quiet_nvtabular
 
 
@@ -40,6 +42,44 @@ def test_a_column_that_never_varies_is_not_divided_by_rounding_noise(tmp_path: P
     assert operator(ours, "Normalize").stds["x"] == 0.0
     assert transform(ours, events)["x"].eq(0.0).all()
     assert operator(theirs, "Normalize").stds["x"] != 0.0
+
+
+def test_moments_of_short_floats_are_added_up_in_long_ones(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).random(1 << 18).astype(np.float32) * np.float32(1000)
+    events, right = pl.DataFrame({"x": values}), float(values.astype(np.float64).mean())
+    ours, theirs = by_polars(normalize, events, tmp_path), by_nvtabular(normalize, events, tmp_path)
+    assert operator(ours, "Normalize").means["x"] == pytest.approx(right, rel=1e-14)
+    assert operator(theirs, "Normalize").means["x"] != pytest.approx(right, rel=1e-9)
+    large = pl.DataFrame({"x": pl.Series([3e38, 3e38], dtype=pl.Float32)})
+    ours, theirs = by_polars(normalize, large, tmp_path / "large"), by_nvtabular(normalize, large, tmp_path / "large")
+    assert operator(ours, "Normalize").means["x"] == pytest.approx(3e38)
+    assert operator(theirs, "Normalize").means["x"] == float("inf")
+
+
+def test_sums_of_integers_do_not_wrap_around(tmp_path: Path) -> None:
+    def graph(ops: Any, out: str) -> Any:
+        return (["x"] >> ops.Normalize()) + (["g"] >> ops.TargetEncoding("x", kfold=3, p_smooth=0, out_path=out))
+
+    events = pl.DataFrame({"x": [2**62] * 4 + [1], "g": ["a"] * 4 + ["b"]})
+    ours, theirs = by_polars(graph, events, tmp_path), by_nvtabular(graph, events, tmp_path)
+    right = pytest.approx(2**64 / 5)
+    assert operator(ours, "Normalize").means["x"] == operator(ours, "TargetEncoding").means["x"] == right
+    assert operator(theirs, "Normalize").means["x"] == operator(theirs, "TargetEncoding").means["x"] == 1 / 5
+    sums = [pd.read_parquet(operator(workflow, "TargetEncoding").stats["g"])["g_x_sum"].tolist() for workflow in (ours, theirs)]
+    assert sums == [[2.0**64, 1.0], [0, 1]]
+    encoded = compile_polars(read_plan(ours), events.lazy()).collect()["TE_g_x"]
+    assert encoded.to_list() == [2.0**62] * 4 + [1.0]
+
+
+def test_lists_of_strings_are_not_made_smaller(tmp_path: Path) -> None:
+    def graph(ops: Any, out: str) -> Any:
+        return ["x"] >> ops.ReduceDtypeSize()
+
+    events = pl.DataFrame({"x": [["b", "a"], ["c"]]})
+    ours = by_polars(graph, events, tmp_path)
+    assert compile_polars(read_plan(ours), events.lazy()).collect().equals(events)
+    with pytest.raises(ValueError, match="truth value of an array"):
+        by_nvtabular(graph, events, tmp_path)
 
 
 def test_a_median_is_exact_however_many_partitions_there_are(tmp_path: Path) -> None:
@@ -99,6 +139,22 @@ def test_the_name_of_a_group_does_not_lift_its_limits(tmp_path: Path) -> None:
     ours, theirs = by_polars(graph, events, tmp_path), by_nvtabular(graph, events, tmp_path)
     assert vocabulary(ours, "x-y") == [("b", "c")]
     assert sorted(read_categories(theirs, "x-y")["x"]) == ["a", "b"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("freq_threshold", 2), ("max_size", 4)])
+@pytest.mark.parametrize("kind", ["joint", "combo"])
+def test_no_separator_lifts_the_limits_of_columns_by_themselves_or_together(
+    tmp_path: Path, option: str, value: int, kind: str
+) -> None:
+    def graph(ops: Any, out: str) -> Any:
+        group = ["x"] if kind == "combo" else [["x", "y"]]
+        return group >> ops.Categorify(encode_type=kind, name_sep="-", out_path=out, **{option: value})
+
+    name = "x" if kind == "combo" else "x-y"
+    events = pl.DataFrame({"x": ["a", "b", "b"], "y": ["b", "c", "b"]})
+    ours, theirs = by_polars(graph, events, tmp_path), by_nvtabular(graph, events, tmp_path)
+    assert vocabulary(ours, name) == ["b"]
+    assert "a" in read_categories(theirs, name)[name].tolist()
 
 
 def test_a_missing_category_is_counted(tmp_path: Path) -> None:

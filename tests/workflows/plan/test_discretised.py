@@ -102,7 +102,7 @@ def test_the_hash_of_a_logarithm_is_refused(tmp_path: Path, behind: str) -> None
     def graph(ops: Any, folder: str) -> Any:
         node = ["x"] >> ops.LogOp()
         if behind == "HashedCross":
-            return (node + ["i"]) >> ops.HashedCross(100)
+            return (node + (["i"] >> ops.Clip(0))) >> ops.HashedCross(100)
         return (node >> ops.Normalize() if "Normalize" in behind else node) >> ops.HashBucket(100)
 
     with pytest.raises(NotCompilableError, match="is the hash of 'x', which comes after a logarithm"):
