@@ -1,6 +1,7 @@
-"""The laws of whole graphs use what the suite of each operator uses."""
+"""The laws of whole graphs use what the suite of each operator uses, and graphs that are drawn."""
 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "operators"))
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "operators")]
