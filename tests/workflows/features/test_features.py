@@ -259,7 +259,7 @@ def test_a_vocabulary_in_another_order_is_refused_and_read_anew_once_it_is_back(
     table = pq.read_table(path)
     pq.write_table(table.set_column(0, "item_id", [table["item_id"].to_pylist()[::-1]]), path)
     with pytest.raises(
-        RunError, match="vocabulary 'item_id' is of another fit: .* does not hold what the workflow was fitted to"
+        RunError, match=r"vocabulary 'item_id' is of another fit: .* does not hold what the workflow was fitted to"
     ):
         load_workflow(copied / "workflow/recommend")
     pq.write_table(table, path)
