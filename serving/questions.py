@@ -6,12 +6,14 @@ go the way of a client's, over gRPC. They carry a name by which the runner lets 
 
 from __future__ import annotations
 
+import contextlib
 import enum
+import math
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -79,11 +81,20 @@ class Questions:
         """Whether there is anything to ask."""
         return bool(self._ensembles)
 
-    def ask(self, timeout_seconds: float) -> Found:
-        """Ask every ensemble in turn, within one deadline for all."""
-        deadline = time.monotonic() + timeout_seconds
+    def ask(
+        self, timeout_seconds: float, noted_seconds: float = math.inf, note: Callable[[str], None] = lambda _detail: None
+    ) -> Found:
+        """Ask every ensemble in turn, within one deadline for all.
+
+        Args:
+            timeout_seconds: the deadline.
+            noted_seconds: after how long ``note`` is called with a clause about what has not been answered yet.
+            note: called at most once.
+        """
+        begun = time.monotonic()
         for ensemble in self._ensembles:
-            found = self._ask_one(ensemble, deadline - time.monotonic())
+            passed = time.monotonic() - begun
+            found = self._ask_one(ensemble, timeout_seconds - passed, noted_seconds - passed, note)
             if found.answer is not Answer.GOOD:
                 return found
         return Found(Answer.GOOD)
@@ -95,20 +106,27 @@ class Questions:
         if channel is not None:
             channel.close()
 
-    def _ask_one(self, ensemble: str, seconds: float) -> Found:
+    def _ask_one(self, ensemble: str, seconds: float, noted_seconds: float, note: Callable[[str], None]) -> Found:
         import grpc
 
+        late = f"{ensemble} did not answer in time"
         if seconds <= 0:
-            return Found(Answer.LATE, f"{ensemble} was not asked in time")
+            return Found(Answer.LATE, late)
         try:
-            self._connected().unary_unary(_METHOD)(_request(ensemble, self._name), timeout=seconds)
+            call = self._connected().unary_unary(_METHOD).future(_request(ensemble, self._name), timeout=seconds)
+            if 0 < noted_seconds < seconds:
+                with contextlib.suppress(grpc.FutureTimeoutError, grpc.RpcError):
+                    call.exception(timeout=noted_seconds)
+                if not call.done():
+                    note(late)
+            call.result()
         except grpc.RpcError as error:
             failed: Any = error
             message = str(failed.details()).partition("\n")[0]
             if failed.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-                return Found(Answer.LATE, f"{ensemble} did not answer in time")
+                return Found(Answer.LATE, late)
             return Found(Answer.BUSY if any(text in message for text in _FULL) else Answer.BROKEN, f"{ensemble}: {message}")
-        except (OSError, ValueError) as error:  # the connection for TLS failed, or was closed meanwhile
+        except (OSError, ValueError, grpc.FutureCancelledError) as error:  # no connection for TLS, or it was closed meanwhile
             return Found(Answer.BROKEN, f"{ensemble} cannot be asked: {error}")
         return Found(Answer.GOOD)
 

@@ -8,6 +8,7 @@ line, which ``ps`` shows to all, holds no secret. No path that a user chose reac
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -202,7 +203,8 @@ class EmbeddedServer:
         """
         deadline = time.monotonic() + self._settings.drain_seconds
         if self._gate is not None:
-            self._gate.touch()
+            with contextlib.suppress(FileNotFoundError):  # it is dead, and its folder gone
+                self._gate.touch()
         if not self.questions:
             self.process.drain()
             self.process.wait(self._settings.drain_seconds + _END_SECONDS)

@@ -52,13 +52,13 @@ class ServeSettings(Settings):
     probe_timeout_seconds: Annotated[float, Field(gt=0.0)] = 1.0
     """How long the answers may take before the server counts as not ready."""
     hang_seconds: Annotated[float, Field(gt=0.0)] = 10.0
-    """After how long without any answer to these questions the server is started again."""
+    """After how long without any answer to such a question, not even a refusal, the server is started again."""
     max_restarts: Annotated[int, Field(ge=0)] = 5
     """How often within ``restart_window_seconds`` a server that is dead is started again; one more death ends ``cartwheel serve``."""
     restart_window_seconds: Annotated[float, Field(gt=0.0)] = 60.0
     """The time in which restarts are counted."""
     queue_size: Annotated[int, Field(gt=0)] = 128
-    """How many requests may wait for one step; the next one is refused with UNAVAILABLE."""
+    """How many requests may wait for one step; the next one is refused with UNAVAILABLE. For the first step time alone counts."""
     queue_seconds: Annotated[float, Field(gt=0.0)] = 1.0
     """How long a request may wait for one step before it is refused with UNAVAILABLE."""
     threads: Annotated[int, Field(gt=0)] = 1

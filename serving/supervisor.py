@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _SOON_SECONDS: Final = 0.1
 _BROKEN_TWICE: Final = 2
+_SIGNAL_SECONDS: Final = 1.0
+"""How long Triton may take, after it has closed its ports, to write down of which signal it dies."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,23 +143,31 @@ class Supervisor:
             threading.Thread(target=look, args=(start,), name=look.__name__, daemon=True).start()
 
     def _probe(self, start: int) -> None:
-        """Ask the real questions, over and over, as long as this start is the present one."""
-        questions, settings = self._server.questions, self._settings
-        answered, broken = time.monotonic(), 0
+        """Ask the real questions, over and over, as long as this start is the present one.
+
+        A question that is refused because a queue is full is an answer; only one that gets none at all, for long, tells of a server
+        that hangs rather than of one that has much to do.
+        """
+        questions, settings, broken = self._server.questions, self._settings, 0
+        patience = max(settings.hang_seconds, settings.probe_timeout_seconds)
+
+        def note(detail: str) -> None:
+            self._observe(start, State.UNWELL, detail)
+
         while questions and start == self._start:
             time.sleep(_SOON_SECONDS if broken else settings.probe_seconds)
-            found = questions.ask(settings.probe_timeout_seconds)
+            found = questions.ask(patience, settings.probe_timeout_seconds, note)
             if found.answer in {Answer.GOOD, Answer.BUSY}:
-                answered, broken = time.monotonic(), 0
+                broken = 0
                 self._observe(start, State.SERVING, found.detail)
                 continue
-            self._observe(start, State.UNWELL, found.detail)
+            note(found.detail)
             broken += found.answer is Answer.BROKEN
-            if broken >= _BROKEN_TWICE:
-                self._events.put(_Event(f"Triton answers with errors ({found.detail})", start))
-                return
-            if time.monotonic() - answered > settings.hang_seconds:
-                self._events.put(_Event(f"Triton has not answered for {settings.hang_seconds:g} s ({found.detail})", start))
+            if found.answer is Answer.LATE or broken >= _BROKEN_TWICE:
+                if broken and self._server.process.wait(_SIGNAL_SECONDS):
+                    return  # it was about to end, and that is the reason
+                how = "answers with errors" if broken else f"has not answered for {patience:g} s"
+                self._events.put(_Event(f"Triton {how} ({found.detail})", start))
                 return
 
     def _await_parts(self, start: int) -> None:

@@ -33,6 +33,13 @@ def test_every_step_gets_the_bounds(batching: str) -> None:
     assert policy.timeout_action == model_config_pb2.ModelQueuePolicy.REJECT
 
 
+def test_nothing_is_refused_while_a_first_step_takes_it_in() -> None:
+    """Triton 2.51 ends with signal 11 where a client gives such a request up at that moment."""
+    first = 'backend: "python"\nparameters { key: "first" value: { string_value: "true" } }\n'
+    policy = parsed(with_queue(first, SETTINGS)).dynamic_batching.default_queue_policy
+    assert (policy.max_queue_size, policy.default_timeout_microseconds) == (0, 2_500_000)
+
+
 def test_the_rest_of_a_configuration_stays() -> None:
     batched = parsed(with_queue('backend: "python"\ndynamic_batching { max_queue_delay_microseconds: 7 }\n', SETTINGS))
     assert batched.dynamic_batching.max_queue_delay_microseconds == 7

@@ -299,6 +299,22 @@ def test_a_server_that_dies_too_often_ends_its_owner_with_a_clear_error(one_mode
     assert served.is_gone()
 
 
+def test_a_server_that_hangs_is_started_again(one_model: Path, tmp_path: Path) -> None:
+    served = Served(one_model, tmp_path, hang_seconds=1.0, probe_timeout_seconds=0.3, probe_seconds=0.1, drain_seconds=0.5)
+    with served.process, Client(served.endpoint.grpc, timeout_seconds=30) as client, ThreadPoolExecutor(1) as aside:
+        stuck = aside.submit(client.recommend, "sleep 60")
+        assert eventually(lambda: served.health()["state"] == "unwell")
+        assert served.health()["detail"] == "recommend did not answer in time"
+        assert eventually(lambda: served.health()["restarts"] == 1)
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(20) == 0
+        assert isinstance(stuck.exception(), ServerError)
+        assert (
+            "Triton has not answered for 1 s (recommend did not answer in time); it is started again"
+            in served.process.stderr.read()
+        )
+
+
 def test_a_signal_while_it_starts_again_ends_it(write_repository: Any, tmp_path: Path) -> None:
     slow = "import os, time\n\nclass TritonPythonModel:\n    def initialize(self, args):\n        time.sleep(float(os.environ['SLOW']))\n"
     slow = f"import pathlib\n{slow}".replace(

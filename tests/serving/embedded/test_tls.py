@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from cartwheel.errors import ServerError, UsageError
 from serving.client import Client
 from serving.connection import Tls
+from serving.questions import Answer, Found, Questions
 from serving.server import EmbeddedServer
 from serving.settings import ServeSettings
 
@@ -73,7 +74,14 @@ def encrypted(write_repository: Any, shop_authority: Authority) -> Iterator[Embe
 @pytest.fixture(scope="module")
 def mutual(write_repository: Any, shop_authority: Authority) -> Iterator[EmbeddedServer]:
     certificate, key = shop_authority.issue("server2")
-    settings = ServeSettings(tls_certificate=certificate, tls_key=key, tls_client_roots=shop_authority.root)
+    own, secret = shop_authority.issue("own questions")
+    settings = ServeSettings(
+        tls_certificate=certificate,
+        tls_key=key,
+        tls_client_roots=shop_authority.root,
+        tls_probe_certificate=own,
+        tls_probe_key=secret,
+    )
     with EmbeddedServer(write_repository("recommend"), settings) as server:
         yield server
 
@@ -116,6 +124,20 @@ def test_a_client_without_a_certificate_or_with_a_strange_one_is_refused(
             ask(mutual, tls)
 
 
+def test_its_own_questions_are_answered(encrypted: EmbeddedServer, mutual: EmbeddedServer) -> None:
+    for server in (encrypted, mutual):
+        assert server.questions
+        assert server.questions.ask(20.0) == Found(Answer.GOOD)
+
+
+def test_without_a_certificate_for_them_there_are_no_questions(mutual: EmbeddedServer, tmp_path: Path) -> None:
+    (tmp_path / "recommend").mkdir()
+    (tmp_path / "recommend" / "config.pbtxt").touch()
+    bare = mutual.settings.model_copy(update={"tls_probe_certificate": None, "tls_probe_key": None})
+    assert Questions(mutual.grpc_address, mutual.settings, "own", tmp_path)
+    assert not Questions(mutual.grpc_address, bare, "own", tmp_path)
+
+
 def test_files_that_are_missing_or_incomplete_are_named(tmp_path: Path, write_repository: Any) -> None:
     file = tmp_path / "a.pem"
     file.touch()
@@ -129,3 +151,5 @@ def test_files_that_are_missing_or_incomplete_are_named(tmp_path: Path, write_re
         ServeSettings(tls_certificate=file)
     with pytest.raises(ValidationError, match="tls_client_roots needs"):
         ServeSettings(tls_client_roots=file)
+    with pytest.raises(ValidationError, match="tls_probe_certificate and tls_probe_key belong together"):
+        ServeSettings(tls_probe_key=file)

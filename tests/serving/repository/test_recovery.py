@@ -145,6 +145,11 @@ def test_requests_that_are_cancelled_late_or_wrong_harm_nothing(serve: Serve) ->
 def test_a_dead_process_of_a_model_is_noticed_and_replaced(serve: Serve) -> None:
     before, restarts = serve.answer(), serve.health()[1]["restarts"]
     os.kill(serve.processes("triton_python_b")[0], signal.SIGKILL)
+    with Client(serve.endpoint.grpc, timeout_seconds=60, retries=100) as client:
+        # Whatever the server says of it meanwhile, the client asks again until there is an answer.
+        assert client.cart([1003], user_id="u1").completions
+        assert client.similar_items(1003)
+        assert client.recommend("u1").items
     serve.recovered(restarts + 1)
     assert serve.answer() == before
     assert "The process that computes " in serve.said
