@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import os
 import queue
 import select
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
     from serving.server import EmbeddedServer
 
 _SOON_SECONDS: Final = 0.1
-_BROKEN_TWICE: Final = 2
-_SIGNAL_SECONDS: Final = 1.0
-"""How long Triton may take, after it has closed its ports, to write down of which signal it dies."""
+_BROKEN_SECONDS: Final = 1.0
+"""How long there must be nothing but errors before Triton is started again."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,26 +148,28 @@ class Supervisor:
         A question that is refused because a queue is full is an answer; only one that gets none at all, for long, tells of a server
         that hangs rather than of one that has much to do.
         """
-        questions, settings, broken = self._server.questions, self._settings, 0
+        questions, settings, broken_since = self._server.questions, self._settings, math.inf
         patience = max(settings.hang_seconds, settings.probe_timeout_seconds)
 
         def note(detail: str) -> None:
             self._observe(start, State.UNWELL, detail)
 
         while questions and start == self._start:
-            time.sleep(_SOON_SECONDS if broken else settings.probe_seconds)
+            time.sleep(settings.probe_seconds if broken_since == math.inf else _SOON_SECONDS)
+            asked = time.monotonic()
             found = questions.ask(patience, settings.probe_timeout_seconds, note)
             if found.answer in {Answer.GOOD, Answer.BUSY}:
-                broken = 0
+                broken_since = math.inf
                 self._observe(start, State.SERVING, found.detail)
                 continue
             note(found.detail)
-            broken += found.answer is Answer.BROKEN
-            if found.answer is Answer.LATE or broken >= _BROKEN_TWICE:
-                if broken and self._server.process.wait(_SIGNAL_SECONDS):
-                    return  # it was about to end, and that is the reason
-                how = "answers with errors" if broken else f"has not answered for {patience:g} s"
-                self._events.put(_Event(f"Triton {how} ({found.detail})", start))
+            broken_since = min(broken_since, asked)
+            if found.answer is Answer.LATE:
+                self._events.put(_Event(f"Triton has not answered for {patience:g} s ({found.detail})", start))
+                return
+            # One that is about to end closes its ports before: then the end is the reason, and is told of elsewhere.
+            if time.monotonic() - broken_since > _BROKEN_SECONDS and not self._server.process.ended:
+                self._events.put(_Event(f"Triton answers with errors ({found.detail})", start))
                 return
 
     def _await_parts(self, start: int) -> None:
