@@ -96,6 +96,7 @@ def events(run: Path, settings: RunSettings) -> None:
     Console(stderr=True).print(
         f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
     )
+    _warn(summary.remarks)
     if summary.quarantined:
         told = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items())
         Console(stderr=True).print(

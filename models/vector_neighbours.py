@@ -51,7 +51,7 @@ def same_visit(run: Path, since: str, items: list[str], most: int, seed: int) ->
         [p, 2] places in ``items`` of pairs of one visit, and as many random pairs, in which each place occurs as often as in the first.
     """
     state = read_json(run / "snapshot" / "state.json")
-    events = read_events(run / "events" / "events.parquet")
+    events = read_events(run / "events" / "events.parquet", own=())
     visits = with_sessions(events, int(state["session_gap_us"]) // MINUTE_US)
     start = datetime.fromisoformat(since)
     turned = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ EVENT_COLUMNS = {
     "category": pl.String,
     "brand": pl.String,
     "price": pl.Float64,
+    "quantity": pl.Float64,
 }
 ANONYMOUS_PREFIX = "session:"
 MINUTE_US = 60_000_000
@@ -39,6 +40,7 @@ class EventLog:
         kind: the event type of each event, an object array of strings.
         interaction: bool, whether the event says that the shopper took an interest in the item.
         price: float64, NaN where missing.
+        quantity: float64, NaN where missing.
         category: int64, 0 where missing.
         brand: int64, 0 where missing.
         row: int64, row in the events file: the name of the event everywhere downstream.
@@ -47,6 +49,7 @@ class EventLog:
         items: item ids, sorted, so that a code is also the row in the snapshot.
         categories: categories; the first is "".
         brands: brands; the first is "".
+        own: the shop's own columns that were read, [N] rows; none where there are none.
     """
 
     key: Ints
@@ -55,6 +58,7 @@ class EventLog:
     kind: pl.Series
     interaction: Bools
     price: Floats
+    quantity: Floats
     category: Ints
     brand: Ints
     row: Ints
@@ -63,6 +67,7 @@ class EventLog:
     items: pl.Series
     categories: pl.Series
     brands: pl.Series
+    own: pl.DataFrame
 
     @property
     def last(self) -> int:
@@ -74,11 +79,15 @@ class EventLog:
         return (self.kind == kind).to_numpy()
 
 
-def read_events(path: Path) -> pl.DataFrame:
-    """Read the canonical columns of an events file.
+def read_events(path: Path, own: Collection[str] | None = None) -> pl.DataFrame:
+    """Read an events file: its canonical columns, then the shop's own.
+
+    Args:
+        path: the file.
+        own: which of the shop's own columns to read; None means all of them.
 
     Raises:
-        DataError: the file cannot be read, is empty, or lacks a canonical column.
+        DataError: the file cannot be read, is empty, or lacks a canonical column or one of ``own``.
     """
     try:
         schema = pl.read_parquet_schema(path)
@@ -90,7 +99,14 @@ def read_events(path: Path) -> pl.DataFrame:
                 f"{path}, column {name}: found {schema.get(name, 'no such column')}, expected {dtype}.",
                 "Run the prepare stage again from its start, so that the events are checked.",
             )
-    events = pl.read_parquet(path, columns=list(EVENT_COLUMNS))
+    there = [name for name in schema if name not in EVENT_COLUMNS]
+    wanted = there if own is None else list(own)
+    if missing := [name for name in wanted if name not in there]:
+        raise DataError(
+            f"{path}: there is no own column '{missing[0]}'; found are {', '.join(there) or 'none'}.",
+            "Bring the column along in source.columns and run the prepare stage again.",
+        )
+    events = pl.read_parquet(path, columns=[*EVENT_COLUMNS, *wanted])
     if events.is_empty():
         raise DataError(f"{path} holds no events.", "Give a log with events, or allow more bad rows (events.max_bad_share).")
     return events
@@ -107,6 +123,7 @@ def code_events(events: pl.DataFrame, interaction_types: Iterable[str]) -> Event
         The coded log; equal events give equal codes.
     """
     anonymous = pl.col("user_id").is_null()
+    own = [name for name in events.columns if name not in EVENT_COLUMNS]
     coded = events.select(
         pl.int_range(pl.len(), dtype=pl.Int64).alias("row"),
         # The first character keeps a user that is called "session:1" apart from the anonymous session "1".
@@ -120,6 +137,7 @@ def code_events(events: pl.DataFrame, interaction_types: Iterable[str]) -> Event
         pl.col("category").fill_null(""),
         pl.col("brand").fill_null(""),
         pl.col("price").fill_nan(None),
+        "quantity",
         pl.col("event_type").is_in(list(interaction_types)).alias("interaction"),
     )
     tables: dict[str, pl.Series] = {}
@@ -136,6 +154,7 @@ def code_events(events: pl.DataFrame, interaction_types: Iterable[str]) -> Event
         kind=coded["event_type"],
         interaction=coded["interaction"].to_numpy(),
         price=coded["price"].to_numpy(),
+        quantity=coded["quantity"].to_numpy(),
         category=_ints(coded["category"]),
         brand=_ints(coded["brand"]),
         row=_ints(coded["row"]),
@@ -144,6 +163,7 @@ def code_events(events: pl.DataFrame, interaction_types: Iterable[str]) -> Event
         items=tables["item_id"],
         categories=tables["category"],
         brands=tables["brand"],
+        own=events.select(own)[coded["row"]] if own else pl.DataFrame(),
     )
 
 

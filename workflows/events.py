@@ -34,7 +34,7 @@ EVENT_SCHEMA: Final = pl.Schema(
         "category": pl.String(),
         "brand": pl.String(),
         "price": pl.Float64(),
-        "quantity": pl.Int64(),
+        "quantity": pl.Float64(),
     }
 )
 """Columns of ``events.parquet`` in order; ``user_id`` is null only where ``session_id`` names an anonymous basket."""
@@ -42,6 +42,8 @@ EVENT_SCHEMA: Final = pl.Schema(
 CANONICAL: Final = tuple(EVENT_SCHEMA)
 """Names of the canonical columns, in order."""
 
+ORIGINAL: Final = "_original"
+"""Raw events: a struct of the text of each cell that was tidied (see ``workflows.tidy``), as the file has it; null where none was."""
 FILE: Final = "_file"
 """Raw events: name of the file that the row came from, relative to the folder or glob that was asked for."""
 ROW: Final = "_row"
@@ -52,7 +54,7 @@ ASIDE: Final = "_aside"
 """Raw events: why a sound row is no event of a shopper (a fee, a voucher booking), or null."""
 
 DUPLICATE_KEY: Final = ("user_id", "item_id", "event_type", "timestamp", "session_id")
-"""Rows that agree in all of these are one event, told twice, unless the source says otherwise."""
+"""Rows that agree in all of these may be one event, told twice, unless the source says otherwise; see ``workflows.repeats``."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +66,9 @@ class EventSummary:
     rows: int
     """Rows kept, which is the height of ``events.parquet``."""
     rows_read: int
-    """Rows in the files: ``rows + quarantined``."""
+    """Rows in the files: ``rows + merged + quarantined``."""
+    merged: int
+    """Rows that repeat a kept one and are part of its quantity (``events.repeats``)."""
     quarantined: int
     """Rows of ``quarantine.parquet``, those set aside included."""
     set_aside: int
@@ -89,6 +93,8 @@ class EventSummary:
     """``user_id`` and ``item_id`` -> ``int64`` where every id was an integer, else ``string``: the type to give ids back in."""
     own_columns: tuple[str, ...]
     """The shop's own columns of ``events.parquet``, after the canonical ones."""
+    remarks: tuple[str, ...]
+    """What was done to cells or is odd about them, a sentence each: values tidied, ids that differ in case alone, hours that come twice."""
 
     def write(self, target: Path) -> None:
         """Write the summary as JSON to ``target``, atomically."""

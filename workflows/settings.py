@@ -7,6 +7,7 @@ import re
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
+from zoneinfo import ZoneInfo
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
@@ -48,9 +49,24 @@ def _one_mark(value: str) -> str:
     return value
 
 
+def _known_zone(value: str) -> str:
+    """Let only names of the IANA time zone database through; abbreviations that it has for old times' sake mean too many things."""
+    try:
+        ZoneInfo(value)
+    except (OSError, ValueError, LookupError):
+        value = ""
+    if "/" not in value and value not in ("UTC", "GMT"):
+        raise ValueError("expected a time zone by its IANA name, such as Europe/Berlin, America/New_York or UTC")
+    return value
+
+
+NULL_VALUES: Final = ("NULL", "Null", "null", "\\N", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "#N/A", "None", "<NA>", "NaT")
+"""How databases, pandas, R and spreadsheets write a missing value."""
+
 Encoding = Annotated[str, AfterValidator(_known_codec)]
 Mark = Annotated[str, AfterValidator(_one_mark)]
 ColumnName = Annotated[str, Field(min_length=1)]
+Zone = Annotated[str, AfterValidator(_known_zone)]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 LeaveOut = Literal["recent", "purchased", "interacted", "nothing"]
 Instant = Annotated[datetime, BeforeValidator(_require_iso), AfterValidator(_in_utc)]
@@ -84,6 +100,16 @@ class SourceSettings(Settings):
     there is no such record, and these are the names."""
     timestamp_format: str | None = None
     """``table`` only: a strptime pattern, or ``s``, ``ms``, ``us``, ``ns`` for Unix time; None means ISO 8601."""
+    timezone: Zone | None = None
+    """IANA name of the zone, such as ``Europe/Berlin``, of times that come without an offset; None means UTC. Where clocks are set back
+    the first of the two hours is taken, where they are set forward the offset from before holds; the rows that it concerns are counted
+    and reported."""
+    null_values: tuple[str, ...] = NULL_VALUES
+    """Cells that mean "missing", in every column, whatever blanks stand around them; a list of your own takes the place of this one."""
+    exact_ids: bool = False
+    """Whether ids stay as they stand in the file: by default outer blanks are trimmed and ``1288.0`` is ``1288``, which is reported."""
+    decimal: Literal[".", ","] | None = None
+    """The decimal sign of prices and quantities in text files; None means what each file as a whole proves."""
     shoppers: Annotated[int, Field(gt=0)] = 4000
     """``simulated`` only: how many shoppers the shop ever has."""
     items: Annotated[int, Field(gt=0)] = 2000
@@ -97,6 +123,11 @@ class EventSettings(Settings):
 
     max_bad_share: Share = 0.01
     """The run fails when more than this share of the rows is quarantined."""
+    repeats: Literal["auto", "keep", "sum", "refuse"] = "auto"
+    """What rows that agree in everything become. ``keep``: events of their own. ``sum``: one event with the sum of their quantities, a
+    missing one counting 1. ``refuse``: duplicates in the quarantine, as are rows that agree in user, item, type, time and session alone.
+    ``auto``: purchases and refunds are summed; so are cart events, and the others kept, where a file has whole minutes, hours or days for
+    times; other rows are refused, and so are rows that an earlier file has too, where two files overlap."""
     latest: date | None = None
     """Events after the end of this UTC day are "in the future"; None means the moment of the run."""
 

@@ -7,6 +7,7 @@ range) and sorted by itself. Only the distinct ids are counted in memory.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import shutil
 import sys
@@ -22,10 +23,15 @@ from cartwheel.errors import DataError
 from cartwheel.files import atomic_path
 from cartwheel.progress import progress
 from workflows import reading
-from workflows.events import CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, ROW, EventSummary
-from workflows.rules import DUPLICATE, PARSED, RAW_PREFIX, REASON, UNKNOWN_TYPE, check
+from workflows.events import CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, ORIGINAL, ROW, EventSummary
+from workflows.numbers import COMMA, files_with_comma
+from workflows.plausible import check_unit, remarks_on_times
+from workflows.remarks import remarks_on_values
+from workflows.repeats import Repeats, describe, find_coarse, separate
+from workflows.rules import CLOCK, DUPLICATE, PARSED, RAW_PREFIX, REASON, UNKNOWN_TYPE, check
 from workflows.settings import EventSettings
 from workflows.sources.base import Part, Source
+from workflows.tidy import kept_apart
 
 ROWS_AT_ONCE: Final = 1_000_000
 """Rows that are loaded and sorted together; an hour with more of them is not cut further."""
@@ -62,31 +68,38 @@ def check_events(
     """
     until = _until(settings, now)
     parts = source.parts()
-    for line in _told(parts):
-        print(line, file=sys.stderr)
     with _work_folder(target) as work:
-        checked = _check_parts(source, parts, until, work)
+        checked, commas = _check_parts(source, parts, until, work)
+        for line in _told(parts, commas):
+            print(line, file=sys.stderr)
         rows_read = int(_collect(checked.select(pl.len())).item())
         if not rows_read:
             raise DataError(f"{_where(parts)}: there is not a single row of data.", "Check the export.")
-        kept, duplicates = _sort_and_deduplicate(source, checked, work, rows_at_once)
+        formats = dict.fromkeys(form for part in parts for form in part.timestamp_formats)
+        check_unit(checked, RAW_PREFIX + "timestamp", tuple(formats), until)
+        parted = _sort_and_separate(source, checked, settings, work, rows_at_once)
+        kept = parted.events
         with atomic_path(target / "quarantine.parquet") as aside:
-            _sink(_quarantine(checked, duplicates), aside)
+            _sink(_quarantine(checked, parted.duplicates), aside)
         reasons = _count_reasons(target / "quarantine.parquet")
         bad = sum(count for reason, count in reasons.items() if reason not in source.aside_reasons)
         _refuse_if_too_bad(rows_read, bad, reasons, settings, target, parts)
         with atomic_path(target / "events.parquet") as aside:
             _sink(kept, aside)
-    summary = _summarise(source, parts, target / "events.parquet", reasons, rows_read)
+        remarks = (*source.tidy.report(checked), *remarks_on_values(checked, source.zone), *parted.remarks)
+    summary = _summarise(source, parts, target / "events.parquet", reasons, rows_read, parted.merged)
+    summary = dataclasses.replace(summary, remarks=(*remarks, *_remarks_on_events(target / "events.parquet")))
     summary.write(target / "summary.json")
     return summary
 
 
-def _told(parts: Sequence[Part]) -> list[str]:
+def _told(parts: Sequence[Part], commas: frozenset[str]) -> list[str]:
     """Return one line for each way in which files are read."""
     alike: dict[reading.Detected, list[str]] = {}
     for part in parts:
-        alike.setdefault(part.detected, []).extend(part.files)
+        for name in part.files:
+            decimal = COMMA if name in commas else part.detected.decimal
+            alike.setdefault(dataclasses.replace(part.detected, decimal=decimal), []).append(name)
     return [detected.sentence(tuple(names)) for detected, names in alike.items()]
 
 
@@ -119,48 +132,88 @@ def _collect(table: pl.LazyFrame) -> pl.DataFrame:
     return table.collect(engine="streaming")
 
 
-def _check_parts(source: Source, parts: Sequence[Part], until: dt.datetime, work: Path) -> pl.LazyFrame:
-    """Stream each file through the rules to disk and return all checked rows, in the order of files and rows."""
-    paths = []
+def _check_parts(source: Source, parts: Sequence[Part], until: dt.datetime, work: Path) -> tuple[pl.LazyFrame, frozenset[str]]:
+    """Stream each file through the rules to disk.
+
+    Returns:
+        All checked rows, in the order of files and rows, and the names of the files with a decimal comma.
+    """
+    paths = [work / f"checked-{number:06d}.parquet" for number in range(len(parts))]
     with progress(f"check {source.kind}", total=len(parts)) as advance:
-        for number, part in enumerate(parts):
-            path = work / f"checked-{number:06d}.parquet"
-            checked = check(
-                part.events,
-                timestamp_formats=part.timestamp_formats,
-                until=until,
-                anonymous_baskets=source.anonymous_baskets,
-            )
-            try:
-                _sink(checked, path)
-            except reading.POLARS_FAILURES as error:
-                raise reading.unreadable(part.path, error) from error
-            paths.append(path)
+        for part, path in zip(parts, paths, strict=True):
+            _check_part(source, part, until, path, frozenset())
             advance(note=part.files[0])
+    as_text = sorted(frozenset[str]().union(*(part.text_numbers for part in parts)))
+    if source.decimal == COMMA:
+        commas = frozenset(name for part in parts if part.text_numbers for name in part.files)
+    else:
+        commas = frozenset[str]() if source.decimal else files_with_comma(_scan(paths), as_text, RAW_PREFIX)
+    for number, part in enumerate(parts):
+        if commas & frozenset(part.files):
+            again = (
+                work / f"checked-{number:06d}-again.parquet"
+            )  # a name of its own, for what was scanned is remembered by its path
+            _check_part(source, part, until, again, commas)
+            paths[number].unlink()
+            paths[number] = again
+    return _scan(paths), commas
+
+
+def _scan(paths: Sequence[Path]) -> pl.LazyFrame:
     return pl.concat([pl.scan_parquet(path, glob=False) for path in paths], how="vertical_relaxed")
 
 
-def _sort_and_deduplicate(
-    source: Source, checked: pl.LazyFrame, work: Path, rows_at_once: int
-) -> tuple[pl.LazyFrame, pl.LazyFrame | None]:
-    """Return the sound rows in time order and the duplicates among them, both as lazy views of files under ``work``."""
+def _check_part(source: Source, part: Part, until: dt.datetime, path: Path, commas: frozenset[str]) -> None:
+    checked = check(
+        part.events,
+        timestamp_formats=part.timestamp_formats,
+        zone=source.zone,
+        files_with_comma=commas,
+        text_numbers=part.text_numbers,
+        until=until,
+        anonymous_baskets=source.anonymous_baskets,
+    )
+    try:
+        _sink(checked, path)
+    except reading.POLARS_FAILURES as error:
+        raise reading.unreadable(part.path, error) from error
+
+
+@dataclasses.dataclass(frozen=True)
+class _Parted:
+    """Sound rows in time order and the duplicates among them, as lazy views of files; rows merged; what there is to remark."""
+
+    events: pl.LazyFrame
+    duplicates: pl.LazyFrame | None
+    merged: int
+    remarks: list[str]
+
+
+def _sort_and_separate(source: Source, checked: pl.LazyFrame, settings: EventSettings, work: Path, rows_at_once: int) -> _Parted:
+    """Sort the sound rows and part the duplicates from them, range of time by range of time, to files under ``work``."""
     sound = checked.filter(pl.col(REASON).is_null())
     kept, duplicates = [], []
     ranges = _time_ranges(sound, rows_at_once)
     columns = _event_columns(checked)
+    how = Repeats(settings.repeats, source.duplicate_key, tuple(columns), find_coarse(sound, source.zone))
+    merged = again = 0
     with progress("sort events", total=len(ranges)) as advance:
         for number, (first, last) in enumerate(ranges):
             rows = _collect(sound.filter(pl.col("timestamp").is_between(pl.lit(first), pl.lit(last), closed="left")))
-            rows = rows.sort("timestamp", FILE, ROW)
-            is_first = rows.select(pl.struct(source.duplicate_key).is_first_distinct().alias("first"))["first"]
+            parted = separate(rows.sort("timestamp", FILE, ROW), how)
+            merged, again = merged + parted.merged, again + parted.again
             kept.append(work / f"kept-{number:06d}.parquet")
-            rows.filter(is_first).select(columns).write_parquet(kept[-1])
-            if not is_first.all():
+            parted.events.select(columns).write_parquet(kept[-1])
+            if not parted.duplicates.is_empty():
                 duplicates.append(work / f"duplicates-{number:06d}.parquet")
-                rows.filter(~is_first).with_columns(pl.lit(DUPLICATE).alias(REASON)).write_parquet(duplicates[-1])
+                parted.duplicates.with_columns(pl.lit(DUPLICATE).alias(REASON)).write_parquet(duplicates[-1])
             advance()
-    in_order = pl.scan_parquet(kept, glob=False) if kept else sound.select(columns)
-    return in_order, pl.scan_parquet(duplicates, glob=False) if duplicates else None
+    return _Parted(
+        events=pl.scan_parquet(kept, glob=False) if kept else sound.select(columns),
+        duplicates=pl.scan_parquet(duplicates, glob=False) if duplicates else None,
+        merged=merged,
+        remarks=[*remarks_on_times(sound), *describe(merged, again, settings.repeats)],
+    )
 
 
 def _time_ranges(sound: pl.LazyFrame, rows_at_once: int) -> list[tuple[dt.datetime, dt.datetime]]:
@@ -181,7 +234,7 @@ def _time_ranges(sound: pl.LazyFrame, rows_at_once: int) -> list[tuple[dt.dateti
 
 def _event_columns(checked: pl.LazyFrame) -> list[str]:
     """Return the columns of ``events.parquet``: the canonical ones, then the shop's own."""
-    internal = {REASON, FILE, ROW, *(RAW_PREFIX + column for column in PARSED)}
+    internal = {REASON, CLOCK, ORIGINAL, FILE, ROW, *(RAW_PREFIX + column for column in PARSED)}
     own = [name for name in checked.collect_schema().names() if name not in CANONICAL and name not in internal]
     return [*CANONICAL, *own]
 
@@ -190,8 +243,14 @@ def _quarantine(checked: pl.LazyFrame, duplicates: pl.LazyFrame | None) -> pl.La
     """Return the refused rows as text with reason, file and row: first as they stand in the files, then the duplicates."""
     refused = checked.filter(pl.col(REASON).is_not_null())
     both = refused if duplicates is None else pl.concat([refused, duplicates], how="vertical_relaxed")
+    tidied = checked.collect_schema()[ORIGINAL]
+    assert isinstance(tidied, pl.Struct)
+    original = {field.name: pl.col(ORIGINAL).struct.field(field.name) for field in tidied.fields}
     text = [
-        pl.col(RAW_PREFIX + column if column in PARSED else column).cast(pl.String).alias(column)
+        pl.coalesce(
+            *([original[column]] if column in original else []),
+            pl.col(RAW_PREFIX + column if column in PARSED else column).cast(pl.String),
+        ).alias(column)
         for column in _event_columns(checked)
     ]
     return both.select(*text, pl.col(REASON).alias("reason"), pl.col(FILE).alias("file"), pl.col(ROW).alias("row"))
@@ -227,8 +286,15 @@ def _refuse_if_too_bad(
         raise DataError(
             f"{_where(parts)}: {bad:,} of {rows_read:,} rows are bad ({share:.2%}: {told}), "
             f"more than the allowed {settings.max_bad_share:.2%}.",
-            f"{where} has each row with its reason; {_unknown_types(where)}mend the export or raise events.max_bad_share.",
+            f"{where} has each row with its reason; {_unknown_types(where)}{_repeats(reasons)}correct the export or raise "
+            "events.max_bad_share.",
         )
+
+
+def _repeats(reasons: dict[str, int]) -> str:
+    if DUPLICATE not in reasons:
+        return ""
+    return "where equal rows are events of their own, set events.repeats to 'keep' or 'sum'; "
 
 
 def _unknown_types(quarantine: Path) -> str:
@@ -241,7 +307,19 @@ def _unknown_types(quarantine: Path) -> str:
     return f"the unknown event types {named} may be mapped to known ones in source.event_types; "
 
 
-def _summarise(source: Source, parts: Sequence[Part], events: Path, reasons: dict[str, int], rows_read: int) -> EventSummary:
+def _remarks_on_events(events: Path) -> list[str]:
+    """Return what is odd about the ids of the events that were kept."""
+    table = pl.scan_parquet(events, glob=False)
+    return [
+        line
+        for column in ("user_id", "item_id")
+        for line in kept_apart(column, _collect(table.select(pl.col(column).drop_nulls().unique()))[column])
+    ]
+
+
+def _summarise(
+    source: Source, parts: Sequence[Part], events: Path, reasons: dict[str, int], rows_read: int, merged: int
+) -> EventSummary:
     table = pl.scan_parquet(events, glob=False)
     user, item, instant = pl.col("user_id"), pl.col("item_id"), pl.col("timestamp")
     figures = _collect(
@@ -262,6 +340,7 @@ def _summarise(source: Source, parts: Sequence[Part], events: Path, reasons: dic
         source=source.kind,
         rows=figures["rows"],
         rows_read=rows_read,
+        merged=merged,
         quarantined=quarantined,
         set_aside=set_aside,
         bad_share=(quarantined - set_aside) / rows_read,
@@ -277,6 +356,7 @@ def _summarise(source: Source, parts: Sequence[Part], events: Path, reasons: dic
             for column in ("user_id", "item_id")
         },
         own_columns=tuple(name for name in table.collect_schema().names() if name not in EVENT_SCHEMA),
+        remarks=(),
     )
 
 

@@ -29,7 +29,7 @@ def read_interactions(run: Path) -> Interactions:
     state = read_json(run / "snapshot" / "state.json")
     if "interaction_types" not in state:
         raise RunError(f"{run / 'snapshot' / 'state.json'} lacks interaction_types.", "Run `cartwheel prepare` again.")
-    events = with_sessions(read_events(run / "events" / "events.parquet"), int(state["session_gap_us"]) // MINUTE_US)
+    events = with_sessions(read_events(run / "events" / "events.parquet", own=()), int(state["session_gap_us"]) // MINUTE_US)
     log = code_events(events, state["interaction_types"])
     session = events["session_id"].rank("dense").fill_null(0).cast(pl.Int64).gather(log.row)
     own = pl.DataFrame({"key": log.key, "session": session}).select(pl.struct("key", "session").rank("dense").cast(pl.Int64) - 1)

@@ -28,7 +28,7 @@ def make_events(rows: list[dict[str, object]]) -> pl.DataFrame:
         "category": pl.String,
         "brand": pl.String,
         "price": pl.Float64,
-        "quantity": pl.Int64,
+        "quantity": pl.Float64,
     }
     frame = pl.DataFrame([{name: row.get(name) for name in schema} for row in rows], schema=schema)
     stamp = pl.col("time").cast(pl.Datetime("us")).dt.replace_time_zone("UTC").alias("timestamp")

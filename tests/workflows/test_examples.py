@@ -133,7 +133,7 @@ def test_real_shop_of_buyers(tmp_path: Path) -> None:
     if not source.exists():
         pytest.skip(f"{source} is not there")
     kinds = {"view": "view", "addtocart": "cart", "transaction": "purchase"}
-    missing = {"session_id": pl.String, "category": pl.String, "brand": pl.String, "price": pl.Float64, "quantity": pl.Int64}
+    missing = {"session_id": pl.String, "category": pl.String, "brand": pl.String, "price": pl.Float64, "quantity": pl.Float64}
     events = (
         pl.read_csv(source)
         .select(

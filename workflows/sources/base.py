@@ -16,17 +16,19 @@ import polars as pl
 
 from cartwheel.errors import ConfigError, DataError
 from workflows import reading
-from workflows.events import ASIDE, CANONICAL, DUPLICATE_KEY, FILE, FLAW, ROW
-from workflows.instants import ISO
+from workflows.events import ASIDE, CANONICAL, DUPLICATE_KEY, FILE, FLAW, ORIGINAL, ROW
+from workflows.instants import ISO, UTC
+from workflows.numbers import NUMBERS
 from workflows.settings import SourceSettings
+from workflows.tidy import IDS, NAMES, Tidy
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
 """Column -> the names under which it may stand in a file."""
 _TABLE_ONLY: Final = ("columns", "event_types", "default_event_type", "timestamp_format")
-_IDS: Final = ("user_id", "item_id", "session_id")
 LONGEST_ID: Final = 512
 """Characters of the longest id; a longer one rather is several rows or a whole text that ended up in one cell."""
 _INTEGRAL_LIMIT: Final = float(1 << 63)
+_EXACT_LIMIT: Final = float(1 << 53)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Part:
     """What ``workflows.instants.parse_instant`` should try."""
     detected: reading.Detected
     """How the file is read: by what dialect, decimal sign and time zone."""
+    text_numbers: frozenset[str] = frozenset()
+    """Columns of numbers that the file has as text, so that their decimal sign has to be found out."""
     text_ids: frozenset[str] = frozenset()
     """Of ``user_id`` and ``item_id`` those that the file declares to be text, so that they stay text even if all are digits."""
     rows: int | None = None
@@ -62,6 +66,12 @@ class Source(abc.ABC):
 
     aside_reasons: ClassVar[frozenset[str]] = frozenset()
     """Reasons of rows that are set aside rather than bad: they do not count towards ``events.max_bad_share``."""
+    tidy: Tidy = Tidy()
+    """How cells are tidied."""
+    zone: str = UTC
+    """IANA name of the zone of times without an offset."""
+    decimal: str | None = None
+    """The decimal sign of numbers that stand as text; None means what each file proves."""
 
     @property
     def anonymous_baskets(self) -> bool:
@@ -84,9 +94,9 @@ class Source(abc.ABC):
         """Return all raw events, lazily.
 
         Returns:
-            One row for each data row of the files. The columns of ``EVENT_SCHEMA``, all String and as the file has them (a float
-            that is a whole number loses its ``.0``; a typed time is ISO 8601 in UTC; an absent column is null); then the shop's
-            own columns; then ``_file`` (String), ``_row`` (Int64: the data row within the file, the first after the header is
+            One row for each data row of the files. The columns of ``EVENT_SCHEMA``, all String and as the file has them (a typed time
+            is ISO 8601; an absent column is null), but tidied; then the shop's own columns; then ``_original`` (see
+            ``workflows.tidy``), ``_file`` (String), ``_row`` (Int64: the data row within the file, the first after the header is
             1), ``_flaw`` (String or null: what is wrong with the row as a whole) and ``_aside`` (String or null: why a sound row
             is no event of a shopper).
         """
@@ -101,7 +111,9 @@ class FileSource(Source):
     optional: ClassVar[Names] = {}
     """The same for columns that may be absent."""
     own: ClassVar[Names] = {}
-    """Own column -> names in the file; may be absent."""
+    """Own column -> names in the file; may be absent unless ``requires_own``."""
+    requires_own: ClassVar[bool] = False
+    """Whether every file must have the own columns, since it was the configuration that named them."""
     timestamp_formats: tuple[str, ...] = (ISO,)
     """How the file writes times; ignored where the column is typed."""
     event_files: ClassVar[tuple[str, ...]] = ()
@@ -118,6 +130,9 @@ class FileSource(Source):
             )
         self.path = base_folder / settings.path.expanduser()
         self.asked = reading.Layout.of(settings)
+        self.tidy = Tidy.of(settings)
+        self.zone = settings.timezone or UTC
+        self.decimal = settings.decimal
         self.files = reading.discover(self._chosen(self.path), self.extra_suffixes)
 
     def check_settings(self, settings: SourceSettings) -> None:
@@ -163,7 +178,7 @@ class FileSource(Source):
 
     def detected(self, found: reading.Detected) -> reading.Detected:
         """Add to what was found about a file what the source decides about values: decimal sign and time zone."""
-        return found
+        return dataclasses.replace(found, time_zone=self.zone, decimal=self.decimal or found.decimal)
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Bring the publisher's ways to canonical ones; ``events`` has the columns of ``Source.scan`` already."""
@@ -176,13 +191,13 @@ class FileSource(Source):
         own = {column: names for column, names in _present(self.own, found).items() if column not in CANONICAL}
         _refuse_lists([*places.values(), *own.values()], opened)
         events = table.select(
-            *(_canonical_text(column, places.get(column), schema, file).alias(column) for column in CANONICAL),
+            *(self._canonical_text(column, places.get(column), schema, file).alias(column) for column in CANONICAL),
             *(_own_column(column, name, schema, file) for column, name in own.items()),
             pl.col(reading.FILE_NAME).alias(FILE),
             pl.col(reading.INDEX).alias(ROW),
-            pl.col(FLAW),
+            pl.coalesce(FLAW, *_lost_digits(places, schema)).alias(FLAW),
             pl.lit(None, pl.String).alias(ASIDE),
-        ).with_columns(pl.coalesce(FLAW, *(_too_long(column) for column in _IDS)).alias(FLAW))
+        ).with_columns(pl.coalesce(FLAW, *(_too_long(column) for column in IDS)).alias(FLAW))
         time_type = schema[places["timestamp"]]
         if time_type.is_numeric() and self.timestamp_formats == (ISO,):
             raise DataError(
@@ -192,14 +207,33 @@ class FileSource(Source):
         return Part(
             files=tuple(each.name for each in opened.files),
             path=file.path,
-            events=_in_order(self.shape(events)),
+            events=_in_order(self.shape(self.tidy.apply(events))),
             detected=self.detected(opened.detected),
             timestamp_formats=(ISO,) if time_type.is_temporal() else self.timestamp_formats,
+            text_numbers=frozenset(column for column in NUMBERS if _is_text(schema.get(places.get(column, "")))),
             text_ids=frozenset(
                 column for column in ("user_id", "item_id") if file.is_parquet and _is_text(schema.get(places.get(column, "")))
             ),
             rows=opened.rows,
         )
+
+    def _canonical_text(self, column: str, name: str | None, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:
+        if name is None:
+            return pl.lit(None, pl.String)
+        dtype = schema[name]
+        _refuse_nested(name, dtype, file)
+        cell = pl.col(name)
+        if isinstance(dtype, pl.Datetime):
+            if dtype.time_zone:
+                return cell.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+            return cell.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+        if dtype.is_float():
+            whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < _INTEGRAL_LIMIT)
+            integer = cell.cast(pl.Int64, strict=False).cast(pl.String)
+            # A whole float is an integer that a null forced into floating point; ``tidy`` makes it that, and reports it.
+            keeps_point = column in NAMES and not self.tidy.exact_ids
+            return pl.when(whole).then(pl.format("{}.0", integer) if keeps_point else integer).otherwise(cell.cast(pl.String))
+        return cell.cast(pl.String, strict=False)
 
     def _places(self, found: Sequence[str], opened: reading.Opened) -> dict[str, str]:
         places = _present({**self.required, **self.optional}, found)
@@ -209,11 +243,14 @@ class FileSource(Source):
                 if dialect.kind == "CSV" and dialect.has_header:
                     reading.refuse_data_as_header(opened.files[0], found)
                 reading.require(column, names, found, opened.files[0])
+        for column, names in self.own.items() if self.requires_own else ():
+            if not set(names) & set(found):
+                reading.require(column, names, found, opened.files[0])
         return places
 
 
 def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
-    marks = (FILE, ROW, FLAW, ASIDE)
+    marks = (ORIGINAL, FILE, ROW, FLAW, ASIDE)
     own = [name for name in events.collect_schema().names() if name not in CANONICAL and name not in marks]
     return events.select(*CANONICAL, *own, *marks)
 
@@ -240,21 +277,13 @@ def _is_text(dtype: pl.DataType | None) -> bool:
     return dtype is not None and (dtype in (pl.String, pl.Categorical, pl.Binary) or isinstance(dtype, pl.Enum))
 
 
-def _canonical_text(column: str, name: str | None, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:
-    if name is None:
-        return pl.lit(None, pl.String)
-    dtype = schema[name]
-    _refuse_nested(name, dtype, file)
-    cell = pl.col(name)
-    if isinstance(dtype, pl.Datetime):
-        cell = cell.dt.convert_time_zone("UTC") if dtype.time_zone else cell
-        return cell.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
-    if dtype.is_float():
-        whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < _INTEGRAL_LIMIT)
-        # A whole float is an integer that a null forced into floating point: customer 17850.0 is customer 17850.
-        text = pl.when(whole).then(cell.cast(pl.Int64, strict=False).cast(pl.String)).otherwise(cell.cast(pl.String))
-        return pl.when(cell.is_not_nan()).then(text) if column.endswith("_id") else text
-    return cell.cast(pl.String, strict=False)
+def _lost_digits(places: Mapping[str, str], schema: pl.Schema) -> list[pl.Expr]:
+    """Return the flaws of ids that are too large for the float column that holds them: what they were is not known any more."""
+    return [
+        pl.when(pl.col(places[column]).abs() >= _EXACT_LIMIT).then(pl.lit(f"{column} beyond 2^53 in a column of floats"))
+        for column in IDS
+        if column in places and schema[places[column]].is_float()
+    ]
 
 
 def _own_column(column: str, name: str, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:

@@ -81,7 +81,9 @@ class MovieLens(FileSource):
             if column not in opened.columns:
                 reading.require(column, (column,), opened.columns, opened.files[0])
         films = reading.collect(opened.table.filter(pl.col(FLAW).is_null()), path)
-        yield from films.select(pl.col("movieId", "title", "genres").fill_null("")).iter_rows()
+        yield from films.select(
+            self.tidy.of_name(pl.col("movieId")).fill_null(""), pl.col("title", "genres").fill_null("")
+        ).iter_rows()
 
 
 def _category(genres: str) -> str | None:

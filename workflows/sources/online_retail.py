@@ -50,12 +50,10 @@ class OnlineRetail(FileSource):
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Tell refunds from purchases, and bookkeeping from products."""
-        returned = pl.col("session_id").str.starts_with("C") | pl.col("quantity").str.strip_chars().str.starts_with("-")
+        returned = pl.col("session_id").str.starts_with("C") | pl.col("quantity").str.starts_with("-")
         booking = ~pl.col("item_id").str.contains(_PRODUCT_CODES)
-        free = pl.col("price").cast(pl.Float64, strict=False) == 0.0
+        free = pl.col("price").str.contains(r"^0+(?:[.,]0*)?$")
         return events.with_columns(
-            # Spreadsheets turn the column with gaps into floats, and text exports of them keep the .0.
-            pl.col("user_id").str.replace(r"^(\d+)\.0$", "$1"),
             pl.when(returned.fill_null(value=False)).then(pl.lit(REFUND)).otherwise(pl.lit(PURCHASE)).alias("event_type"),
             pl.when(free.fill_null(value=False)).then(pl.lit(None, pl.String)).otherwise("price").alias("price"),
             pl.when(booking).then(pl.lit(NOT_A_PRODUCT)).alias(ASIDE),

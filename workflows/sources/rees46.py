@@ -37,8 +37,4 @@ class Rees46(FileSource):
         if "category_id" not in events.collect_schema():
             return events
         category_id = pl.col("category_id").cast(pl.String)
-        code = pl.col("category")
-        return events.with_columns(
-            category_id=category_id,
-            category=pl.when(code.str.strip_chars().str.len_bytes() > 0).then(code).otherwise(category_id),
-        )
+        return events.with_columns(category_id=category_id, category=pl.coalesce("category", category_id))

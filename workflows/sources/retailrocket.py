@@ -17,6 +17,7 @@ from workflows.events import CART, PURCHASE
 from workflows.instants import parse_instant
 from workflows.settings import SourceSettings
 from workflows.sources.base import FileSource, Names
+from workflows.tidy import Tidy
 
 _EVENT_TYPES: Final = {"addtocart": CART, "transaction": PURCHASE}
 _SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
@@ -49,8 +50,8 @@ class RetailRocket(FileSource):
 
     def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
         super().__init__(settings, base_folder)
-        self._categories = _category_spans(map(self.open_side, _side_files(self.folder, _PROPERTIES)))
-        self._tree = _category_tree(map(self.open_side, _side_files(self.folder, _TREE)))
+        self._categories = _category_spans(map(self.open_side, _side_files(self.folder, _PROPERTIES)), self.tidy)
+        self._tree = _category_tree(map(self.open_side, _side_files(self.folder, _TREE)), self.tidy)
 
     def side_files(self) -> list[Path]:
         """Return the files of item properties and of the category tree, where they lie beside the events."""
@@ -85,13 +86,15 @@ def _side_column(opened: reading.Opened, name: str) -> pl.Expr:
     return pl.col(name).cast(pl.String)
 
 
-def _category_spans(tables_of: Iterable[reading.Opened]) -> pl.DataFrame | None:
+def _category_spans(tables_of: Iterable[reading.Opened], tidy: Tidy) -> pl.DataFrame | None:
     """Return item_id, category and the span of time over which it held; spans of one item cover all time."""
     tables = []
     for opened in tables_of:
         item, moment, value = (_side_column(opened, name) for name in ("itemid", "timestamp", "value"))
         wanted = opened.table.filter(_side_column(opened, "property") == "categoryid").select(
-            item.alias("item_id"), parse_instant(moment, ("ms",)).alias(_FROM), value.alias("category")
+            tidy.of_name(item).alias("item_id"),
+            parse_instant(moment, ("ms",)).alias(_FROM),
+            tidy.of_name(value).alias("category"),
         )
         tables.append(reading.collect(wanted.drop_nulls(), opened.files[0].path))
     if not tables:
@@ -105,11 +108,13 @@ def _category_spans(tables_of: Iterable[reading.Opened]) -> pl.DataFrame | None:
     return spans.with_columns(pl.col(_FROM).shift(-1).over("item_id").fill_null(pl.lit(_FOREVER)).alias(_UNTIL))
 
 
-def _category_tree(tables: Iterable[reading.Opened]) -> pl.DataFrame | None:
+def _category_tree(tables: Iterable[reading.Opened], tidy: Tidy) -> pl.DataFrame | None:
     """Return category, category_parent and category_root (a category without parent is its own root)."""
     parents: dict[str, str | None] = {}
     for opened in tables:
-        pairs = opened.table.select(*(_side_column(opened, name).alias(name) for name in ("categoryid", "parentid")))
+        pairs = opened.table.select(
+            *(tidy.of_name(_side_column(opened, name)).alias(name) for name in ("categoryid", "parentid"))
+        )
         parents.update(pair for pair in reading.collect(pairs, opened.files[0].path).iter_rows() if pair[0])
     if not parents:
         return None

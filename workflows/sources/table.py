@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Final
 
@@ -10,11 +11,13 @@ import polars as pl
 from cartwheel.errors import ConfigError
 from workflows import reading
 from workflows.events import CANONICAL, EVENT_TYPES
-from workflows.instants import ISO, UNITS, is_format
+from workflows.instants import ISO, fault_of
 from workflows.settings import SourceSettings
 from workflows.sources.base import FileSource
 
 _REQUIRED: Final = ("item_id", "timestamp")
+_NEAR: Final = 0.8
+"""From this similarity on two names are one with a typing error: ``session`` and ``session_id`` have .82, ``user`` and ``user_id`` .73."""
 _RESERVED: Final = frozenset({"reason", "file", "row"})
 
 
@@ -22,11 +25,12 @@ class Table(FileSource):
     """A mapped table.
 
     ``source.columns`` says which column of the file is which canonical one; a column that already has the canonical name needs no
-    entry. An entry that is no canonical name brings an own column along under that name. Where sessions are mapped, rows without
-    user are anonymous baskets.
+    entry. An entry that is no canonical name brings an own column along under that name; every file must have it. Where sessions are
+    mapped, rows without user are anonymous baskets.
     """
 
     kind = "table"
+    requires_own = True
 
     def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
         self._settings = settings
@@ -53,10 +57,9 @@ class Table(FileSource):
             _check_event_type(f"source.event_types.{value}", canonical)
         if settings.default_event_type is not None:
             _check_event_type("source.default_event_type", settings.default_event_type)
-        if settings.timestamp_format is not None and not is_format(settings.timestamp_format):
+        if settings.timestamp_format is not None and (fault := fault_of(settings.timestamp_format)):
             raise ConfigError(
-                f"source.timestamp_format is '{settings.timestamp_format}', which is no time format.",
-                f"Use {', '.join(UNITS)} for Unix time, a strptime pattern such as '%d.%m.%Y %H:%M', or leave it out for ISO 8601.",
+                f"source.timestamp_format is '{settings.timestamp_format}', which {fault}.", "Leave it out for ISO 8601."
             )
         for column in settings.columns:
             if column.startswith("_") or column in _RESERVED:
@@ -64,6 +67,7 @@ class Table(FileSource):
                     f"source.columns.{column}: this name is reserved.",
                     "Names with a leading underscore, reason, file and row are.",
                 )
+            _check_own_name(column, settings.columns[column])
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
         """Rename event types, and fill missing ones with the default."""
@@ -73,6 +77,24 @@ class Table(FileSource):
         if self._settings.default_event_type:
             event_type = event_type.fill_null(self._settings.default_event_type)
         return events.with_columns(event_type)
+
+
+def _check_own_name(column: str, name: str) -> None:
+    """Refuse a name that is rather a canonical one with a typing error than the name of an own column.
+
+    ``category_id`` or ``old_price`` name something of their own, and a name that the file has as well is meant as it is.
+    """
+    if column in CANONICAL or column == name:
+        return
+    bare = column.strip().lower()
+    if any(bare.startswith(f"{canonical}_") or bare.endswith(f"_{canonical}") for canonical in CANONICAL):
+        return
+    near = difflib.get_close_matches(bare, CANONICAL, n=1, cutoff=_NEAR)
+    if near:
+        raise ConfigError(
+            f"source.columns.{column}: this is no canonical column, but nearly one. Did you mean '{near[0]}'?",
+            "Give a column of your own a name that cannot be mistaken for a canonical one, or the name that it has in the file.",
+        )
 
 
 def _check_event_type(where: str, event_type: str) -> None:

@@ -28,6 +28,13 @@ class SourceConformance(ABC):
     required_column: ClassVar[str]
     """A column of the file that the source cannot do without; empty where the format has no header."""
 
+    user_column: ClassVar[str]
+    """The column of user ids; empty where the format has no header."""
+    price_column: ClassVar[str] = ""
+    """The column of prices, where the source has any."""
+    has_local_times: ClassVar[bool]
+    """Whether the times that ``write`` writes have neither offset nor unit."""
+
     @abstractmethod
     def write(self, folder: Path) -> None:
         """Write sound events to ``folder / self.file``."""
@@ -35,8 +42,27 @@ class SourceConformance(ABC):
     def open(self, path: Path | None, **settings: Any) -> Source:
         return open_source(SourceSettings(kind=self.kind, path=path, **{**self.settings, **settings}), Path("/"))
 
-    def check(self, path: Path, **settings: Any) -> EventSummary:
-        return check_events(self.open(path), EventSettings(**settings), self.target(path))
+    def check(self, path: Path, source: dict[str, Any] | None = None, **settings: Any) -> EventSummary:
+        return check_events(self.open(path, **source or {}), EventSettings(**settings), self.target(path))
+
+    def rewrite(self, folder: Path, column: str, cells: list[str]) -> Path:
+        """Write ``cells`` over the first cells of a column, as text, and return the file."""
+        path = folder / self.file
+        if path.suffix == ".parquet":
+            table = pl.read_parquet(path).cast({column: pl.String})
+        else:
+            separator = max(",;", key=path.read_text().split("\n", 1)[0].count)
+            table = pl.read_csv(path, separator=separator, infer_schema=False)
+        table = table.with_columns(pl.Series(column, [*cells, *table[column].to_list()[len(cells) :]]))
+        if path.suffix == ".parquet":
+            table.write_parquet(path)
+        else:
+            table.write_csv(path, separator=separator)
+        return path
+
+    def cell_by_row(self, folder: Path, column: str) -> dict[int, Any]:
+        """Return ``column`` of the raw events by row, for it is where the rows stay apart."""
+        return dict(self.open(folder / self.file).scan().select(ROW, column).collect().iter_rows())
 
     @staticmethod
     def target(path: Path) -> Path:
@@ -129,3 +155,85 @@ class SourceConformance(ABC):
         (folder / self.file).write_bytes(b"")
         with pytest.raises(DataError, match="empty"):
             self.open(folder / self.file)
+
+    def test_floats_and_blanks_make_no_ids_of_their_own(self, folder: Path) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        path = self.rewrite(folder, self.user_column, ["1288", "1288.0", " 1288 "])
+        summary = self.check(path)
+        users = self.cell_by_row(folder, "user_id")
+        assert [users[row] for row in (1, 2, 3)] == ["1288"] * 3
+        told = [remark for remark in summary.remarks if remark.startswith("user_id")]
+        assert len(told) == 2
+        assert "'1288.0'" in told[0]
+        assert "' 1288 '" in told[1]
+        assert f"in {self.file}, row" in told[0]
+
+    def test_exact_ids_stay_as_they_are(self, folder: Path) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        path = self.rewrite(folder, self.user_column, ["1288", "1288.0", " 1288 "])
+        users = dict(self.open(path, exact_ids=True).scan().select(ROW, "user_id").collect().iter_rows())
+        assert [users[row] for row in (1, 2, 3)] == ["1288", "1288.0", " 1288 "]
+
+    @pytest.mark.parametrize("token", ["NULL", "\\N", "nan", "", "  "])
+    def test_null_tokens_are_missing(self, folder: Path, token: str) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        path = self.rewrite(folder, self.user_column, [token, f" {token}"])
+        assert [self.cell_by_row(folder, "user_id")[row] for row in (1, 2)] == [None, None]
+        if self.price_column:
+            self.rewrite(folder, self.price_column, [token])
+        source = self.open(path)
+        summary = self.check(path, max_bad_share=0.9)
+        refused = 0 if source.anonymous_baskets else 2
+        assert summary.reasons == ({"missing user_id": refused} if refused else {})
+        assert any(remark.startswith(f"user_id: {token!r} in 2 rows") for remark in summary.remarks) == bool(token.strip())
+        if refused:
+            kept = pl.read_parquet(self.target(folder) / "quarantine.parquet")["user_id"].fill_null("")
+            assert sorted(kept.str.strip_chars()) == [token.strip()] * 2
+
+    def test_null_values_of_the_settings_replace_the_usual_ones(self, folder: Path) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        path = self.rewrite(folder, self.user_column, ["NULL", "ghost"])
+        users = dict(self.open(path, null_values=["ghost"]).scan().select(ROW, "user_id").collect().iter_rows())
+        assert (users[1], users[2]) == ("NULL", None)
+
+    def test_local_times_are_those_of_the_zone(self, folder: Path) -> None:
+        self.check(folder / self.file)
+        utc = pl.read_parquet(self.target(folder) / "events.parquet")["timestamp"]
+        self.check(folder / self.file, {"timezone": "America/New_York"})
+        there = pl.read_parquet(self.target(folder) / "events.parquet")["timestamp"]
+        assert set((there - utc).dt.total_hours()) == ({5} if self.has_local_times else {0})
+
+    def test_a_zone_that_does_not_exist_is_refused(self) -> None:
+        for name in ("Europe/Berlim", "EST", "CEST", "+02:00"):
+            with pytest.raises(ValueError, match="IANA name, such as Europe/Berlin"):
+                SourceSettings(kind=self.kind, timezone=name)
+
+    @pytest.mark.parametrize(
+        ("cells", "expected"),
+        [
+            (["$1,299.00", "0.35"], [1299.0, 0.35]),
+            (["1.299,00 €", "0,35"], [1299.0, 0.35]),
+            (["1.299", "9,5"], [1299.0, 9.5]),
+        ],
+    )
+    def test_the_decimal_sign_is_found(self, folder: Path, cells: list[str], expected: list[float]) -> None:
+        if not self.price_column:
+            pytest.skip("this source has no prices")
+        path = self.rewrite(folder, self.price_column, [*cells, *["7"] * (self.rows - 2)])
+        self.check(path)
+        prices = pl.read_parquet(self.target(folder) / "events.parquet")["price"]
+        assert sorted(prices) == sorted([*expected, *[7.0] * (self.rows - 2)])
+
+    def test_a_decimal_sign_that_cannot_be_told_is_refused(self, folder: Path) -> None:
+        if not self.price_column:
+            pytest.skip("this source has no prices")
+        path = self.rewrite(folder, self.price_column, ["1.299", "2,499", *["7"] * (self.rows - 2)])
+        with pytest.raises(DataError, match=r"column price, row 1: '1\.299' .*Set source\.decimal"):
+            self.check(path)
+        self.check(path, {"decimal": ","})
+        prices = pl.read_parquet(self.target(folder) / "events.parquet")["price"]
+        assert sorted(prices) == sorted([1299.0, 2.499, *[7.0] * (self.rows - 2)])

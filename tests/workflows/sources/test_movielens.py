@@ -15,6 +15,7 @@ REAL = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "moviele
 class _MovieLens(SourceConformance):
     kind = "movielens"
     rows = 3
+    has_local_times = False
 
     def test_ratings_know_their_films(self, folder: Path) -> None:
         self.check(folder)
@@ -38,6 +39,7 @@ class _MovieLens(SourceConformance):
 class TestRatingsCsv(_MovieLens):
     file = "ratings.csv"
     required_column = "movieId"
+    user_column = "userId"
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text(
@@ -53,6 +55,7 @@ class TestRatingsCsv(_MovieLens):
 class TestRatingsDat(_MovieLens):
     file = "ratings.dat"
     required_column = ""
+    user_column = ""
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text("1::1::3::978300761\n7::2::4::978300760\n7::99::5::978300762\n")
@@ -62,6 +65,7 @@ class TestRatingsDat(_MovieLens):
 class TestUData(_MovieLens):
     file = "u.data"
     required_column = ""
+    user_column = ""
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text("1\t1\t3\t978300761\n7\t2\t4\t978300760\n7\t99\t5\t978300762\n")

@@ -18,6 +18,9 @@ class TestOnlineRetail(SourceConformance):
     file = "retail.parquet"
     rows = 5
     required_column = "StockCode"
+    user_column = "CustomerID"
+    price_column = "UnitPrice"
+    has_local_times = True
 
     def write(self, folder: Path) -> None:
         pl.DataFrame(
@@ -52,7 +55,10 @@ class TestOnlineRetail(SourceConformance):
         pl.read_parquet(folder / self.file).write_csv(path)
         assert ",17850.0," in path.read_text()
         summary = check_events(self.open(path), EventSettings(), folder.parent / "csv")
-        assert summary.as_json() == {**self.check(folder / self.file).as_json(), "files": ("retail.csv",)}
+        typed = self.check(folder / self.file).as_json()
+        assert typed["remarks"]
+        remarks = tuple(remark.replace("retail.parquet", "retail.csv") for remark in typed["remarks"])
+        assert summary.as_json() == {**typed, "files": ("retail.csv",), "remarks": remarks}
 
     def test_bookkeeping_is_set_aside_and_is_not_bad(self, tmp_path: Path) -> None:
         path = tmp_path / "in" / "r.csv"
@@ -63,12 +69,16 @@ class TestOnlineRetail(SourceConformance):
         assert summary.reasons == {"not a product": 4, "negative price": 1}
         assert (summary.rows, summary.quarantined, summary.set_aside, summary.bad_share) == (1, 5, 4, 1 / 6)
 
-    def test_lines_that_differ_in_quantity_or_price_are_no_duplicates(self, tmp_path: Path) -> None:
+    def test_equal_lines_of_an_invoice_are_one_with_their_quantities_together(self, tmp_path: Path) -> None:
         path = tmp_path / "in" / "r.csv"
         path.parent.mkdir()
         row = "1,85123A,x,{},12/1/2010 8:26,{},5,UK\n"
         path.write_text(HEADER + "".join(row.format(*pair) for pair in ((1, 2.5), (2, 2.5), (1, 3.5), (1, 2.5))))
-        assert self.check(path, max_bad_share=0.5).reasons == {"duplicate": 1}
+        summary = self.check(path, max_bad_share=0.5)
+        assert (summary.rows, summary.merged, summary.quarantined, summary.rows_read) == (3, 1, 0, 4)
+        events = pl.read_parquet(self.target(path) / "events.parquet")
+        assert events.select("quantity", "price").rows() == [(2.0, 2.5), (2.0, 2.5), (1.0, 3.5)]
+        assert self.check(path, max_bad_share=0.5, repeats="refuse").reasons == {"duplicate": 1}
         assert pl.read_parquet(self.target(path) / "quarantine.parquet")["row"].to_list() == [4]
 
 
@@ -84,6 +94,7 @@ def test_the_published_rows(tmp_path: Path) -> None:
     assert raw["item_id"].n_unique() == 4_070
     assert raw["quantity"].str.starts_with("-").sum() == 10_624
     summary = check_events(source, EventSettings(), tmp_path)
-    assert summary.rows + summary.quarantined == summary.rows_read == 541_909
-    assert set(summary.reasons) == {"duplicate", "not a product", "negative price"}
+    assert summary.rows + summary.merged + summary.quarantined == summary.rows_read == 541_909
+    assert set(summary.reasons) == {"not a product", "negative price"}
+    assert summary.merged == 5_227
     assert summary.reasons["negative price"] == 2

@@ -15,6 +15,9 @@ class TestRees46(SourceConformance):
     file = "2019-Oct.csv"
     rows = 4
     required_column = "product_id"
+    user_column = "user_id"
+    price_column = "price"
+    has_local_times = False
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text(

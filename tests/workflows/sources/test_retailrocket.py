@@ -15,6 +15,8 @@ class TestRetailRocket(SourceConformance):
     file = "events.csv"
     rows = 4
     required_column = "visitorid"
+    user_column = "visitorid"
+    has_local_times = False
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 from conformance import SourceConformance
 
 from cartwheel.errors import ConfigError, DataError
+from workflows.event_log import code_events, read_events
 from workflows.settings import EventSettings, SourceSettings
 from workflows.sources import SOURCES, open_source
 from workflows.validate import check_events
@@ -19,6 +21,9 @@ class TestTable(SourceConformance):
     file = "export.csv"
     rows = 4
     required_column = "was_wann"
+    user_column = "kunde"
+    price_column = "preis"
+    has_local_times = True
     settings = {  # noqa: RUF012 - the suite never changes it
         "columns": {
             "user_id": "kunde",
@@ -44,7 +49,7 @@ class TestTable(SourceConformance):
     def test_ids_come_back_exactly(self, folder: Path) -> None:
         summary = self.check(folder)
         events = pl.read_parquet(self.target(folder) / "events.parquet")
-        assert events["user_id"].to_list() == [" 7 ", 'a"b', "日本", "007"]
+        assert events["user_id"].to_list() == ["7", 'a"b', "日本", "007"]
         assert events["item_id"].to_list() == ["Ä 1", "x;y", "Ä  1", "Ä 1"]
         assert events["price"].to_list() == [None, 0.0, 100.0, 9.9]
         assert events["campaign"].to_list() == [None, None, None, "sommer"]
@@ -137,6 +142,10 @@ def test_nested_columns_are_refused(tmp_path: Path) -> None:
         ({"event_types": {"seen": "veiw"}}, "Did you mean 'view'"),
         ({"default_event_type": "buy"}, "no event type"),
         ({"timestamp_format": "seconds"}, "no time format"),
+        ({"timestamp_format": "%Y-%m-%d %H:%M:%S %Z"}, r"has %Z.*set source\.timezone"),
+        ({"columns": {"categroy": "category"}}, r"source\.columns\.categroy.*Did you mean 'category'"),
+        ({"columns": {"Brand": "marke"}}, "Did you mean 'brand'"),
+        ({"columns": {"userid": "kunde"}}, "Did you mean 'user_id'"),
         ({"columns": {"_row": "x"}}, "reserved"),
         ({"columns": {"reason": "x"}}, "reserved"),
     ],
@@ -161,3 +170,107 @@ def test_relative_paths_start_at_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "e.csv").write_text("user_id,item_id,event_type,timestamp\n1,2,view,2020-01-01\n")
     source = open_source(SourceSettings(kind="table", path=Path("e.csv")), tmp_path)
     assert source.scan().collect().height == 1
+
+
+LOG = "user_id,item_id,event_type,timestamp,colour,category_id,old_price,quantity\n1,2,view,2020-01-01 10:00:03,red,7,4.5,0.35\n"
+
+
+def test_own_columns_reach_the_coded_log(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text(LOG + "1,2,purchase,2020-01-01 10:00:01,NULL,8,,\n")
+    columns = {"shade": "colour", "category_id": "category_id", "price_before": "old_price"}
+    assert table(path, columns=columns)["summary"].own_columns == ("shade", "category_id", "price_before")
+    events = tmp_path / "checked" / "events.parquet"
+    log = code_events(read_events(events), ("view",))
+    assert log.own.rows() == [(None, "8", None), ("red", "7", "4.5")]
+    assert log.own.columns == ["shade", "category_id", "price_before"]
+    assert (math.isnan(log.quantity[0]), log.quantity[1]) == (True, 0.35)
+    assert code_events(read_events(events, own=()), ("view",)).own.columns == []
+    assert read_events(events, own=("shade",)).columns[-1] == "shade"
+    with pytest.raises(DataError, match="there is no own column 'shape'; found are shade, category_id, price_before"):
+        read_events(events, own=("shape",))
+
+
+def test_an_own_column_that_no_file_has_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text(LOG)
+    with pytest.raises(DataError, match=r"e\.csv: there is no column 'color' for colour.*Did you mean 'colour'"):
+        table(path, columns={"colour": "color"})
+
+
+@pytest.mark.parametrize(("declared", "actual"), [("ms", "s"), ("s", "ms"), ("ns", "ms"), ("us", "ns")])
+def test_the_wrong_unit_is_named_with_the_right_one(tmp_path: Path, declared: str, actual: str) -> None:
+    scale = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[actual]
+    path = tmp_path / "e.csv"
+    rows = [f"u{n},i,view,{(1_577_836_800 + n * 977) * scale}" for n in range(9)]
+    path.write_text("\n".join(["user_id,item_id,event_type,timestamp", *rows]) + "\n")
+    with pytest.raises(DataError) as raised:
+        table(path, timestamp_format=declared)
+    assert raised.value.found.startswith(f"e.csv, row 1: {1_577_836_800 * scale} is ")
+    assert "2020-01-01T00:00:00+00:00" in raised.value.found
+    assert f"Set source.timestamp_format to '{actual}'" in raised.value.fix
+    assert table(path, timestamp_format=actual)["summary"].first.startswith("2020-01-01T00:00:00")
+
+
+def test_unix_times_before_2000_are_read_where_no_unit_is_better(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text("user_id,item_id,event_type,timestamp\n1,2,view,874724710\n")
+    assert table(path, timestamp_format="s")["summary"].first.startswith("1997-09-20")
+
+
+def test_seconds_that_were_written_as_nanoseconds_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "e.parquet"
+    stamp = pl.Series([1_577_836_800, 1_577_836_900]).cast(pl.Datetime("ns"))
+    pl.DataFrame({"user_id": ["a", "b"], "item_id": ["b", "c"], "timestamp": stamp}).write_parquet(path)
+    with pytest.raises(DataError, match=r"it would be 2019-12-31T23:46:40.*in seconds had been taken for nanoseconds"):
+        table(path, default_event_type="view")
+
+
+def test_odd_instants_are_remarked_on(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    rows = [f"u{n},i,view,2020-01-01 10:00:{n % 60:02d}" for n in range(100)]
+    path.write_text("\n".join(["user_id,item_id,event_type,timestamp", *rows]) + "\n")
+    assert "it may be the time of the export" in table(path)["summary"].remarks[0]
+    path.write_text(path.read_text() + "u,i,view,1970-01-01\n")
+    assert table(path)["summary"].remarks == (
+        "timestamp: 1 events lie before 2000, the first at 1970-01-01T00:00:00+00:00, and half of all after "
+        "2020-01-01T10:00:24+00:00; a missing time may have been written as a date.",
+    )
+
+
+def test_hours_of_a_clock_change_and_several_currencies_are_remarked_on(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    rows = [
+        "1,2,view,2021-10-31 02:30:01,$5",
+        "2,2,view,2021-03-28 02:30:01,€ 5",
+        "3,2,view,2021-03-28 12:30:01,5",
+        "4,2,view,x,£5",
+    ]
+    path.write_text("\n".join(["user_id,item_id,event_type,timestamp,price", *rows]) + "\n")
+    source = open_source(SourceSettings(kind="table", path=path, timezone="Europe/Berlin"), tmp_path)
+    remarks = check_events(source, EventSettings(max_bad_share=0.5), tmp_path / "checked").remarks
+    assert [remark.split(";")[0] for remark in remarks] == [
+        "timestamp: the local time of 1 events, the first '2021-03-28 02:30:01', never was, for clocks were set forward",
+        "timestamp: the local time of 1 events, the first '2021-10-31 02:30:01', came twice, for clocks were set back",
+        "price: several currencies ($ in 1 rows, € in 1 rows) are read as one",
+    ]
+
+
+def test_a_day_granular_log_of_orders_keeps_its_pieces(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    rows = [f"u{n % 7},i{n % 5},purchase,2025-01-{1 + n % 3:02d}" for n in range(210)]
+    path.write_text("\n".join(["user_id,item_id,event_type,timestamp", *rows]) + "\n")
+    found = table(path)
+    assert (found["summary"].rows, found["summary"].merged, found["summary"].quarantined) == (105, 105, 0)
+    assert set(found["events"]["quantity"]) == {2.0}
+    assert found["summary"].remarks == ("105 rows repeat another and are added to its quantity (events.repeats = 'auto').",)
+
+
+def test_ids_of_floats_beyond_what_a_float_can_tell_are_quarantined(tmp_path: Path) -> None:
+    path = tmp_path / "e.parquet"
+    stamp = pl.Series([dt.datetime(2020, 1, 1, 1, 1, n) for n in range(2)])
+    pl.DataFrame({"user_id": [2.0**53, 7.0], "item_id": ["a", "b"], "timestamp": stamp}).write_parquet(path)
+    source = open_source(SourceSettings(kind="table", path=path, default_event_type="view"), tmp_path)
+    assert check_events(source, EventSettings(max_bad_share=0.5), tmp_path / "out").reasons == {
+        "user_id beyond 2^53 in a column of floats": 1
+    }
