@@ -67,7 +67,8 @@ class KeysOfFold(Step):
         """Draw the fold, and look up."""
 
         def drawn(rows: pl.Series) -> pl.Series:
-            return pl.Series(rows.name, self._folds.at(rows.to_numpy()).astype(np.int64))
+            known = rows.fill_null(0)  # Polars blanks the rows of branches that are not taken
+            return pl.Series(rows.name, self._folds.at(known.to_numpy()).astype(np.int64))
 
         fold = columns[0].map_batches(drawn, return_dtype=pl.Int64(), is_elementwise=True)
         return self.keys.polars([fold, *columns[1:]], types)

@@ -12,6 +12,7 @@ import pytest
 from both_fits import by_nvtabular, by_polars, fit_both, operator, transform
 
 from cartwheel.errors import DataError
+from workflows.column_arithmetic import Arithmetic
 from workflows.comparison import Comparison
 from workflows.operators.folds import Folds
 from workflows.plan.compile_polars import compile_polars
@@ -74,6 +75,21 @@ def test_folds_do_not_depend_on_how_the_rows_are_cut(seed: int | None) -> None:
     rows = np.arange(600)
     parts = [folds.at(rows[first:last]) for first, last in ((0, 0), (101, 108), (0, 1), (1, 101), (108, 600))]
     assert np.concatenate([parts[place] for place in (2, 3, 1, 4)]).tolist() == whole.at(rows).tolist()
+
+
+def test_folds_are_those_of_the_row_however_what_they_make_is_combined(tmp_path: Path) -> None:
+    """Polars blanks a column where a branch is not taken, the number of the row as well."""
+
+    def graph(ops: Any, out: str) -> Any:
+        encoded = ["x", "z"] >> ops.TargetEncoding("bought", kfold=3, p_smooth=0, out_path=out)
+        least = encoded >> Arithmetic("minimum", "TE_x_bought", "TE_z_bought", name="least")
+        return least >> ops.Bucketize([0.2, 0.5, 0.8]) >> ops.Normalize()
+
+    events = pl.DataFrame({name: np.random.default_rng(1).integers(0, 4, 60) for name in ("x", "z")}).with_columns(
+        bought=pl.Series(np.random.default_rng(2).integers(0, 2, 60))
+    )
+    ours, theirs = (operator(fit(graph, events, tmp_path), "Normalize").means["least"] for fit in (by_polars, by_nvtabular))
+    assert ours == pytest.approx(theirs, rel=1e-9)
 
 
 @pytest.mark.parametrize("seed", [None, 3])
