@@ -20,7 +20,10 @@ if TYPE_CHECKING:
 
 def audit(
     path: Annotated[
-        Path, typer.Argument(metavar="TABLE", help="Parquet, CSV or CSV.gz; a file, a folder or a glob. Each row is an example.")
+        Path,
+        typer.Argument(
+            metavar="TABLE", help="Parquet, CSV or JSON, packed or not; a file, a folder or a glob. Each row is an example."
+        ),
     ],
     label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted: yes or no, a few classes, or a number.")],
     time: Annotated[
@@ -44,6 +47,13 @@ def audit(
         Optional[list[str]],  # noqa: UP045
         typer.Option(metavar="COLUMN", help="A column that no model sees, such as a row number; may be given again."),
     ] = None,
+    source: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(
+            metavar="CONFIG",
+            help="A configuration file whose [source] says how the files are laid out, where that cannot be detected.",
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
 ) -> None:
     """Look for leaks in a table of examples: columns that know what they cannot know yet.
@@ -63,9 +73,14 @@ def audit(
 
     A finding called "leak" ends the command with exit code 5, so that a script stops there; one called "look" is for you to judge.
     """
-    from workflows.audit.table import audit_table, read_table
+    from cartwheel.config import load_settings
+    from workflows.audit.reading import read_table
+    from workflows.audit.table import audit_table
 
-    found = audit_table(read_table(path), label, time=time, split=split, group=group, ignore=ignore or ())
+    table = read_table(path, load_settings(source).source if source is not None else None)
+    if table.unread:
+        Console(stderr=True).print(table.unread, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    found = audit_table(table.rows, label, time=time, split=split, group=group, ignore=ignore or ())
     if as_json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 import polars as pl
@@ -13,7 +12,7 @@ import polars as pl
 from cartwheel.errors import DataError, UsageError
 from workflows.audit.single_columns import Finding, find_in_columns
 from workflows.audit.targets import MAX_CLASSES
-from workflows.reading import POLARS_FAILURES, TableFile, did_you_mean, discover
+from workflows.reading import did_you_mean
 
 _BEFORE_SPLIT: Final = "Decide the split before anything is fitted, and keep each row on one side."
 
@@ -43,31 +42,6 @@ class _Subject:
     split: str | None
     group: str | None
     features: tuple[str, ...]
-
-
-def read_table(path: Path) -> pl.DataFrame:
-    """Read a table of any columns: Parquet, CSV or gzipped CSV; a file, a folder or a glob. Types and times of CSV are inferred.
-
-    Raises:
-        DataError: it cannot be read, or its files do not have the same columns.
-    """
-    parts = [_read_file(file) for file in discover(path)]
-    try:
-        return pl.concat(parts, how="vertical_relaxed")
-    except pl.exceptions.PolarsError as error:
-        raise DataError(
-            f"{path}: its files do not have the same columns ({error}).",
-            "Ask for the right files with a glob, such as part-*.csv.",
-        ) from error
-
-
-def _read_file(file: TableFile) -> pl.DataFrame:
-    try:
-        if file.is_parquet:
-            return pl.read_parquet(file.path, glob=False)
-        return pl.read_csv(file.path, try_parse_dates=True, infer_schema_length=None, glob=False)
-    except POLARS_FAILURES as error:
-        raise DataError(f"{file.path} cannot be read: {error}.", "Export it again, or convert it to Parquet.") from error
 
 
 def audit_table(

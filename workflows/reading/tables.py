@@ -116,12 +116,13 @@ def scan(file: TableFile, layout: Layout | None = None) -> pl.LazyFrame:
     return open_file(file, layout).table
 
 
-def open_frame(path: Path, settings: SourceSettings | None = None) -> pl.LazyFrame:
+def open_frame(path: Path, settings: SourceSettings | None = None, *, same_columns: bool = False) -> pl.LazyFrame:
     """Open a file, a folder or a glob of any format as one frame, read as a source with ``settings`` would read it.
 
     Args:
         path: what to open.
         settings: encoding, separator, quote, escape and header; None means the defaults.
+        same_columns: whether files that lack a column of the others are refused.
 
     Returns:
         The columns of all files (String where the file is text), then ``MARKS``; rows with a ``FLAW`` are not sound as a whole. A
@@ -131,8 +132,16 @@ def open_frame(path: Path, settings: SourceSettings | None = None) -> pl.LazyFra
         DataError: a file cannot be read, or has no header.
     """
     layout = Layout.of(settings) if settings else Layout()
-    tables = []
+    tables: list[pl.LazyFrame] = []
+    first: Opened | None = None
     for opened in open_files(discover(path), lambda _: layout):
+        first = first or opened
+        if same_columns and (missing := sorted(set(first.columns) ^ set(opened.columns))):
+            raise DataError(
+                f"{path}: its files do not have the same columns; {missing[0]!r} is in only one of {first.files[0].name} and "
+                f"{opened.files[0].name}.",
+                "Ask for the right files with a glob, such as part-*.csv.",
+            )
         if opened.detected.dialect.kind == "CSV" and layout.has_header:
             refuse_data_as_header(opened.files[0], opened.columns)
         tables.append(opened.table)

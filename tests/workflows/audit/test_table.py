@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from collections.abc import Callable
@@ -14,7 +15,8 @@ import pytest
 
 from cartwheel.errors import DataError, UsageError
 from cartwheel.main import main
-from workflows.audit.table import audit_table, read_table
+from workflows.audit.reading import read_table
+from workflows.audit.table import audit_table
 
 ROWS = 1000
 START = datetime(2024, 1, 1, tzinfo=timezone.utc)
@@ -183,6 +185,47 @@ def test_the_command_reads_csv_and_ends_with_5_where_there_is_a_leak(
     assert "1 of 1 findings are leaks, in delivered." in err
     code, out, _ = command(path, *parts, "--json")
     assert (code, json.loads(out)["findings"][0]["column"]) == (5, "delivered")
+
+
+@pytest.mark.parametrize("dialect", ["csv", "semicolon", "tabs", "latin", "packed", "lines", "parquet"])
+def test_every_dialect_that_prepare_reads_is_read(orders: pl.DataFrame, tmp_path: Path, command: Command, dialect: str) -> None:
+    leaky = orders.with_columns(
+        delivered=pl.col("ordered_at") + pl.duration(days=3), color=pl.col("color").replace("green", "größte, grün")
+    )
+    path = tmp_path / {"lines": "orders.jsonl", "packed": "orders.csv.gz", "tabs": "orders.txt", "parquet": "o.parquet"}.get(
+        dialect, "orders.csv"
+    )
+    text = leaky.write_csv(separator={"semicolon": ";", "tabs": "\t"}.get(dialect, ","))
+    config = tmp_path / "shop.toml"
+    config.write_text('[source]\nkind = "table"\nencoding = "latin-1"\n' if dialect == "latin" else '[source]\nkind = "table"\n')
+    if dialect == "lines":
+        leaky.with_columns(pl.col("ordered_at", "delivered").dt.to_string("iso:strict")).write_ndjson(path)
+    elif dialect == "parquet":
+        leaky.write_parquet(path)
+    else:
+        path.write_bytes(
+            gzip.compress(text.encode()) if dialect == "packed" else text.encode("latin-1" if dialect == "latin" else "utf-8")
+        )
+    code, out, err = command(
+        path, "--label", "returned", "--time", "ordered_at", "--ignore", "order", "--source", config, "--json"
+    )
+    assert code == 5, err
+    assert [(found["check"], found["column"]) for found in json.loads(out)["findings"]] == [("later than asked", "delivered")]
+
+
+def test_broken_records_are_counted_and_left_out_or_refused(orders: pl.DataFrame, tmp_path: Path, command: Command) -> None:
+    path = tmp_path / "orders.csv"
+    lines = orders.write_csv().splitlines()
+    lines.insert(51, lines[51] + ",surplus")
+    path.write_text("\n".join(lines) + "\n")
+    code, out, err = command(path, "--label", "returned")
+    assert code == 0
+    assert "1 of 1,001 records cannot be read; the first is row 51 of orders.csv (too many fields). They are left out." in err
+    assert "1,000 labelled rows" in out
+    path.write_text("\n".join(lines[:60]) + "\n")
+    code, _, err = command(path, "--label", "returned")
+    assert code == 4
+    assert "1 of 59 records cannot be read; the first is row 51" in err
 
 
 def test_files_that_do_not_fit_or_cannot_be_read_are_refused(tmp_path: Path, command: Command) -> None:
