@@ -30,6 +30,8 @@ _FILLERS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_INT64": -1, "TYPE_INT32"
 """What pads a list, by type; -1 is "no item"."""
 _ABSENT: Mapping[str, Any] = {**_FILLERS, "TYPE_INT64": 0}
 """What stands for an input that one request of a batch leaves out."""
+_NONE: Mapping[str, Any] = {"TYPE_INT32": 0, "TYPE_FP32": float("nan")}
+"""What stands in a column for an input of one value that the request leaves out."""
 _DTYPES: Mapping[str, Any] = {"TYPE_STRING": object, "TYPE_INT64": np.int64, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
 
 
@@ -81,6 +83,10 @@ class TritonPythonModel:
         self._shapes: dict[str, list[int | str]] = json.loads(parameters["shapes"])
         self._allowed: dict[str, dict[str, Any]] = json.loads(parameters["allowed"])
         self._trim: dict[str, str] = json.loads(parameters["trim"])
+        self._columns: dict[str, str] = json.loads(parameters["columns"])
+        self._column_types = {
+            tensor["name"]: tensor["data_type"] for tensor in config["output"] if tensor["name"] in self._columns
+        }
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = int(os.environ.get("CARTWHEEL_THREADS", parameters["intra_op_threads"]))
         options.inter_op_num_threads = 1
@@ -118,14 +124,14 @@ class TritonPythonModel:
 
     def _groups(self, readable: list[tuple[int, Feeds]]) -> Iterator[list[tuple[int, Feeds]]]:
         """Yield requests that are worth running together."""
-        together: list[tuple[int, Feeds]] = []
+        together: dict[tuple[bytes, ...], list[tuple[int, Feeds]]] = {}
         for place, feeds in readable:
             if not self._batching or any(value.ndim > 1 and value.shape[1] > WIDE for value in feeds.values()):
                 yield [(place, feeds)]
             else:
-                together.append((place, feeds))
-        if together:
-            yield together
+                agreed = tuple(feeds[name].tobytes()[: feeds[name].itemsize] for name in self._columns)
+                together.setdefault(agreed, []).append((place, feeds))
+        yield from together.values()
 
     def _answer(self, group: list[tuple[int, Feeds]], requests: Sequence[Any], responses: list[Any]) -> None:
         try:
@@ -217,9 +223,7 @@ class TritonPythonModel:
         else:
             given = {name for feeds in requests for name in feeds}
             joined = {name: self._join(name, requests) for name in given}
-        outputs: dict[str, npt.NDArray[Any]] = {}
-        for step in self._steps:
-            outputs.update(step.run({**joined, **outputs}))
+        outputs = self._computed(joined)
         if alone:
             return [outputs]
         ends = np.cumsum([self._rows(feeds) for feeds in requests])
@@ -230,6 +234,25 @@ class TritonPythonModel:
                 answer[name] = answer[name][:, : feeds[like].shape[1] if like in feeds else 1]
             answers.append(answer)
         return answers
+
+    def _computed(self, tensors: Feeds) -> dict[str, npt.NDArray[Any]]:
+        """Run the graphs, the requests agreeing in what stands in a column."""
+        single: Feeds = {}
+        for column, name in {} if self._is_first else self._columns.items():
+            value = tensors[column][0]
+            if value[0] != _NONE[self._types[column]] and not np.isnan(value[0]):
+                single[name] = value
+        outputs: dict[str, npt.NDArray[Any]] = {}
+        for step in self._steps:
+            outputs.update(step.run({**tensors, **single, **outputs}))
+        return {**outputs, **self._columns_of(tensors, outputs)} if self._is_first else outputs
+
+    def _columns_of(self, tensors: Feeds, outputs: Feeds) -> Feeds:
+        """Return a column of each input of one value, for as many shoppers as the request asks about."""
+        rows = len(next(iter(outputs.values())))
+        types = {self._columns[name]: kind for name, kind in self._column_types.items()}
+        values = {name: tensors[name][0] if name in tensors else _NONE[kind] for name, kind in types.items()}
+        return {column: np.full((rows, 1), values[name], dtype=_DTYPES[types[name]]) for column, name in self._columns.items()}
 
     def _rows(self, feeds: Feeds) -> int:
         return next((len(value) for name, value in feeds.items() if self._shapes[name][0] == "B"), 1)

@@ -71,6 +71,7 @@ def _runner_parameters(program: Program, settings: ExportSettings) -> dict[str, 
     shapes = {tensor.name: list(tensor.shape) for tensor in model.inputs}
     contents = {
         "allowed": allowed,
+        "columns": dict(program.columns),
         "files": program.files,
         "first": model.first,
         "required": program.required,

@@ -178,7 +178,7 @@ def _forms(who: Given, user: str) -> Iterator[Malformed]:
     reserved = message("recommend", who)
     reserved.parameters["triton_x"].string_param = "1"
     yield Malformed("a reserved parameter", reserved)
-    yield Malformed("a step by itself", message("recommend_order", who))
+    yield Malformed("a step by itself", message("recommend_score", who))
 
 
 def _sizes(who: Given, user: str) -> Iterator[Malformed]:

@@ -43,7 +43,7 @@ def test_every_model_has_its_files_and_their_hashes(run: Path) -> None:
     assert set(metadata["files"]) == written - {"cartwheel.json"}
     for name, digest in metadata["files"].items():
         assert sha256(repository / name) == digest
-    for program in ("recommend_score", "recommend_order", "similar_items_retrieve", "similar_items_order", "cart_score"):
+    for program in ("recommend_encode", "recommend_score", "similar_items_score", "cart_score"):
         assert {f"{program}/config.pbtxt", f"{program}/1/model.py"} <= written
     assert {f"recommend_score/1/{step}.onnx" for step in SHARED} <= written
     for step in [*STEPS, "cart_score"]:
@@ -75,7 +75,8 @@ def test_embedded_steps_batch_ragged_requests(run: Path) -> None:
     inputs = {tensor.name: tensor for tensor in score.input}
     assert inputs["excluded"].allow_ragged_batch
     assert list(inputs["excluded"].dims) == [-1]
-    assert config(run / "repository", "recommend_order").max_batch_size == 0
+    assert inputs["k_row"].data_type == model_config_pb2.TYPE_INT32
+    assert list(inputs["k_row"].dims) == [1], "a column, for what is handed over together has a row for each shopper"
 
 
 def test_what_reads_the_strings_of_clients_reads_one_request_at_a_time(run: Path) -> None:

@@ -5,7 +5,7 @@ import json
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -18,6 +18,7 @@ from tritonclient.utils import serialize_byte_tensor
 
 from serving.local import LocalRepository
 from serving.programs import SHARED
+from serving.settings import ExportSettings
 
 
 class Tensor:
@@ -86,7 +87,8 @@ def values(response: Any) -> dict[str, np.ndarray]:
 
 
 ENCODED = (
-    "query_categorical", "query_continuous", "query_lists", "recents", "user_mean_price", "excluded", "cart_index", "cart_counts",
+    "query_categorical", "query_continuous", "query_lists", "recents", "user_mean_price", "known_user", "excluded", "cart_index",
+    "cart_counts", "k_row", "diversity_row",
 )  # fmt: skip
 
 
@@ -99,22 +101,25 @@ def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run:
     shoppers = encoded(
         runner,
         run,
-        ask(ENCODED, user_id=[["u1"]], cart_items=[["1001"]]),
+        ask(ENCODED, user_id=[["u1"]], cart_items=[["1001"]], k=[3]),
         ask(
             ENCODED,
+            k=[3],
             user_id=[["u2"], ["u3"]],
             recent_items=[["1001", "1002", "1001"], ["1007", "", ""]],
             exclude=[["1011", "1012", "1013", "1014"], ["1015", "", "", ""]],
             cart_items=[["1003", "1004", "1005"], ["1006", "1006", ""]],
             timestamp=[[0], [1_700_000_000_000_000]],
         ),
-        ask(ENCODED, cart_items=[["1003", "1004"]], exclude=[["1001"]]),
+        ask(ENCODED, cart_items=[["1003", "1004"]], exclude=[["1001"]], k=[3], diversity=[0.5]),
         ask(ENCODED, user_id=[["u4"]], cart_items=np.empty((1, 0), object)),
+        ask(ENCODED, user_id=[["u4"]], cart_items=[["1009"]], diversity=[0.0], k=[3]),
+        ask(ENCODED, user_id=[["u5"]], cart_items=[["1009"]], k=[3]),
     )
     assert len({shopper["excluded"].shape[1] for shopper in shoppers}) > 2
-    assert [shopper["cart_index"].shape[1] for shopper in shoppers] == [1, 3, 2, 0]
+    assert [shopper["cart_index"].shape[1] for shopper in shoppers] == [1, 3, 2, 0, 1, 1]
     for model, outputs in (
-        ("recommend_score", ("candidates", "retrieval_scores", "ranking_scores")),
+        ("recommend_score", ("candidates", "ranking_scores", "items", "scores", "reason_item")),
         ("cart_score", ("line_probability", "cart_probability")),
     ):
         step = load(runner, run, model)
@@ -125,7 +130,34 @@ def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run:
             assert set(together) == set(outputs)
             for name in outputs:
                 assert together[name].shape == alone[name].shape
-                np.testing.assert_allclose(together[name], alone[name], rtol=1e-5, atol=1e-6)
+                if together[name].dtype == object:
+                    assert together[name].tolist() == alone[name].tolist()
+                else:
+                    np.testing.assert_allclose(together[name], alone[name], rtol=1e-5, atol=1e-6)
+
+
+def test_requests_that_agree_in_what_each_has_one_of_are_computed_together(runner: ModuleType, run: Path) -> None:
+    score = load(runner, run, "recommend_score")
+    ran: list[int] = []
+    run_once = score._run
+    score._run = lambda requests: ran.append(len(requests)) or run_once(requests)
+    wishes: list[dict[str, Any]] = [{"k": [3]}, {"k": [7]}, {"k": [3]}, {}, {"k": [3], "diversity": [0.0]}, {"k": [10]}, {}]
+    shoppers = encoded(runner, run, *(ask(ENCODED, user_id=[["u1"], ["u2"]], **wish) for wish in wishes))
+    answers = score.execute([ask(("items",), **{name: shopper[name] for name in score._types}) for shopper in shoppers])
+    assert [values(answer)["items"].shape for answer in answers] == [(2, wish.get("k", [10])[0]) for wish in wishes]
+    assert sorted(ran) == [1, 1, 1, 2, 2]
+
+
+def test_a_diversity_of_zero_is_one_and_none_is_none(runner: ModuleType, export: Callable[..., LocalRepository]) -> None:
+    path = export(ExportSettings(diversity=5.0, parity_rows=20)).path.parent
+    score = load(runner, path, "recommend_score")
+    answers = {}
+    for name, wish in {"exported": {}, "zero": {"diversity": [0.0]}, "same": {"diversity": [5.0]}}.items():
+        (shopper,) = encoded(runner, path, ask(ENCODED, user_id=[["u1"]], k=[20], **wish))
+        request = ask(("items",), **{each: shopper[each] for each in score._types})
+        answers[name] = values(score.execute([request])[0])["items"].tolist()
+    assert answers["exported"] == answers["same"]
+    assert answers["exported"] != answers["zero"]
 
 
 def test_a_closed_gate_keeps_out_new_requests_alone(
@@ -141,15 +173,12 @@ def test_a_closed_gate_keeps_out_new_requests_alone(
     assert refused.error.code == "UNAVAILABLE"
     assert "The server is stopping" in str(refused.error)
     assert set(values(let_in)) == {"query_categorical", "recents", "excluded", "cart_index"}
-    count = 50
-    under_way = ask(
-        ("items", "scores"),
-        candidates=np.arange(count).reshape(1, -1),
-        ranking_scores=np.linspace(1, 0, count, dtype=np.float32).reshape(1, -1),
-        recents=np.full((1, 15), -1),
-        known_user=np.zeros((1, 1), np.int64),
-    )
-    assert values(load(runner, run, "recommend_order").execute([under_way])[0])["items"].shape == (1, 10)
+    own = ask(ENCODED, user_id=[["u1"]])
+    own.request_id = lambda: "the server itself"
+    (shopper,) = encoded(runner, run, own)
+    score = load(runner, run, "recommend_score")
+    under_way = ask(("items", "scores"), **{name: shopper[name] for name in score._types})
+    assert values(score.execute([under_way])[0])["items"].shape == (1, 10)
 
 
 def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:
@@ -197,37 +226,40 @@ def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Pa
         ({}, ""),
     ],
 )
-def test_the_order_step_checks_k_and_diversity(
-    runner: ModuleType, run: Path, local: LocalRepository, inputs: dict, message: str
-) -> None:
-    order = load(runner, run, "recommend_order")
-    count = local.metadata["sizes"]["candidates"]
-    fixed = {
-        "candidates": np.arange(count).reshape(1, -1),
-        "ranking_scores": np.linspace(1, 0, count, dtype=np.float32).reshape(1, -1),
-        "recents": np.full((1, 15), -1),
-        "known_user": np.zeros((1, 1), np.int64),
-    }
-    answer = order.execute([ask(("items", "scores"), **fixed, **inputs)])[0]
-    if message:
-        assert answer.error.code == "INVALID_ARG"
-        assert message in str(answer.error)
-    else:
-        assert values(answer)["items"].shape == (1, 10)
+def test_the_first_step_checks_what_later_steps_read(runner: ModuleType, run: Path, inputs: dict, message: str) -> None:
+    for model, given in (("recommend_encode", {"user_id": [["u1"]]}), ("similar_items_score", {"item_id": [["1003"]]})):
+        if model == "similar_items_score" and "diversity" in inputs:
+            continue
+        answer = load(runner, run, model).execute([ask(("items", "k_row"), **given, **inputs)])[0]
+        if message:
+            assert answer.error.code == "INVALID_ARG"
+            assert message in str(answer.error)
+        else:
+            values(answer)
+
+
+def test_a_later_step_asked_by_itself_checks_its_k(runner: ModuleType, run: Path) -> None:
+    (shopper,) = encoded(runner, run, ask(ENCODED, user_id=[["u1"]]))
+    score = load(runner, run, "recommend_score")
+    given = {**{name: shopper[name] for name in score._types}, "k_row": np.array([[2**31 - 1]], np.int32)}
+    answer = score.execute([ask(("items",), **given)])[0]
+    assert answer.error.code == "INVALID_ARG"
+    assert "'k_row' holds 2147483647; ask for 1 to 100 items" in str(answer.error)
 
 
 def test_a_missing_input_and_uneven_rows_are_named(runner: ModuleType, run: Path) -> None:
-    missing = load(runner, run, "similar_items_retrieve").execute([ask(("neighbours",))])[0]
+    missing = load(runner, run, "similar_items_score").execute([ask(("neighbours",))])[0]
     assert "The input 'item_id' is missing; give it with shape [B, 1]." in str(missing.error)
     uneven = load(runner, run, "recommend_encode").execute([ask(user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
     assert "The inputs differ in their number of rows: {'user_id': 2, 'exclude': 1}" in str(uneven.error)
 
 
 def test_steps_that_share_a_program_answer_as_alone(runner: ModuleType, run: Path, local: LocalRepository) -> None:
-    wanted = ("candidates", "retrieval_scores", "ranking_scores")
+    wanted = ("candidates", "retrieval_scores", "ranking_scores", "items", "scores", "reason")
     (tensors,) = encoded(runner, run, ask(ENCODED, user_id=[["u1"], ["u2"]], exclude=[["1001"], ["1002"]]))
     score = load(runner, run, "recommend_score")
     answer = values(score.execute([ask(wanted, **{name: tensors[name] for name in score._types})])[0])
+    tensors = {name: value for name, value in tensors.items() if not name.endswith("_row")}
     for step in SHARED:
         reads = {tensor.name for model in local.contract.models if model.name == step for tensor in model.inputs}
         tensors.update(local.run(step, {name: value for name, value in tensors.items() if name in reads}))

@@ -52,8 +52,10 @@ def test_a_changed_file_is_refused_with_what_was_found_and_expected(repository: 
 
 
 def test_a_missing_file_is_refused(repository: Path) -> None:
-    (repository / "similar_items_order/1/model.onnx").unlink()
-    with pytest.raises(RunError, match=r"similar_items_order/1/model\.onnx is missing, which `cartwheel export` wrote"):
+    (repository / "similar_items_score/1/similar_items_order.onnx").unlink()
+    with pytest.raises(
+        RunError, match=r"similar_items_score/1/similar_items_order\.onnx is missing, which `cartwheel export` wrote"
+    ):
         EmbeddedServer(repository)
 
 
