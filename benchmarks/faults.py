@@ -21,7 +21,7 @@ from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks.fault_cases.case import AIM_SECONDS, Case, Counts  # noqa: E402
-from benchmarks.fault_cases.target import DEADLINE_SECONDS, Server, shop_of  # noqa: E402
+from benchmarks.fault_cases.target import Server, shop_of  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from cartwheel.errors import CartwheelError, ServerError, UsageError  # noqa: E402
 from cartwheel.progress import progress  # noqa: E402
@@ -30,8 +30,6 @@ from serving.settings import ExportSettings  # noqa: E402
 
 _SYNTHETIC: Final = ROOT / "tests" / "serving" / "synthetic_run.py"
 _FAILED: Final = 1
-_SHARED_SETTINGS: Final = {"queue_seconds": DEADLINE_SECONDS}
-"""Of the server that cases share: on a machine that is busy with other things a wait is no fault."""
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
@@ -101,7 +99,7 @@ def _run(chosen: Sequence[Case], run: Path, folder: Path, *, quick: bool) -> lis
     shared = [case for case in chosen if not case.own_server]
     with progress("cases", len(chosen)) as advance:
         if shared:
-            with Server(shop, folder / "shared", _SHARED_SETTINGS, quick=quick) as server:
+            with Server(shop, folder / "shared", quick=quick) as server:
                 for case in shared:
                     advance(0, note=case.name)
                     results.append((case, _harmed(case, server)))

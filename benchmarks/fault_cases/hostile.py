@@ -18,6 +18,8 @@ from benchmarks.fault_cases.target import DEADLINE_SECONDS, METHOD, Server, desc
 _ATTACKERS = 4
 _HONEST = 4
 _SEED = 1
+_BUSY = frozenset({"UNAVAILABLE"})
+"""What any request may be told where more wait than the server has time for; a dead server is noticed by its processes."""
 
 
 class _Attack:
@@ -76,7 +78,7 @@ class _Attack:
             if status == "DEADLINE_EXCEEDED":
                 self.counts.hangs += 1
                 self.counts.note(f"{what}: not answered within {DEADLINE_SECONDS:g} s")
-            elif status not in statuses:
+            elif status not in statuses | _BUSY:
                 self.counts.wrong += 1
                 self.counts.note(f"{what}: {found[:160]}")
 

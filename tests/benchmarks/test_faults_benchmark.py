@@ -15,7 +15,7 @@ from benchmarks.fault_cases.case import AIM_SECONDS, Counts
 from benchmarks.fault_cases.hostile import attack
 from benchmarks.fault_cases.malformed import Malformed, cut_off, message, strings
 from benchmarks.fault_cases.target import Server, shop_of
-from benchmarks.faults import _SHARED_SETTINGS, _synthetic
+from benchmarks.faults import _synthetic
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "faults.py"
 
@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def server(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    with Server(shop_of(run), tmp_path_factory.mktemp("faults") / "server", _SHARED_SETTINGS, quick=True) as running:
+    with Server(shop_of(run), tmp_path_factory.mktemp("faults") / "server", quick=True) as running:
         yield running
 
 
