@@ -1,9 +1,10 @@
 """Plant mutants with cosmic-ray in the rooms that decide what is trained, told and served, and count those that the tests kill.
 
-`mutants.py [ROOM ...] [--sample N] [--seed N] [--keep FOLDER]`: each mutant changes one operator, number or branch of one file, in a
-copy of the checkout, and the tests of its room run against it. A survivor is printed as a diff: a test is missing, or the mutant is
-equivalent. With `--keep`, a second run plants again only what survived the first, as long as the files are as they were: for writing
-the tests that are missing. What was found last, and why the survivors are, `docs/mutants.md` tells.
+`mutants.py [ROOM ...] [--sample N] [--seed N] [--keep FOLDER] [--jobs N]`: each mutant changes one operator, number or branch of one
+file, in a copy of the checkout, and the tests of its room run against it. A survivor is printed as a diff: a test is missing, or the
+mutant is equivalent. With `--keep`, a run goes on where the last one was broken off; one that follows a finished run plants again what
+survived it, as long as the files are as they were: for writing the tests that are missing. What was found last, and why the survivors
+are, `docs/mutants.md` tells.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -44,9 +46,10 @@ class Room:
 
 
 ROOMS: Final = {
-    "stages": Room(
-        ("cartwheel/stages.py", "cartwheel/reads.py", "cartwheel/run_directory.py", "cartwheel/files.py"),
-        ("tests/cartwheel/test_files.py", "tests/cartwheel/test_run_directory.py", "tests/cartwheel/test_stages.py"),
+    "stages": Room(("cartwheel/stages.py", "cartwheel/reads.py"), ("tests/cartwheel/test_stages.py",)),
+    "runs": Room(
+        ("cartwheel/run_directory.py", "cartwheel/files.py"),
+        ("tests/cartwheel/test_files.py", "tests/cartwheel/test_run_directory.py"),
     ),
     "fusion": Room(
         ("models/fusion.py", "models/calibration.py"),
@@ -79,8 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--sample", type=int, default=60, help="mutants of a room, drawn with the seed [default: 60]")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--keep", type=Path, help="where the outcome of each mutant is kept for a second run")
+    parser.add_argument("--jobs", type=int, default=1, help="rooms that are mutated at a time [default: 1]")
     given = parser.parse_args(arguments)
-    shares = [_mutate(name, ROOMS[name], given) for name in given.rooms or ROOMS]
+    with ThreadPoolExecutor(given.jobs) as pool:
+        shares = list(pool.map(lambda name: _mutate(name, ROOMS[name], given), given.rooms or ROOMS))
     return int(min(shares) < 0.9)
 
 
@@ -89,7 +94,7 @@ def _mutate(name: str, room: Room, given: argparse.Namespace) -> float:
     with tempfile.TemporaryDirectory(prefix=f"mutants-{name}-") as folder:
         copy = Path(folder) / "checkout"
         _copy(copy)
-        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1", "CARTWHEEL_MUTANTS": "1"}
+        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
         command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *room.tests]
         began = time.monotonic()
         subprocess.run(command, cwd=copy, env=environment, check=True, timeout=_BASELINE_SECONDS, stdout=subprocess.DEVNULL)
@@ -119,7 +124,9 @@ def _session(name: str, room: Room, given: argparse.Namespace) -> Path | None:
 
 def _forget_survivors(session: Path) -> None:
     with contextlib.closing(sqlite3.connect(session)) as database, database:
-        database.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
+        (pending,) = database.execute("SELECT (SELECT count(*) FROM work_items) - (SELECT count(*) FROM work_results)").fetchone()
+        if not pending:
+            database.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
 
 
 def _copy(target: Path) -> None:
@@ -177,11 +184,9 @@ def _draw(session: Path, copy: Path, room: Room, sample: int, seed: int) -> None
         items = sorted(database.work_items, key=lambda item: (str(item.mutations[0].module_path), repr(item.mutations[0])))
         good = [item for item in items if counts(item)]
         chosen = {item.job_id for item in random.Random(seed).sample(good, min(sample, len(good)))}  # noqa: S311 - no secret
-        skipped = WorkResult(worker_outcome=WorkerOutcome.SKIPPED)
-        for item in items:
-            if item.job_id not in chosen:
-                database.set_result(item.job_id, skipped)
-        print(f"{len(chosen)} of {len(good)} mutants are planted", flush=True)
+        others = [item.job_id for item in items if item.job_id not in chosen]
+        database.set_multiple_results(others, WorkResult(worker_outcome=WorkerOutcome.SKIPPED))
+        print(f"{', '.join(room.files)}: {len(chosen)} of {len(good)} mutants are planted", flush=True)
 
 
 def _annotations(tree: ast.AST) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
@@ -204,11 +209,12 @@ def _report(name: str, session: Path) -> float:
     survived = [(item, result) for item, result in results if result.test_outcome == TestOutcome.SURVIVED]
     killed = len(results) - len(survived)
     share = killed / len(results) if results else 1.0
-    print(f"{name}: {killed} of {len(results)} killed ({share:.0%})", flush=True)
+    lines = [f"{name}: {killed} of {len(results)} killed ({share:.0%})"]
     for item, result in survived:
         (mutation,) = item.mutations
-        print(f"survived: {mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name.rpartition('/')[2]}")
-        print("\n".join(line for line in (result.diff or "").splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")))
+        lines.append(f"survived: {mutation.module_path}:{mutation.start_pos[0]} {mutation.operator_name.rpartition('/')[2]}")
+        lines += [line for line in (result.diff or "").splitlines() if line[:1] in "+-" and line[:3] not in ("+++", "---")]
+    print("\n".join(lines), flush=True)
     return share
 
 
