@@ -122,7 +122,7 @@ def _inspect(text: Text, layout: Layout) -> CsvFile:
             # Up to here both grammars read alike, so that the second need not begin again.
             counts[_ESCAPE] = counts[""].branch(Cutter.branch(counts[""].cutter, grammar_of(escaped)))
         for count in counts.values():
-            count.add(count.cutter.feed(piece, is_last=is_last), text, len(head.names))
+            count.feed(piece, text, len(head.names), is_last=is_last)
     is_escaped = _ESCAPE in counts and counts[_ESCAPE].unreadable < counts[""].unreadable
     count = counts[_ESCAPE if is_escaped else ""]
     return CsvFile(
@@ -153,7 +153,15 @@ class _Count:
     def branch(self, cutter: Cutter) -> _Count:
         return dataclasses.replace(self, cutter=cutter)
 
-    def add(self, found: Records, text: Text, columns: int) -> None:
+    def feed(self, piece: bytes, text: Text, columns: int, *, is_last: bool) -> None:
+        skimmed = None if is_last else self.cutter.skim(piece)
+        if skimmed is None:
+            self._add(self.cutter.feed(piece, is_last=is_last), text, columns)
+        else:
+            self.rows += skimmed[0]
+            self.sound_beyond_ascii += skimmed[1]
+
+    def _add(self, found: Records, text: Text, columns: int) -> None:
         damaged = _not_utf8(text, found)
         if damaged is not None and not text.is_asked:
             self._decide_encoding(found, damaged)

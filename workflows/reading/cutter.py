@@ -19,7 +19,8 @@ from workflows.reading.records import CR, LF, Grammar
 LONGEST_RECORD: Final = 1 << 20
 """Bytes of the longest record with a quoted field; in a longer one a quotation mark is taken for not closed."""
 
-_NOT_ASCII: Final = 128
+_NOT_ASCII: Final = 0x80
+_FIRST_OF_SEVERAL: Final = 0xC0
 _LEARNT_FROM: Final = 2_000
 _LEAST_TEACHERS: Final = 3
 
@@ -142,6 +143,27 @@ class Cutter:
         self._rest = buffer[at:]
         self._broken_until = max(0, broken_until - at)
         return found
+
+    def skim(self, piece: bytes) -> tuple[int, int] | None:
+        """Count the records that ``piece``, which is not the last, completes, if none of them needs care and all are UTF-8.
+
+        Returns:
+            How many there are, and how many characters but ASCII they hold; None, and nothing is done, where some need care.
+        """
+        if self._broken_until or not self._has_learnt or len(self.grammar.separator) > 1 or self.grammar.skips_blanks:
+            return None
+        content = self._rest.tobytes() + piece
+        buffer = np.frombuffer(content, np.uint8)
+        count, at = records.skim(buffer, len(self._lengths), self.grammar)
+        if count < 0:
+            return None
+        characters = 0
+        if not content.isascii():
+            if not _is_utf8(content[:at]):
+                return None
+            characters = int(np.count_nonzero(buffer[:at] >= _FIRST_OF_SEVERAL))
+        self._rest = buffer[at:]
+        return int(count), characters
 
     def _find(self, buffer: npt.NDArray[np.uint8], *, is_last: bool) -> tuple[Records, int, int]:
         most = int(np.count_nonzero(buffer == LF)) + int(np.count_nonzero(buffer == CR)) + 1

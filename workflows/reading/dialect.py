@@ -7,7 +7,7 @@ from typing import Final
 
 from workflows.settings import SourceSettings
 
-_SPOKEN: Final = {"\t": "tab", " ": "blank", "\x01": "\\x01"}
+_SPOKEN: Final = {",": "comma", ".": "point", ";": "semicolon", "\t": "tab", "|": "bar", " ": "blank", "\x01": "\\x01"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Detected:
         return f"reading {named}: {', '.join((*_clauses(self.dialect, self.columns), *self._values(), *self.notes))}"
 
     def _values(self) -> tuple[str, ...]:
-        return (f"decimal sign {self.decimal}", f"times without a zone in {self.time_zone}")
+        return (f"decimal sign {_SPOKEN.get(self.decimal, self.decimal)}", f"times without a zone in {self.time_zone}")
 
 
 def _clauses(dialect: Dialect, columns: int) -> tuple[str, ...]:

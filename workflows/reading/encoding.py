@@ -25,7 +25,7 @@ _SEVERAL_BYTES: Final = frozenset(
     | {"johab", "shift_jis", "shift_jis_2004", "shift_jisx0213"}
 )
 _LEAST_CHARACTERS: Final = 20
-_FEW: Final = 0.3
+_FEW: Final = 0.5
 _NAMED: Final = 3
 _WESTERN: Final = "cp1252"
 _ASCII_LETTER: Final = re.compile(rb"[A-Za-z]")
@@ -64,9 +64,10 @@ def readings(sample: bytes) -> tuple[str, dict[str, str]]:
     """Return a word of ``sample`` that is not ASCII, and for each likely encoding, likeliest first, what the word would be in it."""
     match = _WORD.search(sample)
     word = (match.group() if match else sample).strip()[:40]
-    found = [str(result.encoding) for result in from_bytes(sample)]
+    found = [str(result.encoding) for result in sorted(from_bytes(sample), key=lambda result: (-result.coherence, result.chaos))]
     # Text in Latin letters has few others between them; the library is often wrong about which of the encodings of Europe it is.
-    few = len(_NOT_ASCII.findall(word)) <= _FEW * max(1, len(_NOT_ASCII.findall(word)) + len(_ASCII_LETTER.findall(word)))
+    others, letters = len(_NOT_ASCII.findall(sample)), len(_ASCII_LETTER.findall(sample))
+    few = others <= _FEW * (others + letters)
     likely = [_WESTERN, *found] if few else [*found, _WESTERN]
     read: dict[str, str] = {}
     for encoding in likely:

@@ -168,5 +168,7 @@ def require(column: str, names: Sequence[str], found: Sequence[str], file: Table
     listed = ", ".join(f"'{name}'" for name in found)
     raise DataError(
         f"{file.path}: there is no column {wanted} for {column}; found are {listed}.{did_you_mean(names[0], found)}",
-        "Name the right column in source.columns (kind 'table'), or check that source.kind fits the file.",
+        "Set source.separator if another character stands between the fields."
+        if len(found) == 1
+        else "Name the right column in source.columns (kind 'table'), or check that source.kind fits the file.",
     )

@@ -164,5 +164,5 @@ def _flat(members: dict[str, Any], prefix: str = "") -> dict[str, str | None]:
         elif isinstance(value, bool):
             flat[prefix + name] = "true" if value else "false"
         else:
-            flat[prefix + name] = value
+            flat[prefix + name] = value or None
     return flat

@@ -159,38 +159,48 @@ def _next_separator(buffer: Any, at: int, end: int, separator: Any) -> int:
 
 
 @compiled
-def _is_whole_row(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons: Any, lengths: Any, opens: bool) -> bool:
-    """Tell whether a line, its quotation marks being ordinary characters, looks like a row of its own.
+def _compare_line(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons: Any, lengths: Any, opens: bool) -> Any:
+    """Compare a line, its quotation marks being ordinary characters, with the rows of the file.
 
-    It has as many fields as there are columns, and what is in each looks as it does in the rest of the file. The field with the mark
-    in question (one that begins with it where the line ``opens`` a quoted field, else one that ends with it) may look otherwise.
+    The field with the mark in question begins with it and does not end with one where the line ``opens`` a quoted field, else the other
+    way round. Fields before an opening mark are those of a row in any case, and so are those after a closing one: only the others count.
+
+    Returns:
+        How many of them look as their column does, and how many do not; -1 where there are not as many fields as columns.
     """
-    columns, number, matches, at = len(lengths), 0, 0, begin
+    columns, number, matches, misfits, has_mark, at = len(lengths), 0, 0, 0, False, begin
     found = np.empty(WIDTH, np.uint8)
     while number < columns:
         place = _next_separator(buffer, at, end, grammar.separator)
-        has_mark = place > at and buffer[at if opens else place - 1] == grammar.quote
-        if lengths[number] >= 0 and place > at and not has_mark:
-            if not _fits(found, skeleton(buffer, at, place, grammar.quote, found), skeletons, lengths, number):
-                return False
-            matches += 1
+        first, last = place > at and buffer[at] == grammar.quote, place > at and buffer[place - 1] == grammar.quote
+        is_odd = (first and not last) if opens else (last and not first)
+        if is_odd and opens:
+            matches, misfits = 0, 0
+        elif not is_odd and (opens or not has_mark) and lengths[number] >= 0 and place > at:
+            fits = _fits(found, skeleton(buffer, at, place, grammar.quote, found), skeletons, lengths, number)
+            matches, misfits = matches + fits, misfits + (not fits)
+        has_mark = has_mark or is_odd
         number += 1
         at = place + len(grammar.separator)
         if place >= end:
             break
-    return number == columns and at > end and (matches > 0 or lengths.max() < 0)
+    return (matches, misfits) if number == columns and at > end else (-1, -1)
 
 
 @compiled
 def hides_rows(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons: Any, lengths: Any) -> bool:
     """Tell whether a record of several lines rather is several rows, of which the first and the last lack a quotation mark."""
+    if len(lengths) == 0:
+        return False
     first, _ = end_of_line(buffer, begin, end)
     last = end
     while last > begin and not is_line_end(buffer[last - 1]):
         last -= 1
-    if not _is_whole_row(buffer, begin, first, grammar, skeletons, lengths, True):
+    matches, misfits = _compare_line(buffer, begin, first, grammar, skeletons, lengths, True)
+    more, worse = _compare_line(buffer, last, end, grammar, skeletons, lengths, False)
+    if matches < 0 or more < 0:
         return False
-    return bool(_is_whole_row(buffer, last, end, grammar, skeletons, lengths, False))
+    return bool(matches + more > misfits + worse or lengths.max() < 0)
 
 
 @compiled
@@ -297,6 +307,7 @@ def _end_of_field(buffer: Any, at: int, size: int, limit: int, grammar: Grammar)
     begin = skip_blanks(buffer, at, size, grammar)
     if grammar.quote >= 0 and begin < size and buffer[begin] == grammar.quote:
         end, marks = end_of_quoted(buffer, begin + 1, size, limit, grammar)
+        marks |= REWRITTEN if end == begin + 2 else 0  # to other readers an empty field in quotes is not missing
         if grammar.skips_blanks:
             marks |= REWRITTEN
             end = skip_blanks(buffer, end, size, grammar)
@@ -401,15 +412,43 @@ def _unescape(buffer: Any, at: int, end: int, doubled: int, escape: int, grammar
 
 @compiled
 def _write_field(buffer: Any, at: int, size: int, grammar: Grammar, content: Any, out: int) -> Any:
-    """Write the field at ``at``; return where it ends, where ``content`` goes on, and whether anything stood there."""
+    """Write the field at ``at``; return where it ends, and where ``content`` goes on."""
     at = skip_blanks(buffer, at, size, grammar)
     if grammar.quote >= 0 and at < size and buffer[at] == grammar.quote:
         end, _ = end_of_quoted(buffer, at + 1, size, size, grammar)
         out = _unescape(buffer, at + 1, end - 1, grammar.quote, grammar.escape, grammar, content, out)
-        return skip_blanks(buffer, end, size, grammar), out, True
+        return skip_blanks(buffer, end, size, grammar), out
     end, _ = end_of_bare(buffer, at, size, grammar)
-    out = _unescape(buffer, at, end, -1, grammar.escape if grammar.bare else -1, grammar, content, out)
-    return end, out, end > at
+    return end, _unescape(buffer, at, end, -1, grammar.escape if grammar.bare else -1, grammar, content, out)
+
+
+@compiled
+def skim(buffer: Any, columns: int, grammar: Grammar) -> Any:
+    """Count records that need no care: none holds a quotation mark, an escape or NUL, is empty or has content behind the last column.
+
+    Args:
+        buffer: uint8 ``[B]``.
+        columns: how many columns there are.
+        grammar: how they are written; the separator is one byte.
+
+    Returns:
+        How many records are whole, and where the next one begins; -1 instead of the first where any needs care.
+    """
+    count, start, fields, separator, escape = 0, 0, 1, grammar.separator[0], grammar.escape if grammar.bare else -1
+    for at in range(len(buffer)):
+        byte = buffer[at]
+        if byte == separator:
+            fields += 1
+        elif byte == LF:
+            end = at - 1 if at > start and buffer[at - 1] == CR else at
+            if end == start or fields > columns:
+                return -1, start
+            count, start, fields = count + 1, at + 1, 1
+        elif (
+            byte == grammar.quote or byte == 0 or byte == escape or (byte == CR and at + 1 < len(buffer) and buffer[at + 1] != LF)
+        ):
+            return -1, start
+    return count, start
 
 
 @compiled
@@ -426,7 +465,7 @@ def cut_fields(
         grammar: how they are written.
         content: uint8, at least as long as the records together, to be filled.
         begins: int64 ``[columns, R]``, to be filled: where in ``content`` the field is.
-        sizes: int64 ``[columns, R]``, to be filled: its length, -1 where it is missing (nothing stands there, not even a mark).
+        sizes: int64 ``[columns, R]``, to be filled: its length, -1 where it is missing: nothing stands there, or nothing in quotes.
     """
     columns, out = len(begins), 0
     sizes[:] = -1
@@ -434,8 +473,8 @@ def cut_fields(
         at, size, column = starts[record], ends[record], 0
         while not left_out[record] and column < columns and at <= size:
             begins[column, record] = out
-            at, after, is_there = _write_field(buffer, at, size, grammar, content, out)
-            if is_there:
+            at, after = _write_field(buffer, at, size, grammar, content, out)
+            if after > out:
                 sizes[column, record] = after - out
             out = after
             at += len(grammar.separator)

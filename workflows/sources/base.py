@@ -165,9 +165,14 @@ class FileSource(Source):
         return []
 
     def open_side(self, path: Path) -> reading.Opened:
-        """Open a side table, which has a header whatever the events have."""
-        asked = reading.Layout(encoding=self.asked.encoding)
-        return reading.open_file(reading.TableFile(path, path.name), asked)
+        """Open a side table, which has a header whatever the events have, and is UTF-8 or in the encoding that they have."""
+        file = reading.TableFile(path, path.name)
+        try:
+            return reading.open_file(file)
+        except DataError:
+            if self.asked.encoding is None:
+                raise
+            return reading.open_file(file, reading.Layout(encoding=self.asked.encoding))
 
     def _layout_of(self, file: reading.TableFile) -> reading.Layout:
         return self.asked.over(self.layout(file))

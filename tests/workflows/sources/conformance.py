@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import gzip
 from abc import ABC, abstractmethod
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 import pytest
+from dialects import AWKWARD, BROKEN, WAYS, Sheet, text
 
 from cartwheel.errors import ConfigError, DataError
 from workflows.events import ASIDE, CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, FLAW, ROW, EventSummary
@@ -16,6 +18,11 @@ from workflows.settings import EventSettings, SourceSettings
 from workflows.sources import open_source
 from workflows.sources.base import Source
 from workflows.validate import check_events
+
+
+def encodable(row: list[str]) -> bool:
+    """Tell whether Latin-1, in which rows are written too, knows all characters of a row."""
+    return all(character < "\u0100" for cell in row for character in cell)
 
 
 class SourceConformance(ABC):
@@ -34,6 +41,12 @@ class SourceConformance(ABC):
     """The column of prices, where the source has any."""
     has_local_times: ClassVar[bool]
     """Whether the times that ``write`` writes have neither offset nor unit."""
+    separator: ClassVar[str] = ","
+    """What stands between the fields of the file that ``write`` makes."""
+    item_column: ClassVar[str] = ""
+    """The column of item ids."""
+    text_column: ClassVar[str] = ""
+    """A column of the file that holds any text; empty where the publisher's format is none of CSV."""
 
     @abstractmethod
     def write(self, folder: Path) -> None:
@@ -237,3 +250,93 @@ class SourceConformance(ABC):
         self.check(path, {"decimal": ","})
         prices = pl.read_parquet(self.target(folder) / "events.parquet")["price"]
         assert sorted(prices) == sorted([1299.0, 2.499, *[7.0] * (self.rows - 2)])
+
+    def sheet(self, folder: Path) -> Sheet:
+        """Return the header and the rows of the file as text, with rows of awkward cells."""
+        if not self.text_column:
+            pytest.skip("the publisher's format is none of CSV")
+        path = folder / self.file
+        content = pl.read_parquet(path).write_csv() if path.suffix == ".parquet" else path.read_text()
+        names, *rows = csv.reader(content.splitlines(), delimiter=self.separator)
+        rows = [row for row in rows if encodable(row)]
+        place = names.index(self.text_column)
+        return [names, *rows, *([*rows[0][:place], cell, *rows[0][place + 1 :]] for cell in AWKWARD)]
+
+    def plain(self, folder: Path, sheet: Sheet) -> pl.DataFrame:
+        """Return the raw events of ``sheet`` as plain CSV."""
+        path = folder / "plain.csv"
+        path.write_text(text(sheet))
+        raw = self.open(path).scan().collect().drop(FILE)
+        assert raw.height == len(sheet) - 1
+        return raw
+
+    @pytest.mark.parametrize("name", WAYS)
+    def test_any_dialect_reads_the_same(self, folder: Path, name: str) -> None:
+        sheet, way = self.sheet(folder), WAYS[name]
+        path = folder / f"part-way{way.suffix}"
+        path.write_bytes(way.write(sheet))
+        assert self.open(path, **way.settings).scan().collect().drop(FILE).equals(self.plain(folder, sheet))
+
+    def test_awkward_cells_come_back(self, folder: Path) -> None:
+        raw = self.plain(folder, self.sheet(folder))
+        assert any(tuple(raw[column])[-len(AWKWARD) :] == AWKWARD for column in raw.columns if raw.schema[column] == pl.String)
+
+    def test_a_file_without_header_is_refused_or_named(self, folder: Path) -> None:
+        names, *rows = self.sheet(folder)
+        path = folder / "bare.csv"
+        path.write_text(text(rows))
+        with pytest.raises(DataError, match=r"looks like data.*source\.header = false"):
+            self.open(path).parts()
+        raw = self.open(path, header=tuple(names)).scan().collect().drop(FILE)
+        assert raw.equals(self.plain(folder, [names, *rows]))
+
+    def test_folders_named_by_hive_are_columns(self, folder: Path) -> None:
+        names, *rows = self.sheet(folder)
+        rows = rows[: -len(AWKWARD)]
+        place = names.index(self.text_column)
+        parted = folder / f"{self.text_column}=a%20b%2Fc" / "part-0.csv"
+        parted.parent.mkdir()
+        for path in folder.iterdir():
+            if path.is_file():
+                (parted.parent / path.name).write_bytes(path.read_bytes())
+        parted.write_text(text([row[:place] + row[place + 1 :] for row in (names, *rows)]))
+        expected = self.plain(folder, [names, *([*row[:place], "a b/c", *row[place + 1 :]] for row in rows)])
+        assert self.open(parted).scan().collect().drop(FILE).equals(expected)
+
+    @pytest.mark.parametrize("name", BROKEN)
+    def test_a_row_that_cannot_be_read_is_quarantined_alone(self, folder: Path, name: str) -> None:
+        names, *rows = self.sheet(folder)
+        make, reason = BROKEN[name]
+        expected = self.plain(folder, [names, *rows]).drop(ROW)
+        lines = [text([row]).encode() for row in rows]
+        bad = make(rows[0]) + b"\n"
+        places = (2, 3, len(rows) + 1)
+        for place in places:
+            lines.insert(place, bad)
+        path = folder / "broken.csv"
+        path.write_bytes(text([names]).encode() + b"".join(lines))
+        raw = self.open(path, encoding="utf-8").scan().collect()
+        assert raw[ROW].to_list() == list(range(1, len(rows) + 4))
+        assert raw.filter(pl.col(FLAW).is_null()).drop(FILE, ROW).equals(expected)
+        assert raw.filter(pl.col(FLAW).is_not_null()).select(FILE, ROW, FLAW).rows() == [
+            (path.name, place + 1, reason) for place in places
+        ]
+
+    def test_bytes_of_another_encoding_are_refused_with_row_and_likely_encoding(self, folder: Path) -> None:
+        names, *rows = self.sheet(folder)
+        place = names.index(self.text_column)
+        words = ("café-é", "café-è", "café-ê")
+        rows = [*rows[: -len(AWKWARD)], *([*rows[0][:place], word, *rows[0][place + 1 :]] for word in words)]
+        path = folder / "latin.csv"
+        path.write_bytes(text([names, *rows]).encode("cp1252"))
+        first = 1 + next(number for number, row in enumerate(rows) if not "".join(row).isascii())
+        with pytest.raises(DataError, match=rf"row {first} holds .* in cp1252.*source\.encoding.*most likely 'cp1252'"):
+            self.open(path).parts()
+        assert self.open(path, encoding="cp1252").scan().collect().drop(FILE).equals(self.plain(folder, [names, *rows]))
+
+    def test_ids_of_absurd_length_are_suspicious(self, folder: Path) -> None:
+        names, *rows = self.sheet(folder)
+        place = names.index(self.item_column)
+        wrong = [*rows[0][:place], "9" * 600, *rows[0][place + 1 :]]
+        raw = self.plain(folder, [names, *rows[: -len(AWKWARD)], wrong])
+        assert raw[FLAW].to_list() == [*[None] * (raw.height - 1), "item_id of over 512 characters"]

@@ -40,6 +40,8 @@ class TestRatingsCsv(_MovieLens):
     file = "ratings.csv"
     required_column = "movieId"
     user_column = "userId"
+    text_column = "userId"
+    item_column = "movieId"
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text(

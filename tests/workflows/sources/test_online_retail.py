@@ -21,6 +21,8 @@ class TestOnlineRetail(SourceConformance):
     user_column = "CustomerID"
     price_column = "UnitPrice"
     has_local_times = True
+    text_column = "Description"
+    item_column = "StockCode"
 
     def write(self, folder: Path) -> None:
         pl.DataFrame(

@@ -18,6 +18,8 @@ class TestRees46(SourceConformance):
     user_column = "user_id"
     price_column = "price"
     has_local_times = False
+    text_column = "brand"
+    item_column = "product_id"
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text(

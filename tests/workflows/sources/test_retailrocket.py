@@ -17,6 +17,8 @@ class TestRetailRocket(SourceConformance):
     required_column = "visitorid"
     user_column = "visitorid"
     has_local_times = False
+    text_column = "transactionid"
+    item_column = "itemid"
 
     def write(self, folder: Path) -> None:
         (folder / self.file).write_text(

@@ -24,6 +24,9 @@ class TestTable(SourceConformance):
     user_column = "kunde"
     price_column = "preis"
     has_local_times = True
+    separator = ";"
+    text_column = "aktion"
+    item_column = "artikel"
     settings = {  # noqa: RUF012 - the suite never changes it
         "columns": {
             "user_id": "kunde",
