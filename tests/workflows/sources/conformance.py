@@ -279,7 +279,7 @@ class SourceConformance(ABC):
 
     def test_awkward_cells_come_back(self, folder: Path) -> None:
         raw = self.plain(folder, self.sheet(folder)).tail(len(AWKWARD))
-        texts = [raw[column].cast(pl.String).str.strip_chars().to_list() for column in raw.columns]
+        texts = [raw[column].str.strip_chars().to_list() for column in raw.columns if raw.schema[column] == pl.String]
         assert [cell.strip() for cell in AWKWARD] in texts  # the blanks around ids and names are the business of values
 
     def test_a_file_without_header_is_refused_or_named(self, folder: Path) -> None:
