@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
 from cartwheel.files import write_json
 from models.calibration import fit_head, fit_platt, head_features, sigmoid
 from models.data import Table, read_sizes, read_strings, read_table
+from models.form_calibration import FormCalibration, RequestRows, fit_forms, form_contents
 from models.fusion import Fusion, default_fusion_weight, write_fusion
 from models.metrics.classification import expected_calibration_error
 from models.onnx_export import export
@@ -31,6 +34,10 @@ from models.trained_files import (
     write_offline,
 )
 from models.training import History, assign, fit
+from workflows.cart_requests import CART_REQUESTS
+
+TABLES: Final[Mapping[str, tuple[str, ...]]] = {"ranking": ("ranking",), "cart": ("cart", CART_REQUESTS)}
+"""Model -> the tables of a split that it learns from: the log's rows, and those rows as requests ask for them."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +87,13 @@ def fit_dlrm(
     from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm, check_name
 
     check_name(name)
-    inputs = [features / "train" / name, features / "valid" / name]
+    inputs = [features / split / table for split in ("train", "valid") for table in TABLES[name]]
     sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in CATEGORICAL}
     require_sizes(sizes, CATEGORICAL, inputs[0])
     columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
-    train, valid = read_table(inputs[0], columns, sizes), optional_table(inputs[1], columns, sizes)
+    train, valid = (_joined(features / split, name, columns, sizes) for split in ("train", "valid"))
+    if train is None:
+        train = read_table(inputs[0], columns, sizes)  # tells what is missing
     dlrm = build_dlrm(name, settings, sizes, seed)
     dlrm.start_at_logistic_regression(train, seed)
     learner = DLRMLearner(dlrm, train, valid)
@@ -95,6 +104,12 @@ def fit_dlrm(
         assign(dlrm.variables, start)
         notes.append("no epoch was better on validation than the logistic regression that training starts at, which was kept")
     return FittedDLRM(dlrm, train, valid, history, start_score, notes)
+
+
+def _joined(folder: Path, name: str, columns: Sequence[str], sizes: Mapping[str, int]) -> Table | None:
+    """Return the rows of all tables of a model in one split; None where there are none."""
+    found = [table for table in (optional_table(folder / each, columns, sizes) for each in TABLES[name]) if table is not None]
+    return reduce(Table.followed_by, found) if found else None
 
 
 def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieval_weight: float | None = None) -> ModelReport:
@@ -132,7 +147,7 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
     if TASKS[name].joins_retrieval:
         write_fusion(folder, Fusion(default_fusion_weight() if retrieval_weight is None else retrieval_weight))
     if TASKS[name].chances_of_carts:
-        extra = _calibrate(dlrm, valid, features / "valid" / name, folder, notes)
+        extra = _calibrate(dlrm, features / "valid", folder, notes)
     test = optional_table(features / "test" / name, dlrm.columns, dlrm.sizes)
     if test is not None:
         write_offline(folder / "offline.parquet", "logit", dlrm.logits(test.head(OFFLINE_ROWS)))
@@ -141,19 +156,30 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
     return finish(folder, config, dlrm.variables, fitted.history, extra, started, difference)
 
 
-def _calibrate(dlrm: Any, valid: Table | None, source: Path, folder: Path, notes: list[str]) -> dict[str, float]:
-    """Write ``calibration.json`` and ``head.json``; return the calibration errors, measured on the rows that were fitted."""
+def _calibrate(dlrm: Any, folder: Path, target: Path, notes: list[str]) -> dict[str, float]:
+    """Write ``calibration.json`` and ``head.json``; return the calibration errors, measured on the rows that were fitted.
+
+    Args:
+        dlrm: the trained model.
+        folder: the encoded tables of validation.
+        target: the model's folder.
+        notes: gets sentences about what did not go the usual way.
+    """
+    valid = optional_table(folder / "cart", (*dlrm.columns, "label"), dlrm.sizes)
     logits = np.zeros(0, np.float32) if valid is None else dlrm.logits(valid)
     labels = np.zeros(0, np.int32) if valid is None else valid["label"]
     platt = fit_platt(logits, labels)
     features, cart_labels = np.zeros((0, 3)), labels
     if valid is not None:
-        features, first = head_features(read_strings(source, "cart_id"), logits)
-        cart_labels = read_table(source, ["cart_label"])["cart_label"][first]
+        features, first = head_features(read_strings(folder / "cart", "cart_id"), logits)
+        cart_labels = read_table(folder / "cart", ["cart_label"])["cart_label"][first]
     head = fit_head(features, cart_labels, platt)
     notes.extend(note for note in (platt.note, head.note) if note)
-    write_json(folder / "calibration.json", platt.content())
-    write_json(folder / "head.json", head.content())
+    forms = fit_forms(_request_rows(dlrm, folder / CART_REQUESTS), FormCalibration(platt, head))
+    notes.extend(dict.fromkeys(note for each in forms.values() for note in each.notes))
+    of_lines, of_carts = form_contents(forms)
+    write_json(target / "calibration.json", {**platt.content(), "forms": of_lines})
+    write_json(target / "head.json", {**head.content(), "forms": of_carts})
     if valid is None:
         return {}
     return {
@@ -161,3 +187,13 @@ def _calibrate(dlrm: Any, valid: Table | None, source: Path, folder: Path, notes
         "calibration_error_after": expected_calibration_error(labels, platt.probability(logits)),
         "cart_calibration_error": expected_calibration_error(cart_labels, sigmoid(head.log_odds(features, platt))),
     }
+
+
+def _request_rows(dlrm: Any, folder: Path) -> RequestRows:
+    """Return the rows of a table of requests with their logits; none where there is no such table."""
+    table = optional_table(folder, (*dlrm.columns, "label", "cart_label"), dlrm.sizes)
+    if table is None:
+        nothing, none = np.zeros(0), np.zeros(0, np.int32)
+        return RequestRows(nothing, nothing, nothing, nothing, none, none)
+    form, cart, user = (read_strings(folder, name) for name in ("form", "cart_id", "user_key"))
+    return RequestRows(form, cart, user, dlrm.logits(table), table["label"], table["cart_label"])

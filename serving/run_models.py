@@ -12,12 +12,12 @@ import onnx
 
 from cartwheel.errors import RunError
 from models.retriever import retriever_folder
-from serving.graphs.cart import CartModels
+from serving.graphs.cart import CartModels, Floats
 from serving.graphs.rank import RankingModels
 from serving.graphs.retrieve import RetrievalModels
 from serving.neighbours import read_neighbours
 from serving.run_files import item_ids, read_json
-from workflows.columns import ENCODED_SUFFIX, ITEM_CATEGORICAL, ITEM_CONTINUOUS, STRINGS
+from workflows.columns import ENCODED_SUFFIX, FORMS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, STRINGS
 
 
 @dataclass(frozen=True)
@@ -52,16 +52,32 @@ def read_models(run: Path) -> RunModels:
 
 def _read_cart(run: Path, cross: onnx.ModelProto) -> CartModels:
     folder = run / "models" / "cart"
+    slopes, intercepts, heads, biases = read_calibration(folder)
+    lines = read_onnx(folder / "model.onnx")
+    return CartModels(cross, read_onnx(run / "workflow" / "cart.onnx"), lines, slopes, intercepts, heads, biases)
+
+
+def read_calibration(folder: Path) -> tuple[Floats, Floats, Floats, Floats]:
+    """Read how the cart model's logits become probabilities in each form of request.
+
+    Args:
+        folder: ``models/cart`` of a run.
+
+    Returns:
+        Slopes and intercepts of lines, [forms] each; weights [forms, 3] and biases [forms] of carts; float32.
+
+    Raises:
+        RunError: if a file is missing or lacks a form.
+    """
     calibration, head = read_json(folder / "calibration.json"), read_json(folder / "head.json")
-    return CartModels(
-        cross=cross,
-        cart=read_onnx(run / "workflow" / "cart.onnx"),
-        lines=read_onnx(folder / "model.onnx"),
-        slope=float(calibration["slope"]),
-        intercept=float(calibration["intercept"]),
-        head=[float(weight) for weight in head["weights"]],
-        head_bias=float(head["bias"]),
-    )
+    try:
+        lines, carts = ([told["forms"][form] for form in FORMS] for told in (calibration, head))
+        columns = [[each["slope"] for each in lines], [each["intercept"] for each in lines]]
+        columns += [[each["weights"] for each in carts], [each["bias"] for each in carts]]
+    except KeyError as error:
+        raise RunError(f"{folder}: its calibration has no {error}.", "Run `cartwheel train` again.") from None
+    slopes, intercepts, heads, biases = (np.asarray(column, np.float32) for column in columns)
+    return slopes, intercepts, heads, biases
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:

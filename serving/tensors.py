@@ -249,6 +249,7 @@ class _Steps:
         self.recents = Tensor("recents", "int64", ("B", 3 * width))
         self.mean_price = Tensor("user_mean_price", "float32", ("B", 1))
         self.known = Tensor("known_user", "int64", ("B", 1))
+        self.form = Tensor("form", "int64", ("B", 1))
         self.excluded = Tensor("excluded", "int64", ("B", "X"))
         self.cart_index = Tensor("cart_index", "int64", ("B", "N"))
         self.cart_counts = Tensor("cart_counts", "int64", ("B", "N"))
@@ -262,7 +263,7 @@ class _Steps:
         cart_items = Tensor("cart_items", "string", ("B", "N"), CART_ITEMS.meaning, optional=True)
         outputs = (
             self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
-            self.cart_counts,
+            self.cart_counts, self.form,
         )  # fmt: skip
         inputs = (USER_ID, RECENT_ITEMS, EXCLUDE, cart_items, TIMESTAMP)
         return StepModel(
@@ -284,7 +285,7 @@ class _Steps:
 
     def cart(self) -> StepModel:
         inputs = (
-            self.categorical, self.continuous, self.recents, self.mean_price, self.cart_index, self.cart_counts, AFTER,
+            self.categorical, self.continuous, self.recents, self.mean_price, self.cart_index, self.cart_counts, self.form, AFTER,
         )  # fmt: skip
         return StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
 
@@ -300,6 +301,7 @@ def _same(*names: str) -> dict[str, str]:
 
 
 _ENCODED = ("query_categorical", "query_continuous", "recents", "user_mean_price")
+_OF_CART: Final = ("cart_index", "cart_counts", "form")
 _RETRIEVE: Final = Join(
     "recommend_retrieve",
     _same("query_categorical", "query_continuous", "query_lists", "recents", "excluded"),
@@ -330,10 +332,10 @@ def _cart(sizes: Sizes) -> Ensemble:
     encode = Join(
         "recommend_encode",
         _same("user_id", "recent_items", "cart_items", "timestamp"),
-        _same(*_ENCODED, "query_lists", "known_user", "excluded", *(("cart_index", "cart_counts") if sizes.has_cart else ())),
+        _same(*_ENCODED, "query_lists", "known_user", "excluded", *(_OF_CART if sizes.has_cart else ())),
     )
     order = Join("recommend_order", _same("candidates", "ranking_scores", "recents", "known_user", "k"), _same("items", "scores"))
-    given = {**_same(*_ENCODED, "cart_index", "cart_counts"), AFTER.name: SCORES_OUT.name}
+    given = {**_same(*_ENCODED, *_OF_CART), AFTER.name: SCORES_OUT.name}
     score = Join("cart_score", given, _same("line_probability", "cart_probability"))
     steps = (encode, _RETRIEVE, _RANK, order, *((score,) if sizes.has_cart else ()))
     outputs = (*((LINES_OUT, CART_OUT) if sizes.has_cart else ()), ITEMS_OUT, SCORES_OUT)

@@ -62,6 +62,36 @@ def _running_session(past: list[Event], anchor: int, gap: int) -> list[Event]:
     return run
 
 
+def told_events(
+    of_key: list[Event], anchor: int, form: str, settings: PrepareSettings
+) -> tuple[list[Event], list[tuple[str, str]]]:
+    """Find what is stored of a shopper for a request, and what the request tells of.
+
+    Args:
+        of_key: every event of the key, later ones too: they must not matter.
+        anchor: when it is asked, microseconds.
+        form: one of ``columns.FORMS``.
+        settings: what counts as an interaction, the session gap, how many recent items, the refresh of the state, the cart window.
+
+    Returns:
+        The stored events, and ``(item, "recent_items" or "cart_items")`` of each event that the request tells of, in order.
+    """
+    refreshed = anchor // (settings.state_minutes * _MINUTE) * settings.state_minutes * _MINUTE
+    stored = [e for e in of_key if e["time"] < refreshed] if form.startswith("known") else []
+    past = [e for e in of_key if e["time"] < anchor and e["event_type"] in settings.interaction_types]
+    told: list[tuple[str, str]] = []
+    if form.endswith("with recent items"):
+        seen: list[str] = []
+        recent = query_features(of_key, anchor, settings)["recent_items"]
+        for event in _running_session(past, anchor, settings.session_gap_minutes * _MINUTE):
+            seen = [item for item in seen if item != event["item_id"]]
+            if not form.startswith("known") or event["time"] >= refreshed:
+                seen.append(event["item_id"])
+        told += [(item, "recent_items") for item in seen if item in recent]
+    lines = list(cart_lines(of_key, anchor, settings))
+    return stored, told + [(item, "cart_items") for item in reversed(lines)]
+
+
 def item_features(item: str, related: list[Event], instant: int, settings: PrepareSettings) -> dict[str, Any]:
     """Compute the item columns (but ``item_id``).
 

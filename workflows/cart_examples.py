@@ -10,7 +10,7 @@ import polars as pl
 
 from workflows.asof import AsOf, Bools, Ints, expand, parts_of
 from workflows.event_log import HOUR_US, EventLog, float32, instants
-from workflows.history import History
+from workflows.history import History, Queries
 from workflows.item_state import ItemHistory, state_instant
 from workflows.ranking_examples import cross_frame
 from workflows.settings import PrepareSettings
@@ -134,19 +134,36 @@ def choose_carts(
 def cart_frame(
     log: EventLog, history: History, items: ItemHistory, carts: Carts, settings: PrepareSettings, *, max_rows: int | None = None
 ) -> pl.DataFrame:
+    """Write the lines of carts as the log has them: with the whole history of the shopper up to the anchor; see ``line_frame``."""
+    queries = history.queries(carts.key, carts.anchor)
+    return line_frame(log, history, items, carts, queries, settings, max_rows=max_rows)[0]
+
+
+def line_frame(
+    log: EventLog,
+    history: History,
+    items: ItemHistory,
+    carts: Carts,
+    queries: Queries,
+    settings: PrepareSettings,
+    *,
+    max_rows: int | None = None,
+) -> tuple[pl.DataFrame, Ints]:
     """Write the lines of carts as a frame, carts in order of their anchors.
 
     Args:
         log: the coded events.
-        history: their interactions.
+        history: what the recent items of ``queries`` are rows of.
         items: the item statistics.
         carts: the carts and all their lines.
+        queries: what is known of the shopper of each cart, [C].
         settings: how item statistics are refreshed.
         max_rows: keep the latest carts that fit into so many rows; None keeps all.
 
     Returns:
         ``cart_id``, ``user_key``, ``anchor``, query scalars, item columns (of the line), cross columns, ``cart_lines``,
-        ``cart_value``, ``label``, ``cart_label`` (whether any line of the cart that is in the frame gets bought).
+        ``cart_value``, ``label``, ``cart_label`` (whether any line of the cart that is in the frame gets bought); and the cart of each
+        row, int64.
     """
     count = len(carts.key)
     lines = np.bincount(carts.cart, minlength=count)
@@ -159,7 +176,6 @@ def cart_frame(
         kept &= from_the_end[carts.cart] <= max_rows
     cart, item, bought = carts.cart[kept], carts.item[kept], carts.bought[kept]
     state = {name: values[kept] for name, values in state.items()}
-    queries = history.queries(carts.key, carts.anchor)
     head = pl.DataFrame({"user_key": log.keys.gather(carts.key), "anchor": instants(carts.anchor)}).select(
         pl.format("{}@{}", "user_key", pl.col("anchor").dt.epoch("us")).alias("cart_id"), "user_key", "anchor"
     )
@@ -173,4 +189,4 @@ def cart_frame(
             "cart_label": pl.Series(values=any_bought.astype(np.int8), dtype=pl.Int8),
         }
     )
-    return query_frame.hstack(items.frame(item, state)).hstack(cross_frame(history, queries, cart, state)).hstack(tail)
+    return query_frame.hstack(items.frame(item, state)).hstack(cross_frame(history, queries, cart, state)).hstack(tail), cart

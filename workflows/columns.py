@@ -35,6 +35,9 @@ CART: Final = ("cart_lines", "cart_value")
 COUNTED_KINDS: Final = {"user_views": "view", "user_carts": "cart", "user_purchases": "purchase"}
 """A column that counts the shopper's events of one type -> that type."""
 
+FORMS: Final = ("stranger", "stranger with recent items", "known user", "known user with recent items")
+"""What a request can look like: its place is 2 where the user is known, and 1 more where recent items are given."""
+
 CALENDAR: Final = ("hour", "weekday")
 """Raw columns that hold whole numbers."""
 

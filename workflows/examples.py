@@ -15,6 +15,7 @@ from workflows.audit.examples import audit_examples
 from workflows.bots import warn_of_bots
 from workflows.cart_absence import why_no_carts
 from workflows.cart_examples import CartLog, cart_frame, choose_carts
+from workflows.cart_requests import CART_REQUESTS, cart_requests
 from workflows.catalogue import catalogue_frame
 from workflows.event_log import EventLog, code_events, read_events
 from workflows.history import History
@@ -38,7 +39,7 @@ from workflows.snapshot import read_id_types, write_snapshot
 from workflows.split import SPLITS, Split, SplitName, iso, split_log, told_split
 
 MIN_KEYS = 3
-_STREAMS = ("recommend", "ranking", "cart", "snapshot")
+_STREAMS = ("recommend", "ranking", "cart", "snapshot", CART_REQUESTS)
 _STEPS = 6
 _UNLUCKY_SAMPLE = (
     "The cart task is left out: the carts that were sampled do not have both bought and unbought lines; raise prepare.max_eval_anchors or "
@@ -237,6 +238,10 @@ def _cart_tables(shop: _Shop) -> Tables:
         if table["label"].n_unique() < 2:
             return _without_carts(shop)
         tables[name, "cart"] = table
+        rng, share = shop.rng(CART_REQUESTS, name), shop.settings.request_share if name == "train" else None
+        asked = cart_requests(shop.log, shop.history, shop.items, found, shop.settings, rng, share=share, max_rows=max_rows)
+        if len(asked):
+            tables[name, CART_REQUESTS] = asked
     return tables
 
 

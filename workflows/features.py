@@ -21,6 +21,7 @@ from cartwheel.errors import DataError, RunError
 from cartwheel.files import atomic_path, write_json
 from cartwheel.progress import progress
 from workflows.audit.fitted import check_fitted
+from workflows.cart_requests import CART_REQUESTS
 from workflows.columns import CALENDAR, CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
 from workflows.encode import check_columns, encode, encode_slices, load_workflow
 from workflows.feature_schema import build_schema, load_schema, write_schema
@@ -130,9 +131,9 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
             name = table.target.removeprefix("features/")
             rows[name], unknown[name] = _encode_table(run, table, plans[table.workflow], settings, cardinalities)
             advance(1, name)
-    if "cart" not in names:  # tables of an earlier log that had carts
-        for split in SPLITS:
-            shutil.rmtree(run / "features" / split / "cart", ignore_errors=True)
+    written = {table.target for table in tables}
+    for stale in {f"features/{split}/{name}" for split in SPLITS for name in ("cart", CART_REQUESTS)} - written:
+        shutil.rmtree(run / stale, ignore_errors=True)  # of an earlier log that had carts
     report = FeatureReport(
         names, cardinalities, _constants(plans), rows, unknown, audit=audited.counts, warnings=tuple(audited.warnings)
     )
@@ -148,6 +149,11 @@ def list_tables(run: Path) -> list[Table]:
         for split in SPLITS
         for name, columns in WORKFLOWS.items()
         if name != "cart" or (carts and (run / f"examples/{split}/cart.parquet").is_file())
+    ]
+    asked = [split for split in SPLITS if carts and (run / f"examples/{split}/{CART_REQUESTS}.parquet").is_file()]
+    tables += [
+        Table(f"examples/{split}/{CART_REQUESTS}.parquet", f"features/{split}/{CART_REQUESTS}", "cart", WORKFLOWS["cart"])
+        for split in asked
     ]
     tables += [
         Table(f"examples/{split}/catalogue.parquet", f"features/{split}/catalogue", "recommend", ITEM) for split in SPLITS[1:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -31,6 +32,23 @@ class Queries:
     anchor: Ints
     continuous: dict[str, Floats]
     recent: Ints
+
+
+@dataclass(frozen=True)
+class Added:
+    """Sums over the events that queries have beyond the log's, float64 [Q] each: how many, by counted type, and with a price.
+
+    Attributes:
+        events: how many.
+        counts: how many of each column of ``columns.COUNTED_KINDS``.
+        priced: how many with a known price.
+        prices: the sum of those prices.
+    """
+
+    events: Floats
+    counts: dict[str, Floats]
+    priced: Floats
+    prices: Floats
 
 
 class History:
@@ -72,27 +90,50 @@ class History:
         """
         start, stop = self.bounds(key, anchor)
         found = self.recent(start, stop) if recent is None else recent
-        return Queries(key, anchor, self._continuous(anchor, start, stop), found)
+        return Queries(key, anchor, self.continuous(anchor, start, stop), found)
 
     def priced(self, key: Ints, anchor: Ints) -> Floats:
         """Count the interactions with a price, strictly before the anchors: float64 [Q]."""
         return before(self._priced, *self.bounds(key, anchor))
 
-    def _continuous(self, anchor: Ints, start: Ints, stop: Ints) -> dict[str, Floats]:
-        seen = stop > start
+    def continuous(self, anchor: Ints, start: Ints, stop: Ints, added: Added | None = None) -> dict[str, Floats]:
+        """Compute ``columns.QUERY_CONTINUOUS`` of ranges of interactions.
+
+        Args:
+            anchor: int64 [Q], microseconds.
+            start: int64 [Q], first row of the key.
+            stop: int64 [Q], one past the last row that may be seen.
+            added: further events at the microsecond before the anchors; None means that there are none.
+
+        Returns:
+            float64 [Q] by name, NaN = unknown.
+        """
+        more = np.zeros(len(anchor)) if added is None else added.events
+        seen, told = stop > start, more > 0
         last = np.where(seen, stop - 1, 0)
-        features: dict[str, Floats] = {"user_events": (stop - start).astype(np.float64)}
+        features: dict[str, Floats] = {"user_events": (stop - start) + more}
         features |= {name: before(running, start, stop) for name, running in self._counts.items()}
+        priced, prices = before(self._priced, start, stop), before(self._price_sum, start, stop)
+        if added is not None:
+            features |= {name: features[name] + added.counts[name] for name in self._counts}
+            priced, prices = priced + added.priced, prices + added.prices
         since = anchor - self._at(self.time, last)
-        features["user_recency_hours"] = np.where(seen, since / HOUR_US, np.nan)
-        priced = before(self._priced, start, stop)
-        mean = before(self._price_sum, start, stop) / np.maximum(priced, 1)
-        features["user_mean_price"] = np.where(priced > 0, mean, np.nan)
+        features["user_recency_hours"] = np.where(told, 1 / HOUR_US, np.where(seen, since / HOUR_US, np.nan))
+        features["user_mean_price"] = np.where(priced > 0, prices / np.maximum(priced, 1), np.nan)
         run = self._at(self.runs.starts, last)
-        running = seen & (since <= self.runs.gap_us)
-        features["session_events"] = np.where(running, last - run + 1, 0).astype(np.float64)
-        features["session_minutes"] = np.where(running, (anchor - self._at(self.time, run)) / MINUTE_US, 0.0)
+        running = seen & (since - told <= self.runs.gap_us)
+        features["session_events"] = np.where(running, last - run + 1, 0) + more
+        minutes = np.where(running, (anchor - self._at(self.time, run)) / MINUTE_US, 0.0)
+        features["session_minutes"] = np.where(told & ~running, 1 / MINUTE_US, minutes)
         return {name: features[name] for name in columns.QUERY_CONTINUOUS}
+
+    def followed_by(self, item: Ints, category: Ints, brand: Ints) -> History:
+        """Return a history in which ``recent`` rows from the number of interactions on are these further events, [E] each."""
+        other = copy(self)
+        other.item, other.category, other.brand = (
+            np.concatenate(pair) for pair in ((self.item, item), (self.category, category), (self.brand, brand))
+        )
+        return other
 
     @staticmethod
     def _at(values: Ints, rows: Ints) -> Ints:
@@ -147,10 +188,11 @@ class History:
         """Write queries as a frame in the order of ``columns.QUERY``.
 
         Args:
-            queries: from ``queries``; keys must be known to the log.
+            queries: from ``queries``; a key below 0 is a stranger, who has no id.
             lists: whether the recent items, categories and brands are among the columns (most recent LAST).
         """
-        data = {"user_id": self._log.users.gather(queries.key), **clock(queries.anchor)}
+        users = self._log.users.gather(np.maximum(queries.key, 0)).set(pl.Series(queries.key < 0), "")
+        data = {"user_id": users, **clock(queries.anchor)}
         data |= {name: float32(values) for name, values in queries.continuous.items()}
         if lists:
             data |= self.list_columns(queries.recent)

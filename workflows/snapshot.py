@@ -11,11 +11,10 @@ import polars as pl
 
 from cartwheel.errors import RunError
 from cartwheel.files import write_json
-from workflows import columns
 from workflows.asof import Ints
 from workflows.catalogue import catalogue_frame
 from workflows.event_log import MINUTE_US, EventLog, codes_in, float32, instants
-from workflows.history import History, Queries, clock
+from workflows.history import History
 from workflows.item_state import ItemHistory
 from workflows.leave_out import LeftOut, left_out_codes, left_out_lists
 from workflows.requests import request_kinds
@@ -25,7 +24,6 @@ from workflows.split import iso
 PARITY_USERS = 512
 PARITY_LONGEST = 16
 """Of these, so many are the users of the longest histories."""
-_STRANGER = "stranger"
 
 
 def snapshot_instant(last: int, state_minutes: int) -> int:
@@ -127,26 +125,15 @@ def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.G
     """Compute the query features of some users and of a stranger at ``as_of``, by the code that made the training examples.
 
     Returns:
-        ``columns.QUERY``; at most ``PARITY_USERS`` users, those of the longest histories among them, sorted by ``user_id``, then an id
-        that the log does not know.
+        ``columns.QUERY``; at most ``PARITY_USERS`` users, those of the longest histories among them, sorted by ``user_id``, then a
+        stranger, whose id is "".
     """
     keys = _identified(log, history)
     start, stop = history.bounds(keys, np.full(len(keys), as_of, dtype=np.int64))
     by_length = np.argsort(start - stop, kind="stable")
     others = rng.permutation(by_length[PARITY_LONGEST:])[: PARITY_USERS - PARITY_LONGEST]
-    keys = np.sort(keys[np.concatenate([by_length[:PARITY_LONGEST], others])])
-    known = history.frame(history.queries(keys, np.full(len(keys), as_of, dtype=np.int64)), lists=True)
-    stranger = history.queries(np.array([-1]), np.array([as_of]))
-    return pl.concat([known, _stranger_frame(log, history, stranger)])
-
-
-def _stranger_frame(log: EventLog, history: History, stranger: Queries) -> pl.DataFrame:
-    name = _STRANGER
-    while name in log.users:
-        name += "?"
-    data = {"user_id": pl.Series([name]), **clock(stranger.anchor)}
-    data |= {column: float32(values) for column, values in stranger.continuous.items()}
-    return pl.DataFrame(data | history.list_columns(stranger.recent)).select(columns.QUERY)
+    keys = np.append(np.sort(keys[np.concatenate([by_length[:PARITY_LONGEST], others])]), -1)
+    return history.frame(history.queries(keys, np.full(len(keys), as_of, dtype=np.int64)), lists=True)
 
 
 def _identified(log: EventLog, history: History) -> Ints:

@@ -263,7 +263,8 @@ class _Users:
         now = row.timestamp or int(state["as_of_us"])
         hours = now // HOUR_US
         found = self._row_of.get(row.user, -1)
-        features: dict[str, Any] = {"user_id": row.user, "hour": hours % 24, "weekday": (hours // 24 + 3) % 7 + 1}
+        user = row.user if found >= 0 else ""
+        features: dict[str, Any] = {"user_id": user, "hour": hours % 24, "weekday": (hours // 24 + 3) % 7 + 1}
         features.update(self._stored(found, now, int(state["session_gap_us"]), len(dict.fromkeys(row.recent_items))))
         return features
 

@@ -104,7 +104,9 @@ def dlrm_subject(data: Path, name: str, settings: DLRMSettings, seed: int) -> Su
             write_json(folder / HISTORY_FILE, fitted.history.content())
             return -fitted.score
 
-    about = fingerprint(data, f"features/train/{name}", f"features/{SPLIT}/{name}")
+    from models.train_dlrm import TABLES
+
+    about = fingerprint(data, *(f"features/{split}/{table}" for split in ("train", SPLIT) for table in TABLES[name]))
     return _trained(name, settings, seed, about, LOG_LOSS, attempt)
 
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from serving.graphs.common import INFINITY, PairColumns, cast, declare_inputs, declare_outputs, encode_columns, run_model
 from serving.snapshot import Catalogue
 from serving.tensors import AFTER, StepModel
-from workflows.columns import CART
+from workflows.columns import CART, FORMS
 from workflows.onnx_graph import GraphBuilder
+
+Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -23,19 +25,29 @@ class CartModels:
         cross: ``workflow/cross.onnx``.
         cart: ``workflow/cart.onnx``.
         lines: ``models/cart/model.onnx``.
-        slope: Platt slope of the line logit (Platt, 1999).
-        intercept: Platt intercept.
-        head: weights of the largest logit, the mean logit and log1p(lines) in the logit of the whole cart.
-        head_bias: its bias.
+        slopes: Platt slope of the line logit (Platt, 1999) in each form of request, float32 [forms].
+        intercepts: Platt intercept, float32 [forms].
+        heads: weights of the largest logit, the mean logit and log1p(lines) in the logit of the whole cart, float32 [forms, 3].
+        biases: their biases, float32 [forms].
     """
 
     cross: onnx.ModelProto
     cart: onnx.ModelProto
     lines: onnx.ModelProto
-    slope: float
-    intercept: float
-    head: Sequence[float]
-    head_bias: float
+    slopes: Floats
+    intercepts: Floats
+    heads: Floats
+    biases: Floats
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """The numbers of ``CartModels`` for each request, [B, 1] and [B, 3]."""
+
+    slope: str
+    intercept: str
+    head: str
+    bias: str
 
 
 def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recents: int) -> onnx.ModelProto:
@@ -54,13 +66,23 @@ def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recent
         **pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, raw), **encode_columns(graph, models.cart, raw),
     }  # fmt: skip
     logit = graph.add("Reshape", run_model(graph, models.lines, encoded, "logit"), graph.add("Shape", lines))
-    scaled = graph.add("Mul", logit, graph.constant(models.slope, np.float32))
-    chance = graph.add("Sigmoid", graph.add("Add", scaled, graph.constant(models.intercept, np.float32)))
+    own = _calibration(graph, models, inputs["form"])
+    chance = graph.add("Sigmoid", graph.add("Add", graph.add("Mul", logit, own.slope), own.intercept))
     values = {
         "line_probability": graph.add("Where", present, chance, graph.constant(np.nan, np.float32)),
-        "cart_probability": _whole(graph, models, logit, distinct, count),
+        "cart_probability": _whole(graph, own, logit, distinct, count),
     }
     return declare_outputs(graph, step, values)
+
+
+def _calibration(graph: GraphBuilder, models: CartModels, form: str) -> _Calibration:
+    """Pick the calibration of each request by its form, int64 [B, 1]."""
+    row = graph.add("Squeeze", form, graph.constant([1], np.int64))
+
+    def picked(table: Floats) -> str:
+        return graph.add("Gather", graph.constant(table.reshape(len(FORMS), -1).astype(np.float32)), row, axis=0)
+
+    return _Calibration(picked(models.slopes), picked(models.intercepts), picked(models.heads), picked(models.biases))
 
 
 def _value(graph: GraphBuilder, pairs: PairColumns, distinct: str) -> str:
@@ -71,7 +93,7 @@ def _value(graph: GraphBuilder, pairs: PairColumns, distinct: str) -> str:
     return graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
 
 
-def _whole(graph: GraphBuilder, models: CartModels, logit: str, distinct: str, count: str) -> str:
+def _whole(graph: GraphBuilder, own: _Calibration, logit: str, distinct: str, count: str) -> str:
     """Return the chance that any line is bought [B, 1]; 0 for an empty cart."""
     zero = graph.constant(0, np.float32)
     some = graph.add("Greater", count, zero)
@@ -82,11 +104,11 @@ def _whole(graph: GraphBuilder, models: CartModels, logit: str, distinct: str, c
     mean = graph.add("Div", total, graph.add("Max", count, graph.constant(1, np.float32)))
     length = graph.add("Log", graph.add("Add", count, graph.constant(1, np.float32)))
     features = graph.add("Concat", graph.add("Where", some, largest, zero), mean, length, axis=1)
-    weights = graph.constant(np.asarray(models.head, np.float32).reshape(3, 1))
-    head = graph.add("Add", graph.add("MatMul", features, weights), graph.constant(models.head_bias, np.float32))
+    weighted = graph.add("ReduceSum", graph.add("Mul", features, own.head), graph.constant([1], np.int64), keepdims=1)
+    head = graph.add("Add", weighted, own.bias)
     # Whatever the head says: any of n lines is bought at least as often as the likeliest one, and at most n times as often.
-    scaled = graph.add("Mul", graph.add("Where", some, largest, zero), graph.constant(models.slope, np.float32))
-    least = graph.add("Sigmoid", graph.add("Add", scaled, graph.constant(models.intercept, np.float32)))
+    scaled = graph.add("Mul", graph.add("Where", some, largest, zero), own.slope)
+    least = graph.add("Sigmoid", graph.add("Add", scaled, own.intercept))
     most = graph.add("Min", graph.add("Mul", least, count), graph.constant(1, np.float32))
     whole = graph.add("Max", least, graph.add("Min", graph.add("Sigmoid", head), most))
     return graph.add("Where", some, whole, zero)

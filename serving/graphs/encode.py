@@ -98,8 +98,10 @@ class _Encode:
         row, known = self._shopper()
         told = self._told()
         recents = self._recents(row, told)
+        given = graph.add("Greater", told.looked, graph.constant(0, np.float32))
+        nobody = graph.constant(np.array("", dtype=object))
         raw = {
-            "user_id": self._inputs["user_id"],
+            "user_id": graph.add("Where", known, self._inputs["user_id"], nobody),  # an id that is not stored tells nothing
             **self._numbers(row, told),
             "recent_items": recents.ids,
             "recent_categories": self._text(self._snapshot.catalogue.categories, recents.categories),
@@ -113,11 +115,18 @@ class _Encode:
             "recents": self._packed([recents.index, recents.categories, recents.brands]),
             "user_mean_price": raw["user_mean_price"],
             "known_user": cast(graph, known, onnx.TensorProto.INT64),
+            "form": self._form(known, given),
             "excluded": self._excluded(row, recents, told.cart),
             "cart_index": told.cart,
             "cart_counts": told.line_counts,
         }
         return declare_outputs(graph, self._step, values)
+
+    def _form(self, known: str, given: str) -> str:
+        """Return the place in ``columns.FORMS`` of each request, int64 [B, 1]."""
+        graph = self._graph
+        of_known, of_given = (cast(graph, value, onnx.TensorProto.INT64) for value in (known, given))
+        return graph.add("Add", graph.add("Mul", of_known, graph.constant(2, np.int64)), of_given)
 
     def _packed(self, parts: list[str]) -> str:
         return self._graph.add("Concat", *parts, axis=1)

@@ -118,7 +118,7 @@ class SyntheticRun:
             user["session_events"] = user["session_events"] if running else 0.0
             self._append(table, user)
         stranger = dict.fromkeys(names.QUERY_CONTINUOUS, 0.0) | {"user_recency_hours": None, "user_mean_price": None}
-        self._append(table, {**stranger, "user_id": "nobody", **{name: [] for name in names.QUERY_LISTS}})
+        self._append(table, {**stranger, "user_id": "", **{name: [] for name in names.QUERY_LISTS}})
         return table
 
     def _append(self, table: dict[str, list[Any]], row: dict[str, Any]) -> None:
@@ -221,8 +221,11 @@ class SyntheticRun:
         self._neighbours()
         if self.cart:
             self._save(self.network("cart_dlrm", (*scalars, *names.CART), "logit", 8), "models/cart/model.onnx")
-            self._json({"slope": 1.2, "intercept": -0.4}, "models/cart/calibration.json")
-            self._json({"weights": [0.7, 0.2, 0.1], "bias": -0.3}, "models/cart/head.json")
+            slopes, weights = (1.2, 0.9, 0.0, 1.4), ([0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.1, 0.3])
+            of_lines = {form: {"slope": slopes[place], "intercept": -0.4 - place / 10} for place, form in enumerate(names.FORMS)}
+            of_carts = {form: {"weights": weights[place], "bias": -0.3} for place, form in enumerate(names.FORMS)}
+            self._json({"slope": 1.2, "intercept": -0.4, "forms": of_lines}, "models/cart/calibration.json")
+            self._json({"weights": [0.7, 0.2, 0.1], "bias": -0.3, "forms": of_carts}, "models/cart/head.json")
         self._snapshot()
         self._examples()
 

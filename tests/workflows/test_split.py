@@ -188,7 +188,7 @@ class TestARunOfDates:
         assert (report["t_valid"], report["t_test"]) == (valid.isoformat(), test.isoformat())
         assert report["split"].startswith("by time: the events from 2023-11-29T12:00:00+00:00 on test, those from 2023-11-25 on")
         assert report["audit"]["rows_recomputed"] > 0
-        for task in ("recommend", "ranking", "cart"):
+        for task in ("recommend", "ranking", "cart", "cart_requests"):
             anchors = [pl.read_parquet(run / "examples" / name / f"{task}.parquet")["anchor"] for name in SPLITS]
             assert anchors[0].max() < valid <= anchors[1].min() <= anchors[1].max() < test <= anchors[2].min()  # type: ignore[operator]
         data = lay_out(run, tmp_path / "data", events=True)

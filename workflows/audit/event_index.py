@@ -14,7 +14,7 @@ from workflows.settings import PrepareSettings
 from workflows.split import SplitName
 
 Tables = Mapping[tuple[SplitName, str], pl.DataFrame]
-"""Example tables by (split, task): tasks are recommend, ranking, cart and, in validation, refit."""
+"""Example tables by (split, task): tasks are recommend, ranking, cart, cart_requests and, in validation, refit."""
 
 FIX: Final = "This is a fault in how the examples were made, not in your events: report it, and do not train on them."
 
@@ -58,6 +58,14 @@ class EventIndex:
         """For each event, whether it is an interaction and its shopper turned to another item at the same instant: bool [N]."""
         rows = self.interactions.filter(pl.col("crowd") > 1)["row"]
         return pl.Series("crowded", [False], dtype=pl.Boolean).new_from_index(0, self.frame.height).scatter(rows, True)
+
+    @cached_property
+    def request_kinds(self) -> dict[str, str]:
+        """The types of the events that requests tell of: those of a view and of a cart, where the log has such interactions."""
+        kinds = self.frame.filter("interaction")["event_type"].to_list()
+        counts = {kind: -kinds.count(kind) for kind in sorted(set(kinds))}
+        recent = "view" if "view" in counts else min(counts, key=lambda kind: counts[kind], default="view")
+        return {"recent_items": recent, "cart_items": "cart" if "cart" in counts else recent}
 
     def with_keys(self, rows: pl.DataFrame) -> pl.DataFrame:
         """Add ``user_key`` to rows that lack it: an example is named by the row of its event."""

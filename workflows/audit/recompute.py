@@ -19,7 +19,9 @@ from workflows.brute_force import (
     left_out_items,
     query_features,
     recommend_truth,
+    told_events,
 )
+from workflows.cart_requests import CART_REQUESTS
 from workflows.event_log import MINUTE_US
 from workflows.recommend_examples import REFIT
 from workflows.settings import LeaveOut, PrepareSettings
@@ -97,8 +99,9 @@ def _compare(
 ) -> None:
     """Compare one row with brute force; the price ratio, which looks at a whole category, only where ``with_peers``."""
     own, anchor = log.of_key(row["user_key"]), row["_anchor"]
-    query = query_features(own, anchor, settings)
     instant = anchor // (settings.state_minutes * MINUTE_US) * settings.state_minutes * MINUTE_US
+    asked = name[1] == CART_REQUESTS
+    query = _request_features(row, own, log, instant, settings) if asked else query_features(own, anchor, settings)
     related = log.of_item(row["item_id"]) + (log.peers(row["item_id"], instant) if with_peers else [])
     item = item_features(row["item_id"], related, instant, settings)
     expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name, leave_out)
@@ -113,6 +116,21 @@ def _compare(
             )
 
 
+def _request_features(
+    row: dict[str, Any], own: list[Event], log: EventIndex, instant: int, settings: PrepareSettings
+) -> dict[str, Any]:
+    """Compute the query columns of a request: of what is stored, with what it tells of appended as events."""
+    stored, told = told_events(own, row["_anchor"], row["form"], settings)
+    events = list(stored)
+    for item, source in told:
+        known = item_features(item, log.of_item(item), instant, settings)
+        facts = {"category": known["item_category"], "brand": known["item_brand"], "price": known["item_price"]}
+        kind = log.request_kinds[source]
+        events.append({"item_id": item, "event_type": kind, "time": row["_anchor"] - 1, **facts})
+    query = query_features(events, row["_anchor"], settings)
+    return query | {"user_id": row["user_key"] if row["form"].startswith("known") else ""}
+
+
 def _labels(
     row: dict[str, Any],
     own: list[Event],
@@ -122,7 +140,7 @@ def _labels(
     leave_out: LeaveOut,
 ) -> dict[str, Any]:
     """What the labels of an example must be, by column."""
-    if name[1] == "cart":
+    if name[1] in {"cart", CART_REQUESTS}:
         return {"label": int(cart_lines(own, row["_anchor"], settings).get(row["item_id"], -1))}
     # A view beside a removal at one instant says nothing of the removed item: only interactions are targets.
     at_anchor = {e["item_id"] for e in own if e["time"] == row["_anchor"] and e["event_type"] in settings.interaction_types}

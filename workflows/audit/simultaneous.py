@@ -15,6 +15,7 @@ import polars as pl
 
 from cartwheel.errors import LeakageError
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
+from workflows.cart_requests import CART_REQUESTS
 from workflows.event_log import DAY_US, HOUR_US
 from workflows.events import CART, PURCHASE
 from workflows.recommend_examples import REFIT
@@ -84,7 +85,7 @@ def check_simultaneous(tables: Tables, log: EventIndex) -> int:
     """
     looked_at = 0
     for name, table in tables.items():
-        if name[1] == "cart":
+        if name[1] in {"cart", CART_REQUESTS}:
             continue
         rows = table.filter(log.crowded.gather(table["example_id"]))
         looked_at += rows.height

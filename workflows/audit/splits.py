@@ -15,6 +15,7 @@ import polars as pl
 
 from cartwheel.errors import LeakageError
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
+from workflows.cart_requests import CART_REQUESTS
 from workflows.event_log import HOUR_US
 from workflows.recommend_examples import REFIT
 from workflows.sessions import with_sessions
@@ -29,6 +30,8 @@ _IDENTITIES: Final = (
     ("ranking", ("example_id", "item_id")),
     ("cart", ("cart_id", "item_id")),
     ("cart", ("user_key", "anchor", "item_id")),
+    (CART_REQUESTS, ("cart_id", "item_id")),
+    (CART_REQUESTS, ("user_key", "anchor", "form", "item_id")),
 )
 """Task -> what names one of its rows: by its event, and by who turned to what when."""
 _LONG_SESSIONS: Final = 0.5
@@ -55,7 +58,7 @@ def check_split_order(tables: Tables, split: Split, settings: PrepareSettings) -
                 FIX,
             )
         ends = anchors + round(settings.cart_window_hours * HOUR_US)
-        if task == "cart" and (ends >= split.end_of(name)).any():
+        if task in {"cart", CART_REQUESTS} and (ends >= split.end_of(name)).any():
             raise LeakageError(
                 f"{file_of((name, task))}, row {int(ends.argmax()) + 1}: a label window ends at {iso(int(ends.max()))}, after the "
                 f"end of the split {iso(split.end_of(name))}.",

@@ -25,7 +25,7 @@ MIN_ROWS_OF_A_CLASS: Final = 5
 MIN_ROWS_OF_COPY: Final = 20
 MAX_CLASSES: Final = 20
 _AUC_ROWS: Final = 100_000
-_NO_FEATURES: Final = frozenset({"example_id", "cart_id", "user_key", "anchor", "label", "cart_label"})
+_NO_FEATURES: Final = frozenset({"example_id", "cart_id", "user_key", "anchor", "label", "cart_label", "form"})
 _CONTRACT: Final = frozenset({*QUERY, *ITEM, *CROSS, *CART})
 
 

@@ -52,7 +52,11 @@ def raw_query(request: dict[str, Any]) -> dict[str, Any]:
     now = request["timestamp"] or AS_OF_US
     when = datetime.fromtimestamp(now / 1e6, tz=timezone.utc)
     query: dict[str, Any] = dict.fromkeys(QUERY_CONTINUOUS, 0.0)
-    query |= {"user_id": request["user_id"], "hour": when.hour, "weekday": when.isoweekday()}
+    query |= {
+        "user_id": request["user_id"] if request["user_id"] in SHOP.user_ids else "",
+        "hour": when.hour,
+        "weekday": when.isoweekday(),
+    }
     query |= {"user_recency_hours": np.nan, "user_mean_price": np.nan}
     stored: list[str] = []
     priced = 0.0

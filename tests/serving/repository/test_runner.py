@@ -198,7 +198,7 @@ def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Pa
         load(runner, run, "recommend_encode").execute(
             [
                 ask(
-                    ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts"),
+                    ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts", "form"),
                     user_id=[["u1"]],
                     cart_items=[["1001"]],
                 )

@@ -33,7 +33,7 @@ def tables(shop_run: Path) -> Tables:
     return {
         (name, task): pl.read_parquet(shop_run / "examples" / name / f"{task}.parquet")
         for name in SPLITS
-        for task in ("recommend", "ranking", "cart", *(("refit",) if name == "valid" else ()))
+        for task in ("recommend", "ranking", "cart", "cart_requests", *(("refit",) if name == "valid" else ()))
     }
 
 
@@ -147,6 +147,10 @@ def test_cart_labels_from_the_past_are_caught(
         ("ranking", "price_gap", pl.lit(0, pl.Float32)),
         ("cart", "item_recent_events", pl.col("item_recent_events") + 1),
         ("cart", "session_minutes", pl.col("session_minutes") + 1),
+        ("cart_requests", "user_id", pl.col("user_key")),
+        ("cart_requests", "user_events", pl.col("user_events") + 1),
+        ("cart_requests", "session_events", pl.col("session_events") - 1),
+        ("cart_requests", "user_mean_price", pl.col("user_mean_price").fill_null(0) + 1),
     ],
 )
 def test_a_tampered_column_is_named(
@@ -164,7 +168,7 @@ def test_a_tampered_column_is_named(
 
 
 @pytest.mark.parametrize("copy", [pl.col("label").cast(pl.Float32), pl.col("label") == 0, -pl.col("label").cast(pl.Int32)])
-@pytest.mark.parametrize("task", ["ranking", "cart"])
+@pytest.mark.parametrize("task", ["ranking", "cart", "cart_requests"])
 def test_a_copy_of_the_label_is_caught(
     tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings, task: str, copy: pl.Expr
 ) -> None:
@@ -189,7 +193,7 @@ def test_a_cart_window_that_crosses_the_split_is_caught(
         audit_examples(tables, shop_events, split, longer, seed=0)
 
 
-@pytest.mark.parametrize("task", ["recommend", "ranking", "cart"])
+@pytest.mark.parametrize("task", ["recommend", "ranking", "cart", "cart_requests"])
 def test_a_row_in_two_places_is_caught(
     tables: Tables, split: Split, shop_events: pl.DataFrame, shop_settings: PrepareSettings, task: str
 ) -> None:
