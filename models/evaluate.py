@@ -10,6 +10,7 @@ import numpy as np
 
 from models.chance_baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
+from models.evaluate_requests import request_records
 from models.figures import Evaluation, Protocol, Record, merged
 from models.fusion import read_fusion
 from models.judge_lists import CatalogueFacts, Entry, left_out, list_records, read_facts
@@ -67,7 +68,8 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     - ``two_stage``: the first ``settings.candidates`` items of the latter, ordered as served: by DLRM and retrieval score together, or by
       the latter alone where the DLRM lowered it on validation.
     - ``ranking``: the DLRM tells items that were interacted with from sampled others.
-    - ``cart_line`` and ``cart``: which cart lines, and which carts, get bought; only where the log has carts.
+    - ``cart_line`` and ``cart``: which cart lines, and which carts, get bought; only where the log has carts. Both once more for each
+      form of request (``models.task_names.CART_LINE_OF`` and ``CART_OF``), as served, beside the base rate of the form.
 
     Args:
         run: run directory after prepare and train.
@@ -88,9 +90,10 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     of_both, shown = _two_stage(lists)
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)
+    requests, of_forms = request_records(run, settings, seed)
     cut = str(read_json(run / "examples" / "report.json").get("split", ""))  # a run of an earlier release does not tell
-    evaluation = merged([_retrieval_records(lists), of_both, ranking, carts]).cut(cut)
-    details = gather(run, evaluation, shown, of_ranking | of_carts, settings, seed)
+    evaluation = merged([_retrieval_records(lists), of_both, ranking, carts, requests]).cut(cut)
+    details = gather(run, evaluation, shown, of_ranking | of_carts, of_forms, settings, seed)
     evaluation.write(run)
     details.write(run)
     return evaluation

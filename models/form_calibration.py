@@ -10,13 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
+from cartwheel.errors import RunError
 from models.calibration import CartHead, Platt, fit_head, fit_platt, head_features, sigmoid, smoothed
 from models.data import Array
 from models.metrics.classification import row_log_loss
+from models.run_tables import read_json
 from workflows.columns import FORMS
 
 FOLDS: Final = 5
@@ -84,6 +87,33 @@ def form_contents(forms: Mapping[str, FormCalibration]) -> tuple[dict[str, Any],
         form: {key: value for key, value in each.cart.content().items() if key != "features"} for form, each in forms.items()
     }
     return {form: each.lines.content() for form, each in forms.items()}, heads
+
+
+def read_forms(folder: Path) -> dict[str, FormCalibration]:
+    """Read the calibration of each form of request.
+
+    Args:
+        folder: ``models/cart`` of a run.
+
+    Returns:
+        One for each of ``FORMS``.
+
+    Raises:
+        RunError: if a file is missing or lacks a form or one of its numbers.
+    """
+    lines, carts = (read_json(folder / name).get("forms", {}) for name in ("calibration.json", "head.json"))
+    try:
+        return {
+            form: FormCalibration(
+                Platt(float(lines[form]["slope"]), float(lines[form]["intercept"])),
+                CartHead(tuple(float(weight) for weight in carts[form]["weights"]), float(carts[form]["bias"])),
+            )
+            for form in FORMS
+        }
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{folder}: the calibration of requests cannot be read ({error}).", "Run `cartwheel train` again."
+        ) from None
 
 
 def _fit(rows: RequestRows, name: str, otherwise: FormCalibration) -> FormCalibration:

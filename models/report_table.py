@@ -12,6 +12,7 @@ from rich.text import Text
 
 from models.figures import DIFFERENCE, LOWER_IS_BETTER, Evaluation, Record
 from models.fusion import UNUSED
+from models.task_names import OF_FORMS
 
 _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
 _CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "f1_at_threshold")
@@ -64,11 +65,13 @@ def report(evaluation: Evaluation) -> Group:
 def headlines(evaluation: Evaluation) -> Group:
     """Return the figures that matter most of each task, one model a line, with half of their 95% intervals.
 
+    The forms of request are left out.
+
     Args:
         evaluation: the records.
     """
     parts: list[Table | Text] = []
-    for task in evaluation.tasks:
+    for task in (task for task in evaluation.tasks if task not in OF_FORMS):
         records = [record for record in evaluation.records if record.task == task]
         columns = [column for column in _columns(records) if (column.metric, column.k) in _HEADLINES]
         figures = {(record.model, record.metric, record.k): record for record in records if record.value is not None}

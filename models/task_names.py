@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from workflows.columns import FORMS
+
 SPLIT: Final = "test"
 """The split that figures are of."""
 VALID: Final = "valid"
@@ -21,3 +23,9 @@ JUST_ADDED: Final = "cart_line_just_added"
 DLRM: Final = "dlrm"
 ORACLE: Final = "oracle"
 """The name, and the role, of the truth of a simulated shop."""
+
+CART_LINE_OF: Final = {form: f"cart_line_of_{form.replace(' ', '_')}" for form in FORMS}
+"""Form of request -> the task of the lines that it asks for."""
+CART_OF: Final = {form: f"cart_of_{form.replace(' ', '_')}" for form in FORMS}
+"""Form of request -> the task of the whole carts that it asks for."""
+OF_FORMS: Final = frozenset({*CART_LINE_OF.values(), *CART_OF.values()})

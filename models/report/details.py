@@ -65,7 +65,7 @@ class SegmentTable(_Frozen):
 
 
 class LineSegment(_Frozen):
-    """Cart lines of one kind of shopper."""
+    """Cart lines of one kind of shopper, or of one form of request."""
 
     name: str
     rows: int
@@ -76,6 +76,10 @@ class LineSegment(_Frozen):
     """Of the model and of the base rate."""
     difference: SegmentDifference
     """Of the model's log loss from the base rate's: below 0 the model is better."""
+    calibration_error: SegmentFigure | None = None
+    """Of the model, where it is told."""
+    remark: str = ""
+    """What else a reader should know of the model's figures."""
 
 
 class Calibration(_Frozen):
@@ -149,6 +153,8 @@ class Details(_Frozen):
 
     segments: SegmentTable | None = None
     lines: tuple[LineSegment, ...] = ()
+    requests: tuple[LineSegment, ...] = ()
+    """Cart lines as each form of request asks for them."""
     """Cart lines by the shopper's history; none where the log has no carts."""
     chances: tuple[ChanceCurves, ...] = ()
     examples: tuple[Example, ...] = ()

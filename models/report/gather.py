@@ -34,7 +34,7 @@ from models.report.details import (
     Timeline,
 )
 from models.report.items import read_items
-from models.report.line_segments import line_segments
+from models.report.line_segments import form_segments, line_segments
 from models.run_tables import scan_table
 from models.segments import Segment, Shown, examples, segment_records, segments
 from models.settings import EvaluateSettings
@@ -55,6 +55,7 @@ def gather(
     evaluation: Evaluation,
     shown: Shown | None,
     forecasts: Mapping[str, Forecasts],
+    forms: Mapping[str, Forecasts],
     settings: EvaluateSettings,
     seed: int,
 ) -> Details:
@@ -65,6 +66,7 @@ def gather(
         evaluation: its records.
         shown: what both stages and everything beside them recommended; None where the split has no anchor.
         forecasts: task -> what was predicted in it, of each task that predicts chances row by row.
+        forms: form of request -> what was predicted for the cart lines that it asks for.
         settings: cutoffs and resamples.
         seed: fixes resamples and the examples; equal seeds give equal details.
 
@@ -74,6 +76,7 @@ def gather(
     return Details(
         segments=None if shown is None else segment_table(shown, evaluation, settings, seed),
         lines=tuple(line_segments(run, forecasts[CART_LINE], settings, seed)) if CART_LINE in forecasts else (),
+        requests=tuple(form_segments(forms, evaluation)),
         chances=tuple(chance_curves(forecasts, settings, seed)),
         examples=() if shown is None else tuple(example_lists(shown, seed)),
         timeline=timeline(run),

@@ -1,4 +1,4 @@
-"""Cart lines judged apart for kinds of shoppers, beside the base rate."""
+"""Cart lines judged apart for kinds of shoppers and for forms of request, beside the base rate."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from models.chance_baselines import BASE_RATE
 from models.evaluate_chances import Forecasts
-from models.figures import DIFFERENCE, Protocol, Record
+from models.figures import DIFFERENCE, Evaluation, Protocol, Record
 from models.judge_chances import chance_records
 from models.judge_lists import NOTHING
 from models.metrics.ranking import Ints
@@ -20,7 +20,7 @@ from models.report.details import LineSegment, SegmentDifference, SegmentFigure
 from models.run_tables import check_aligned, read_table
 from models.segments import HISTORY_EDGES, history_kinds
 from models.settings import EvaluateSettings
-from models.task_names import DLRM, SPLIT
+from models.task_names import CART_LINE_OF, DLRM, SPLIT
 
 METRIC: Final = "log_loss"
 """What the model is compared with the base rate by; the base rate's ROC AUC is one half."""
@@ -66,6 +66,38 @@ def line_segments(
             difference=_difference(leads[number], corrected.get(number)),
         )
         for number, records in told.items()
+    ]
+
+
+def form_segments(forms: Mapping[str, Forecasts], evaluation: Evaluation) -> list[LineSegment]:
+    """Return the forms of request that have cart lines of both labels, as the evaluation judged them.
+
+    Holm's correction runs over the forms.
+
+    Args:
+        forms: form -> what was predicted for its lines.
+        evaluation: the records of the evaluation.
+    """
+    mixed = [form for form, lines in forms.items() if 0 < lines.label.sum() < len(lines.label)]
+    told = {
+        form: {(each.metric, each.model): each for each in evaluation.records if each.task == CART_LINE_OF[form]}
+        for form in mixed
+    }
+    leads = {form: records[METRIC + DIFFERENCE + BASE_RATE, DLRM] for form, records in told.items()}
+    tested = [form for form, lead in leads.items() if lead.p_value is not None]
+    corrected = dict(zip(tested, holm([leads[form].p_value or 0.0 for form in tested]), strict=True))
+    return [
+        LineSegment(
+            name=form,
+            rows=len(forms[form].label),
+            positives=int(forms[form].label.sum()),
+            roc_auc=_figure(records["roc_auc", DLRM]),
+            log_loss=tuple(_figure(records[METRIC, model]) for model in (DLRM, BASE_RATE)),
+            difference=_difference(leads[form], corrected.get(form)),
+            calibration_error=_figure(records["calibration_error", DLRM]),
+            remark=leads[form].protocol.remark,
+        )
+        for form, records in told.items()
     ]
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from models.figures import Record
 from models.judge_chances import AT_THRESHOLD
 from models.report import chance_drawings, list_drawings
-from models.report.details import NO_DETAILS, Details, LineSegment, SegmentTable
+from models.report.details import NO_DETAILS, Details, LineSegment, SegmentFigure, SegmentTable
 from models.report.html import Child, Html, cells, paragraphs, table, tag
 from models.report.learning import LearningCurve
 from models.report.names import ABSENT, about_task, chance, figure, metric_name, model_name, task_name
@@ -169,9 +169,25 @@ def segment_part(details: Details | None) -> list[Html]:
     if details is None:
         return [tag("p", NO_DETAILS, class_="missing")]
     lines = [tag("h3", "Cart lines by the shopper's history"), _line_table(details.lines)] if details.lines else []
+    if details.requests:
+        lines += [
+            tag("h3", "Cart lines as requests ask for them"),
+            _line_table(details.requests),
+            _request_note(details.requests),
+        ]
     if details.segments is None or not any(each.value is not None for row in details.segments.rows for each in row.figures):
         return [tag("p", "No anchor of the test split has a truth item, so there are no segments.", class_="missing"), *lines]
     return [list_drawings.segments(details.segments), _segment_table(details.segments), *lines]
+
+
+def _request_note(requests: Sequence[LineSegment]) -> Html:
+    """Return what a form of request is, and in which of them the base rate is answered."""
+    sentences = [
+        "A stranger has no id that the snapshot knows; a known user is as the last refresh of the state knew them; recent items are those "
+        "of the running session. Each form has a calibration of its own, and a base rate of its own in training.",
+        *(f"{each.name}: {each.remark}." for each in requests if each.remark),
+    ]
+    return tag("p", " ".join(sentences), class_="note")
 
 
 def _line_table(segments: Sequence[LineSegment]) -> Html:
@@ -185,9 +201,9 @@ def _line_table(segments: Sequence[LineSegment]) -> Html:
         p_value = chance(lead.p_holm).removeprefix("p ").removeprefix("= ") or ABSENT
         badge = tag("span", _BADGES[word], class_=f"badge {word}")
         losses = [figure(found.value) for found in each.log_loss]
-        rows.append(
-            [each.name, f"{each.rows:,}", f"{each.positives:,}", *losses, told, p_value, badge, figure(each.roc_auc.value)]
-        )
+        error = [] if each.calibration_error is None else [_with_interval(each.calibration_error)]
+        cells_of = [each.name, f"{each.rows:,}", f"{each.positives:,}", *losses, told, p_value, badge, figure(each.roc_auc.value)]
+        rows.append([*cells_of, *error])
     names = [f"log loss of {model_name(found.model)}" for found in segments[0].log_loss]
     base = model_name(segments[0].difference.baseline)
     head = [
@@ -199,9 +215,15 @@ def _line_table(segments: Sequence[LineSegment]) -> Html:
         "p (Holm)",
         base,
         f"ROC AUC of {model_name(segments[0].roc_auc.model)}",
+        *(["calibration error"] if segments[0].calibration_error is not None else []),
     ]
     note = "A lower log loss is better. The base rate says of every line the share that was bought in training; its ROC AUC is one half."
     return tag("div", table(head, rows), tag("p", note, class_="note"))
+
+
+def _with_interval(found: SegmentFigure) -> str:
+    ends = "" if found.low is None or found.high is None else f" ({found.low:.4f} to {found.high:.4f})"
+    return figure(found.value) + ends
 
 
 def _segment_table(told: SegmentTable) -> Html:

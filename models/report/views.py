@@ -8,7 +8,7 @@ from functools import cached_property
 
 from models.figures import DIFFERENCE, LOWER_IS_BETTER, Evaluation, Record, Role
 from models.report_table import JUDGED_BY, Outcome, outcome
-from models.task_names import RETRIEVAL, TWO_STAGE
+from models.task_names import OF_FORMS, RETRIEVAL, TWO_STAGE
 
 
 @dataclass(frozen=True)
@@ -106,10 +106,13 @@ class TaskView:
 
 
 def task_views(evaluation: Evaluation) -> list[TaskView]:
-    """Return one view a task, what is served first."""
+    """Return one view a task, what is served first; the forms of request have a table of their own among the segments."""
     models = frozenset(record.model for record in evaluation.records if record.role == "model")
     order: Sequence[str] = (TWO_STAGE, RETRIEVAL)
-    tasks = [*(task for task in order if task in evaluation.tasks), *(task for task in evaluation.tasks if task not in order)]
+    tasks = [
+        *(task for task in order if task in evaluation.tasks),
+        *(task for task in evaluation.tasks if task not in (*order, *OF_FORMS)),
+    ]
     return [TaskView(task, tuple(each for each in evaluation.records if each.task == task), models) for task in tasks]
 
 

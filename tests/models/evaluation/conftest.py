@@ -16,6 +16,7 @@ from workflows.columns import (
     CART,
     CROSS,
     ENCODED_SUFFIX,
+    FORMS,
     ITEM,
     ITEM_CATEGORICAL,
     ITEM_CONTINUOUS,
@@ -195,7 +196,11 @@ def write_split(run: Path, split: str, generator: np.random.Generator, items: pl
         pl.col("item_price").fill_null(0.0).alias("cart_value"),
         pl.col("label").max().over("cart_id").alias("cart_label"),
     )
-    tables = {"recommend": recommend, "ranking": ranking, "cart": cart}
+    asked = [
+        cart.with_columns(pl.format("{} {}", "cart_id", pl.lit(form)).alias("cart_id"), pl.lit(form).alias("form"))
+        for form in FORMS
+    ]
+    tables = {"recommend": recommend, "ranking": ranking, "cart": cart, "cart_requests": pl.concat(asked)}
     if split != "train":
         tables["catalogue"] = items
     for name, frame in tables.items():
@@ -262,8 +267,16 @@ def build_run(run: Path) -> Path:
         },
         "examples/report.json": {"t_valid": (START - timedelta(hours=1)).isoformat(), "t_test": START.isoformat()},
         "models/ranking/fusion.json": {"retrieval_weight": 0.5},
-        "models/cart/calibration.json": {"slope": 1.1, "intercept": -0.1},
-        "models/cart/head.json": {"weights": [1.0, 0.2, 0.1], "bias": 0.1},
+        "models/cart/calibration.json": {
+            "slope": 1.1,
+            "intercept": -0.1,
+            "forms": {form: {"slope": float(place), "intercept": -0.1} for place, form in enumerate(FORMS)},
+        },
+        "models/cart/head.json": {
+            "weights": [1.0, 0.2, 0.1],
+            "bias": 0.1,
+            "forms": {form: {"weights": [float(place), 0.2 * (place > 0), 0.0], "bias": 0.1} for place, form in enumerate(FORMS)},
+        },
     }
     for path, content in documents.items():
         (run / path).parent.mkdir(parents=True, exist_ok=True)

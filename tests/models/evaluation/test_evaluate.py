@@ -19,6 +19,7 @@ from models.offline.baselines import BASELINES
 from models.offline.protocol import SAMPLED_CHANCES_WARNING
 from models.offline.run_log import RunScorer, read_interactions, read_questions
 from models.settings import EvaluateSettings
+from models.task_names import OF_FORMS
 
 SETTINGS = EvaluateSettings(cutoffs=(5, 10), bootstrap=100, candidates=20, max_two_stage_anchors=50)
 
@@ -142,6 +143,7 @@ def test_baselines_stand_beside_every_model(evaluation: Evaluation) -> None:
         "cart_line": popular | chances,
         "cart": chances,
         "cart_line_just_added": popular | chances,
+        **{task: {"base_rate"} for task in OF_FORMS},
     }
 
 
@@ -240,7 +242,8 @@ def test_an_item_that_no_event_names_is_refused(own_run: Path) -> None:
 
 
 def test_without_carts_there_are_no_cart_records(own_run: Path) -> None:
-    (own_run / "examples/test/cart.parquet").unlink()
+    for name in ("cart", "cart_requests"):
+        (own_run / f"examples/test/{name}.parquet").unlink()
     assert evaluate_run(own_run, SETTINGS, 1, None).tasks == ("retrieval", "two_stage", "ranking")
 
 
@@ -301,6 +304,7 @@ def test_what_is_missing_is_named(own_run: Path, path: str, message: str) -> Non
         ("models/cart/head.json", '{"weights": [1.0], "bias": 0.0}', "expected three numbers"),
         ("models/cart/calibration.json", '{"slope": 1.0}', "intercept is None"),
         ("models/cart/calibration.json", "[1]", "expected a JSON object"),
+        ("models/cart/calibration.json", '{"slope": 1.0, "intercept": 0.0}', "the calibration of requests cannot be read"),
         ("snapshot/state.json", "{", "is not JSON"),
         ("models/ranking/model.onnx", "no model", "is no ONNX model that runs"),
     ],

@@ -1,0 +1,111 @@
+"""Judging the cart model as requests ask it: each form of request apart, beside the base rate of that form."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from models.calibration import head_features, sigmoid
+from models.chance_baselines import BASE_RATE
+from models.evaluate_chances import Forecasts
+from models.figures import Protocol, Record
+from models.form_calibration import FormCalibration, read_forms
+from models.judge_chances import Forecast, chance_records
+from models.judge_lists import NOTHING
+from models.onnx_scores import OnnxModel
+from models.run_tables import check_aligned, read_table
+from models.settings import EvaluateSettings
+from models.task_names import CART, CART_LINE_OF, CART_OF, DLRM, SPLIT
+from workflows.cart_requests import CART_REQUESTS
+from workflows.columns import FORMS
+
+_FALLEN: Final = "every {} gets the base rate of validation, where the model told no more"
+
+
+def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[list[Record], dict[str, Forecasts]]:
+    """Judge ``models/cart`` on ``features/test/cart_requests``, its lines and its carts, each form of request by itself.
+
+    Args:
+        run: run directory.
+        settings: resamples.
+        seed: fixes the resamples.
+
+    Returns:
+        The records; and for each form that has lines what was predicted for them, the model first and then the base rate.
+
+    Raises:
+        RunError: if a file or a column is missing or tables are not row-aligned.
+    """
+    path, folder = (run / kind / SPLIT / CART_REQUESTS for kind in ("examples", "features"))
+    path = path.with_suffix(".parquet")
+    if not (run / "models" / CART / "model.onnx").is_file() or not path.is_file():
+        return [], {}
+    examples, features = read_table(path, ["form", "cart_id", "user_key", "label", "cart_label"]), read_table(folder)
+    check_aligned(path, len(examples), folder, len(features))
+    model = OnnxModel(run / "models" / CART / "model.onnx")
+    logit = model.table({name: features[name].to_numpy() for name in model.inputs})[:, 0]
+    forms, train = read_forms(run / "models" / CART), _train_rows(run)
+    records: list[Record] = []
+    predicted = {}
+    for form in FORMS:
+        rows = np.flatnonzero((examples["form"] == form).to_numpy())
+        if len(rows):
+            lines, carts = _forecasts(examples[rows], logit[rows].astype(np.float64), forms[form], _rates(train, form))
+            predicted[form] = lines
+            for task, found in ((CART_LINE_OF[form], lines), (CART_OF[form], carts)):
+                records += _records(task, form, found, settings, seed, fallen=_has_fallen(forms[form], task))
+    return records, predicted
+
+
+def _train_rows(run: Path) -> pl.DataFrame:
+    """Return the labels of the training rows: those of requests with their form, and those of the log without one."""
+    columns = ["cart_id", "label", "cart_label"]
+    tables = [read_table(run / "examples" / "train" / "cart.parquet", columns).with_columns(form=pl.lit(""))]
+    asked = run / "examples" / "train" / f"{CART_REQUESTS}.parquet"
+    if asked.is_file():
+        tables.append(read_table(asked, [*columns, "form"]))
+    return pl.concat(tables)
+
+
+def _rates(train: pl.DataFrame, form: str) -> tuple[float, float]:
+    """Return the shares of lines and of carts that are bought: of training rows of the form, or of all where it has none."""
+    own = train.filter(pl.col("form") == form)
+    rows = own if len(own) else train
+    return float(rows["label"].mean() or 0.0), float(rows.unique("cart_id")["cart_label"].mean() or 0.0)  # type: ignore[arg-type]
+
+
+def _forecasts(
+    examples: pl.DataFrame, logit: npt.NDArray[np.float64], form: FormCalibration, rates: tuple[float, float]
+) -> tuple[Forecasts, Forecasts]:
+    """Return what is predicted for lines and for carts."""
+    features, first = head_features(examples["cart_id"].to_list(), logit)
+    lines = _beside(form.lines.slope * logit + form.lines.intercept, rates[0])
+    carts = _beside(form.cart.log_odds(features, form.lines), rates[1])
+    users = examples["user_key"].to_numpy()
+    return (
+        Forecasts(examples["label"].to_numpy().astype(np.int64), users, lines),
+        Forecasts(examples["cart_label"].to_numpy()[first].astype(np.int64), users[first], carts),
+    )
+
+
+def _beside(log_odds: npt.NDArray[np.float64], rate: float) -> tuple[Forecast, ...]:
+    constant = np.full(len(log_odds), rate)
+    return Forecast(DLRM, "model", log_odds, sigmoid(log_odds)), Forecast(BASE_RATE, "baseline", constant, constant)
+
+
+def _has_fallen(form: FormCalibration, task: str) -> bool:
+    return form.lines.slope == 0 if task in CART_LINE_OF.values() else not any(form.cart.weights)
+
+
+def _records(task: str, form: str, found: Forecasts, settings: EvaluateSettings, seed: int, *, fallen: bool) -> list[Record]:
+    what = "lines" if task in CART_LINE_OF.values() else "carts"
+    sizes = {what: len(found.label), "users": len(np.unique(found.users))}
+    protocol = Protocol(SPLIT, f"{what} of carts, asked for as a request of the form: {form}", "", sizes, NOTHING, "")
+    records = chance_records(task, found.label, found.users, found.forecasts, settings, seed, protocol)
+    remark = _FALLEN.format(what.removesuffix("s")) if fallen else ""
+    return [replace(each, protocol=replace(each.protocol, remark=remark)) if each.model == DLRM else each for each in records]
