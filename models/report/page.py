@@ -16,7 +16,7 @@ from models.report.html import Child, Html, tag
 from models.report.learning import LearningCurve, read_learning
 from models.report.lineage import Lineage, read_lineage
 from models.report.svg import DARK, LIGHT
-from models.report.views import task_views
+from models.report.views import task_views, without_forms
 
 REPORT_FILE: Final = Path("evaluation") / "report.html"
 
@@ -49,7 +49,8 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
         curves: of training.
         lineage: of the run.
     """
-    views = task_views(evaluation)
+    everything = task_views(evaluation)
+    views = without_forms(everything)
     parts: dict[str, tuple[str, list[Html]]] = {
         "leaderboards": ("Who leads, and is it real?", sections.leaderboards(views)),
         "chances": ("Do the chances mean what they say?", sections.chances(details, views)),
@@ -57,7 +58,7 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
         "learning-part": ("How the models learnt", sections.learning(curves)),
         "examples": ("What it recommends", examples(details)),
         "data": ("The data and its quality", provenance.data(lineage, details)),
-        "lineage": ("Protocol and lineage", provenance.lineage_part(lineage, views)),
+        "lineage": ("Protocol and lineage", provenance.lineage_part(lineage, everything)),
         "glossary": ("What the metrics mean", [provenance.glossary(views)]),
     }
     body = [tag("section", tag("h2", heading), content, id=name) for name, (heading, content) in parts.items()]

@@ -106,14 +106,19 @@ class TaskView:
 
 
 def task_views(evaluation: Evaluation) -> list[TaskView]:
-    """Return one view a task, what is served first; the forms of request have a table of their own among the segments."""
+    """Return one view a task, what is served first."""
     models = frozenset(record.model for record in evaluation.records if record.role == "model")
     order: Sequence[str] = (TWO_STAGE, RETRIEVAL)
     tasks = [
         *(task for task in order if task in evaluation.tasks),
-        *(task for task in evaluation.tasks if task not in (*order, *OF_FORMS)),
+        *(task for task in evaluation.tasks if task not in order),
     ]
     return [TaskView(task, tuple(each for each in evaluation.records if each.task == task), models) for task in tasks]
+
+
+def without_forms(views: Sequence[TaskView]) -> list[TaskView]:
+    """Leave out the forms of request, which have a table of their own among the segments."""
+    return [view for view in views if view.task not in OF_FORMS]
 
 
 def is_better(metric: str, value: float, other: float) -> bool:

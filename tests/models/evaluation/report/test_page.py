@@ -19,6 +19,7 @@ from models.report.details import DETAILS_FILE, NO_DETAILS, Details
 from models.report.page import write_report
 from models.settings import EvaluateSettings
 from models.task_names import OF_FORMS
+from workflows.columns import FORMS
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(3, 10), bootstrap=100, baselines=("popular_in_category", "item_knn"))
 SEED = 3
@@ -147,6 +148,17 @@ def test_what_comes_from_sampled_items_is_warned_of_by_its_figures_and_by_its_cu
 def test_protocol_hashes_are_those_of_the_records(page: Page, evaluated: Path) -> None:
     for record in Evaluation.read(evaluated).records:
         assert record.protocol.hash in page.text
+
+
+def test_each_form_of_request_is_told_of(page: Page, evaluated: Path) -> None:
+    details = Details.read(evaluated)
+    assert details is not None
+    assert [each.name for each in details.requests] == list(FORMS)
+    assert "Cart lines as requests ask for them" in page.text
+    for each in details.requests:
+        assert each.calibration_error is not None
+        assert f"{each.calibration_error.value:.4f} ({each.calibration_error.low:.4f} to" in page.text
+    assert "stranger: every line gets the base rate of validation" in page.text
 
 
 def test_figures_are_those_of_the_records(page: Page, evaluated: Path) -> None:
