@@ -71,9 +71,9 @@ class OfflineChain:
         self._left_out = queries["left_out"].to_pylist()
         self._recents = {name: padded(queries[name], width, None, object) for name in QUERY_LISTS}
         item_features = read_table(run / "features" / "snapshot" / "items")
-        self._items = {name: _column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
+        self._items = {name: typed_column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
         query_features = read_table(run / "features" / "snapshot" / "queries")
-        self._queries = {name: _column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
+        self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
         offline = read_table(retriever_folder(run) / "offline_queries.parquet")
         self._query_vectors = np.array(offline["query_vector"].to_pylist(), np.float32)
 
@@ -129,8 +129,8 @@ class OfflineChain:
         return logits
 
     def _cross_columns(self, place: int, pool: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float32]]:
-        categories = _codes(self._recents["recent_categories"][place], [self._categories[item] for item in pool])
-        brands = _codes(self._recents["recent_brands"][place], [self._brands[item] for item in pool])
+        categories = recent_codes(self._recents["recent_categories"][place], [self._categories[item] for item in pool])
+        brands = recent_codes(self._recents["recent_brands"][place], [self._brands[item] for item in pool])
         prices = np.full(len(pool), self._mean_prices[place], np.float32)
         values = cross_features(categories[0], brands[0], prices, categories[1], brands[1], self._prices[pool])
         return {name: values[name].reshape(-1, 1) for name in CROSS}
@@ -149,13 +149,14 @@ class OfflineChain:
         return result
 
 
-def _column(table: Any, name: str, categorical: tuple[str, ...]) -> npt.NDArray[Any]:
+def typed_column(table: Any, name: str, categorical: tuple[str, ...]) -> npt.NDArray[Any]:
+    """Return an encoded column as the models read it: [N, 1], int64 where it is among ``categorical``, else float32."""
     if name in categorical:
         return integers(table[name]).reshape(-1, 1)
     return floats(table[name]).reshape(-1, 1)
 
 
-def _codes(recent: npt.NDArray[Any], own: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def recent_codes(recent: npt.NDArray[Any], own: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Code texts as ``cross_features`` wants them: -1 pads, 0 is "". Returns the recents [1, L] and the items' own [items]."""
     numbers = {"": 0}
     for text in own:

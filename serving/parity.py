@@ -1,8 +1,9 @@
 """Compares a repository's answers with offline answers, and refuses a repository that differs.
 
-Three comparisons: (1) the compiled feature graphs and models against NVTabular's features and TensorFlow's scores on the test
-split; (2) the encode step, which sees only a user id and an instant, against the offline features of the same users; (3) the
-whole of ``recommend`` against the same chain computed in NumPy.
+Four comparisons: (1) the compiled feature graphs and models against NVTabular's features and TensorFlow's scores on the test
+split; (2) the encode step, which sees only a user id and an instant, against the offline features of the same users; (3) the encode
+step and the whole of ``cart`` for requests of every form, with recent items and lines, against their offline features and
+probabilities; (4) the whole of ``recommend`` against the same chain computed in NumPy.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import numpy.typing as npt
 from cartwheel.errors import ParityError
 from models.retriever import retriever_folder
 from serving.local import LocalRepository
+from serving.offline_carts import OfflineCarts, read_requests
 from serving.offline_chain import OfflineChain
 from serving.onnx_columns import ColumnModel
 from serving.run_files import floats, integers, padded, read_table, strings
@@ -27,6 +29,7 @@ from workflows.columns import (
     CART,
     CROSS,
     ENCODED_SUFFIX,
+    FORMS,
     ITEM,
     QUERY,
     QUERY_CATEGORICAL,
@@ -47,6 +50,9 @@ CHAIN_TOLERANCE: Final = 1e-4
 """Largest difference of a final score, absolute or relative."""
 CHAIN_USERS: Final = 64
 """How many shoppers are asked for whole recommendations."""
+
+_CART_REQUESTS: Final = "cart_requests"
+"""Table of cart lines as requests ask for them, in no order that matters here; ``workflows.cart_requests`` writes it."""
 
 Columns = dict[str, npt.NDArray[Any]]
 
@@ -126,8 +132,13 @@ def check_parity(run: Path, repository: Path, settings: ExportSettings) -> Parit
         graphs["cart"] = ColumnModel(run / "workflow" / "cart.onnx")
         cart = _check_features(report, run, "cart", graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
         _check_logits(report, run, "cart", cart)
+        if (run / "examples" / "test" / f"{_CART_REQUESTS}.parquet").exists():
+            _check_features(report, run, _CART_REQUESTS, graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
     served = LocalRepository(repository)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
+    _check_requests(report, run, served, graphs["query"].offsets)
+    if "cart" in graphs:
+        _check_carts(report, run, served)
     _check_items(report, run)
     _check_chain(report, run, served, settings)
     return report
@@ -245,6 +256,47 @@ def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, of
     offline = _matrix(read_table(retriever_folder(run) / "offline_queries.parquet")["query_vector"])[:rows]
     vectors = ColumnModel(retriever_folder(run) / "query.onnx").run(columns)["query_vector"]
     report.compare("snapshot query vectors", vectors, offline, SCORE_TOLERANCE)
+
+
+def _check_requests(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float]) -> None:
+    """Ask the encode step requests of every form."""
+    requests = read_requests(run)
+    inputs = {
+        name: _padded([getattr(request, name) for request in requests]) for name in ("recent_items", "cart_items")
+    }  # fmt: skip
+    inputs["user_id"] = np.array([[request.user] for request in requests], dtype=object)
+    inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
+    answer = served.run("recommend_encode", inputs)
+    columns = unpacked(answer, read_state(run).recent_items)
+    features = read_table(run / "features" / "snapshot" / "requests")
+    _compare_encoded(report, "features/snapshot/requests", columns, features, offsets)
+    forms = np.array([[FORMS.index(request.form)] for request in requests])
+    report.compare("form of each request", answer["form"], forms, 0.0)
+
+
+def _padded(rows: Sequence[Sequence[str]]) -> npt.NDArray[Any]:
+    width = max((len(row) for row in rows), default=1)
+    return np.array([[*row, *[""] * (max(width, 1) - len(row))] for row in rows], dtype=object)
+
+
+def _check_carts(report: ParityReport, run: Path, served: LocalRepository) -> None:
+    """Ask ``cart`` requests of every form and compute the same offline."""
+    carts = OfflineCarts(run)
+    lines: dict[str, list[npt.NDArray[np.float64]]] = {form: [np.zeros(0)] for form in FORMS}
+    whole: dict[str, list[float]] = {form: [] for form in FORMS}
+    found_lines, found_whole = ({form: [np.zeros(0)] for form in FORMS} for _ in range(2))
+    for place, request in enumerate(carts.requests):
+        asked = {"recent_items": [request.recent_items or [""]], "cart_items": [request.cart_items or [""]]}
+        answer = served.ask("cart", user_id=[[request.user]], timestamp=[[request.timestamp]], **asked)
+        chances, cart = carts.probabilities(place)
+        lines[request.form].append(chances)
+        whole[request.form].append(cart)
+        found_lines[request.form].append(answer["line_probability"][0, : len(chances)])
+        found_whole[request.form].append(answer["cart_probability"][0])
+    for form in FORMS:
+        name = f"cart asked by a {form}"
+        report.compare(f"{name}: lines", np.concatenate(found_lines[form]), np.concatenate(lines[form]), CHAIN_TOLERANCE)
+        report.compare(f"{name}: carts", np.concatenate(found_whole[form]), np.array(whole[form]), CHAIN_TOLERANCE)
 
 
 def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int) -> Columns:

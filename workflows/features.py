@@ -57,6 +57,8 @@ GRAPHS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
 
 SPLITS: Final = ("train", "valid", "test")
 PARITY_ROWS: Final = 256
+_TOLD: Final = ("target_items", "given_items", "cart_items")
+"""Columns that are neither features nor passed through."""
 
 
 @dataclass(frozen=True)
@@ -161,6 +163,7 @@ def list_tables(run: Path) -> list[Table]:
     tables.append(Table(f"examples/valid/{REFIT}.parquet", f"features/valid/{REFIT}", "recommend", WORKFLOWS["recommend"]))
     tables.append(Table("snapshot/items.parquet", "features/snapshot/items", "recommend", ITEM))
     tables.append(Table("snapshot/queries.parquet", "features/snapshot/queries", "recommend", QUERY))
+    tables.append(Table("snapshot/requests.parquet", "features/snapshot/requests", "recommend", QUERY))
     return tables
 
 
@@ -259,7 +262,7 @@ def _encode_table(
 ) -> tuple[int, float]:
     """Encode one table; return its rows and the share of its items that are out of vocabulary."""
     frame = read_table(run / table.source, table.columns)
-    kept = [column for column in frame.columns if column not in (*QUERY, *ITEM, *CROSS, *CART, "target_items")]
+    kept = [column for column in frame.columns if column not in (*QUERY, *ITEM, *CROSS, *CART, *_TOLD)]
     if settings.engine == "nvtabular":
         encoded = encode_slices(load_workflow(run / "workflow" / table.workflow, table.columns), frame).select(table.columns)
     else:

@@ -13,17 +13,23 @@ from cartwheel.errors import RunError
 from cartwheel.files import write_json
 from workflows.asof import Ints
 from workflows.catalogue import catalogue_frame
-from workflows.event_log import MINUTE_US, EventLog, codes_in, float32, instants
+from workflows.columns import FORMS
+from workflows.event_log import DAY_US, MINUTE_US, EventLog, codes_in, float32, instants
 from workflows.history import History
 from workflows.item_state import ItemHistory
 from workflows.leave_out import LeftOut, left_out_codes, left_out_lists
-from workflows.requests import request_kinds
+from workflows.requests import Requests, request_kinds, request_queries
 from workflows.settings import PrepareSettings
 from workflows.split import iso
 
 PARITY_USERS = 512
 PARITY_LONGEST = 16
 """Of these, so many are the users of the longest histories."""
+PARITY_REQUESTS = 24
+"""Requests of each form that serving is compared with."""
+REQUESTS = "requests"
+_LATEST_REQUEST = 3 * DAY_US
+_MOST_LINES = 4
 
 
 def snapshot_instant(last: int, state_minutes: int) -> int:
@@ -42,7 +48,7 @@ def write_snapshot(
     state: dict[str, Any],
     left_out: LeftOut,
 ) -> dict[str, int]:
-    """Write ``items.parquet``, ``users.parquet``, ``queries.parquet`` and ``state.json``.
+    """Write ``items.parquet``, ``users.parquet``, ``queries.parquet``, ``requests.parquet`` and ``state.json``.
 
     Args:
         folder: an existing folder.
@@ -63,6 +69,7 @@ def write_snapshot(
         "items": catalogue_frame(items, as_of),
         "users": users.hstack([_stored(log, history, users, as_of, left_out)]),
         "queries": queries.hstack([left_out_lists(log.items, *_hidden(log, history, queries, as_of, left_out), len(queries))]),
+        REQUESTS: parity_requests(log, history, items, as_of, settings, rng),
     }
     for name, table in tables.items():
         table.write_parquet(folder / f"{name}.parquet")
@@ -134,6 +141,51 @@ def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.G
     others = rng.permutation(by_length[PARITY_LONGEST:])[: PARITY_USERS - PARITY_LONGEST]
     keys = np.append(np.sort(keys[np.concatenate([by_length[:PARITY_LONGEST], others])]), -1)
     return history.frame(history.queries(keys, np.full(len(keys), as_of, dtype=np.int64)), lists=True)
+
+
+def parity_requests(
+    log: EventLog, history: History, items: ItemHistory, as_of: int, settings: PrepareSettings, rng: np.random.Generator
+) -> pl.DataFrame:
+    """Draw requests of each form at and after ``as_of``, and compute their query features by the code that made the training examples.
+
+    Items are drawn with repetition, so that requests tell of an item twice and of items that are stored; the first request of each form
+    has no lines.
+
+    Returns:
+        ``form``, ``timestamp`` (Int64, microseconds), ``given_items`` and ``cart_items`` (as told of), ``columns.QUERY``.
+    """
+    forms = np.repeat(np.arange(len(FORMS)), PARITY_REQUESTS)
+    users = _identified(log, history)
+    forms = forms[(forms < 2) | (len(users) > 0)]
+    count = len(forms)
+    key = np.where(forms >= 2, users[rng.integers(0, max(len(users), 1), count)] if len(users) else -1, -1)
+    anchor = as_of + rng.integers(0, _LATEST_REQUEST, count)
+    sizes = np.where(forms % 2 == 1, rng.integers(1, settings.recent_items + 3, count), 0)
+    lines = np.where(np.arange(count) % PARITY_REQUESTS == 0, 0, rng.integers(0, _MOST_LINES + 1, count))
+    asked = [[rng.integers(0, len(log.items), size) for size in part] for part in (sizes, lines)]
+    number, item, line = [], [], []
+    for row in range(count):
+        for part, told in enumerate(asked):
+            distinct = list(dict.fromkeys(told[row][::-1].tolist()))[::-1]
+            item += distinct
+            number += [row] * len(distinct)
+            line += [part == 1] * len(distinct)
+    requests = Requests(
+        key, anchor, anchor, np.array(number, dtype=np.int64), np.array(item, dtype=np.int64), np.array(line, dtype=bool)
+    )
+    longer, queries = request_queries(log, history, items, requests, settings.state_minutes)
+    names = log.items.to_list()
+    head = pl.DataFrame(
+        {
+            "form": pl.Series([FORMS[form] for form in forms], dtype=pl.String),
+            "timestamp": pl.Series(values=anchor, dtype=pl.Int64),
+            **{
+                column: pl.Series([[names[code] for code in codes] for codes in told], dtype=pl.List(pl.String))
+                for column, told in zip(("given_items", "cart_items"), asked, strict=True)
+            },
+        }
+    )
+    return head.hstack(longer.frame(queries, lists=True))
 
 
 def _identified(log: EventLog, history: History) -> Ints:

@@ -125,6 +125,42 @@ class SyntheticRun:
         for name in names.QUERY:
             table[name].append({"hour": 0, "weekday": 3}.get(name, row.get(name)))
 
+    def requests(self) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
+        """Requests of every form, and their QUERY columns by the contract's words."""
+        rng, ids, lists = np.random.default_rng(23), self.item_ids, names.QUERY_LISTS
+        asked: dict[str, list[Any]] = {name: [] for name in ("form", "timestamp", "given_items", "cart_items")}
+        table: dict[str, list[Any]] = {name: [] for name in names.QUERY}
+        now = self.queries_now()
+        for place in range(32):
+            form = place % len(names.FORMS)
+            user = place % len(self.user_ids) if form >= 2 else len(self.user_ids)
+            given = [ids[row] for row in rng.integers(0, len(ids), rng.integers(1, 8) if form % 2 else 0)]
+            cart = [ids[row] for row in rng.integers(0, len(ids), rng.integers(0, 4))]
+            told = [list(dict.fromkeys(part[::-1]))[::-1] for part in (given, cart)]
+            row = {name: values[user] for name, values in now.items()}
+            stored = {name: values[user] for name, values in self.users.items()} if form >= 2 else {}
+            more = len(told[0]) + len(told[1])
+            known = [self.items["item_price"][ids.index(item)] for part in told for item in part]
+            prices, mean = [price for price in known if price is not None], row["user_mean_price"]
+            if prices:
+                priced = stored.get("priced_events", 0.0)
+                row["user_mean_price"] = ((mean or 0.0) * priced + sum(prices)) / (priced + len(prices))
+            for name, number in (("user_events", more), ("user_views", len(told[0])), ("user_carts", len(told[1]))):
+                row[name] += number
+            row["session_events"] += more
+            if more:
+                row["user_recency_hours"], row["session_minutes"] = 1 / HOUR_US, row["session_minutes"] or 1 / 6e7
+            recents = list(dict.fromkeys([*row["recent_items"], *told[0], *told[1]][::-1]))[: self.length][::-1]
+            facts = (
+                recents,
+                *([self.items[name][ids.index(item)] for item in recents] for name in ("item_category", "item_brand")),
+            )
+            for name, values in ({**row, **dict(zip(lists, facts, strict=True))}).items():
+                table[name].append(values)
+            for name, value in zip(asked, (names.FORMS[form], AS_OF_US, given, cart), strict=True):
+                asked[name].append(value)
+        return asked, table
+
     def example_rows(self, count: int) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
         """Random QUERY and ITEM columns."""
         now = self.queries_now()
@@ -253,6 +289,11 @@ class SyntheticRun:
         self._parquet({**now, "left_out": hidden}, "snapshot/queries.parquet")
         encoded = self._features(self.items, ["item"], names.ITEM)
         self._parquet(encoded, "features/snapshot/items/part_0.parquet")
+        asked, told = self.requests()
+        self._parquet({**asked, **told}, "snapshot/requests.parquet")
+        self._parquet(
+            self._as_lists(self._features(told, ["query"], names.QUERY), told), "features/snapshot/requests/part_0.parquet"
+        )
         vectors = self._run("models/two_tower/item.onnx", encoded)
         np.save(self.path / "models/two_tower/item_vectors.npy", vectors)
         queries = self._features(now, ["query"], names.QUERY)
@@ -349,7 +390,7 @@ class SyntheticRun:
             return pa.timestamp("us", tz="UTC")
         if name == "left_out":
             return pa.list_(pa.string() if any(isinstance(entry, str) for row in value for entry in row) else pa.int32())
-        if name in names.QUERY_LISTS:
+        if name in (*names.QUERY_LISTS, "given_items", "cart_items"):
             strings = all(isinstance(entry, str) for row in value for entry in row)
             return pa.list_(pa.string() if strings else pa.int64())
         if name == "query_vector":

@@ -1,5 +1,6 @@
 """Each planted difference is found, and its message says where."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from serving.offline_chain import OfflineChain
 from serving.parity import ParityReport, check_parity
 from serving.repository import write_repository
 from serving.settings import ExportSettings
+from workflows.columns import FORMS, QUERY
 
 
 def plant(path: Path, column: str, change: Callable[[Any], Any], row: int = 2) -> None:
@@ -29,11 +31,19 @@ def nudged(vector: list[float]) -> list[float]:
     return [vector[0] + 0.01, *vector[1:]]
 
 
+def nudged_ids(ids: list[int]) -> list[int]:
+    return [ids[0] + 1, *ids[1:]]
+
+
 def test_an_equal_run_is_reported_check_by_check(run: Path) -> None:
     report = check_parity(run, run / "repository", ExportSettings())
     names = {check.name for check in report.checks}
     assert {"item vectors", "snapshot query vectors", "models/ranking logits", "models/cart logits"} <= names
     assert "recommend for user 'u0': best scores" in names
+    assert {f"cart asked by a {form}: {what}" for form in FORMS for what in ("lines", "carts")} <= names
+    assert {"form of each request", *(f"features/snapshot/requests {name}" for name in QUERY)} <= names
+    rows = {check.name: check.rows for check in report.checks}
+    assert all(rows[f"cart asked by a {form}: carts"] >= 8 for form in FORMS)
     assert all(check.difference <= check.tolerance for check in report.checks)
 
 
@@ -56,6 +66,13 @@ def test_an_equal_run_is_reported_check_by_check(run: Path) -> None:
         ("models/two_tower/offline_queries.parquet", "query_vector", nudged, "snapshot query vectors"),
         ("features/snapshot/queries/part_0.parquet", "hour", lambda value: value + 1, "features/snapshot/queries hour"),
         ("features/snapshot/queries/part_0.parquet", "session_minutes", lambda value: value + 1, "session_minutes"),
+        (
+            "features/snapshot/requests/part_0.parquet",
+            "user_views",
+            lambda value: value + 1,
+            "features/snapshot/requests user_views",
+        ),
+        ("features/snapshot/requests/part_0.parquet", "recent_items", nudged_ids, "features/snapshot/requests recent_items"),
     ],
 )
 def test_a_planted_difference_is_refused(
@@ -103,6 +120,17 @@ def test_the_users_asked_for_whole_answers_are_those_of_the_longest_histories_an
     longest = sorted(range(len(lengths)), key=lambda place: -lengths[place])[:3]
     assert set(longest) <= set(places)
     assert len(places) == len(set(places)) <= 7
+
+
+@pytest.mark.parametrize("place", range(len(FORMS)))
+@pytest.mark.parametrize(("file", "number", "what"), [("calibration", "slope", "lines"), ("head", "bias", "carts")])
+def test_a_repository_of_another_calibration_is_refused(own_run: Path, place: int, file: str, number: str, what: str) -> None:
+    path = own_run / f"models/cart/{file}.json"
+    content = json.loads(path.read_text())
+    content["forms"][FORMS[place]][number] += 2.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(ParityError, match=f"cart asked by a {FORMS[place]}: {what}"):
+        check_parity(own_run, own_run / "repository", ExportSettings())
 
 
 def test_tables_of_different_length_are_refused(own_run: Path) -> None:

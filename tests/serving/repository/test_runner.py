@@ -88,7 +88,7 @@ def values(response: Any) -> dict[str, np.ndarray]:
 
 ENCODED = (
     "query_categorical", "query_continuous", "query_lists", "recents", "user_mean_price", "known_user", "excluded", "cart_index",
-    "cart_counts", "k_row", "diversity_row",
+    "cart_counts", "form", "k_row", "diversity_row",
 )  # fmt: skip
 
 
