@@ -7,18 +7,20 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
 from cartwheel.errors import DataError, ParityError, RunError, UsageError
 from models.data import OOV_ID, Table, read_sizes, read_table
 from models.dlrm import build_dlrm, load_dlrm
+from models.form_calibration import read_forms
 from models.fusion import Fusion, read_fusion
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.train_dlrm import train_dlrm
 from models.train_two_tower import train_two_tower
 from models.two_tower import build_two_tower, load_two_tower, target_ranks
-from workflows.columns import ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS
+from workflows.columns import FORMS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS
 
 TINY = TwoTowerSettings(epochs=2, batch_size=256, embedding_dimension=8, dimension=8, hidden=(8,))
 
@@ -194,7 +196,35 @@ def test_missing_validation_and_test_are_normal_and_said(small_run: Path, tmp_pa
     assert any("no validation rows" in note for note in report.notes)
     assert any("calibration: there are 0 validation rows" in note for note in report.notes)
     assert json.loads((tmp_path / "models/cart/config.json").read_text())["notes"] == list(report.notes)
-    assert json.loads((tmp_path / "models/cart/calibration.json").read_text()) == {"slope": 1.0, "intercept": 0.0}
+    nothing = {"slope": 1.0, "intercept": 0.0}
+    assert json.loads((tmp_path / "models/cart/calibration.json").read_text()) == {
+        **nothing,
+        "forms": dict.fromkeys(FORMS, nothing),
+    }
+
+
+def test_the_cart_model_learns_from_requests_and_calibrates_each_form(small_run: Path, tmp_path: Path) -> None:
+    """Requests of one form whose labels are turned round get their base rate; those of the others keep what the logit tells."""
+    for split in ("train", "valid"):
+        shutil.copytree(small_run / "features" / split / "cart", tmp_path / "features" / split / "cart")
+        folder = shutil.copytree(small_run / "features" / split / "cart", tmp_path / "features" / split / "cart_requests")
+        file = next(folder.glob("*.parquet"))
+        table = pl.read_parquet(file)
+        form = pl.Series("form", [FORMS[row % len(FORMS)] for row in range(len(table))])
+        turned = (
+            pl.when(pl.col("form") == FORMS[0]).then(1 - pl.col("label")).otherwise("label")
+            if split == "valid"
+            else pl.col("label")
+        )
+        user = pl.format("u{}", pl.int_range(pl.len()) % 50).alias("user_key")
+        table.with_columns(form, user).with_columns(turned.cast(table["label"].dtype).alias("label")).write_parquet(file)
+    settings = DLRMSettings(epochs=2, batch_size=512, bottom=(8,), top=(8,), embedding_dimension=4)
+    report = train_dlrm(tmp_path, "cart", settings, 1)
+    assert report.examples == 2 * len(pl.read_parquet(tmp_path / "features/train/cart/*.parquet"))
+    slopes = {form: each.lines.slope for form, each in read_forms(tmp_path / "models/cart").items()}
+    assert slopes.pop(FORMS[0]) == 0
+    assert all(slope > 0.2 for slope in slopes.values())
+    assert any(note.startswith("stranger: on validation the model tells no more of a line") for note in report.notes)
 
 
 def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
