@@ -147,9 +147,11 @@ class SyntheticRun:
                 row["user_mean_price"] = ((mean or 0.0) * priced + sum(prices)) / (priced + len(prices))
             for name, number in (("user_events", more), ("user_views", len(told[0])), ("user_carts", len(told[1]))):
                 row[name] += number
-            row["session_events"] += more
             if more:
-                row["user_recency_hours"], row["session_minutes"] = 1 / HOUR_US, row["session_minutes"] or 1 / 6e7
+                running = bool(stored) and AS_OF_US - 1 - stored["last_seen"] <= SESSION_GAP_US
+                start = stored["session_start"] if running else AS_OF_US - 1
+                row["session_events"] = more + (stored["session_events"] if running else 0.0)
+                row["user_recency_hours"], row["session_minutes"] = 1 / HOUR_US, (AS_OF_US - start) / (HOUR_US / 60)
             recents = list(dict.fromkeys([*row["recent_items"], *told[0], *told[1]][::-1]))[: self.length][::-1]
             facts = (
                 recents,
