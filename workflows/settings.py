@@ -158,7 +158,7 @@ class PrepareSettings(Settings):
     """How far after the anchor an interaction counts as true in validation and test."""
     cart_window_hours: Annotated[float, Field(gt=0.0)] = 24.0
     """How long an item stays a line of the cart, and how long after the anchor its purchase counts as true."""
-    request_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    request_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
     """Share of the training carts that are learnt from once more as a request would ask for them: of a stranger or of a user as the last
     refresh knew them, with or without recent items. Without such rows (0) no request looks like anything in training."""
     negatives: Annotated[int, Field(gt=0, le=100)] = 4

@@ -86,7 +86,7 @@ ROWS: Final = (
     Row("recommend.leave_out", "nothing", FROM_EXAMPLES),
     Row("prepare.horizon_days", 8.0, FROM_EXAMPLES),
     Row("prepare.cart_window_hours", 23.0, FROM_EXAMPLES),
-    Row("prepare.request_share", 0.25, FROM_EXAMPLES),
+    Row("prepare.request_share", 0.4, FROM_EXAMPLES),
     Row("prepare.negatives", 5, FROM_EXAMPLES),
     Row("prepare.max_train_examples", 9, FROM_EXAMPLES),
     Row("prepare.max_eval_anchors", 9, FROM_EXAMPLES),

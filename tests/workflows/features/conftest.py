@@ -93,6 +93,7 @@ def write_small_run(
     (run / "snapshot").mkdir()
     item(rng, sorted([*ITEMS, "never seen"]), prices=prices).write_parquet(run / "snapshot/items.parquet")
     query(rng, 30, prices=prices).write_parquet(run / "snapshot/queries.parquet")
+    query(rng, 20, prices=prices).write_parquet(run / "snapshot/requests.parquet")
     return run
 
 

@@ -71,7 +71,7 @@ def test_every_table_is_encoded_row_for_row_with_its_other_columns(fitted: tuple
             if kind == pl.Float32:
                 assert after[column].is_finite().all()
         found += 1
-    assert found == 14
+    assert found == 15
 
 
 def test_a_value_has_one_id_in_every_table_and_column(fitted: tuple[Path, FeatureReport]) -> None:
