@@ -49,6 +49,7 @@ def random_log() -> pl.DataFrame:
             "category": [None if item % 5 == 0 else ("books", "garden", "music")[item % 3] for item in items],
             "brand": [None if item % 4 == 0 else ("acme", "zeta")[item % 2] for item in items],
             "price": pl.Series(prices, nan_to_null=True),
+            "quantity": None,
         },
         schema=EVENT_COLUMNS,
     ).sort("timestamp", maintain_order=True)
@@ -122,6 +123,7 @@ def told_events(request: dict[str, Any], items: dict[str, dict[str, Any]]) -> pl
             "category": [fact["item_category"] or None for fact in facts],
             "brand": [fact["item_brand"] or None for fact in facts],
             "price": [fact["item_price"] for fact in facts],
+            "quantity": [None] * len(told),
         },
         schema=EVENT_COLUMNS,
     )
