@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from serving.answers import (
     parse_scored_items,
 )
 from serving.limits import Limits
+from serving.tensors import HIGHEST_DIVERSITY
 
 When: TypeAlias = datetime | Literal["snapshot"] | None
 """When it is asked: an instant with a time zone, ``"snapshot"`` for the instant of the exported state, or None for now."""
@@ -171,8 +171,11 @@ def _k(k: int, metadata: Metadata) -> InferInput:
 
 
 def _diversity(value: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not math.isfinite(value) or value < 0:
-        raise UsageError(f"diversity is {value!r}; expected a number of at least 0.", "0 orders by score alone.")
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= HIGHEST_DIVERSITY:
+        raise UsageError(
+            f"diversity is {value!r}; expected a number of at least 0 and at most {HIGHEST_DIVERSITY:,.0f}.",
+            "0 orders by score alone.",
+        )
     return float(value)
 
 

@@ -26,6 +26,8 @@ REQUEST_TYPES: Final[Mapping[str, str]] = {"string": "BYTES", "int64": "INT64", 
 DEFAULT_K: Final = 10
 EARLIEST_TIMESTAMP: Final = 10**13
 """Unix microseconds below which a timestamp can only be a mistake of unit (April 1970)."""
+HIGHEST_DIVERSITY: Final = 1e6
+"""Beyond it float32 scores would not keep what they differ in."""
 LATEST_TIMESTAMP: Final = 4_102_444_800_000_000
 """Unix microseconds at the year 2100; nanoseconds lie far above."""
 
@@ -201,7 +203,11 @@ DIVERSITY: Final = Tensor(
     (1,),
     "score taken off for each better item of the same category; absent means the exported setting",
     optional=True,
-    allowed={"low": 0.0, "high": 1e6, "sentence": "give a number of at least 0, where 0 orders by score alone"},
+    allowed={
+        "low": 0.0,
+        "high": HIGHEST_DIVERSITY,
+        "sentence": f"give a number of at least 0 and at most {HIGHEST_DIVERSITY:,.0f}; 0 orders by score alone",
+    },
 )
 ITEM_ID: Final = Tensor("item_id", "string", ("B", 1), "the item; an unknown one is answered with popular items, scores 0")
 

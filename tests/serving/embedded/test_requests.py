@@ -103,7 +103,7 @@ def test_a_k_that_is_no_whole_number_is_refused(k: Any) -> None:
         ask(RecommendRequest(), k)
 
 
-@pytest.mark.parametrize("diversity", [-0.1, float("nan"), float("inf"), "much", True])
+@pytest.mark.parametrize("diversity", [-0.1, float("nan"), float("inf"), 1_000_001, "much", True])
 def test_a_diversity_that_cannot_be_is_refused(diversity: Any) -> None:
     with pytest.raises(UsageError, match=r"diversity is .*expected a number of at least 0"):
         ask(RecommendRequest(), diversity=diversity)
