@@ -23,12 +23,13 @@ from cartwheel.errors import DataError
 from cartwheel.files import atomic_path
 from cartwheel.progress import progress
 from workflows import reading
+from workflows.advice import advise
 from workflows.events import CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, ORIGINAL, ROW, EventSummary
 from workflows.numbers import COMMA, files_with_comma
 from workflows.plausible import check_unit, remarks_on_times
 from workflows.remarks import remarks_on_values
 from workflows.repeats import Repeats, describe, find_coarse, separate
-from workflows.rules import CLOCK, DUPLICATE, PARSED, RAW_PREFIX, REASON, UNKNOWN_TYPE, check
+from workflows.rules import CLOCK, DUPLICATE, PARSED, RAW_PREFIX, REASON, check
 from workflows.settings import EventSettings
 from workflows.sources.base import Part, Source
 from workflows.tidy import kept_apart
@@ -36,7 +37,6 @@ from workflows.tidy import kept_apart
 ROWS_AT_ONCE: Final = 1_000_000
 """Rows that are loaded and sorted together; an hour with more of them is not cut further."""
 
-_NAMED_TYPES: Final = 3
 _WORK_PREFIX: Final = ".checking-"
 _UTC: Final = dt.timezone.utc
 
@@ -83,7 +83,7 @@ def check_events(
             _sink(_quarantine(checked, parted.duplicates), aside)
         reasons = _count_reasons(target / "quarantine.parquet")
         bad = sum(count for reason, count in reasons.items() if reason not in source.aside_reasons)
-        _refuse_if_too_bad(rows_read, bad, reasons, settings, target, parts)
+        _refuse_if_too_bad(rows_read, bad, reasons, source.aside_reasons, settings, target, parts)
         with atomic_path(target / "events.parquet") as aside:
             _sink(kept, aside)
         remarks = (*source.tidy.report(checked), *remarks_on_values(checked, source.zone), *parted.remarks)
@@ -269,7 +269,13 @@ def _where(parts: Sequence[Part]) -> str:
 
 
 def _refuse_if_too_bad(
-    rows_read: int, bad: int, reasons: dict[str, int], settings: EventSettings, target: Path, parts: Sequence[Part]
+    rows_read: int,
+    bad: int,
+    reasons: dict[str, int],
+    aside: frozenset[str],
+    settings: EventSettings,
+    target: Path,
+    parts: Sequence[Part],
 ) -> None:
     quarantined = sum(reasons.values())
     told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
@@ -277,34 +283,16 @@ def _refuse_if_too_bad(
     if quarantined == rows_read:
         raise DataError(
             f"{_where(parts)}: none of the {rows_read:,} rows can be used ({told}).",
-            f"{where} has each row with its reason; {_unknown_types(where)}check that the source fits the file, that the times are "
-            "in the past, and, where they are not ISO 8601, that source.timestamp_format says what they are "
-            "(s, ms, us, ns, or a strptime pattern).",
+            f"{where} has each row with its reason; {advise(where, reasons)}check that the source fits the file.",
         )
+    worst = [reason for reason in reasons if reason not in aside]
     share = bad / rows_read
     if share > settings.max_bad_share:
         raise DataError(
             f"{_where(parts)}: {bad:,} of {rows_read:,} rows are bad ({share:.2%}: {told}), "
             f"more than the allowed {settings.max_bad_share:.2%}.",
-            f"{where} has each row with its reason; {_unknown_types(where)}{_repeats(reasons)}correct the export or raise "
-            "events.max_bad_share.",
+            f"{where} has each row with its reason; {advise(where, worst)}correct the export or raise events.max_bad_share.",
         )
-
-
-def _repeats(reasons: dict[str, int]) -> str:
-    if DUPLICATE not in reasons:
-        return ""
-    return "where equal rows are events of their own, set events.repeats to 'keep' or 'sum'; "
-
-
-def _unknown_types(quarantine: Path) -> str:
-    """Return what to do about the commonest unknown event types, or nothing where all are known."""
-    rows = pl.scan_parquet(quarantine, glob=False).filter(pl.col("reason") == UNKNOWN_TYPE, pl.col("event_type").is_not_null())
-    counted = _collect(rows.group_by("event_type").len().sort(["len", "event_type"], descending=[True, False]).head(_NAMED_TYPES))
-    if counted.is_empty():
-        return ""
-    named = ", ".join(f"{name!r} ({count:,})" for name, count in counted.rows())
-    return f"the unknown event types {named} may be mapped to known ones in source.event_types; "
 
 
 def _remarks_on_events(events: Path) -> list[str]:

@@ -243,3 +243,25 @@ def test_gzip_that_breaks_off_is_a_data_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="corrupt or cannot be read"):
         check(tmp_path / "log.csv.gz", tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == [] if (tmp_path / "out").exists() else True
+
+
+@pytest.mark.parametrize(
+    ("row", "advice"),
+    [
+        (
+            "u,i,view,2020-01-01,,,,cheap,",
+            r"for price is not a number of 'cheap' \(log\.csv, row 1\), .*to price in .*source\.decimal",
+        ),
+        ("u,i,view,2020-01-01,,,,,many", r"for quantity is not a positive number of 'many' .*to quantity in source\.columns"),
+        ("u,i,view,2020-01-01 10:00 EST,,,,,", "for unparseable time of '2020-01-01 10:00 EST' .*source.timestamp_format"),
+        ("u,i,view,2999-01-01,,,,,", r"for future time of '2999-01-01' .*events\.latest"),
+        ("NULL,i,view,2020-01-01,,,,,", r"for missing user_id of 'NULL' .*source\.null_values"),
+        ("u,i,,2020-01-01,,,,,", r"source\.default_event_type"),
+    ],
+)
+def test_the_advice_is_about_what_is_wrong(tmp_path: Path, row: str, advice: str) -> None:
+    with pytest.raises(DataError, match=advice) as raised:
+        check(write(tmp_path / "log.csv", row), tmp_path / "out")
+    assert ("time" in raised.value.fix) == ("time" in str(raised.value.found))
+    with pytest.raises(DataError, match=advice):
+        check(write(tmp_path / "log.csv", row, SOUND), tmp_path / "out", max_bad_share=0.1)
