@@ -121,7 +121,7 @@ def _by_polars(workflow: Any, events: pl.LazyFrame, fresh: Path, engine: Any, ea
 def _by_nvtabular(workflow: Any, events: pl.LazyFrame, fresh: Path, schema: Any) -> None:
     from merlin.io import Dataset
 
-    from workflows.fit.graph import construct, described, raw_schema, stat_trails
+    from workflows.fit.graph import cause, construct, described, raw_schema, stat_trails
 
     root = raw_schema(events, schema)
     construct(workflow, root, events)
@@ -133,7 +133,13 @@ def _by_nvtabular(workflow: Any, events: pl.LazyFrame, fresh: Path, schema: Any)
         events.select(root.column_names).sink_parquet(table)
         dataset = Dataset(str(table), engine="parquet")
         dataset.schema = described(dataset.schema, schema)
-        workflow.fit(dataset)
+        try:
+            workflow.fit(dataset)
+        except Exception as error:  # whatever pandas and Dask meet
+            raise DataError(
+                f"NVTabular cannot fit the workflow on these events ({cause(error)}).",
+                'Give each operator columns such as it takes, or fit with engine="polars", which names them.',
+            ) from error
     finally:
         table.unlink(missing_ok=True)
 

@@ -197,12 +197,12 @@ def _construct(workflow: Any, root: Any, *, preserve_dtypes: bool = False) -> No
             graph.construct_schema(root, preserve_dtypes=preserve_dtypes)
     except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:  # whatever its operators say to each other
         raise DataError(
-            f"The workflow cannot read the events ({_cause(error)}); they have the columns {root.column_names}.",
+            f"The workflow cannot read the events ({cause(error)}); they have the columns {root.column_names}.",
             "Give it the columns that its graph selects, each operator such as it takes.",
         ) from error
 
 
-def _cause(error: BaseException) -> str:
+def cause(error: BaseException) -> str:
     """Return what first went wrong, on one line."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -228,7 +228,7 @@ def finish_schemas(workflow: Any, root: Any, sample: pl.DataFrame) -> None:
             LocalExecutor().transform(_filled(sample).to_pandas(), [workflow.output_node], capture_dtypes=True)
         except Exception as error:  # whatever pandas meets
             raise NotCompilableError(
-                f"{refused.found} NVTabular cannot run the workflow on the first rows either ({_cause(error)}).", refused.fix
+                f"{refused.found} NVTabular cannot run the workflow on the first rows either ({cause(error)}).", refused.fix
             ) from error
     _construct(workflow, root, preserve_dtypes=True)
 

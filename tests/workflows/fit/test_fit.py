@@ -213,6 +213,21 @@ def test_refuses_events_that_it_cannot_fit_and_leaves_nothing(tmp_path: Path, ev
     assert not files(tmp_path)
 
 
+def test_what_nvtabular_cannot_fit_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    workflow = make(lambda ops, out: ["user"] >> ops.Normalize(), tmp_path)
+    with pytest.raises(DataError, match=r"NVTabular cannot fit the workflow on these events \(\w+: .*engine=\"polars\""):
+        fit_workflow(workflow, EVENTS, tmp_path / "fits", engine="nvtabular")
+    assert not list((tmp_path / "fits").iterdir())
+
+
+def test_what_neither_a_plan_nor_nvtabular_can_run_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    def graph(ops: Any, out: str) -> Any:
+        return ["tags"] >> ops.ReduceDtypeSize() >> ops.Bucketize([1, 2])
+
+    with pytest.raises(NotCompilableError, match="NVTabular cannot run the workflow on the first rows either"):
+        fit_workflow(make(graph, tmp_path), EVENTS, tmp_path / "fits")
+
+
 TEXT = st.one_of(st.sampled_from(["", "a", "b", "ä", "A", " a", "日本", "0", "nan", "None", "👟"]), st.text(max_size=4))
 FLOAT = st.floats(width=32, allow_nan=True, allow_infinity=False)
 INTEGER = st.one_of(st.sampled_from([-(2**63), 2**63 - 1, 0]), st.integers(-5, 5))
