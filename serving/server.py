@@ -36,8 +36,7 @@ from serving.triton_command import check_tls_files, triton_command
 _PORT_OPTIONS = ("grpc_port", "http_port", "metrics_port")
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.02
-_END_SECONDS = 15.0
-_FLUSH_SECONDS = 0.2
+_END_SECONDS, _FLUSH_SECONDS = 15.0, 0.2
 _GATE = "CARTWHEEL_GATE"
 _PASS = "CARTWHEEL_PASS"  # noqa: S105  the name of a variable
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CARTWHEEL_THREADS")
@@ -118,14 +117,18 @@ class EmbeddedServer:
         """The file that holds Triton's output."""
         return self._log.path
 
+    def log_since_start(self) -> str:
+        """Return the end of what Triton has written since it was last started."""
+        return self._log.read_tail()
+
     @property
     def log_end(self) -> str:
         """A sentence with the last lines of Triton's output since it was started."""
-        return f"Its log ends with:\n{triton_log.last_lines(self._log.read_tail())}\n"
+        return f"Its log ends with:\n{triton_log.last_lines(self.log_since_start())}\n"
 
     @property
     def settings(self) -> ServeSettings:
-        """The settings it was made with."""
+        """What it was made with."""
         return self._settings
 
     @property

@@ -22,6 +22,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Final
 
 from cartwheel.errors import ServerError
+from serving import triton_log
 from serving.endpoint import Endpoint
 from serving.health import Health, HealthServer, State
 from serving.questions import Answer
@@ -77,7 +78,8 @@ class Supervisor:
                     on_ready(endpoint)
                 while not (event := self._events.get()).is_signal:
                     if event.start == self._start:
-                        self._revive(event.reason)
+                        number = triton_log.fatal_signal(self._server.log_since_start())
+                        self._revive(_ended(f"signal {number}") if number else event.reason)
                 self._drain()
 
     def _drain(self) -> None:
@@ -138,7 +140,7 @@ class Supervisor:
     def _look_after(self) -> None:
         self._now(State.SERVING)
         start, process = self._start, self._server.process
-        process.when_ended(lambda: self._events.put(_Event(f"Triton ended by itself ({_named(process.outcome)})", start)))
+        process.when_ended(lambda: self._events.put(_Event(_ended(process.outcome), start)))
         for look in (self._probe, self._await_parts):
             threading.Thread(target=look, args=(start,), name=look.__name__, daemon=True).start()
 
@@ -149,6 +151,7 @@ class Supervisor:
         that hangs rather than of one that has much to do.
         """
         questions, settings, broken_since = self._server.questions, self._settings, math.inf
+        log = self._server.log_since_start
         patience = max(settings.hang_seconds, settings.probe_timeout_seconds)
 
         def note(detail: str) -> None:
@@ -167,8 +170,8 @@ class Supervisor:
             if found.answer is Answer.LATE:
                 self._events.put(_Event(f"Triton has not answered for {patience:g} s ({found.detail})", start))
                 return
-            # One that is about to end closes its ports before: then the end is the reason, and is told of elsewhere.
-            if time.monotonic() - broken_since > _BROKEN_SECONDS and not self._server.process.ended:
+            # A Triton that dies of a signal first writes a long account of it, while its clients wait.
+            if triton_log.fatal_signal(log()) or time.monotonic() - broken_since > _BROKEN_SECONDS:
                 self._events.put(_Event(f"Triton answers with errors ({found.detail})", start))
                 return
 
@@ -227,10 +230,10 @@ def _first_ended(descriptors: Sequence[int], timeout_seconds: float | None = Non
     return [descriptor for descriptor, _ in poll.poll(None if timeout_seconds is None else timeout_seconds * 1000)]
 
 
-def _named(outcome: str) -> str:
-    """Return ``signal 8, SIGFPE`` for ``signal 8``."""
+def _ended(outcome: str) -> str:
+    """Return the sentence for an outcome, with the name of the signal, as in ``signal 8, SIGFPE``."""
+    word, _, number = outcome.partition(" ")
     with contextlib.suppress(ValueError):
-        word, _, number = outcome.partition(" ")
         if word == "signal":
-            return f"{outcome}, {signal.Signals(int(number)).name}"
-    return outcome
+            outcome = f"{outcome}, {signal.Signals(int(number)).name}"
+    return f"Triton ended by itself ({outcome})"

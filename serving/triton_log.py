@@ -13,6 +13,7 @@ _TAKEN = re.compile(r"failed to start \w+ service: .*[Ss]ocket '(?P<address>[^']
 _LOADING = re.compile(r'"loading: (?P<model>\S+):\d+"')
 _LOADED = re.compile(r"\"successfully loaded '(?P<model>[^']+)'\"")
 _STUB = re.compile(r"Failed to \w+ Python stub: (?P<reason>.*)")
+_SIGNAL = re.compile(r"^Signal \((?P<number>(?!2\)|15\))\d+)\) received\.$", re.MULTILINE)
 _ERROR_LINE = re.compile(r"^(?:E\d{4} |error: |\[libprotobuf ERROR )")
 _HARMLESS = "CudaDriverHelper has not been initialized"
 _STATUS = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsupported|Unknown): ")
@@ -57,6 +58,12 @@ def taken_port(text: str) -> int | None:
 def has_lost_lock(text: str) -> bool:
     """Whether the Python backend failed on a lock in shared memory, which it does now and then on a busy machine."""
     return "boost::interprocess::lock_exception" in text
+
+
+def fatal_signal(text: str) -> int | None:
+    """Return the number of the signal that Triton says it dies of, if any; at SIGINT and SIGTERM it stops in its own way."""
+    found = _SIGNAL.search(text)
+    return int(found["number"]) if found else None
 
 
 def still_loading(text: str) -> list[str]:

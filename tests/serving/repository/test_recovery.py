@@ -138,7 +138,7 @@ def test_requests_that_are_cancelled_late_or_wrong_harm_nothing(serve: Serve) ->
             for call in calls:
                 codes[call.exception().code().name if not call.cancelled() and call.exception() else "OK"] += 1
     assert set(codes) <= {"OK", "DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "UNAVAILABLE"}
-    assert serve.health()[1]["restarts"] == 0
+    assert serve.health()[1]["restarts"] == 0, serve.said
     assert serve.answer() == before
 
 
@@ -174,7 +174,7 @@ def test_a_request_that_ends_triton_ends_nothing_else(serve: Serve) -> None:
     assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
     serve.recovered(restarts + 1)
     assert serve.answer() == before
-    assert "Triton ended by itself (signal 8, SIGFPE)" in serve.said
+    assert "Triton ended by itself (signal 8, SIGFPE)" in serve.said, serve.said
 
 
 def test_when_told_to_stop_it_answers_or_refuses_and_ends_soon(serve: Serve) -> None:
