@@ -71,7 +71,7 @@ def test_sums_of_integers_do_not_wrap_around(tmp_path: Path) -> None:
     assert encoded.to_list() == [2.0**62] * 4 + [1.0]
 
 
-def test_lists_of_strings_are_not_made_smaller(tmp_path: Path) -> None:
+def test_lists_stay_lists_as_their_elements_are_made_smaller(tmp_path: Path) -> None:
     def graph(ops: Any, out: str) -> Any:
         return ["x"] >> ops.ReduceDtypeSize()
 
@@ -80,6 +80,10 @@ def test_lists_of_strings_are_not_made_smaller(tmp_path: Path) -> None:
     assert compile_polars(read_plan(ours), events.lazy()).collect().equals(events)
     with pytest.raises(ValueError, match="truth value of an array"):
         by_nvtabular(graph, events, tmp_path)
+    numbers = pl.DataFrame({"x": [[2], [1]]})
+    ours = by_polars(graph, numbers, tmp_path / "numbers")
+    assert compile_polars(read_plan(ours), numbers.lazy()).collect()["x"].to_list() == [[2], [1]]
+    assert transform(ours, numbers)["x"].tolist() == [2, 1]
 
 
 def test_a_median_is_exact_however_many_partitions_there_are(tmp_path: Path) -> None:
