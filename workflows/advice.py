@@ -8,6 +8,7 @@ from typing import Final
 
 import polars as pl
 
+from workflows.reading import TOO_MANY_FIELDS, UNBALANCED
 from workflows.rules import (
     BAD_PRICE,
     BAD_QUANTITY,
@@ -42,6 +43,9 @@ _ADVICE: Final = {
     MISSING_TIME: ("timestamp", _MISSING),
 }
 _REPEATS: Final = "where equal rows are events of their own, set events.repeats to 'keep' or 'sum'"
+_OTHER_DIALECT: Final = (
+    "where quotation marks are ordinary characters, set source.quote to an empty string, where they are escaped, source.escape"
+)
 _NAMED_TYPES: Final = 3
 
 
@@ -62,6 +66,8 @@ def _clause(rows: pl.LazyFrame, reason: str) -> str:
         return _unknown_types(rows)
     if reason == DUPLICATE:
         return _REPEATS
+    if reason in (UNBALANCED, TOO_MANY_FIELDS):
+        return _OTHER_DIALECT
     if reason not in _ADVICE:
         return ""
     column, advice = _ADVICE[reason]

@@ -75,6 +75,7 @@ def check_events(
         rows_read = int(_collect(checked.select(pl.len())).item())
         if not rows_read:
             raise DataError(f"{_where(parts)}: there is not a single row of data.", "Check the export.")
+        _require_all(parts, rows_read)
         formats = dict.fromkeys(form for part in parts for form in part.timestamp_formats)
         check_unit(checked, RAW_PREFIX + "timestamp", tuple(formats), until)
         parted = _sort_and_separate(source, checked, settings, work, rows_at_once)
@@ -91,6 +92,16 @@ def check_events(
     summary = dataclasses.replace(summary, remarks=(*remarks, *_remarks_on_events(target / "events.parquet")))
     summary.write(target / "summary.json")
     return summary
+
+
+def _require_all(parts: Sequence[Part], rows_read: int) -> None:
+    """Raise where more or fewer rows were read than the files had when they were looked through."""
+    counts = [part.rows for part in parts if part.rows is not None]
+    if len(counts) == len(parts) and sum(counts) != rows_read:
+        raise DataError(
+            f"{_where(parts)}: {sum(counts):,} rows were counted, but {rows_read:,} read; the file changed meanwhile.",
+            "Run the stage again when nothing writes to it.",
+        )
 
 
 def _told(parts: Sequence[Part], commas: frozenset[str]) -> list[str]:

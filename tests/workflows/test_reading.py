@@ -167,9 +167,8 @@ def test_a_quoted_field_without_end_in_a_large_file_costs_a_line(tmp_path: Path)
 
 def test_clean_text_beyond_a_piece_is_read_whole(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
-    path.write_text(
-        HEADER + "".join(f'u{number},"é, {number}",view,\n' if number % 2 else f"u{number},ü,,x\n" for number in range(500_000))
-    )
+    lines = (f'u{number},"é, {number}",view,\n' if number % 2 else f"u{number},ü,,x\n" for number in range(500_000))
+    path.write_text(HEADER + "".join(lines))
     opened = open_one(path)
     table = opened.table.collect()
     assert opened.rows == table.height == 500_000
@@ -187,8 +186,9 @@ def test_several_bytes_a_character_are_certain(tmp_path: Path) -> None:
 
 
 def test_cyrillic_of_one_byte_a_character_is_refused(tmp_path: Path) -> None:
-    path = with_rows(tmp_path, (20, "x,чайник,view,2024-01-05"), encoding="cp1251")
-    with pytest.raises(DataError, match=r"row 21 holds .*'чайник' in cp1251"):
+    words = ("чайник", "москва", "привет", "электронная книга", "холодильник")
+    path = with_rows(tmp_path, *((20, f"x,{word},view,2024-01-05") for word in words), encoding="cp1251")
+    with pytest.raises(DataError, match=r"row 21 holds .*, which is not UTF-8; it would be .* in cp1251"):
         open_one(path)
 
 
@@ -200,7 +200,7 @@ def test_a_few_damaged_rows_of_utf8_are_quarantined(tmp_path: Path) -> None:
 
 def test_utf16_without_mark_is_refused_with_its_name(tmp_path: Path) -> None:
     path = with_rows(tmp_path, encoding="utf-16-be")
-    with pytest.raises(DataError, match="looks like UTF-16.*utf-16-be"):
+    with pytest.raises(DataError, match=r"looks like UTF-16.*utf-16-be"):
         open_one(path)
 
 
@@ -216,13 +216,13 @@ def test_json_lines_that_are_no_records_are_flawed_alone(tmp_path: Path) -> None
     path.write_text('{"a": 1.50, "b": {"c": true}}\n{"a": \n\n[1]\n{"a": 1, "a": 2}\n{"a": 12345678901234567890, "d": [1, 2]}\n')
     opened = open_one(path)
     assert opened.rows == 6
-    assert opened.table.select("a", "b.c", "d", FLAW).collect().rows() == [
-        ("1.50", "true", None, None),
-        (None, None, None, "not a JSON object"),
-        (None, None, None, "empty row"),
-        (None, None, None, "not a JSON object"),
-        (None, None, None, "a JSON object names a member twice"),
-        ("12345678901234567890", None, "[1, 2]", None),
+    assert opened.table.select("a", "b.c", FLAW).collect().rows() == [
+        ("1.50", "true", None),
+        (None, None, "not a JSON object"),
+        (None, None, "empty row"),
+        (None, None, "not a JSON object"),
+        (None, None, "a JSON object names a member twice"),
+        ("12345678901234567890", None, None),
     ]
     assert opened.lists == {"d"}
 

@@ -14,6 +14,8 @@ from workflows import rules
 from workflows.events import CANONICAL, EVENT_SCHEMA, EventSummary
 from workflows.settings import EventSettings, SourceSettings
 from workflows.sources import open_source
+from workflows.sources.base import Part
+from workflows.sources.table import Table
 from workflows.validate import check_events
 
 HEADER = "user_id,item_id,event_type,timestamp,session_id,category,brand,price,quantity"
@@ -265,3 +267,26 @@ def test_the_advice_is_about_what_is_wrong(tmp_path: Path, row: str, advice: str
     assert ("time" in raised.value.fix) == ("time" in str(raised.value.found))
     with pytest.raises(DataError, match=advice):
         check(write(tmp_path / "log.csv", row, SOUND), tmp_path / "out", max_bad_share=0.1)
+
+
+def test_marks_that_do_not_match_point_to_the_settings(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.csv", SOUND, 'u2,"15" tv",view,2020-01-01T00:00:00Z,,c,b,1.5,1')
+    with pytest.raises(DataError, match=r"quotation marks do not match 1.*source\.quote.*source\.escape"):
+        check(path, tmp_path / "out", max_bad_share=0.1)
+
+
+class _Growing(Table):
+    """A table that something still writes to."""
+
+    def parts(self) -> list[Part]:
+        parts = super().parts()
+        with self.files[0].path.open("a") as stream:
+            stream.write("u9,i9,view,2020-01-01T00:00:09Z,,c,b,1.5,1\n")
+        return parts
+
+
+def test_a_file_that_grows_meanwhile_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "e.csv", *(SOUND.replace("u1", f"user-{number}") for number in range(100)))
+    source = _Growing(SourceSettings(kind="table", path=path), tmp_path)
+    with pytest.raises(DataError, match="100 rows were counted, but 101 read"):
+        check_events(source, EventSettings(), tmp_path / "out")
