@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, TypeAlias
 
@@ -28,6 +28,7 @@ _TABLE_ONLY: Final = ("columns", "event_types", "default_event_type", "timestamp
 LONGEST_ID: Final = 512
 """Characters of the longest id; a longer one rather is several rows or a whole text that ended up in one cell."""
 _INTEGRAL_LIMIT: Final = float(1 << 63)
+_NAMED_COLUMNS: Final = 5
 _EXACT_LIMIT: Final = float(1 << 53)
 
 
@@ -213,7 +214,7 @@ class FileSource(Source):
             files=tuple(each.name for each in opened.files),
             path=file.path,
             events=_in_order(self.shape(self.tidy.apply(events))),
-            detected=self.detected(opened.detected),
+            detected=self.detected(self._with_unread(opened.detected, found, {*places.values(), *own.values()})),
             timestamp_formats=(ISO,) if time_type.is_temporal() else self.timestamp_formats,
             text_numbers=frozenset(column for column in NUMBERS if _is_text(schema.get(places.get(column, "")))),
             text_ids=frozenset(
@@ -221,6 +222,15 @@ class FileSource(Source):
             ),
             rows=opened.rows,
         )
+
+    def _with_unread(self, detected: reading.Detected, found: Sequence[str], read: Collection[str]) -> reading.Detected:
+        """Note the columns that are left out where it is for the configuration to bring them along."""
+        unread = [repr(name) for name in found if name not in read]
+        if not unread or not self.requires_own:
+            return detected
+        more = f" and {len(unread) - _NAMED_COLUMNS} more" if len(unread) > _NAMED_COLUMNS else ""
+        told = f"columns not read: {' '.join(unread[:_NAMED_COLUMNS])}{more} (source.columns can bring them along)"
+        return dataclasses.replace(detected, notes=(*detected.notes, told))
 
     def _canonical_text(self, column: str, name: str | None, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:
         if name is None:

@@ -277,3 +277,16 @@ def test_ids_of_floats_beyond_what_a_float_can_tell_are_quarantined(tmp_path: Pa
     assert check_events(source, EventSettings(max_bad_share=0.5), tmp_path / "out").reasons == {
         "user_id beyond 2^53 in a column of floats": 1
     }
+
+
+def test_the_line_at_the_start_names_zone_decimal_sign_and_what_is_not_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text("user_id;item_id;event_type;timestamp;price;Brand;x y\n1;2;view;2020-01-01 10:00:03;4,5;a;b\n")
+    table(path, timezone="Europe/Berlin")
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("reading e.csv: ")]
+    assert "decimal sign comma, times without a zone in Europe/Berlin" in line
+    assert line.endswith("columns not read: 'Brand' 'x y' (source.columns can bring them along)")
+    table(path, columns={"brand": "Brand", "note": "x y"})
+    assert "not read" not in capsys.readouterr().err
