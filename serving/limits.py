@@ -19,8 +19,8 @@ from serving.settings import ServeSettings
 PARAMETER: Final = "limits"
 LISTS: Final = ("cart_items", "recent_items", "exclude")
 """The lists of a request, whose widths are limited by ``serve.max_<name>``."""
-_STORED: Final = 200
-"""The most recent items that a snapshot stores (``prepare.recent_items``)."""
+STORED: Final = 200
+"""The most recent items that a snapshot stores (``prepare.recent_items``); what it leaves out beside them has no such bound."""
 _LINE: Final = re.compile(rf'^parameters \{{ key: "{PARAMETER}" value: \{{ string_value: (?P<value>".*") \}} \}}$', re.MULTILINE)
 
 
@@ -33,18 +33,20 @@ class Limits:
         batch: rows that the steps answer together.
         message_bytes: size of the inputs of one request.
         widths: list -> its most values a row.
+        stored: the most items that the snapshot leaves out for a shopper, which a request adds to.
     """
 
     rows: int
     batch: int
     message_bytes: int
     widths: Mapping[str, int]
+    stored: int = STORED
 
     @classmethod
-    def of(cls, settings: ServeSettings, batch: int) -> Limits:
-        """Return the limits that the settings set, for steps that answer ``batch`` rows together."""
+    def of(cls, settings: ServeSettings, batch: int, stored: int = STORED) -> Limits:
+        """Return the limits that the settings set, for steps that answer ``batch`` rows together; ``stored`` as the attribute."""
         widths = {name: getattr(settings, f"max_{name}") for name in LISTS}
-        return cls(min(settings.max_rows, batch), batch, settings.max_message_bytes, widths)
+        return cls(min(settings.max_rows, batch), batch, settings.max_message_bytes, widths, stored)
 
     @classmethod
     def parsed(cls, text: str) -> Limits:
@@ -56,19 +58,20 @@ class Limits:
         try:
             content: dict[str, Any] = json.loads(text)
             widths = {name: int(content["widths"][name][0]) for name in LISTS}
-            return cls(int(content["rows"]), int(content["batch"]), int(content["bytes"]), widths)
+            return cls(int(content["rows"]), int(content["batch"]), int(content["bytes"]), widths, int(content["stored"]))
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{PARAMETER} holds {text[:100]!r}") from error
 
     def parameter(self) -> str:
-        """Return the value of the parameter: ``rows``, ``batch``, ``bytes``, ``widths`` (tensor -> most values a row, name of the setting).
+        """Return the value of the parameter: ``rows``, ``batch``, ``bytes``, ``stored``, ``widths`` (tensor -> most values, setting).
 
         Widths name the tensors of later steps too, for Triton lets a client ask those by themselves.
         """
         widths: dict[str, tuple[int, str]] = {name: (width, f"serve.max_{name}") for name, width in self.widths.items()}
         widths |= dict.fromkeys(("cart_index", "cart_counts"), widths["cart_items"])
-        widths["excluded"] = (_STORED + sum(self.widths.values()), "serve.max_exclude")
-        content = {"rows": self.rows, "batch": self.batch, "bytes": self.message_bytes, "widths": widths}
+        widths["excluded"] = (self.stored + sum(self.widths.values()), "serve.max_exclude")
+        sizes = {"rows": self.rows, "batch": self.batch, "bytes": self.message_bytes, "stored": self.stored}
+        content = {**sizes, "widths": widths}
         return json.dumps(content, sort_keys=True)
 
 
@@ -80,8 +83,8 @@ def with_limits(config: str, settings: ServeSettings) -> str:
     """
 
     def replaced(found: re.Match[str]) -> str:
-        batch = Limits.parsed(json.loads(found["value"])).batch
-        value = json.dumps(Limits.of(settings, batch).parameter())
+        written = Limits.parsed(json.loads(found["value"]))
+        value = json.dumps(Limits.of(settings, written.batch, written.stored).parameter())
         return f'parameters {{ key: "{PARAMETER}" value: {{ string_value: {value} }} }}'
 
     return _LINE.sub(replaced, config)

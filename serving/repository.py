@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 
 import cartwheel
@@ -19,7 +20,7 @@ from serving.graphs.order import OrderRules, order_graph
 from serving.graphs.rank import rank_graph
 from serving.graphs.retrieve import retrieve_graph
 from serving.graphs.similar import neighbours_graph, similar_graph
-from serving.limits import PARAMETER, Limits
+from serving.limits import PARAMETER, STORED, Limits
 from serving.local import METADATA
 from serving.parity import check_parity
 from serving.programs import VERSION, programs
@@ -98,6 +99,7 @@ def build_step(
 def _write(root: Path, snapshot: Snapshot, models: RunModels, sizes: Sizes, settings: ExportSettings) -> None:
     tensors = contract(sizes)
     parts, ensembles = programs(tensors, settings.target)
+    stored = STORED + int(np.diff(snapshot.shoppers.left_out_starts).max())
     with progress("export steps", len(tensors.models)) as advance:
         for program in parts:
             folder = root / program.model.name / VERSION
@@ -107,12 +109,12 @@ def _write(root: Path, snapshot: Snapshot, models: RunModels, sizes: Sizes, sett
                 advance(note=step.name)
             if settings.target == "embedded":
                 shutil.copyfile(_RUNNER, folder / "model.py")
-            (folder.parent / "config.pbtxt").write_text(program_config(program, settings), encoding="utf-8")
+            (folder.parent / "config.pbtxt").write_text(program_config(program, settings, stored), encoding="utf-8")
     metadata = _metadata(snapshot, sizes, settings)
     shown = {name: str(metadata[name]) for name in ("as_of", "cartwheel", "catalogue_size", "max_k", "no_cart")}
     shown.update({f"{column}_type": kind for column, kind in snapshot.state.id_types.items()})
     if settings.target == "embedded":
-        shown[PARAMETER] = Limits.of(ServeSettings(), settings.max_batch).parameter()
+        shown[PARAMETER] = Limits.of(ServeSettings(), settings.max_batch, stored).parameter()
     for ensemble in ensembles:
         folder = root / ensemble.name / VERSION
         folder.mkdir(parents=True)

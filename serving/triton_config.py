@@ -8,17 +8,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from serving.limits import PARAMETER, Limits
+from serving.limits import PARAMETER, STORED, Limits
 from serving.programs import Program
 from serving.settings import ExportSettings, ServeSettings
 from serving.tensors import TRITON_TYPES, Ensemble, Join, Tensor
 
 
-def program_config(program: Program, settings: ExportSettings) -> str:
+def program_config(program: Program, settings: ExportSettings, stored: int = STORED) -> str:
     """Return the config of a program.
 
     With target ``embedded`` the Python runner answers, and batches every program that has a batch. With ``native`` the
     onnxruntime backend answers; it takes optional inputs only where Triton does not batch, so the encode step is not batched.
+    ``stored`` is the most items that the snapshot leaves out for a shopper.
     """
     model, embedded = program.model, settings.target == "embedded"
     batching = model.batched and (embedded or not any(tensor.optional for tensor in model.inputs))
@@ -31,7 +32,7 @@ def program_config(program: Program, settings: ExportSettings) -> str:
     lines += [_tensor("output", tensor, batching, ragged=False) for tensor in model.outputs]
     if batching:
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {settings.queue_microseconds} }}")
-    lines += _parameters(_runner_parameters(program, settings) if embedded else {"intra_op_thread_count": "1"})
+    lines += _parameters(_runner_parameters(program, settings, stored) if embedded else {"intra_op_thread_count": "1"})
     if embedded:
         lines.append("instance_group [ { count: 1 kind: KIND_CPU } ]")
     return "\n".join(lines) + "\n"
@@ -65,7 +66,7 @@ def _step(step: Join) -> Sequence[str]:
     return [*lines, "  } ]"]
 
 
-def _runner_parameters(program: Program, settings: ExportSettings) -> dict[str, str]:
+def _runner_parameters(program: Program, settings: ExportSettings, stored: int) -> dict[str, str]:
     model = program.model
     allowed = {tensor.name: tensor.allowed for tensor in model.inputs if tensor.allowed}
     shapes = {tensor.name: list(tensor.shape) for tensor in model.inputs}
@@ -79,7 +80,7 @@ def _runner_parameters(program: Program, settings: ExportSettings) -> dict[str, 
         "trim": dict(model.trim),
     }
     written = {name: json.dumps(content, sort_keys=True) for name, content in contents.items()}
-    return {PARAMETER: Limits.of(ServeSettings(), settings.max_batch).parameter(), "intra_op_threads": "1", **written}
+    return {PARAMETER: Limits.of(ServeSettings(), settings.max_batch, stored).parameter(), "intra_op_threads": "1", **written}
 
 
 def _parameters(parameters: Mapping[str, str]) -> list[str]:

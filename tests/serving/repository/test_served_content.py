@@ -1,15 +1,17 @@
 """What is served is what was exported: every file is held against its checksum before Triton starts, and nothing else is handed to it."""
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from cartwheel.errors import RunError
 from cartwheel.files import sha256
-from serving.limits import PARAMETER, Limits
+from serving.limits import PARAMETER, STORED, Limits, with_limits
 from serving.local import METADATA
 from serving.model_folders import checked_repository, staged_repository, workspace
 from serving.server import EmbeddedServer
@@ -137,3 +139,14 @@ def test_the_folder_of_a_server_has_a_plain_path_whatever_tmpdir_is(tmp_path: Pa
         assert folder.stat().st_mode & 0o777 == 0o700
     finally:
         folder.rmdir()
+
+
+def test_a_long_history_is_left_out_however_little_a_request_may_exclude(own_run: Path) -> None:
+    """What the snapshot stores is no part of a request, and no limit of requests refuses it."""
+    lists = pq.read_table(own_run / "snapshot/users.parquet")["left_out"].to_pylist()
+    assert max(map(len, lists)) == 47
+    for path in (own_run / "repository").glob("*/config.pbtxt"):
+        config = with_limits(path.read_text(), ServeSettings(max_exclude=1))
+        found = re.search(r'key: "limits" value: \{ string_value: (".*") \}', config)
+        assert found is not None
+        assert json.loads(json.loads(found[1]))["widths"]["excluded"][0] >= 47 + STORED + 1
