@@ -64,12 +64,15 @@ class CartHead:
     def log_odds(self, features: Array, lines: Platt) -> Array:
         """Return the log-odds of carts, float64 ``[C]``.
 
-        Whatever the head says, any of n lines is bought at least as often as the likeliest one, and at most n times as often.
+        Whatever the head says, any of n lines is bought at least as often as the likeliest one, and at most n times as often. A head
+        without weights is a base rate, which those bounds of uncertain lines would only spoil.
 
         Args:
             features: ``HEAD_FEATURES``, ``[C, 3]``.
             lines: the calibration of lines.
         """
+        if not any(self.weights):
+            return np.full(len(features), self.bias)
         likeliest = lines.slope * features[:, 0] + lines.intercept
         most = np.minimum(np.expm1(features[:, 2]) * sigmoid(likeliest), _ALMOST_SURE)
         head = features @ np.asarray(self.weights) + self.bias

@@ -56,7 +56,7 @@ class FormCalibration:
 
     Attributes:
         lines: of a line; slope 0 gives each the base rate.
-        cart: of a cart; weights 0 give each the base rate, within what its lines allow.
+        cart: of a cart; weights 0 give each the base rate.
         notes: sentences where the fit was not the usual one.
     """
 

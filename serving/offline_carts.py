@@ -74,6 +74,8 @@ class OfflineCarts:
         logit = self._logits(place, distinct)
         slope, intercept, weights, bias = (table[FORMS.index(request.form)].astype(np.float64) for table in self._calibration)
         lines = dict(zip(distinct, _sigmoid(slope * logit + intercept).tolist(), strict=True))
+        if not weights.any():
+            return np.array([lines[item] for item in request.cart_items]), float(_sigmoid(bias))
         features = np.array([logit.max(), logit.mean(), np.log1p(len(distinct))])
         least = float(_sigmoid(slope * logit.max() + intercept))
         whole = max(least, min(float(_sigmoid(features @ weights + bias)), min(least * len(distinct), 1.0)))

@@ -110,5 +110,8 @@ def _whole(graph: GraphBuilder, own: _Calibration, logit: str, distinct: str, co
     scaled = graph.add("Mul", graph.add("Where", some, largest, zero), own.slope)
     least = graph.add("Sigmoid", graph.add("Add", scaled, own.intercept))
     most = graph.add("Min", graph.add("Mul", least, count), graph.constant(1, np.float32))
-    whole = graph.add("Max", least, graph.add("Min", graph.add("Sigmoid", head), most))
+    bounded = graph.add("Max", least, graph.add("Min", graph.add("Sigmoid", head), most))
+    # A head without weights is a base rate, which those bounds of uncertain lines would only spoil.
+    weight = graph.add("ReduceSum", graph.add("Abs", own.head), graph.constant([1], np.int64), keepdims=1)
+    whole = graph.add("Where", graph.add("Greater", weight, zero), bounded, graph.add("Sigmoid", own.bias))
     return graph.add("Where", some, whole, zero)

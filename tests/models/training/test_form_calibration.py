@@ -96,6 +96,7 @@ def test_a_head_that_tells_less_than_the_base_rate_gives_way_to_it() -> None:
     features = np.array([[9.0, 1.0, np.log1p(LINES)]])
     carts = rows.cart_label.reshape(-1, LINES)[:, 0].mean()
     assert sigmoid(found.cart.log_odds(features, found.lines))[0] == pytest.approx(carts, abs=0.02)
+    assert sigmoid(found.cart.log_odds(features, Platt(1.0, 9.0)))[0] == pytest.approx(carts, abs=0.02)
 
 
 def test_a_form_with_too_few_rows_takes_that_of_all_and_none_that_of_the_log() -> None:
