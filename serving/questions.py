@@ -88,13 +88,12 @@ class Questions:
 
         Args:
             timeout_seconds: the deadline.
-            noted_seconds: after how long ``note`` is called with a clause about what has not been answered yet.
-            note: called at most once.
+            noted_seconds: after how long without an answer ``note`` is called with a clause about the question.
+            note: called at most once a question.
         """
         begun = time.monotonic()
         for ensemble in self._ensembles:
-            passed = time.monotonic() - begun
-            found = self._ask_one(ensemble, timeout_seconds - passed, noted_seconds - passed, note)
+            found = self._ask_one(ensemble, timeout_seconds - (time.monotonic() - begun), noted_seconds, note)
             if found.answer is not Answer.GOOD:
                 return found
         return Found(Answer.GOOD)

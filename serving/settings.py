@@ -49,8 +49,8 @@ class ServeSettings(Settings):
     """How long the server may take to be ready."""
     probe_seconds: Annotated[float, Field(gt=0.0)] = 0.5
     """How often readiness is tried by a real question to every ensemble."""
-    probe_timeout_seconds: Annotated[float, Field(gt=0.0)] = 1.0
-    """How long the answers may take before the server counts as not ready."""
+    probe_timeout_seconds: Annotated[float, Field(gt=0.0)] = 2.0
+    """How long an answer may take before the server counts as not ready; above ``queue_seconds``, so that one at its limit is ready."""
     hang_seconds: Annotated[float, Field(gt=0.0)] = 10.0
     """After how long without any answer to such a question, not even a refusal, the server is started again."""
     max_restarts: Annotated[int, Field(ge=0)] = 5
