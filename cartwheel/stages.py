@@ -156,7 +156,7 @@ def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, wanted: Sta
 def _needs(stage: Stage, settings: RunSettings) -> tuple[str, ...]:
     """Return the fields that a stage is handed: ``evaluate`` also writes down the hash of what it judged."""
     own = fields_read(stage.name, settings)
-    return (*own, *fields_judged(settings)) if stage.work is evaluate else own
+    return (*own, *fields_judged(settings)) if stage.name == "evaluate" else own
 
 
 def wanted_records(

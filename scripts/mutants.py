@@ -13,6 +13,7 @@ import argparse
 import ast
 import contextlib
 import difflib
+import fcntl
 import hashlib
 import importlib
 import os
@@ -86,6 +87,7 @@ _PRELOADED: Final = (
     "typer",
 )
 """What is imported once for all mutants: half the time of a test run goes to it."""
+_LONGEST: Final = 1800
 _SLOWER: Final = 6.0
 """A mutant that takes so many times as long as the tests without one, and a minute, counts as killed: it loops."""
 
@@ -99,7 +101,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--keep", type=Path, help="where the outcome of each mutant is kept for a second run")
     given = parser.parse_args(arguments)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
-        copy = Path(folder) / "checkout"
+        shelf = given.keep.resolve() if given.keep else Path(folder)
+        shelf.mkdir(parents=True, exist_ok=True)
+        lock = (shelf / ".lock").open("w")
+        fcntl.flock(lock, fcntl.LOCK_EX)  # two runs in one copy would plant over each other
+        copy = shelf / "checkout"
         _copy(copy)
         os.chdir(copy)
         sys.path.insert(0, str(copy))
@@ -111,15 +117,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _mutate(name: str, room: Room, copy: Path, given: argparse.Namespace) -> float:
     """Mutate one room and print what survived; return the share that was killed."""
-    began = time.monotonic()
-    if _tested(room, 3600):
-        raise SystemExit(f"{name}: the tests fail without any mutant")
-    allowed = 60 + round(_SLOWER * (time.monotonic() - began))
-    sys.dont_write_bytecode = True  # what is compiled of a mutant must not outlive it
     session = _session(name, room, given) or copy.parent / f"{name}.sqlite"
-    if session.is_file():
-        _forget_survivors(session)
-    else:
+    begun, allowed = session.is_file() and _forget_survivors(session), _LONGEST
+    if not begun:
+        began = time.monotonic()
+        if _tested(room, _LONGEST):
+            raise SystemExit(f"{name}: the tests fail without any mutant")
+        allowed = 60 + round(_SLOWER * (time.monotonic() - began))
+    sys.dont_write_bytecode = True  # what is compiled of a mutant must not outlive it
+    if not session.is_file():
         config = copy.parent / f"{name}.toml"
         config.write_text(_config(room), encoding="utf-8")
         subprocess.run([sys.executable, "-m", "cosmic_ray.cli", "init", str(config), str(session)], check=True)
@@ -164,18 +170,19 @@ def _session(name: str, room: Room, given: argparse.Namespace) -> Path | None:
     """Return where the outcomes are kept, by what was mutated and how it was drawn; None if they are not."""
     if given.keep is None:
         return None
-    given.keep.mkdir(parents=True, exist_ok=True)
     content = [(ROOT / file).read_bytes() for file in room.files]
     digest = hashlib.sha256(repr([room.files, content, given.sample, given.seed]).encode()).hexdigest()[:12]
     kept: Path = given.keep.resolve() / f"{name}-{digest}.sqlite"
     return kept
 
 
-def _forget_survivors(session: Path) -> None:
+def _forget_survivors(session: Path) -> bool:
+    """Make survivors of a finished run pending again; return whether the run had been broken off instead."""
     with contextlib.closing(sqlite3.connect(session)) as database, database:
         (pending,) = database.execute("SELECT (SELECT count(*) FROM work_items) - (SELECT count(*) FROM work_results)").fetchone()
         if not pending:
             database.execute("DELETE FROM work_results WHERE test_outcome = 'SURVIVED'")
+    return bool(pending)
 
 
 def _copy(target: Path) -> None:
@@ -188,9 +195,10 @@ def _copy(target: Path) -> None:
         text=True,
     ).stdout
     for name in filter(None, listed.split("\0")):
-        if (ROOT / name).is_file():
-            (target / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, target / name)
+        source, copied = ROOT / name, target / name
+        if source.is_file() and not (copied.is_file() and copied.stat().st_mtime_ns == source.stat().st_mtime_ns):
+            copied.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, copied)
 
 
 def _config(room: Room) -> str:

@@ -18,8 +18,10 @@ from rich.console import Console
 from cartwheel import run_directory, stages
 from cartwheel.config import RunSettings, parse_settings
 from cartwheel.errors import RunError
+from cartwheel.reads import fields_judged
 from cartwheel.run_directory import RunDirectory
 from cartwheel.stages import COMMANDS, STAGES, Stage, require_done, run_stages, wanted_records
+from cartwheel.work import judged_configuration
 from serving.settings import ServeSettings
 
 ALL: Final = {stage.name for stage in STAGES}
@@ -222,6 +224,28 @@ def test_a_setting_changes_the_keys_of_the_stages_that_depend_on_it_and_no_other
 @pytest.mark.parametrize("setting", [row for row in ROWS if row.setting.startswith("two_tower.")], ids=lambda row: row.setting)
 def test_a_factor_model_reads_nothing_of_the_two_tower(folder: Path, setting: Row) -> None:
     assert differing(settings_of(FACTORS), with_other(FACTORS, setting.setting, setting.other)) == NONE
+
+
+def test_what_is_judged_is_what_models_are_made_of_and_not_how_fast_or_how_often_it_is_looked_at() -> None:
+    judged = set(fields_judged(RunSettings()))
+    assert {"seed", "prepare.negatives", "features.min_item_events", "two_tower.epochs", "cart.epochs"} <= judged
+    assert {"evaluate.candidates", "evaluate.baseline_parameters"} <= judged
+    others = {"features.engine", "features.keep_ids_of", "evaluate.max_two_stage_anchors", "evaluate.bootstrap", "export.max_k"}
+    assert not judged & others
+    assert not [name for name in judged if name.startswith(("source.", "events.", "serve."))]
+    assert list(fields_judged(RunSettings())) == sorted(judged)
+
+
+def test_evaluation_is_handed_what_it_writes_the_hash_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashes: list[str] = []
+
+    def work(run: Path, settings: RunSettings) -> None:
+        hashes.append(judged_configuration(settings))
+
+    [only] = [replace(stage, upstream=(), work=work) for stage in STAGES if stage.name == "evaluate"]
+    monkeypatch.setattr(stages, "STAGES", (only,))
+    run_stages(settings_of(TABLE), ["evaluate"], Console(file=io.StringIO()))
+    assert hashes == [judged_configuration(settings_of(TABLE))]
 
 
 def test_no_stage_knows_how_a_run_is_served() -> None:
