@@ -13,6 +13,7 @@ from rich.console import Console
 from cartwheel.asking import ENDPOINT
 from cartwheel.config import RunSettings
 from cartwheel.errors import ConfigError, ServerError
+from cartwheel.files import write_json
 from cartwheel.work import judged_configuration, serve_run, source_files, train_cart
 from serving import server
 from serving.endpoint import Endpoint
@@ -27,12 +28,16 @@ def test_events_given_to_a_simulated_shop_are_not_ignored(tmp_path: Path) -> Non
     assert source_files(RunSettings()) == []
 
 
-def test_a_log_without_carts_leaves_no_cart_model_of_an_earlier_log(tmp_path: Path) -> None:
+def test_a_log_without_carts_leaves_no_cart_model_of_an_earlier_log(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stale = tmp_path / "models" / "cart"
     stale.mkdir(parents=True)
     (stale / "model.onnx").write_text("of an earlier log")
+    write_json(tmp_path / "examples" / "report.json", {"no_cart": "There are no carts [in this log]."})
     train_cart(tmp_path, RunSettings())
     assert not stale.exists()
+    assert capsys.readouterr().err == "There are no carts [in this log].\n"
     train_cart(tmp_path, RunSettings())
 
 

@@ -189,6 +189,8 @@ def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:
     assert values(good)["recents"].shape == (1, 15)
     assert bad.error.code == late.error.code == "INVALID_ARG"
     assert str(bad.error) == "The input 'user_id' has shape [1, 2]; give it with shape [B, 1]."
+    (deep,) = score.execute([ask(user_id=[[["u1"]]])])
+    assert str(deep.error) == "The input 'user_id' has shape [1, 1, 1]; give it with shape [B, 1]."
     assert "'timestamp' holds 1700000000; give Unix microseconds" in str(late.error)
 
 
@@ -212,6 +214,9 @@ def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Pa
     assert values(good)["line_probability"].shape == (1, 1)
     assert values(wide)["line_probability"].shape == (1, 3)
     assert bad.error.code == "INTERNAL"
+    assert "cart_score failed" in str(bad.error)
+    bad, good = lines.execute([ask(wanted, **out_of_range), ask(wanted, **shopper)])
+    assert values(good)["line_probability"].shape == (1, 1), "of two as of three"
     assert "cart_score failed" in str(bad.error)
 
 
