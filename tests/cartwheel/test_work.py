@@ -28,9 +28,7 @@ def test_events_given_to_a_simulated_shop_are_not_ignored(tmp_path: Path) -> Non
     assert source_files(RunSettings()) == []
 
 
-def test_a_log_without_carts_leaves_no_cart_model_of_an_earlier_log(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_log_without_carts_leaves_no_cart_model_of_an_earlier_log(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     stale = tmp_path / "models" / "cart"
     stale.mkdir(parents=True)
     (stale / "model.onnx").write_text("of an earlier log")
