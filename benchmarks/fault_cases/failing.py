@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
+import json
 import os
 import random
 import signal
@@ -32,7 +34,7 @@ _RESTARTS = {"max_restarts": 1000}
 
 def cancelled_and_late(server: Server) -> Counts:
     """Requests to all ensembles, half cancelled at a random instant and half with deadlines of 1 to 50 ms; some ask for no item."""
-    counts, lock, before = Counts(), threading.Lock(), _processes(server)
+    counts, lock, before = Counts(), threading.Lock(), _restarts(server)
 
     def give_up(seed: int) -> None:
         rng = random.Random(seed)  # noqa: S311 - a load, not a secret
@@ -49,9 +51,7 @@ def cancelled_and_late(server: Server) -> Counts:
     for thread in threads:
         thread.join()
     server.recovered(counts)
-    if _processes(server) != before:
-        counts.crashes += 1
-        counts.note("Triton or a program of a model is another process than before")
+    _count_crashes(server, counts, before)
     return counts
 
 
@@ -135,7 +135,7 @@ def overloaded(factor: float) -> Callable[[Server], Counts]:
 
 def told_to_stop(server: Server) -> Counts:
     """SIGTERM after requests that were given up, while others are under way and new ones come: its seconds are those to the end."""
-    counts, rng, calls = Counts(), random.Random(_SEED), []  # noqa: S311 - a load, not a secret
+    counts, rng, calls, before = Counts(), random.Random(_SEED), [], _restarts(server)  # noqa: S311 - a load, not a secret
     with server.channel() as channel:
         for _ in range(server.scaled(1000)):
             _count(
@@ -143,6 +143,7 @@ def told_to_stop(server: Server) -> Counts:
                 _given_up(channel, server, rng),
                 {"OK", "CANCELLED", "DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "UNAVAILABLE"},
             )
+        _count_crashes(server, counts, before)
         ask = channel.unary_unary(METHOD)
         calls += [ask.future(server.honest_payload(), timeout=_STOP_AIM_SECONDS) for _ in range(20)]
         begun = time.monotonic()
@@ -237,8 +238,20 @@ def _count(counts: Counts, codes: Sequence[str], allowed: set[str]) -> None:
             counts.note(code)
 
 
-def _processes(server: Server) -> tuple[int, set[int]]:
-    return server.triton, set(server.stubs)
+def _restarts(server: Server) -> int:
+    """Return how often the server has had to start Triton again."""
+    connection = http.client.HTTPConnection(server.endpoint.health, timeout=_DEADLINE_SECONDS)
+    connection.request("GET", "/health/ready")
+    told = int(json.loads(connection.getresponse().read())["restarts"])
+    connection.close()
+    return told
+
+
+def _count_crashes(server: Server, counts: Counts, before: int) -> None:
+    crashes = _restarts(server) - before
+    if crashes:
+        counts.crashes += crashes
+        counts.note(f"Triton was started again {crashes} times: {server.last_output()}")
 
 
 async def _answered_at_most(address: str, payloads: Sequence[bytes], seconds: float, under_way: int = 32) -> float:
