@@ -76,11 +76,17 @@ class Supervisor:
                 self._look_after()
                 if on_ready is not None:
                     on_ready(endpoint)
-                while not (event := self._events.get()).is_signal:
+                while not (event := self._next_event()).is_signal:
                     if event.start == self._start:
                         number = triton_log.fatal_signal(self._server.log_since_start())
                         self._revive(_ended(f"signal {number}") if number else event.reason)
                 self._drain()
+
+    def _next_event(self) -> _Event:
+        """Wait for an event, waking now and then: a signal that comes as the wait begins, or to another thread, does not end it."""
+        while True:
+            with contextlib.suppress(queue.Empty):
+                return self._events.get(timeout=_SOON_SECONDS)
 
     def _drain(self) -> None:
         self._now(State.DRAINING)
