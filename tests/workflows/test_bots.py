@@ -23,6 +23,7 @@ def log_of(events: dict[str, int]) -> EventLog:
             "category": pl.Series([None] * count, dtype=pl.String),
             "brand": pl.Series([None] * count, dtype=pl.String),
             "price": pl.Series([None] * count, dtype=pl.Float64),
+            "quantity": pl.Series([None] * count, dtype=pl.Float64),
         }
     )
     return code_events(frame, ("view",))

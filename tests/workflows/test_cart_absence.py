@@ -25,7 +25,7 @@ def shop(adds: list[int], bought_after: dict[int, int], days: int = 40) -> Event
     frame = pl.DataFrame(sorted(rows, key=lambda row: row[3]), schema=["user_id", "item_id", "event_type", "time"], orient="row")
     nothing = {name: pl.lit(None, pl.String) for name in ("session_id", "category", "brand")}
     instants = pl.col("time").cast(pl.Datetime("us", "UTC")).alias("timestamp")
-    full = frame.with_columns(instants, price=pl.lit(None, pl.Float64), **nothing)
+    full = frame.with_columns(instants, price=pl.lit(None, pl.Float64), quantity=pl.lit(None, pl.Float64), **nothing)
     return code_events(full, ("view", "cart", "purchase"))
 
 

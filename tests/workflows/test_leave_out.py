@@ -29,7 +29,7 @@ def opened(rows: list[dict[str, Any]], rule: LeaveOut) -> tuple[EventLog, Histor
         **{
             name: pl.lit(None, kind)
             for name, kind in EVENT_COLUMNS.items()
-            if name in ("session_id", "category", "brand", "price")
+            if name in ("session_id", "category", "brand", "price", "quantity")
         },
     )
     log = code_events(events.select(list(EVENT_COLUMNS)), SETTINGS.interaction_types)

@@ -231,6 +231,7 @@ def event_log(queries: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
             user_id=pl.when(~pl.col("user").str.starts_with("session:")).then("user"),
             session_id=pl.when(pl.col("user").str.starts_with("session:")).then(pl.lit("s0")).otherwise("session_id"),
             event_type=pl.lit("view"),
+            quantity=pl.lit(None, pl.Float64),
             timestamp=pl.col("timestamp").dt.cast_time_unit("us"),
         )
         .join(

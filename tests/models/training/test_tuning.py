@@ -52,7 +52,9 @@ def write_examples(run: Path) -> None:
     )
     events.append(known)  # what is in a catalogue has been seen before
     nothing = [pl.lit(None, pl.String).alias(name) for name in ("session_id", "category", "brand")]
-    log = pl.concat(events).with_columns(pl.lit("view").alias("event_type"), pl.lit(1.0).alias("price"), *nothing)
+    log = pl.concat(events).with_columns(
+        pl.lit("view").alias("event_type"), pl.lit(1.0).alias("price"), pl.lit(None, pl.Float64).alias("quantity"), *nothing
+    )
     (run / "events").mkdir()
     log.sort("timestamp").write_parquet(run / "events" / "events.parquet")
     state = {"recent_items": 10, "leave_out": "nothing", "interaction_types": ["view"], "session_gap_us": 1_800_000_000}
