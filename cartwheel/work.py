@@ -169,12 +169,12 @@ def ranking(run: Path, settings: RunSettings) -> None:
     """Train the ranking DLRM, and choose on validation how much the retrieval score counts beside it, and whether the DLRM does."""
     from models.fusion import default_fusion_weight
     from models.report.names import model_name
+    from models.retriever import TWO_TOWER
     from models.train_dlrm import train_dlrm
     from models.two_stage import served_name, tune_fusion
 
-    train_dlrm(
-        run, "ranking", settings.ranking, settings.seed, default_fusion_weight(settings.two_tower, settings.retrieval.model)
-    )
+    two_tower = settings.two_tower if settings.retrieval.model == TWO_TOWER else None
+    train_dlrm(run, "ranking", settings.ranking, settings.seed, default_fusion_weight(two_tower, settings.retrieval.model))
     fusion = tune_fusion(run, settings.evaluate, settings.seed)
     if not fusion.ranks:
         _warn([f"{model_name(served_name(run, fusion))} {fusion.sentence}"])

@@ -99,4 +99,8 @@ def test_a_broken_row_costs_no_other(rows: list[tuple[int, str, int]], hostile: 
         path.write_bytes(b"user,item,time\n" + b"".join(line + b"\n" for line, _ in lines))
         counted, table = read(path, reading.Layout(encoding="utf-8"))
     assert counted == len(lines)
-    assert table.select("user", "item", "time", FLAW).rows() == [expected for _, expected in lines]
+    open_mark = False
+    for found, (line, expected) in zip(table.select("user", "item", "time", FLAW).rows(), lines, strict=True):
+        # A line that is broken in another way may be taken for a part of what an open mark began; it is refused all the same.
+        assert found == expected or (open_mark and expected[-1] is not None and found[-1] == reading.UNBALANCED)
+        open_mark |= line.count(b'"') % 2 == 1
