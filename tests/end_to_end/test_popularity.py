@@ -25,9 +25,7 @@ def scored(recommender: Recommender, run: Path, split: str) -> np.ndarray:
 def test_most_popular_counts_what_the_catalogue_counts(run: Path, split: str) -> None:
     counts = popularity(run, split, POPULARITY[MOST_POPULAR])(ROWS)
     assert len(np.unique(counts)) > 10
-    np.testing.assert_allclose(
-        scored(MostPopular(), run, split), counts, rtol=1e-12, atol=1e-12
-    )  # ties are told apart in the last bit
+    np.testing.assert_allclose(scored(MostPopular(), run, split), counts, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("split", ["valid", "test"])
@@ -39,6 +37,4 @@ def test_recently_popular_counts_what_the_catalogue_counts(run: Path, split: str
     days = PrepareSettings().popularity_days - until_start / DAY
     counts = popularity(run, split, POPULARITY[RECENTLY_POPULAR])(ROWS)
     assert len(np.unique(counts)) > 5
-    np.testing.assert_allclose(
-        scored(RecentlyPopular(days), run, split), counts, rtol=1e-12, atol=1e-12
-    )  # ties are told apart in the last bit
+    np.testing.assert_allclose(scored(RecentlyPopular(days), run, split), counts, rtol=1e-12, atol=1e-12)
