@@ -16,7 +16,7 @@ from cartwheel.files import sha256
 def untested(shop: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of a copy of the small shop, without its test split."""
     folder = tmp_path_factory.mktemp("tune")
-    shutil.copytree(shop.parent / "run", folder / "run")
+    shutil.copytree(shop.parent / "run", folder / "run", ignore=shutil.ignore_patterns("logs"))  # a server may be rotating them
     for name in ("examples", "features"):
         shutil.rmtree(folder / "run" / name / "test")
     config = folder / "shop.toml"
