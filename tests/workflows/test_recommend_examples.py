@@ -101,6 +101,9 @@ def test_training_keeps_the_latest_and_evaluation_a_seeded_sample(
 def test_simultaneous_interactions_are_one_question_in_evaluation(event_maker: Callable[..., pl.DataFrame]) -> None:
     rows = [{"user_id": "a", "item_id": i, "event_type": "purchase", "time": t * DAY_US} for t, i in enumerate("abcdefgh")]
     rows += [{"user_id": "b", "item_id": i, "event_type": "purchase", "time": 9 * DAY_US} for i in ("y", "x", "y")]
+    rows += [
+        {"user_id": "c", "item_id": "z", "event_type": "purchase", "time": 9 * DAY_US}
+    ]  # another's question of the same instant
     settings = PrepareSettings(test_share=0.3, valid_share=0.3)
     events = event_maker(rows)
     log, history, split = _prepared(events, settings)
@@ -109,6 +112,8 @@ def test_simultaneous_interactions_are_one_question_in_evaluation(event_maker: C
     assert repeats == 1
     chosen = choose_anchors(anchors, split, "test", settings, np.random.default_rng(0))
     made = examples_to_judge(history, chosen, split, "test", settings, rules)
-    table = recommend_frame(log, history, ItemHistory(log, 7), made, settings).filter(pl.col("user_key") == "b")
+    asked = recommend_frame(log, history, ItemHistory(log, 7), made, settings)
+    assert asked.filter(pl.col("user_key") == "c")["target_items"].to_list() == [["z"]]
+    table = asked.filter(pl.col("user_key") == "b")
     assert table["target_items"].to_list() == [["y", "x"]]
     assert table["recent_items"].to_list() == [[]]
