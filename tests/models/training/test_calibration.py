@@ -188,3 +188,8 @@ def test_a_column_that_never_changes_is_no_reason_to_fail() -> None:
     assert weights[1] == pytest.approx(0.0, abs=1e-9)
     (slope,), intercept = fit_logistic(logit[:, None], label)
     assert (weights[0], bias) == pytest.approx((slope, intercept), abs=1e-6)
+
+
+def test_a_head_that_was_not_fitted_takes_the_likeliest_line_for_the_cart() -> None:
+    features = np.array([[0.5, 0.4, np.log1p(3)], [-1.0, 0.7, np.log1p(2)]])
+    assert CartHead().log_odds(features, Platt()).tolist() == [0.5, -1.0]
