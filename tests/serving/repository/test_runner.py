@@ -250,6 +250,10 @@ def test_a_later_step_asked_by_itself_checks_its_k(runner: ModuleType, run: Path
     answer = score.execute([ask(("items",), **given)])[0]
     assert answer.error.code == "INVALID_ARG"
     assert "'k_row' holds 2147483647; ask for 1 to 100 items" in str(answer.error)
+    (pair,) = encoded(runner, run, ask(ENCODED, user_id=[["u1"], ["u2"]]))
+    given = {**{name: pair[name] for name in score._types}, "k_row": np.array([[3], [1000]], np.int32)}
+    answer = score.execute([ask(("items",), **given)])[0]
+    assert "'k_row' holds 1000; ask for 1 to 100 items" in str(answer.error)
 
 
 def test_a_missing_input_and_uneven_rows_are_named(runner: ModuleType, run: Path) -> None:
