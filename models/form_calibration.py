@@ -2,7 +2,9 @@
 
 The cart model is asked by strangers and by users, with recent items and without, and what it knows of each differs; one calibration for
 all would be right on average and wrong for each. Whether a form's logits tell more than its base rate is decided on validation, each
-user's rows by a calibration that was fitted on other users.
+user's rows by a calibration that was fitted on other users: the gain must exceed its own standard error over users, as validation has few
+carts of a form and the base rate is the simpler model (the one-standard-error rule, Breiman et al., Classification and Regression
+Trees, 1984, 3.4.3).
 """
 
 from __future__ import annotations
@@ -121,8 +123,7 @@ def _fit(rows: RequestRows, name: str, otherwise: FormCalibration) -> FormCalibr
     if lines.note and lines.slope == 1.0 and lines.intercept == 0.0:  # too few
         return otherwise
     notes = [f"{name}: {lines.note}"] if lines.note else []
-    folds = _folds(rows.user)
-    if not _beats_base_rate(rows.label, folds, lambda fit, held: _line_chances(rows, fit, held)):
+    if not _beats_base_rate(rows.label, rows.user, lambda fit, held: _line_chances(rows, fit, held)):
         lines = Platt(0.0, _log_odds(rows.label))
         notes.append(_fallen("line", name, rows.label))
     features, first = head_features(rows.cart, rows.logit)
@@ -130,7 +131,7 @@ def _fit(rows: RequestRows, name: str, otherwise: FormCalibration) -> FormCalibr
     head = fit_head(features, label, lines)
     if head.note:
         notes.append(f"{name}: {head.note}")
-    elif not _beats_base_rate(label, folds[first], lambda fit, held: _cart_chances(features, label, lines, fit, held)):
+    elif not _beats_base_rate(label, rows.user[first], lambda fit, held: _cart_chances(features, label, lines, fit, held)):
         head = CartHead((0.0, 0.0, 0.0), _log_odds(label))
         notes.append(_fallen("cart", name, label))
     return FormCalibration(lines, head, tuple(notes))
@@ -146,23 +147,25 @@ def _folds(user: Array) -> Array:
     return np.unique(user, return_inverse=True)[1] % FOLDS
 
 
-def _beats_base_rate(label: Array, folds: Array, chances: Callable[[Array, Array], Array]) -> bool:
-    """Tell whether held-out rows have a lower log loss than with the base rate of the other rows.
+def _beats_base_rate(label: Array, user: Array, chances: Callable[[Array, Array], Array]) -> bool:
+    """Tell whether the log loss of held-out rows lies below that of the base rate of the other rows, by more than its standard error.
 
     Args:
         label: 0 or 1, [N].
-        folds: the fold of each row, [N].
+        user: whose row each is, [N]; the standard error is over users.
         chances: returns the probabilities of held-out rows, fitted on others; both are masks [N].
     """
-    own, base = np.zeros(len(label)), np.zeros(len(label))
+    folds, gain = _folds(user), np.zeros(len(label))
     for fold in np.unique(folds):
         held = folds == fold
         fit = ~held
         if not 0 < label[fit].sum() < fit.sum():
             return False
-        own[held] = row_log_loss(label[held], chances(fit, held))
-        base[held] = row_log_loss(label[held], np.full(held.sum(), smoothed(label[fit]).mean()))
-    return bool(own.mean() < base.mean())
+        base = np.full(held.sum(), smoothed(label[fit]).mean())
+        gain[held] = row_log_loss(label[held], base) - row_log_loss(label[held], chances(fit, held))
+    # Of the mean of rows that come in clusters: the sum of a user's deviations counts as one.
+    deviations = np.bincount(np.unique(user, return_inverse=True)[1], weights=gain - gain.mean())
+    return bool(gain.mean() > np.sqrt(np.square(deviations).sum()) / len(label))
 
 
 def _line_chances(rows: RequestRows, fit: Array, held: Array) -> Array:

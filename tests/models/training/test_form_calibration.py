@@ -119,3 +119,14 @@ def test_what_is_written_is_read(forms: dict[str, FormCalibration], tmp_path: Pa
     (tmp_path / "calibration.json").write_text(json.dumps({"forms": lines}))
     with pytest.raises(RunError, match="calibration of requests cannot be read"):
         read_forms(tmp_path)
+
+
+def test_noise_is_hardly_ever_taken_for_knowledge_and_knowledge_always_is_used() -> None:
+    """A lower held-out loss alone would keep ten of sixty models of pure noise."""
+
+    def used(slope: float) -> int:
+        drawings = [drawn(FORMS[0], slope, -0.5, carts=60, users=20, seed=seed) for seed in range(60)]
+        return sum(fit_forms(rows, OTHERWISE)[FORMS[0]].lines.slope > 0 for rows in drawings)
+
+    assert used(0.0) <= 2
+    assert used(1.0) == 60
