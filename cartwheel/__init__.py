@@ -1,3 +1,3 @@
 """The front door of Cartwheel: command line, configuration, run directory and errors."""
 
-__version__ = "0.2.0"
+__version__ = "0.3.0"

@@ -61,17 +61,22 @@ class CartHead:
     bias: float = 0.0
     note: str = ""
 
+    @classmethod
+    def of_line(cls, lines: Platt, note: str = "") -> CartHead:
+        """Return the head that gives a cart the chance of its likeliest line, which is that of a cart of one line."""
+        return cls((lines.slope, 0.0, 0.0), lines.intercept, note)
+
     def log_odds(self, features: Array, lines: Platt) -> Array:
         """Return the log-odds of carts, float64 ``[C]``.
 
-        Whatever the head says, any of n lines is bought at least as often as the likeliest one, and at most n times as often. A head
-        without weights is a base rate, which those bounds of uncertain lines would only spoil.
+        Whatever the head says, any of n lines is bought at least as often as the likeliest one, and at most n times as often. Where
+        neither the head has weights nor the lines a slope, both are base rates, and that of carts is answered as it is.
 
         Args:
             features: ``HEAD_FEATURES``, ``[C, 3]``.
             lines: the calibration of lines.
         """
-        if not any(self.weights):
+        if not any(self.weights) and lines.slope == 0:
             return np.full(len(features), self.bias)
         likeliest = lines.slope * features[:, 0] + lines.intercept
         most = np.minimum(np.expm1(features[:, 2]) * sigmoid(likeliest), _ALMOST_SURE)
@@ -119,9 +124,7 @@ def fit_head(features: Array, label: Array, platt: Platt) -> CartHead:
     """
     reason = _too_few(label, "validation carts")
     if reason:
-        return CartHead(
-            (platt.slope, 0.0, 0.0), platt.intercept, f"cart head: {reason}, so a cart gets the chance of its likeliest line"
-        )
+        return CartHead.of_line(platt, f"cart head: {reason}, so a cart gets the chance of its likeliest line")
     weights, bias = fit_logistic(features, smoothed(label))
     return CartHead(tuple(float(weight) for weight in weights), bias)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -10,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from models.calibration import head_features, sigmoid
+from models.calibration import sigmoid
 from models.chance_baselines import BASE_RATE
 from models.evaluate_chances import Forecasts
 from models.figures import Protocol, Record
-from models.form_calibration import FormCalibration, read_forms
+from models.form_calibration import BySize, FormCalibration, form_log_odds, read_forms
 from models.judge_chances import Forecast, chance_records
 from models.judge_lists import NOTHING
 from models.onnx_scores import OnnxModel
@@ -22,9 +23,13 @@ from models.run_tables import check_aligned, read_table
 from models.settings import EvaluateSettings
 from models.task_names import CART, CART_LINE_OF, CART_OF, DLRM, SPLIT
 from workflows.cart_requests import CART_REQUESTS
-from workflows.columns import FORMS
+from workflows.columns import FORMS, SIZES
 
 _FALLEN: Final = "every {} gets the base rate of validation, where the model told no more"
+_HAS_FALLEN: Final[dict[str, Callable[[FormCalibration], bool]]] = {
+    "line": lambda own: own.lines.slope == 0,
+    "cart": lambda own: not any(own.cart.weights),
+}
 
 
 def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[list[Record], dict[str, Forecasts]]:
@@ -57,8 +62,8 @@ def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[l
         if len(rows):
             lines, carts = _forecasts(examples[rows], logit[rows].astype(np.float64), forms[form], _rates(train, form))
             predicted[form] = lines
-            for task, found in ((CART_LINE_OF[form], lines), (CART_OF[form], carts)):
-                records += _records(task, form, found, settings, seed, fallen=_has_fallen(forms[form], task))
+            for what, task, found in (("line", CART_LINE_OF[form], lines), ("cart", CART_OF[form], carts)):
+                records += _records(task, what, form, found, settings, seed, remark=_remark(forms[form], what))
     return records, predicted
 
 
@@ -80,12 +85,11 @@ def _rates(train: pl.DataFrame, form: str) -> tuple[float, float]:
 
 
 def _forecasts(
-    examples: pl.DataFrame, logit: npt.NDArray[np.float64], form: FormCalibration, rates: tuple[float, float]
+    examples: pl.DataFrame, logit: npt.NDArray[np.float64], form: BySize, rates: tuple[float, float]
 ) -> tuple[Forecasts, Forecasts]:
     """Return what is predicted for lines and for carts."""
-    features, first = head_features(examples["cart_id"].to_list(), logit)
-    lines = _beside(form.lines.slope * logit + form.lines.intercept, rates[0])
-    carts = _beside(form.cart.log_odds(features, form.lines), rates[1])
+    of_lines, of_carts, first = form_log_odds(form, examples["cart_id"].to_numpy(), logit)
+    lines, carts = _beside(of_lines, rates[0]), _beside(of_carts, rates[1])
     users = examples["user_key"].to_numpy()
     return (
         Forecasts(examples["label"].to_numpy().astype(np.int64), users, lines),
@@ -98,14 +102,19 @@ def _beside(log_odds: npt.NDArray[np.float64], rate: float) -> tuple[Forecast, .
     return Forecast(DLRM, "model", log_odds, sigmoid(log_odds)), Forecast(BASE_RATE, "baseline", constant, constant)
 
 
-def _has_fallen(form: FormCalibration, task: str) -> bool:
-    return form.lines.slope == 0 if task in CART_LINE_OF.values() else not any(form.cart.weights)
+def _remark(form: BySize, what: str) -> str:
+    """Return where the base rate is answered, or nothing."""
+    fallen = [size for size in SIZES if _HAS_FALLEN[what](form[size])]
+    if len(fallen) == len(SIZES):
+        return _FALLEN.format(what)
+    of = "line of a cart" if what == "line" else "cart"
+    return "; ".join(_FALLEN.format(f"{of} of {size}") for size in fallen)
 
 
-def _records(task: str, form: str, found: Forecasts, settings: EvaluateSettings, seed: int, *, fallen: bool) -> list[Record]:
-    what = "lines" if task in CART_LINE_OF.values() else "carts"
-    sizes = {what: len(found.label), "users": len(np.unique(found.users))}
-    protocol = Protocol(SPLIT, f"{what} of carts, asked for as a request of the form: {form}", "", sizes, NOTHING, "")
+def _records(
+    task: str, what: str, form: str, found: Forecasts, settings: EvaluateSettings, seed: int, *, remark: str
+) -> list[Record]:
+    sizes = {f"{what}s": len(found.label), "users": len(np.unique(found.users))}
+    protocol = Protocol(SPLIT, f"{what}s of carts, asked for as a request of the form: {form}", "", sizes, NOTHING, "")
     records = chance_records(task, found.label, found.users, found.forecasts, settings, seed, protocol)
-    remark = _FALLEN.format(what.removesuffix("s")) if fallen else ""
     return [replace(each, protocol=replace(each.protocol, remark=remark)) if each.model == DLRM else each for each in records]

@@ -1,10 +1,11 @@
-"""A calibration of its own for each form of request, or the base rate where that is no worse.
+"""A calibration of its own for each form of request and size of cart, or the base rate where that is no worse.
 
 The cart model is asked by strangers and by users, with recent items and without, and what it knows of each differs; one calibration for
-all would be right on average and wrong for each. Whether a form's logits tell more than its base rate is decided on validation, each
-user's rows by a calibration that was fitted on other users: the gain must exceed its own standard error over users, as validation has few
-carts of a form and the base rate is the simpler model (the one-standard-error rule, Breiman et al., Classification and Regression
-Trees, 1984, 3.4.3).
+all would be right on average and wrong for each. So would one for carts of one line and of several: most lines are in the large carts,
+whose lines are bought otherwise, and a cart of one line is bought exactly where its line is, so both must get one chance. Whether the
+logits of a form and size tell more than its base rate is decided on validation, each user's rows by a calibration that was fitted on
+other users: the gain must exceed its own standard error over users, as validation has few carts of a form and the base rate is the simpler
+model (the one-standard-error rule, Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from models.calibration import CartHead, Platt, fit_head, fit_platt, head_featur
 from models.data import Array
 from models.metrics.classification import row_log_loss
 from models.run_tables import read_json
-from workflows.columns import FORMS
+from workflows.columns import FORMS, ONE_LINE, SEVERAL_LINES, SIZES
 
 FOLDS: Final = 5
 
@@ -54,11 +55,11 @@ class RequestRows:
 
 @dataclass(frozen=True)
 class FormCalibration:
-    """How logits become probabilities in one form of request.
+    """How logits become probabilities in one form of request, for carts of one size.
 
     Attributes:
         lines: of a line; slope 0 gives each the base rate.
-        cart: of a cart; weights 0 give each the base rate.
+        cart: of a cart; weights 0 give each the base rate, within the bounds of its lines.
         notes: sentences where the fit was not the usual one.
     """
 
@@ -67,74 +68,119 @@ class FormCalibration:
     notes: tuple[str, ...] = ()
 
 
-def fit_forms(rows: RequestRows, otherwise: FormCalibration) -> dict[str, FormCalibration]:
-    """Fit a calibration for each form of request.
+BySize = dict[str, FormCalibration]
+"""One calibration for each of ``SIZES``."""
 
-    A form with too few rows gets the calibration of all forms together, and where those are too few ``otherwise``.
+
+def fit_forms(rows: RequestRows, otherwise: FormCalibration) -> dict[str, BySize]:
+    """Fit a calibration for each form of request and size of cart.
+
+    A form with too few rows of a size gets the calibration of that size in all forms together, and where those are too few
+    ``otherwise``.
 
     Args:
-        rows: validation rows of all forms.
+        rows: validation rows of all forms, the rows of a cart being its distinct lines.
         otherwise: of the rows as the log has them.
 
     Returns:
-        One for each of ``FORMS``.
+        One for each of ``FORMS`` and ``SIZES``.
     """
-    together = _fit(rows, "all forms of request", otherwise)
-    return {form: _fit(rows.at(rows.form == form), form, together) for form in FORMS}
+    several = have_several(rows.cart)
+    fitted: dict[str, BySize] = {form: {} for form in FORMS}
+    for size in SIZES:
+        own = rows.at(several == (size == SEVERAL_LINES))
+        together = _fit(own, "all forms of request", size, otherwise)
+        for form in FORMS:
+            fitted[form][size] = _fit(own.at(own.form == form), form, size, together)
+    return fitted
 
 
-def form_contents(forms: Mapping[str, FormCalibration]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return what ``calibration.json`` and ``head.json`` hold under ``forms``."""
-    heads = {
-        form: {key: value for key, value in each.cart.content().items() if key != "features"} for form, each in forms.items()
-    }
-    return {form: each.lines.content() for form, each in forms.items()}, heads
+def have_several(cart: Array) -> Array:
+    """Tell of each line whether its cart has other lines too, bool [N]."""
+    _, inverse, counts = np.unique(cart, return_inverse=True, return_counts=True)
+    return np.asarray(counts[inverse] > 1)
 
 
-def read_forms(folder: Path) -> dict[str, FormCalibration]:
+def form_log_odds(by_size: BySize, cart: Array, logit: Array) -> tuple[Array, Array, Array]:
+    """Return what a form of request is answered, float64.
+
+    Args:
+        by_size: the calibration of the form.
+        cart: the cart of each line, [N].
+        logit: of each line, uncalibrated, [N].
+
+    Returns:
+        The log-odds of each line [N]; those of each cart [C], in the order in which carts first appear; the first line of each [C].
+    """
+    several = have_several(cart)
+    features, first = head_features(cart, logit)
+    lines, carts = np.zeros(len(logit)), np.zeros(len(first))
+    for size, own in by_size.items():
+        rows = several == (size == SEVERAL_LINES)
+        lines[rows] = own.lines.slope * logit[rows] + own.lines.intercept
+        carts[rows[first]] = own.cart.log_odds(features[rows[first]], own.lines)
+    return lines, carts, first
+
+
+def form_contents(forms: Mapping[str, BySize]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return what ``calibration.json`` and ``head.json`` hold under ``forms``; the head of carts of one line is that line's calibration."""
+    lines = {form: {size: own.lines.content() for size, own in each.items()} for form, each in forms.items()}
+    heads = {form: each[SEVERAL_LINES].cart.content() for form, each in forms.items()}
+    return lines, {form: {key: value for key, value in each.items() if key != "features"} for form, each in heads.items()}
+
+
+def read_forms(folder: Path) -> dict[str, BySize]:
     """Read the calibration of each form of request.
 
     Args:
         folder: ``models/cart`` of a run.
 
     Returns:
-        One for each of ``FORMS``.
+        One for each of ``FORMS`` and ``SIZES``.
 
     Raises:
-        RunError: if a file is missing or lacks a form or one of its numbers.
+        RunError: if a file is missing or lacks a form, a size or one of its numbers.
     """
     lines, carts = (read_json(folder / name).get("forms", {}) for name in ("calibration.json", "head.json"))
     try:
-        return {
-            form: FormCalibration(
-                Platt(float(lines[form]["slope"]), float(lines[form]["intercept"])),
-                CartHead(tuple(float(weight) for weight in carts[form]["weights"]), float(carts[form]["bias"])),
-            )
-            for form in FORMS
-        }
+        return {form: _read_form(lines[form], carts[form]) for form in FORMS}
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(
             f"{folder}: the calibration of requests cannot be read ({error}).", "Run `cartwheel train` again."
         ) from None
 
 
-def _fit(rows: RequestRows, name: str, otherwise: FormCalibration) -> FormCalibration:
+def _read_form(lines: Mapping[str, Mapping[str, Any]], head: Mapping[str, Any]) -> BySize:
+    one, several = (Platt(float(lines[size]["slope"]), float(lines[size]["intercept"])) for size in SIZES)
+    cart = CartHead(tuple(float(weight) for weight in head["weights"]), float(head["bias"]))
+    return {ONE_LINE: FormCalibration(one, CartHead.of_line(one)), SEVERAL_LINES: FormCalibration(several, cart)}
+
+
+def _fit(rows: RequestRows, form: str, size: str, otherwise: FormCalibration) -> FormCalibration:
+    name = f"{form}, carts of {size}"
     lines = fit_platt(rows.logit, rows.label)
     if lines.note and lines.slope == 1.0 and lines.intercept == 0.0:  # too few
-        return otherwise
+        return otherwise if size == SEVERAL_LINES else FormCalibration(otherwise.lines, CartHead.of_line(otherwise.lines))
     notes = [f"{name}: {lines.note}"] if lines.note else []
     if not _beats_base_rate(rows.label, rows.user, lambda fit, held: _line_chances(rows, fit, held)):
         lines = Platt(0.0, _log_odds(rows.label))
         notes.append(_fallen("line", name, rows.label))
+    if size == ONE_LINE:
+        return FormCalibration(lines, CartHead.of_line(lines), tuple(notes))
+    head, more = _fit_head(rows, name, lines)
+    return FormCalibration(lines, head, (*notes, *more))
+
+
+def _fit_head(rows: RequestRows, name: str, lines: Platt) -> tuple[CartHead, list[str]]:
+    """Return the head of carts of several lines, and sentences where it is not the usual one."""
     features, first = head_features(rows.cart, rows.logit)
     label = rows.cart_label[first]
     head = fit_head(features, label, lines)
     if head.note:
-        notes.append(f"{name}: {head.note}")
-    elif not _beats_base_rate(label, rows.user[first], lambda fit, held: _cart_chances(features, label, lines, fit, held)):
-        head = CartHead((0.0, 0.0, 0.0), _log_odds(label))
-        notes.append(_fallen("cart", name, label))
-    return FormCalibration(lines, head, tuple(notes))
+        return head, [f"{name}: {head.note}"]
+    if _beats_base_rate(label, rows.user[first], lambda fit, held: _cart_chances(features, label, lines, fit, held)):
+        return head, []
+    return CartHead((0.0, 0.0, 0.0), _log_odds(label)), [_fallen("cart", name, label)]
 
 
 def _fallen(what: str, name: str, label: Array) -> str:

@@ -176,7 +176,7 @@ def _calibrate(dlrm: Any, folder: Path, target: Path, notes: list[str]) -> dict[
     head = fit_head(features, cart_labels, platt)
     notes.extend(note for note in (platt.note, head.note) if note)
     forms = fit_forms(_request_rows(dlrm, folder / CART_REQUESTS), FormCalibration(platt, head))
-    notes.extend(dict.fromkeys(note for each in forms.values() for note in each.notes))
+    notes.extend(dict.fromkeys(note for each in forms.values() for own in each.values() for note in own.notes))
     of_lines, of_carts = form_contents(forms)
     write_json(target / "calibration.json", {**platt.content(), "forms": of_lines})
     write_json(target / "head.json", {**head.content(), "forms": of_carts})

@@ -72,9 +72,12 @@ class OfflineCarts:
         if not distinct:
             return np.zeros(0), 0.0
         logit = self._logits(place, distinct)
-        slope, intercept, weights, bias = (table[FORMS.index(request.form)].astype(np.float64) for table in self._calibration)
+        place_of_size = int(len(distinct) > 1)
+        slope, intercept, weights, bias = (
+            table[FORMS.index(request.form), place_of_size].astype(np.float64) for table in self._calibration
+        )
         lines = dict(zip(distinct, _sigmoid(slope * logit + intercept).tolist(), strict=True))
-        if not weights.any():
+        if not (weights.any() or slope):
             return np.array([lines[item] for item in request.cart_items]), float(_sigmoid(bias))
         features = np.array([logit.max(), logit.mean(), np.log1p(len(distinct))])
         least = float(_sigmoid(slope * logit.max() + intercept))

@@ -2,8 +2,8 @@
 
 Four comparisons: (1) the compiled feature graphs and models against NVTabular's features and TensorFlow's scores on the test
 split; (2) the encode step, which sees only a user id and an instant, against the offline features of the same users; (3) the encode
-step and the whole of ``cart`` for requests of every form, with recent items and lines, against their offline features and
-probabilities; (4) the whole of ``recommend`` against the same chain computed in NumPy.
+step and the whole of ``cart`` for requests of every form, with recent items and lines, and carts of both sizes, against their offline
+features and probabilities; (4) the whole of ``recommend`` against the same chain computed in NumPy.
 """
 
 from __future__ import annotations
@@ -31,11 +31,14 @@ from workflows.columns import (
     ENCODED_SUFFIX,
     FORMS,
     ITEM,
+    ONE_LINE,
     QUERY,
     QUERY_CATEGORICAL,
     QUERY_CONTINUOUS,
     QUERY_LISTS,
     QUERY_SCALARS,
+    SEVERAL_LINES,
+    SIZES,
     STRINGS,
 )
 
@@ -280,23 +283,23 @@ def _padded(rows: Sequence[Sequence[str]]) -> npt.NDArray[Any]:
 
 
 def _check_carts(report: ParityReport, run: Path, served: LocalRepository) -> None:
-    """Ask ``cart`` requests of every form and compute the same offline."""
+    """Ask ``cart`` requests of every form and size of cart and compute the same offline; an empty cart counts as one of one line."""
     carts = OfflineCarts(run)
-    lines: dict[str, list[npt.NDArray[np.float64]]] = {form: [np.zeros(0)] for form in FORMS}
-    whole: dict[str, list[float]] = {form: [] for form in FORMS}
-    found_lines, found_whole = ({form: [np.zeros(0)] for form in FORMS} for _ in range(2))
+    kinds = [(form, size) for form in FORMS for size in SIZES]
+    lines, whole, found_lines, found_whole = ({kind: [np.zeros(0)] for kind in kinds} for _ in range(4))
     for place, request in enumerate(carts.requests):
         asked = {"recent_items": [request.recent_items or [""]], "cart_items": [request.cart_items or [""]]}
         answer = served.ask("cart", user_id=[[request.user]], timestamp=[[request.timestamp]], **asked)
         chances, cart = carts.probabilities(place)
-        lines[request.form].append(chances)
-        whole[request.form].append(cart)
-        found_lines[request.form].append(answer["line_probability"][0, : len(chances)])
-        found_whole[request.form].append(answer["cart_probability"][0])
-    for form in FORMS:
-        name = f"cart asked by a {form}"
-        report.compare(f"{name}: lines", np.concatenate(found_lines[form]), np.concatenate(lines[form]), CHAIN_TOLERANCE)
-        report.compare(f"{name}: carts", np.concatenate(found_whole[form]), np.array(whole[form]), CHAIN_TOLERANCE)
+        kind = request.form, SEVERAL_LINES if len(set(request.cart_items)) > 1 else ONE_LINE
+        lines[kind].append(chances)
+        whole[kind].append(np.array([cart]))
+        found_lines[kind].append(answer["line_probability"][0, : len(chances)])
+        found_whole[kind].append(answer["cart_probability"][0])
+    for kind in kinds:
+        name = f"cart of {kind[1]} asked by a {kind[0]}"
+        for what, found, offline in (("lines", found_lines, lines), ("carts", found_whole, whole)):
+            report.compare(f"{name}: {what}", np.concatenate(found[kind]), np.concatenate(offline[kind]), CHAIN_TOLERANCE)
 
 
 def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int) -> Columns:

@@ -17,7 +17,7 @@ from serving.graphs.rank import RankingModels
 from serving.graphs.retrieve import RetrievalModels
 from serving.neighbours import read_neighbours
 from serving.run_files import item_ids, read_json
-from workflows.columns import ENCODED_SUFFIX, FORMS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, STRINGS
+from workflows.columns import ENCODED_SUFFIX, FORMS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, SIZES, STRINGS
 
 
 @dataclass(frozen=True)
@@ -58,26 +58,30 @@ def _read_cart(run: Path, cross: onnx.ModelProto) -> CartModels:
 
 
 def read_calibration(folder: Path) -> tuple[Floats, Floats, Floats, Floats]:
-    """Read how the cart model's logits become probabilities in each form of request.
+    """Read how the cart model's logits become probabilities in each form of request and size of cart.
 
     Args:
         folder: ``models/cart`` of a run.
 
     Returns:
-        Slopes and intercepts of lines, [forms] each; weights [forms, 3] and biases [forms] of carts; float32.
+        Slopes and intercepts of lines, [forms, sizes] each; weights [forms, sizes, 3] and biases [forms, sizes] of carts, those of carts of
+        one line being their line's; float32.
 
     Raises:
-        RunError: if a file is missing or lacks a form.
+        RunError: if a file is missing or lacks a form or a size.
     """
     calibration, head = read_json(folder / "calibration.json"), read_json(folder / "head.json")
     try:
-        lines, carts = ([told["forms"][form] for form in FORMS] for told in (calibration, head))
-        columns = [[each["slope"] for each in lines], [each["intercept"] for each in lines]]
-        columns += [[each["weights"] for each in carts], [each["bias"] for each in carts]]
+        lines = [[calibration["forms"][form][size] for size in SIZES] for form in FORMS]
+        carts = [head["forms"][form] for form in FORMS]
+        slopes, intercepts = (
+            np.array([[own[name] for own in row] for row in lines], np.float32) for name in ("slope", "intercept")
+        )
+        weights, biases = (np.array([own[name] for own in carts], np.float32) for name in ("weights", "bias"))
     except KeyError as error:
         raise RunError(f"{folder}: its calibration has no {error}.", "Run `cartwheel train` again.") from None
-    slopes, intercepts, heads, biases = (np.asarray(column, np.float32) for column in columns)
-    return slopes, intercepts, heads, biases
+    of_line = np.stack([slopes[:, 0], np.zeros_like(slopes[:, 0]), np.zeros_like(slopes[:, 0])], axis=1)
+    return slopes, intercepts, np.stack([of_line, weights], axis=1), np.stack([intercepts[:, 0], biases], axis=1)
 
 
 def read_onnx(path: Path) -> onnx.ModelProto:

@@ -38,6 +38,11 @@ COUNTED_KINDS: Final = {"user_views": "view", "user_carts": "cart", "user_purcha
 FORMS: Final = ("stranger", "stranger with recent items", "known user", "known user with recent items")
 """What a request can look like: its place is 2 where the user is known, and 1 more where recent items are given."""
 
+ONE_LINE: Final = "one line"
+SEVERAL_LINES: Final = "several lines"
+SIZES: Final = (ONE_LINE, SEVERAL_LINES)
+"""What the cart of a request can look like: its place is 1 where it has several distinct lines."""
+
 CALENDAR: Final = ("hour", "weekday")
 """Raw columns that hold whole numbers."""
 

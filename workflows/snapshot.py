@@ -148,8 +148,8 @@ def parity_requests(
 ) -> pl.DataFrame:
     """Draw requests of each form at and after ``as_of``, and compute their query features by the code that made the training examples.
 
-    Items are drawn with repetition, so that requests tell of an item twice and of items that are stored; the first request of each form
-    has no lines.
+    Items are drawn with repetition, so that requests tell of an item twice and of items that are stored; the first requests of each form
+    have no lines, one, and several.
 
     Returns:
         ``form``, ``timestamp`` (Int64, microseconds), ``given_items`` and ``cart_items`` (as told of), ``columns.QUERY``.
@@ -161,7 +161,9 @@ def parity_requests(
     key = np.where(forms >= 2, users[rng.integers(0, max(len(users), 1), count)] if len(users) else -1, -1)
     anchor = as_of + rng.integers(0, _LATEST_REQUEST, count)
     sizes = np.where(forms % 2 == 1, rng.integers(1, settings.recent_items + 3, count), 0)
-    lines = np.where(np.arange(count) % PARITY_REQUESTS == 0, 0, rng.integers(0, _MOST_LINES + 1, count))
+    lines = rng.integers(0, _MOST_LINES + 1, count)
+    for place, certain in enumerate((0, 1, _MOST_LINES)):
+        lines[np.arange(count) % PARITY_REQUESTS == place] = certain
     asked = [[rng.integers(0, len(log.items), size) for size in part] for part in (sizes, lines)]
     number, item, line = [], [], []
     for row in range(count):

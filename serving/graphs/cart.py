@@ -11,7 +11,7 @@ import onnx
 from serving.graphs.common import INFINITY, PairColumns, cast, declare_inputs, declare_outputs, encode_columns, run_model
 from serving.snapshot import Catalogue
 from serving.tensors import AFTER, StepModel
-from workflows.columns import CART, FORMS
+from workflows.columns import CART, FORMS, SIZES
 from workflows.onnx_graph import GraphBuilder
 
 Floats = npt.NDArray[np.float32]
@@ -25,10 +25,10 @@ class CartModels:
         cross: ``workflow/cross.onnx``.
         cart: ``workflow/cart.onnx``.
         lines: ``models/cart/model.onnx``.
-        slopes: Platt slope of the line logit (Platt, 1999) in each form of request, float32 [forms].
-        intercepts: Platt intercept, float32 [forms].
-        heads: weights of the largest logit, the mean logit and log1p(lines) in the logit of the whole cart, float32 [forms, 3].
-        biases: their biases, float32 [forms].
+        slopes: Platt slope of the line logit (Platt, 1999) in each form of request and size of cart, float32 [forms, sizes].
+        intercepts: Platt intercept, float32 [forms, sizes].
+        heads: weights of the largest logit, the mean logit and log1p(lines) in the logit of the whole cart, float32 [forms, sizes, 3].
+        biases: their biases, float32 [forms, sizes].
     """
 
     cross: onnx.ModelProto
@@ -66,7 +66,7 @@ def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recent
         **pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, raw), **encode_columns(graph, models.cart, raw),
     }  # fmt: skip
     logit = graph.add("Reshape", run_model(graph, models.lines, encoded, "logit"), graph.add("Shape", lines))
-    own = _calibration(graph, models, inputs["form"])
+    own = _calibration(graph, models, inputs["form"], count)
     chance = graph.add("Sigmoid", graph.add("Add", graph.add("Mul", logit, own.slope), own.intercept))
     values = {
         "line_probability": graph.add("Where", present, chance, graph.constant(np.nan, np.float32)),
@@ -75,12 +75,15 @@ def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recent
     return declare_outputs(graph, step, values)
 
 
-def _calibration(graph: GraphBuilder, models: CartModels, form: str) -> _Calibration:
-    """Pick the calibration of each request by its form, int64 [B, 1]."""
-    row = graph.add("Squeeze", form, graph.constant([1], np.int64))
+def _calibration(graph: GraphBuilder, models: CartModels, form: str, count: str) -> _Calibration:
+    """Pick the calibration of each request by its form, int64 [B, 1], and the number of its distinct lines, float32 [B, 1]."""
+    several = cast(graph, graph.add("Greater", count, graph.constant(1, np.float32)), onnx.TensorProto.INT64)
+    place = graph.add("Add", graph.add("Mul", form, graph.constant(len(SIZES), np.int64)), several)
+    row = graph.add("Squeeze", place, graph.constant([1], np.int64))
 
     def picked(table: Floats) -> str:
-        return graph.add("Gather", graph.constant(table.reshape(len(FORMS), -1).astype(np.float32)), row, axis=0)
+        rows = table.reshape(len(FORMS) * len(SIZES), -1).astype(np.float32)
+        return graph.add("Gather", graph.constant(rows), row, axis=0)
 
     return _Calibration(picked(models.slopes), picked(models.intercepts), picked(models.heads), picked(models.biases))
 
@@ -111,7 +114,8 @@ def _whole(graph: GraphBuilder, own: _Calibration, logit: str, distinct: str, co
     least = graph.add("Sigmoid", graph.add("Add", scaled, own.intercept))
     most = graph.add("Min", graph.add("Mul", least, count), graph.constant(1, np.float32))
     bounded = graph.add("Max", least, graph.add("Min", graph.add("Sigmoid", head), most))
-    # A head without weights is a base rate, which those bounds of uncertain lines would only spoil.
+    # Where neither the head has weights nor the lines a slope, both are base rates, and that of carts is answered as it is.
     weight = graph.add("ReduceSum", graph.add("Abs", own.head), graph.constant([1], np.int64), keepdims=1)
-    whole = graph.add("Where", graph.add("Greater", weight, zero), bounded, graph.add("Sigmoid", own.bias))
+    known = graph.add("Greater", graph.add("Add", weight, graph.add("Abs", own.slope)), zero)
+    whole = graph.add("Where", known, bounded, graph.add("Sigmoid", own.bias))
     return graph.add("Where", some, whole, zero)

@@ -135,7 +135,7 @@ class SyntheticRun:
             form = place % len(names.FORMS)
             user = place % len(self.user_ids) if form >= 2 else len(self.user_ids)
             given = [ids[row] for row in rng.integers(0, len(ids), rng.integers(1, 8) if form % 2 else 0)]
-            cart = [ids[row] for row in rng.integers(0, len(ids), rng.integers(0, 4))]
+            cart = [ids[row] for row in rng.integers(0, len(ids), place // len(names.FORMS) % 4)]
             told = [list(dict.fromkeys(part[::-1]))[::-1] for part in (given, cart)]
             row = {name: values[user] for name, values in now.items()}
             stored = {name: values[user] for name, values in self.users.items()} if form >= 2 else {}
@@ -259,8 +259,15 @@ class SyntheticRun:
         self._neighbours()
         if self.cart:
             self._save(self.network("cart_dlrm", (*scalars, *names.CART), "logit", 8), "models/cart/model.onnx")
-            slopes, weights = (1.2, 0.9, 0.0, 1.4), ([0.7, 0.2, 0.1], [1.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.1, 0.3])
-            of_lines = {form: {"slope": slopes[place], "intercept": -0.4 - place / 10} for place, form in enumerate(names.FORMS)}
+            # Carts of several lines: a head beside lines with a slope and without, and the base rate beside the same.
+            slopes, weights = (1.2, 0.9, 0.0, 0.0), ([0.7, 0.2, 0.1], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.5, 0.1, 0.3])
+            of_lines = {
+                form: {
+                    "one line": {"slope": (0.8, 0.0, 1.1, 1.4)[place], "intercept": 0.1 + place / 10},
+                    "several lines": {"slope": slopes[place], "intercept": (-0.4, -3.5, -0.6, -0.7)[place]},
+                }
+                for place, form in enumerate(names.FORMS)
+            }
             of_carts = {form: {"weights": weights[place], "bias": -0.3} for place, form in enumerate(names.FORMS)}
             self._json({"slope": 1.2, "intercept": -0.4, "forms": of_lines}, "models/cart/calibration.json")
             self._json({"weights": [0.7, 0.2, 0.1], "bias": -0.3, "forms": of_carts}, "models/cart/head.json")

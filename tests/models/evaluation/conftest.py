@@ -196,8 +196,11 @@ def write_split(run: Path, split: str, generator: np.random.Generator, items: pl
         pl.col("item_price").fill_null(0.0).alias("cart_value"),
         pl.col("label").max().over("cart_id").alias("cart_label"),
     )
+    # Every third cart of requests has one line alone.
+    short = pl.int_range(pl.len()).over("cart_id").eq(0) | pl.col("cart_id").str.slice(4).cast(pl.Int64).mod(3).ne(0)
+    told = cart.filter(short).with_columns(pl.col("label").max().over("cart_id").alias("cart_label"))
     asked = [
-        cart.with_columns(pl.format("{} {}", "cart_id", pl.lit(form)).alias("cart_id"), pl.lit(form).alias("form"))
+        told.with_columns(pl.format("{} {}", "cart_id", pl.lit(form)).alias("cart_id"), pl.lit(form).alias("form"))
         for form in FORMS
     ]
     tables = {"recommend": recommend, "ranking": ranking, "cart": cart, "cart_requests": pl.concat(asked)}
@@ -271,7 +274,13 @@ def build_run(run: Path) -> Path:
         "models/cart/calibration.json": {
             "slope": 1.1,
             "intercept": -0.1,
-            "forms": {form: {"slope": float(place), "intercept": -0.1} for place, form in enumerate(FORMS)},
+            "forms": {
+                form: {
+                    "one line": {"slope": float(place), "intercept": -0.2},
+                    "several lines": {"slope": float(place > 1) * place, "intercept": -0.1},
+                }
+                for place, form in enumerate(FORMS)
+            },
         },
         "models/cart/head.json": {
             "weights": [1.0, 0.2, 0.1],

@@ -10,6 +10,7 @@ import pytest
 from models.calibration import sigmoid
 from models.evaluate_requests import request_records
 from models.figures import Evaluation
+from models.form_calibration import form_log_odds, read_forms
 from models.metrics.classification import expected_calibration_error, log_loss
 from models.onnx_scores import OnnxModel
 from models.report.line_segments import form_segments
@@ -37,7 +38,10 @@ def test_each_form_is_judged_by_its_own_calibration(finished_run: Path) -> None:
     train = pl.read_parquet(finished_run / "examples/train/cart_requests.parquet")
     for place, form in enumerate(FORMS):
         rows, logit = logits(finished_run, form)
-        label, chance = rows["label"].to_numpy(), sigmoid(place * logit - 0.1)
+        label = rows["label"].to_numpy()
+        several = rows.select(pl.len().over("cart_id") > 1).to_series().to_numpy()
+        assert 0 < several.sum() < len(label)
+        chance = np.where(several, sigmoid((place > 1) * place * logit - 0.1), sigmoid(place * logit - 0.2))
         found = evaluation.find(CART_LINE_OF[form], "dlrm", "log_loss")
         assert found is not None
         assert found.value == pytest.approx(log_loss(label, chance))
@@ -56,16 +60,28 @@ def test_each_form_is_judged_by_its_own_calibration(finished_run: Path) -> None:
         np.testing.assert_allclose(predicted[form].forecasts[0].probability, chance)  # type: ignore[arg-type]
 
 
+def test_a_cart_of_one_line_is_judged_by_the_chance_of_its_line(finished_run: Path) -> None:
+    read = read_forms(finished_run / "models/cart")
+    for form in FORMS:
+        rows, logit = logits(finished_run, form)
+        lines, carts, first = form_log_odds(read[form], rows["cart_id"].to_numpy(), logit)
+        alone = rows.select(pl.len().over("cart_id") == 1).to_series().to_numpy()[first]
+        assert 0 < alone.sum() < len(alone)
+        np.testing.assert_allclose(carts[alone], lines[first][alone], rtol=1e-12)
+
+
 def test_a_form_that_fell_back_to_the_base_rate_says_so(finished_run: Path) -> None:
     records, predicted = request_records(finished_run, SETTINGS, 1)
     remarks = {record.task: record.protocol.remark for record in records if record.model == "dlrm"}
-    stranger = FORMS[0]  # the only form with slope 0 and weights 0
+    stranger = FORMS[0]  # the only form with slope 0 and weights 0 for carts of either size
     for task, what in ((CART_LINE_OF[stranger], "line"), (CART_OF[stranger], "cart")):
         assert remarks.pop(task) == f"every {what} gets the base rate of validation, where the model told no more"
+    assert remarks.pop(CART_LINE_OF[FORMS[1]]) == (
+        "every line of a cart of several lines gets the base rate of validation, where the model told no more"
+    )
     assert set(remarks.values()) == {""}
     parts = form_segments(predicted, Evaluation(tuple(records)))
-    assert [(part.name, bool(part.remark)) for part in parts] == [(form, form == stranger) for form in FORMS]
-    assert parts[0].roc_auc.value == 0.5
+    assert [(part.name, bool(part.remark)) for part in parts] == [(form, form in FORMS[:2]) for form in FORMS]
     for part in parts:
         assert part.calibration_error is not None
         model, base = (each.value for each in part.log_loss)

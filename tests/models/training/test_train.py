@@ -20,7 +20,7 @@ from models.settings import DLRMSettings, TwoTowerSettings
 from models.train_dlrm import train_dlrm
 from models.train_two_tower import train_two_tower
 from models.two_tower import build_two_tower, load_two_tower, target_ranks
-from workflows.columns import FORMS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS
+from workflows.columns import FORMS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, SEVERAL_LINES, SIZES
 
 TINY = TwoTowerSettings(epochs=2, batch_size=256, embedding_dimension=8, dimension=8, hidden=(8,))
 
@@ -199,7 +199,7 @@ def test_missing_validation_and_test_are_normal_and_said(small_run: Path, tmp_pa
     nothing = {"slope": 1.0, "intercept": 0.0}
     assert json.loads((tmp_path / "models/cart/calibration.json").read_text()) == {
         **nothing,
-        "forms": dict.fromkeys(FORMS, nothing),
+        "forms": dict.fromkeys(FORMS, dict.fromkeys(SIZES, nothing)),
     }
 
 
@@ -221,10 +221,14 @@ def test_the_cart_model_learns_from_requests_and_calibrates_each_form(small_run:
     settings = DLRMSettings(epochs=2, batch_size=512, bottom=(8,), top=(8,), embedding_dimension=4)
     report = train_dlrm(tmp_path, "cart", settings, 1)
     assert report.examples == 2 * len(pl.read_parquet(tmp_path / "features/train/cart/*.parquet"))
-    slopes = {form: each.lines.slope for form, each in read_forms(tmp_path / "models/cart").items()}
+    read = read_forms(tmp_path / "models/cart")
+    slopes = {form: each[SEVERAL_LINES].lines.slope for form, each in read.items()}
     assert slopes.pop(FORMS[0]) == 0
     assert all(slope > 0.2 for slope in slopes.values())
-    assert any(note.startswith("stranger: on validation the model tells no more of a line") for note in report.notes)
+    assert any(
+        note.startswith("stranger, carts of several lines: on validation the model tells no more of a line")
+        for note in report.notes
+    )
 
 
 def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from synthetic_run import AS_OF_US
 
 from cartwheel.errors import ParityError
 from serving.local import LocalRepository
@@ -16,7 +17,7 @@ from serving.offline_chain import OfflineChain
 from serving.parity import ParityReport, check_parity
 from serving.repository import write_repository
 from serving.settings import ExportSettings
-from workflows.columns import FORMS, QUERY
+from workflows.columns import FORMS, QUERY, SEVERAL_LINES, SIZES
 
 
 def plant(path: Path, column: str, change: Callable[[Any], Any], row: int = 2) -> None:
@@ -40,10 +41,11 @@ def test_an_equal_run_is_reported_check_by_check(run: Path) -> None:
     names = {check.name for check in report.checks}
     assert {"item vectors", "snapshot query vectors", "models/ranking logits", "models/cart logits"} <= names
     assert "recommend for user 'u0': best scores" in names
-    assert {f"cart asked by a {form}: {what}" for form in FORMS for what in ("lines", "carts")} <= names
+    asked = {f"cart of {size} asked by a {form}: " for form in FORMS for size in SIZES}
+    assert {name + what for name in asked for what in ("lines", "carts")} <= names
     assert {"form of each request", *(f"features/snapshot/requests {name}" for name in QUERY)} <= names
     rows = {check.name: check.rows for check in report.checks}
-    assert all(rows[f"cart asked by a {form}: carts"] >= 8 for form in FORMS)
+    assert all(rows[f"{name}carts"] >= 3 for name in asked)
     assert all(check.difference <= check.tolerance for check in report.checks)
 
 
@@ -122,15 +124,37 @@ def test_the_users_asked_for_whole_answers_are_those_of_the_longest_histories_an
     assert len(places) == len(set(places)) <= 7
 
 
-@pytest.mark.parametrize("place", range(len(FORMS)))
-@pytest.mark.parametrize(("file", "number", "what"), [("calibration", "slope", "lines"), ("head", "bias", "carts")])
-def test_a_repository_of_another_calibration_is_refused(own_run: Path, place: int, file: str, number: str, what: str) -> None:
-    path = own_run / f"models/cart/{file}.json"
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", SIZES)
+def test_a_repository_of_another_calibration_of_lines_is_refused(own_run: Path, form: str, size: str) -> None:
+    path = own_run / "models/cart/calibration.json"
     content = json.loads(path.read_text())
-    content["forms"][FORMS[place]][number] += 2.0
+    content["forms"][form][size]["slope"] += 2.0
     path.write_text(json.dumps(content))
-    with pytest.raises(ParityError, match=f"cart asked by a {FORMS[place]}: {what}"):
+    with pytest.raises(ParityError, match=f"cart of {size} asked by a {form}: lines"):
         check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_repository_of_another_head_is_refused(own_run: Path, form: str) -> None:
+    path = own_run / "models/cart/head.json"
+    content = json.loads(path.read_text())
+    content["forms"][form]["bias"] += 2.0
+    path.write_text(json.dumps(content))
+    with pytest.raises(ParityError, match=f"cart of {SEVERAL_LINES} asked by a {form}: carts"):
+        check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+def test_a_cart_of_one_line_gets_the_chance_of_its_line_whatever_the_calibration(run: Path) -> None:
+    served = LocalRepository(run / "repository")
+    known, recent = "u3", "1004"
+    for place, form in enumerate(FORMS):
+        user, told = known if place >= 2 else "", recent if place % 2 else ""
+        for item in ("1000", "1005", "1011"):
+            asked = {"user_id": [[user]], "recent_items": [[told or ""]], "timestamp": [[AS_OF_US]]}
+            for cart in ([item], [item, item]):
+                answer = served.ask("cart", cart_items=[cart], **asked)
+                assert answer["cart_probability"][0, 0] == answer["line_probability"][0, 0], form
 
 
 def test_tables_of_different_length_are_refused(own_run: Path) -> None:
