@@ -9,6 +9,7 @@ import pkgutil
 import sys
 import tempfile
 from collections.abc import Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Annotated, Any, Final, Optional
 
@@ -16,12 +17,13 @@ ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))  # the folder of a script is searched first, and one beside this has the name of a room
 os.environ["PYTHONPATH"] = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
 
+import grpc  # noqa: E402
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
 from benchmarks.fault_cases.case import AIM_SECONDS, Case, Counts  # noqa: E402
-from benchmarks.fault_cases.target import Server, shop_of  # noqa: E402
+from benchmarks.fault_cases.target import Server, describe, shop_of  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from cartwheel.errors import CartwheelError, ServerError, UsageError  # noqa: E402
 from cartwheel.progress import progress  # noqa: E402
@@ -118,8 +120,8 @@ def _harmed(case: Case, server: Server) -> Counts:
         server.start()
     try:
         return case.run(server)
-    except ServerError as error:
-        return Counts(crashes=1, notes=[str(error)])
+    except (ServerError, grpc.RpcError, HTTPException, OSError) as error:
+        return Counts(crashes=1, notes=[describe(error)])
 
 
 def _table(results: Sequence[tuple[Case, Counts]]) -> Table:

@@ -20,8 +20,14 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
+from cartwheel.errors import ServerError
+
 _METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 _ASK_SECONDS: Final = 120.0
+_SEE_LOG: Final = "See the server's log."
+_PAUSE_SECONDS: Final = 0.05
+REFUSED: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.RESOURCE_EXHAUSTED})
+"""How a server answers that has more to do than it can; anything else that is not an answer is an error."""
 
 
 @dataclass(frozen=True)
@@ -72,30 +78,61 @@ class Measured:
     """What one load measured.
 
     Attributes:
-        milliseconds: latency of each request that ended in time.
+        milliseconds: latency of each request that was answered.
+        refused: how many requests were refused, or not answered in time.
         seconds: how long the load lasted.
         client_share: share of one core that the client itself took.
     """
 
     milliseconds: list[float] = field(default_factory=list)
+    refused: int = 0
     seconds: float = 0.0
     client_share: float = 0.0
 
     @property
     def throughput(self) -> float:
-        """Requests a second."""
+        """Answered requests a second."""
         return len(self.milliseconds) / self.seconds
 
     def percentile(self, share: float) -> float:
-        """Return a percentile of the latency in milliseconds, NaN where no request ended in time."""
+        """Return a percentile of the latency in milliseconds, NaN where no request was answered."""
         return float(np.percentile(self.milliseconds, share)) if self.milliseconds else float("nan")
 
 
 def ask(address: str, payloads: Sequence[bytes]) -> list[Answer]:
-    """Ask one question after the other and read the answers."""
+    """Ask one question after the other and read the answers; what a busy server refuses is asked again.
+
+    Raises:
+        ServerError: if a question is refused for two minutes, or ends with any other status.
+    """
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(_METHOD)
-        return [Answer.parsed(call(payload, timeout=_ASK_SECONDS)) for payload in payloads]
+        return [Answer.parsed(_answered(call, payload, address)) for payload in payloads]
+
+
+def _answered(call: Any, payload: bytes, address: str) -> bytes:
+    deadline = time.monotonic() + _ASK_SECONDS
+    while True:
+        try:
+            return bytes(call(payload, timeout=_ASK_SECONDS))
+        except grpc.RpcError as error:
+            _require_refusal(error, address)
+            if time.monotonic() > deadline:
+                raise ServerError(
+                    f"{address} refused one question for {_ASK_SECONDS:g} s, at last with: {error.details()}",
+                    _SEE_LOG,  # type: ignore[attr-defined]
+                ) from error
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _require_refusal(error: Any, address: str) -> None:
+    """Check that a request ended as those of a busy server do.
+
+    Raises:
+        ServerError: if it ended with another status.
+    """
+    if error.code() not in REFUSED:
+        raise ServerError(f"{address} answered {error.code().name}: {error.details()}", _SEE_LOG) from error
 
 
 def measure(address: str, payloads: Sequence[bytes], concurrency: int, seconds: float, warm_up: float) -> Measured:
@@ -107,6 +144,9 @@ def measure(address: str, payloads: Sequence[bytes], concurrency: int, seconds: 
         concurrency: how many are under way at any time.
         seconds: how long is measured.
         warm_up: how long the same load runs before that, unmeasured.
+
+    Raises:
+        ServerError: if a request ends with a status that is none of ``REFUSED``.
     """
     return asyncio.run(_measure(address, payloads, concurrency, seconds, warm_up))
 
@@ -115,21 +155,27 @@ async def _measure(address: str, payloads: Sequence[bytes], concurrency: int, se
     turn = itertools.cycle(payloads)
     async with grpc.aio.insecure_channel(address) as channel:
         call = channel.unary_unary(_METHOD)
-        await _load(call, turn, concurrency, warm_up)
+        await _load(call, turn, concurrency, warm_up, address)
         spent = time.process_time()
-        measured = await _load(call, turn, concurrency, seconds)
+        measured = await _load(call, turn, concurrency, seconds, address)
         measured.client_share = (time.process_time() - spent) / measured.seconds
         return measured
 
 
-async def _load(call: Any, turn: Iterator[bytes], concurrency: int, seconds: float) -> Measured:
+async def _load(call: Any, turn: Iterator[bytes], concurrency: int, seconds: float, address: str) -> Measured:
     measured = Measured()
     started = time.perf_counter()
     deadline = started + seconds
 
     async def visitor() -> None:
         while (asked := time.perf_counter()) < deadline:
-            await call(next(turn), timeout=_ASK_SECONDS)
+            try:
+                await call(next(turn), timeout=_ASK_SECONDS)
+            except grpc.aio.AioRpcError as error:
+                _require_refusal(error, address)
+                measured.refused += 1
+                await asyncio.sleep(_PAUSE_SECONDS)  # a server that is not there refuses at once
+                continue
             answered = time.perf_counter()
             measured.milliseconds.append((answered - asked) * 1e3)
 

@@ -7,6 +7,7 @@ held against each other first: unless both answer the same items with the same s
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -138,7 +139,7 @@ def main(
     together. The first call simulates a shop, trains on it and exports (some ten minutes); later calls reuse it.
 
     Figures are worth only what the machine's quiet is worth: the load average is printed beside them. The client runs on the
-    same cores; what it takes of one is printed too.
+    same cores; what it takes of one is printed too, and how many requests a server refused because it could not keep up.
     """
     try:
         levels = _levels(concurrency)
@@ -244,29 +245,37 @@ def _figures(addresses: dict[str, str], requests: list[Request], level: int, sec
 
 
 def _table(figures: list[tuple[int, dict[str, Measured]]]) -> Table:
-    table = Table("under way", "who", "p50 ms", "p95 ms", "p99 ms", "requests/s", "client's core")
+    table = Table("under way", "who", "p50 ms", "p95 ms", "p99 ms", "requests/s", "refused", "client's core")
     for column in table.columns[2:]:
         column.justify = "right"
     for level, measured in figures:
         for model, one in measured.items():
-            table.add_row(str(level), PEERS.get(model, "cartwheel"), *_cells(one), f"{one.client_share:.0%}")
+            table.add_row(str(level), PEERS.get(model, "cartwheel"), *_cells(one), f"{one.refused:,}", f"{one.client_share:.0%}")
         for model in measured:
             if model in PEERS:
-                ratios = (f"[bold]{ratio:.1f}x" for ratio in _ratios(measured, model))
-                table.add_row(str(level), f"[bold]ratio to {PEERS[model]}", *ratios, "")
+                ratios = (f"[bold]{_shown(ratio, '.1f', 'x')}" for ratio in _ratios(measured, model))
+                table.add_row(str(level), f"[bold]ratio to {PEERS[model]}", *ratios, "", "")
         table.add_section()
     return table
 
 
 def _cells(one: Measured) -> list[str]:
-    return [*(f"{one.percentile(share):.2f}" for share in (50, 95, 99)), f"{one.throughput:,.1f}"]
+    return [*(_shown(one.percentile(share), ".2f") for share in (50, 95, 99)), f"{one.throughput:,.1f}"]
+
+
+def _shown(figure: float, form: str, unit: str = "") -> str:
+    """Return a figure as it is printed; there is none where nothing was answered."""
+    return "-" if math.isnan(figure) else f"{figure:{form}}{unit}"
 
 
 def _ratios(measured: dict[str, Measured], peer: str) -> list[float]:
-    """Return how many times Cartwheel is better: its latencies are that much shorter, its throughput that much larger."""
+    """Return how many times Cartwheel is better: its latencies are that much shorter, its throughput that much larger.
+
+    NaN where one of both answered nothing.
+    """
     ours, theirs = measured[OURS], measured[peer]
     shorter = [theirs.percentile(share) / ours.percentile(share) for share in (50, 95, 99)]
-    return [*shorter, ours.throughput / theirs.throughput]
+    return [*shorter, ours.throughput / theirs.throughput if theirs.milliseconds else math.nan]
 
 
 def _verdict(figures: list[tuple[int, dict[str, Measured]]]) -> str:
@@ -274,11 +283,12 @@ def _verdict(figures: list[tuple[int, dict[str, Measured]]]) -> str:
     for level, measured in figures:
         if level == 1:
             p50 = measured[OURS].percentile(50)
-            told.append(f"p50 at concurrency 1 under {_AIM_MILLISECONDS:g} ms: {_said(p50 < _AIM_MILLISECONDS)} ({p50:.2f} ms)")
+            said = f"{_said(p50 < _AIM_MILLISECONDS)} ({_shown(p50, '.2f', ' ms')})"
+            told.append(f"p50 at concurrency 1 under {_AIM_MILLISECONDS:g} ms: {said}")
         for peer in (model for model in PEERS if model in measured):
             ratio = _ratios(measured, peer)[-1]
             aim = f"throughput at concurrency {level} at least {_AIM_RATIO:g}x of the {PEERS[peer]}"
-            told.append(f"{aim}: {_said(ratio >= _AIM_RATIO)} ({ratio:.1f}x)")
+            told.append(f"{aim}: {_said(ratio >= _AIM_RATIO)} ({_shown(ratio, '.1f', 'x')})")
     return "\n".join(told)
 
 
@@ -293,8 +303,9 @@ def _machine() -> str:
 def _plain(level: int, measured: dict[str, Measured]) -> dict[str, Any]:
     rows = {
         model: {
-            **{f"p{share}_ms": one.percentile(share) for share in (50, 95, 99)},
+            **{f"p{share}_ms": one.percentile(share) if one.milliseconds else None for share in (50, 95, 99)},
             "requests": len(one.milliseconds),
+            "refused": one.refused,
             "requests_per_second": one.throughput,
             "client_share": one.client_share,
         }

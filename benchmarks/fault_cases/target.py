@@ -18,7 +18,7 @@ import grpc
 from tritonclient.grpc import service_pb2
 
 from benchmarks.fault_cases.case import Counts
-from benchmarks.load import Answer, Request, compare
+from benchmarks.load import Answer, Request, ask, compare
 from cartwheel.asking import ENDPOINT
 from cartwheel.errors import RunError, ServerError
 from serving.endpoint import Endpoint
@@ -79,7 +79,7 @@ class Server:
         """Start it and wait until it is ready.
 
         Raises:
-            ServerError: if it ends or is not ready in time, with the last lines of its output.
+            ServerError: if it ends or is not ready in time, with the last lines of its output; or if it answers no honest request.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         config = self.folder / "serve.toml"
@@ -100,7 +100,7 @@ class Server:
                 self.end()
                 raise ServerError(f"The server did not start; its output ends with:\n{self.last_output()}")
             time.sleep(_PAUSE_SECONDS)
-        self._expected = self.ask(self.honest_payload())
+        [self._expected] = ask(self.endpoint.grpc, [self.honest_payload()])
 
     def end(self) -> None:
         """End it at once; harmless if it has ended."""
@@ -174,15 +174,6 @@ class Server:
     def channel(self) -> grpc.Channel:
         """Return a new connection; close it, or use it in a ``with``."""
         return grpc.insecure_channel(self.endpoint.grpc, options=[("grpc.max_send_message_length", -1)])
-
-    def ask(self, payload: bytes, seconds: float = DEADLINE_SECONDS) -> Answer:
-        """Ask once, on a connection of its own.
-
-        Raises:
-            grpc.RpcError: if the answer is a status other than OK.
-        """
-        with self.channel() as channel:
-            return Answer.parsed(channel.unary_unary(METHOD)(payload, timeout=seconds))
 
     def is_honest(self, answer: bytes) -> bool:
         """Whether a serialised answer to :meth:`honest_payload` is the one that the server gave when it started."""
