@@ -1,37 +1,46 @@
 """The load generator at real gRPC servers that refuse: it counts what is refused, and ends in a sentence at anything else."""
 
 import itertools
-from collections.abc import Callable, Iterator
+import struct
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
 from benchmarks import load, serving
 from benchmarks.load import Measured, Request, ask, measure
-from cartwheel.errors import ServerError
+from cartwheel.errors import ParityError, ServerError
 
-ANSWER = service_pb2.ModelInferResponse(model_name="recommend")
-for name in ("items", "scores"):
-    ANSWER.outputs.add(name=name)
-    ANSWER.raw_output_contents.append(b"")
+
+def answer(*scores: float) -> bytes:
+    """The items i0, i1, ... with these scores, as a server sends them."""
+    items = b"".join(struct.pack("<I2s", 2, b"i%d" % place) for place in range(len(scores)))
+    message = service_pb2.ModelInferResponse(model_name="recommend")
+    for name, content in (("items", items), ("scores", np.array(scores, np.float32).tobytes())):
+        message.outputs.add(name=name)
+        message.raw_output_contents.append(content)
+    return bytes(message.SerializeToString())
+
+
 PAYLOADS = [Request("u").serialised("recommend")]
 
 
 @pytest.fixture
 def answering() -> Iterator[Callable[..., str]]:
-    """Starts servers that answer with the given statuses in turn, and returns their addresses."""
+    """Starts servers that answer with the given statuses in turn, and the same items, and returns their addresses."""
     servers = []
 
-    def start(*statuses: grpc.StatusCode) -> str:
+    def start(*statuses: grpc.StatusCode, scores: Sequence[float] = (2.0, 1.0)) -> str:
         turn = itertools.cycle(statuses)
 
         def infer(_: bytes, context: grpc.ServicerContext) -> bytes:
             status = next(turn)
             if status is not grpc.StatusCode.OK:
                 context.abort(status, "Request timeout expired")
-            return bytes(ANSWER.SerializeToString())
+            return answer(*scores)
 
         server = grpc.server(ThreadPoolExecutor(2))
         method = grpc.unary_unary_rpc_method_handler(infer)
@@ -79,7 +88,17 @@ def test_any_other_status_is_an_error_in_a_sentence(answering: Callable[..., str
 
 def test_a_question_that_is_refused_is_asked_again(answering: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> None:
     refused = [grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED]
-    assert [list(answer.items) for answer in ask(answering(*refused, grpc.StatusCode.OK), PAYLOADS * 2)] == [[], []]
+    assert [each.items for each in ask(answering(*refused, grpc.StatusCode.OK), PAYLOADS * 2)] == [["i0", "i1"]] * 2
     monkeypatch.setattr(load, "_ASK_SECONDS", 0.2)
     with pytest.raises(ServerError, match=r"refused one question for 0\.2 s, at last with: Request timeout expired"):
         ask(answering(*refused), PAYLOADS)
+
+
+def test_systems_that_answer_otherwise_are_refused(answering: Callable[..., str]) -> None:
+    ours, same, other = (answering(grpc.StatusCode.OK, scores=(2.0, second)) for second in (1.0, 1.00001, 1.1))
+    questions = [Request("u"), Request("v")]
+    addresses = {serving.OURS: ours, **dict.fromkeys(serving.PEERS, same)}
+    assert serving._check(addresses, questions) == pytest.approx(1e-5, rel=0.1)
+    for peer, name in serving.PEERS.items():
+        with pytest.raises(ParityError, match=f"Cartwheel and the {name}, disagree: question 0, place 1: score 1.0 against 1.1"):
+            serving._check({**addresses, peer: other}, questions)

@@ -50,7 +50,7 @@ def test_equality_is_verified_and_a_table_is_printed(shop: Path) -> None:
             assert (row[who]["p50_ms"] is None) == (row[who]["requests"] == 0)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_nothing_is_timed_where_the_answers_differ(shop: Path) -> None:
     fusion = shop / "250" / "run" / "models" / "ranking" / "fusion.json"
     content = json.loads(fusion.read_text())

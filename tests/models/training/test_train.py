@@ -18,7 +18,7 @@ from models.form_calibration import read_forms
 from models.fusion import Fusion, read_fusion
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.train_dlrm import train_dlrm
-from models.train_two_tower import train_two_tower
+from models.train_two_tower import fit_two_tower, train_two_tower
 from models.two_tower import build_two_tower, load_two_tower, target_ranks
 from workflows.columns import FORMS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, SEVERAL_LINES, SIZES
 
@@ -156,7 +156,8 @@ def test_one_seed_gives_one_model(small_run: Path, tmp_path: Path) -> None:
         results.append((np.load(folder / "item_vectors.npy"), (folder / "history.json").read_text()))
         if number == 0:
             shutil.rmtree(run / "models")
-            train_two_tower(run, TINY.model_copy(update={"epochs": 1}), seed=6)  # another seed in between leaves no trace
+            # Another seed in between leaves no trace.
+            fit_two_tower(small_run / "features", tmp_path / "between", TINY.model_copy(update={"epochs": 1}), seed=6)
     np.testing.assert_array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
 
