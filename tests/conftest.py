@@ -15,16 +15,16 @@ settings.load_profile("cartwheel")
 
 _SWITCH = "CARTWHEEL_THOROUGH"
 _TOGETHER = "tests/end_to_end/"
+_APART = ("tests/end_to_end/test_readme.py", "tests/end_to_end/test_real_data.py")
+"""End-to-end tests that make shops of their own, so that another process may take them."""
 
 
 class _ByFile(LoadScopeScheduling):
-    """Keeps the tests of a file in one process, for what the file makes is made once, and all end-to-end tests.
-
-    Those share shops that take a minute to make, and the folder ``runs``.
-    """
+    """Keeps the tests of a file in one process, for what the file makes is made once, and the end-to-end tests that share a shop."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return _TOGETHER if nodeid.startswith(_TOGETHER) else nodeid.partition("::")[0]
+        file = nodeid.partition("::")[0]
+        return _TOGETHER if file.startswith(_TOGETHER) and file not in _APART else file
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _ByFile:
