@@ -33,6 +33,14 @@ def own_run(run: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
+def refitted(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run with its model trained and trained again on both; do not change it."""
+    own = Path(shutil.copytree(run, tmp_path_factory.mktemp("refitted") / "run"))
+    train_two_tower(own, TINY, SEED)
+    return own
+
+
+@pytest.fixture(scope="module")
 def queries(run: Path) -> Table:
     return read_table(run / "features/test/recommend", QUERY, read_sizes(run / "features/train/recommend")).head(32)
 
@@ -47,18 +55,17 @@ def history(run: Path) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_validation_is_judged_by_the_model_that_has_not_seen_it(own_run: Path, queries: Table, tmp_path: Path) -> None:
-    train_two_tower(own_run, TINY, SEED)
-    folder = own_run / "models/two_tower"
+def test_validation_is_judged_by_the_model_that_has_not_seen_it(refitted: Path, queries: Table, tmp_path: Path) -> None:
+    folder = refitted / "models/two_tower"
     assert folder_for(folder, "valid") == folder / VALIDATION
     assert folder_for(folder, "test") == folder_for(folder, "snapshot") == folder
-    before = fit_two_tower(own_run / "features", tmp_path / "before", TINY, SEED)
+    before = fit_two_tower(refitted / "features", tmp_path / "before", TINY, SEED)
     np.testing.assert_allclose(by_onnx(folder / VALIDATION, queries), before.tower.encode_queries(queries), atol=1e-5)
     assert np.abs(by_onnx(folder, queries) - by_onnx(folder / VALIDATION, queries)).max() > 0.01
-    after = refit_two_tower(own_run / "features", tmp_path / "after", TINY, SEED, before)
+    after = refit_two_tower(refitted / "features", tmp_path / "after", TINY, SEED, before)
     assert after is not None
     np.testing.assert_allclose(by_onnx(folder, queries), after.tower.encode_queries(queries), atol=1e-5)
-    told = history(own_run)
+    told = history(refitted)
     assert told["refit_epochs"] == told["best_epoch"] + 1 == len(after.history.epochs)
     assert json.loads((folder / "config.json").read_text())["examples"] == {"train": 800, "valid": 100, "refit": 200}
 
@@ -80,9 +87,9 @@ def test_the_refit_learns_from_every_row_of_both(run: Path, tmp_path: Path) -> N
 
 @pytest.mark.slow
 @pytest.mark.parametrize("why", ["switched off", "nothing to learn"])
-def test_without_a_refit_one_model_is_for_all(own_run: Path, queries: Table, why: str, tmp_path: Path) -> None:
+def test_without_a_refit_one_model_is_for_all(refitted: Path, own_run: Path, queries: Table, why: str, tmp_path: Path) -> None:
     settings = TINY.model_copy(update={"epochs": 1})
-    train_two_tower(own_run, settings, SEED)
+    shutil.copytree(refitted / "models", own_run / "models")
     if why == "switched off":
         settings = settings.model_copy(update={"refit": False})
     else:
@@ -97,13 +104,13 @@ def test_without_a_refit_one_model_is_for_all(own_run: Path, queries: Table, why
 
 
 @pytest.mark.slow
-def test_killed_in_the_refit_it_goes_on_there(own_run: Path, queries: Table, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_in_the_refit_it_goes_on_there(
+    refitted: Path, own_run: Path, queries: Table, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from models import train_two_tower as module
 
-    train_two_tower(own_run, TINY, SEED)
     folder = own_run / "models/two_tower"
-    whole = by_onnx(folder, queries)
-    shutil.rmtree(folder)
+    whole = by_onnx(refitted / "models/two_tower", queries)
     honest, calls = module.fit, list[str]()
 
     def killed(learner: Any, settings: Any, seed: int, place: Path, about: str, doing: str = "train") -> Any:
