@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from models.reproduce.page import Ran
 
 _WIDTH: Final = 110
-_PACKAGES: Final = ("cartwheel", "numpy", "scipy", "polars", "implicit", "tensorflow-cpu", "tensorflow")
+_PACKAGES: Final = ("cartwheel", "numpy", "scipy", "polars", "implicit", "tensorflow", "tf-keras")
 _COLOURS: Final[Mapping[bool | None, str]] = {True: "[green]{}[/green]", False: "[red]{}[/red]", None: "{}"}
 
 

@@ -211,8 +211,8 @@ def _package_versions() -> dict[str, str]:
     names = (
         "nvtabular",
         "merlin-models",
-        "tensorflow-cpu",
         "tensorflow",
+        "tf-keras",
         "polars",
         "onnx",
         "onnxruntime",

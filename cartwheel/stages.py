@@ -35,6 +35,7 @@ _TRAINING_PACKAGES: Final = (
     "nvtabular",
     "merlin.models",
     "tensorflow",
+    "tf_keras",
     "onnx",
     "tf2onnx",
     "sklearn",

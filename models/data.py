@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import DataError, MissingDependencyError, RunError
-from models.keras_compat import silence
+from cartwheel.merlin_compat import silence
 from workflows.columns import ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, SHARED_VOCABULARY
 
 Array = npt.NDArray[Any]

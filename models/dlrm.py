@@ -111,7 +111,7 @@ class DLRM:
 
     @cached_property
     def _function(self) -> Any:
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
 
         return tf.function(lambda columns: self.merlin(columns, training=False), autograph=False, reduce_retracing=True)
 
@@ -135,7 +135,7 @@ def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed
         UsageError: if there is no DLRM of that name.
     """
     check_name(name)
-    from models.keras_compat import mm, tf
+    from cartwheel.merlin_compat import mm, tf
     from models.layers import LinearShortcut
     from models.schema import model_schema
 
@@ -184,7 +184,7 @@ class DLRMLearner:
     """
 
     def __init__(self, dlrm: DLRM, train: Table, valid: Table | None) -> None:
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
 
         self.title = dlrm.name
         self.dlrm = dlrm
@@ -201,7 +201,7 @@ class DLRMLearner:
         return float(self._step(columns, self._train[LABEL][rows].astype(np.float32)[:, None]))
 
     def _learn(self, columns: Mapping[str, Any], labels: Any) -> Any:
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
 
         with tf.GradientTape() as tape:
             logits = self.dlrm.merlin(columns, training=True)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from models.data import PADDING_ID
-from models.keras_compat import tf
+from cartwheel.merlin_compat import tf
 from models.settings import HistoryKind
 
 MAX_AGE: Final = 256

@@ -12,7 +12,7 @@ import numpy as np
 
 from models.data import FIRST_ID
 from models.history_layers import RecencyPooling
-from models.keras_compat import mm, tf
+from cartwheel.merlin_compat import mm, tf
 
 UNIFORM_IDS: Final = "uniform_ids"
 UNIFORM_VECTORS: Final = "uniform_vectors"

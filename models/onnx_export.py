@@ -45,7 +45,7 @@ def export(
     """
     import tf2onnx
 
-    from models.keras_compat import tf
+    from cartwheel.merlin_compat import tf
 
     names = [*integers, *lists, *floats]
     signature = [

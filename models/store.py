@@ -17,7 +17,7 @@ CONFIG_FILE: Final = "config.json"
 HISTORY_FILE: Final = "history.json"
 VALIDATION: Final = "validation"
 """Folder in a model's own that holds it as it was before it learnt from the validation split, where it did so."""
-_PACKAGES: Final = ("merlin-models", "tensorflow-cpu", "tensorflow", "tf2onnx", "implicit")
+_PACKAGES: Final = ("merlin-models", "tensorflow", "tf-keras", "tf2onnx", "implicit")
 
 S = TypeVar("S", bound=Settings)
 

@@ -136,7 +136,7 @@ def lazy_adam(learning_rate: float, variables: Sequence[Any]) -> Any:
 
     Made later, they would have the training step traced twice, and could not be restored from a checkpoint before it.
     """
-    from models.keras_compat import mm
+    from cartwheel.merlin_compat import mm
 
     optimizer = mm.LazyAdam(learning_rate)
     _ = optimizer.iterations

@@ -76,13 +76,13 @@ class TwoTower:
 
     @cached_property
     def _query_function(self) -> Any:
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
 
         return tf.function(lambda columns: self.query(columns, training=False), autograph=False, reduce_retracing=True)
 
     @cached_property
     def _item_function(self) -> Any:
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
 
         return tf.function(lambda columns: self.item(columns, training=False), autograph=False, reduce_retracing=True)
 
@@ -98,7 +98,7 @@ def build_two_tower(
         seed: fixes the initial weights.
         item_probabilities: share of the training targets of each item id, ``[sizes["item_id"]]``; needed for training only.
     """
-    from models.keras_compat import mm, tf
+    from cartwheel.merlin_compat import mm, tf
     from models.layers import FrequencySampler
 
     tf.keras.utils.set_random_seed(seed)
@@ -142,7 +142,7 @@ class TwoTowerLearner:
     title = "two_tower"
 
     def __init__(self, tower: TwoTower, train: Table, valid: Table | None, catalogue: Table | None) -> None:
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
 
         self.tower = tower
         self.examples = len(train)
@@ -174,7 +174,7 @@ class TwoTowerLearner:
         return self._hard.draw(self._train["item_id"][rows], settings.hard_negatives, rng)
 
     def _learn(self, columns: Mapping[str, Any], item_ids: Any, seed: Any) -> Any:
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
 
         tower = self.tower
         tower.dropout_seed.assign(seed)
@@ -194,7 +194,7 @@ class TwoTowerLearner:
 
         The ids are those from before the drop-out: they say how frequent a negative is, and whether it is the positive.
         """
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
         from models.layers import UNIFORM_IDS, UNIFORM_VECTORS
 
         batch, tower = tf.shape(query)[0], self.tower
@@ -289,7 +289,7 @@ def _thinned(catalogue: Table | None) -> Table | None:
 
 def _tables(settings: TwoTowerSettings, sizes: Mapping[str, int]) -> dict[str, Any]:
     """Return column -> embedding table; columns that share a vocabulary share the table."""
-    from models.keras_compat import mm, tf
+    from cartwheel.merlin_compat import mm, tf
     from models.schema import categorical_column
 
     sharing: dict[str, list[str]] = {}
@@ -316,7 +316,7 @@ def _tower(
     continuous: Sequence[str],
 ) -> Any:
     from models.history_layers import StepDropout, sequence_state
-    from models.keras_compat import mm
+    from cartwheel.merlin_compat import mm
     from models.layers import ShortcutMLP, TowerInputs, UnitLength
     from models.schema import model_schema
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import logging
-import os
 import warnings
 from collections.abc import Iterator
 
 from cartwheel.errors import MissingDependencyError
+from cartwheel.merlin_compat import import_tensorflow, install_cudf
 from workflows.file_digests import watch_nvtabular
 
 watch_nvtabular()  # where NVTabular is imported before Cartwheel, and perhaps fitted before any of this runs
@@ -21,7 +22,6 @@ def quiet_nvtabular() -> Iterator[None]:
     Raises:
         MissingDependencyError: if NVTabular or what it needs cannot be imported.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # NVTabular imports TensorFlow where it finds it
     loggers = [logging.getLogger(name) for name in ("nvtabular", "merlin", "tensorflow", "distributed")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -29,6 +29,9 @@ def quiet_nvtabular() -> Iterator[None]:
         try:
             for logger in loggers:
                 logger.setLevel(logging.CRITICAL + 1)
+            if importlib.util.find_spec("tensorflow"):
+                import_tensorflow()  # NVTabular would import it with its noise
+            install_cudf()
             import dask
             import nvtabular.ops  # noqa: F401
 

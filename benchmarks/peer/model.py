@@ -67,7 +67,7 @@ class TritonPythonModel:
 
     def _load_models(self, run: Path) -> None:
         from models.dlrm import load_dlrm
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
         from models.two_tower import load_two_tower
 
         self._tf = tf

@@ -123,7 +123,7 @@ class SASRec(Recommender):
 
     def _prepared(self, items: int) -> tuple[Network, Callable[[tuple[Part, ...], Ids], Any]]:
         """Return a network with first weights, and a step that trains it and returns the loss."""
-        from models.keras_compat import tf
+        from cartwheel.merlin_compat import tf
         from models.offline.sasrec_network import Network, pair_loss
 
         network = Network(items, self.width, self.layers, self.heads, self.max_length, seed=self.seed * 1000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-from models.keras_compat import tf
+from cartwheel.merlin_compat import tf
 
 _HIDDEN: Final = 4
 """How many times wider the middle of the feed-forward part is."""

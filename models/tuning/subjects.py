@@ -213,7 +213,7 @@ class _Watched:
 @contextlib.contextmanager
 def _workplace(folder: Path) -> Iterator[None]:
     """Free what a training holds when it is over, however it ends: a search trains dozens in one process."""
-    from models.keras_compat import tf
+    from cartwheel.merlin_compat import tf
 
     folder.mkdir(parents=True, exist_ok=True)
     try:

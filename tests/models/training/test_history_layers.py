@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models.keras_compat import tf
+from cartwheel.merlin_compat import tf
 
 
 def plain(number: int) -> Any:
