@@ -247,8 +247,8 @@ def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
 
 
 def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from models import onnx_export
     from cartwheel.merlin_compat import tf
+    from models import onnx_export
 
     def double(columns: Any) -> Any:
         return columns["x"] * 2.0

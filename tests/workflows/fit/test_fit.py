@@ -182,7 +182,8 @@ def test_names_the_extra_that_the_gpu_engine_needs(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("cudf_polars") is not None, reason="the GPU engine is installed")
 def test_says_so_where_the_gpu_engine_does_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object())
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: object() if name == "cudf_polars" else found(name))
     with pytest.raises(MissingDependencyError, match="finds no GPU that it can use"):
         fit_workflow(make(features, tmp_path), EVENTS, tmp_path / "fits", engine="polars-gpu")
     assert not (tmp_path / "fits").exists()

@@ -15,6 +15,7 @@ import pytest
 from numeric_conformance import table
 from operator_conformance import by_nvtabular, fitted
 
+from workflows.fit.fit import fit_workflow
 from workflows.operators.bucketize import Digitize
 from workflows.operators.clip import Bounds
 from workflows.operators.fill import Fill, IsMissing
@@ -53,6 +54,20 @@ def test_normalize_min_max_does_not_wrap_around_below_the_minimum(tmp_path: Path
     theirs, ours = answers(lambda ops: ["uint8"] >> ops.NormalizeMinMax(), training, raw, tmp_path)
     assert ours == [0.0, -0.2]
     assert theirs == [0.0, 25.4]
+
+
+def test_normalize_min_max_does_not_wrap_around_within_a_range_wider_than_half_the_type(tmp_path: Path) -> None:
+    training, raw = table({"int8": [-100, 100, 0]}), table({"int8": [-100, 60, 0]})
+    with quiet_nvtabular():
+        from nvtabular import Workflow, ops
+
+        graph = Workflow(["int8"] >> ops.NormalizeMinMax())
+    with pytest.raises(KeyError):
+        fitted(lambda ops, _: ["int8"] >> ops.NormalizeMinMax(), training, tmp_path)
+    workflow = fit_workflow(graph, training, tmp_path)
+    plan = read_plan(workflow)
+    assert both(plan, raw)["int8"].to_list() == [0.0, pytest.approx(0.8), 0.5]
+    assert by_nvtabular(workflow, plan, raw)["int8"].to_list() == [0.0, pytest.approx(-96 / 200), 0.5]
 
 
 def test_normalize_min_max_where_nothing_varies_does_not_wrap_around(tmp_path: Path) -> None:

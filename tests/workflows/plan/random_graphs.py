@@ -532,7 +532,7 @@ def _nvtabular_agrees(
     if drawing.excused:
         return ""
     compared = 0
-    if _is_still(workflow):
+    if _wraps(workflow):
         return ""
     for raw, table in list(zip(raws, tables, strict=True))[: 1 if drawing.in_range else None]:
         if not is_whole(raw) or table.height != raw.height:
@@ -547,12 +547,16 @@ def _nvtabular_agrees(
     return " = NVTabular" if compared else ""
 
 
-def _is_still(workflow: Any) -> bool:
-    """Whether a column of integers that is scaled to its range never varied, which NVTabular doubles in its own type."""
+def _wraps(workflow: Any) -> bool:
+    """Whether integers are scaled to a range that makes NVTabular leave their type: one that never varied, or one too wide for it."""
     from merlin.dag.node import postorder_iter_nodes
 
-    operators = [node.op for node in postorder_iter_nodes(workflow.output_node)]
-    return any(low == operator.maxs[name] for operator in operators for name, low in getattr(operator, "mins", {}).items())
+    for node in postorder_iter_nodes(workflow.output_node):
+        for name, low in getattr(node.op, "mins", {}).items():
+            high, kind = node.op.maxs[name], node.input_schema[name].dtype
+            if low == high or (kind.is_integer and int(high) - int(low) >= 1 << (kind.element_size - 1)):
+                return True
+    return False
 
 
 def in_plan_types(plan: Plan, encoded: Any) -> pl.DataFrame:
