@@ -1,21 +1,45 @@
-# Everything that a fresh machine needs, from `make demo` to `make test`. Needs make and Python 3.10 or 3.11.
+# Everything that a fresh machine needs, from `make demo` to `make test`. Needs make and Python 3.11, or 3.12 with a C++ compiler.
+# PYTHON=3.12 (or a path) chooses the Python; LOCKED=0 resolves the ranges of pyproject.toml afresh instead of taking requirements.lock.
 
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+LOCKED := 1
+UV = $(shell command -v uv || echo $(BIN)/uv)
+COMPILE = $(UV) pip compile --quiet pyproject.toml --extra train --extra dev --universal --python-version 3.10 \
+	--generate-hashes --no-annotate --no-emit-index-url --custom-compile-command "make lock" --output-file requirements.lock
 
-.PHONY: help install demo test lint types layers unit mutants clean
+.PHONY: help install lock caps demo test lint types layers unit mutants clean
 
 help: ## say what can be made
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /: /'
 
 install: $(INSTALLED) ## make the environment
 
-$(INSTALLED): pyproject.toml scripts/find_python.sh
-	@python=$$(sh scripts/find_python.sh) && echo "environment: $(VENV), with $$python" && "$$python" -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check -e '.[train,dev]'
+# An environment of another Python than the one that is asked for is made anew.
+ifdef PYTHON
+ifneq ($(shell $(BIN)/python --version 2>&1),$(shell "$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh)" --version 2>&1))
+.PHONY: $(INSTALLED)
+endif
+endif
+
+$(INSTALLED): pyproject.toml requirements.lock scripts/find_python.sh
+	@python=$$(PYTHON='$(PYTHON)' sh scripts/find_python.sh) && echo "environment: $(VENV), with $$python" && "$$python" -m venv --clear $(VENV)
+	@command -v uv > /dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check 'uv>=0.8,<1'
+ifeq ($(LOCKED),0)
+	@$(UV) pip install --quiet --python $(BIN)/python -e '.[train,dev]'
+else
+	@$(UV) pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	@$(UV) pip install --quiet --python $(BIN)/python --no-deps -e .
+endif
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q $(VENV)/lib > $(VENV)/compileall.log 2>&1 || true # some packages ship templates that are not Python
 	@touch $@
+
+lock: $(INSTALLED) ## write requirements.lock anew: names, versions and hashes for all Pythons; UPGRADE=1 takes the newest of each range
+	@$(COMPILE) $(if $(UPGRADE),--upgrade)
+
+caps: $(INSTALLED) ## ask the package index which caps of pyproject.toml a newer release could lift
+	@$(BIN)/python scripts/caps.py
 
 demo: $(INSTALLED) ## simulate a shop, train, evaluate, export, serve and ask
 	@$(BIN)/cartwheel demo

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.util
 import os
 import platform
@@ -21,9 +20,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_SERVING: Final = ("numpy", "onnxruntime", "tritonclient", "nvidia-pytriton", "grpcio", "pydantic", "typer", "rich")
-_TRAINING: Final = ("nvtabular", "merlin-models", "tensorflow-cpu", "polars", "onnx", "tf2onnx", "scikit-learn", "pyarrow")
-_OTHER_BUILDS: Final = {"tensorflow-cpu": "tensorflow"}
+from cartwheel import packages
+
 _STATE_STYLES: Final = {"fit": "green", "note": "yellow", "unfit": "red"}
 _GIB: Final = 1 << 30
 
@@ -57,13 +55,9 @@ def examine(grpc_port: int = 8001) -> list[Finding]:
         _machine,
         _disk,
         _shared_memory,
-        lambda: _packages("serving packages", _SERVING, "pip install . (in the checkout)", State.UNFIT),
-        lambda: _packages(
-            "training packages",
-            _TRAINING,
-            "pip install '.[train]' (in the checkout; only needed to prepare and train)",
-            State.NOTE,
-        ),
+        lambda: _packages("serving packages", "", State.UNFIT),
+        lambda: _packages("training packages", "train", State.NOTE),
+        _together,
         _triton,
         _gpu,
         lambda: _port(grpc_port),
@@ -82,10 +76,10 @@ def show(findings: list[Finding], console: Console) -> None:
 
 def _python() -> Finding:
     version = platform.python_version()
-    if (3, 10) <= sys.version_info[:2] <= (3, 11):
+    if (3, 10) <= sys.version_info[:2] <= (3, 12):
         return Finding("python", State.FIT, version)
     return Finding(
-        "python", State.UNFIT, version, "Install Python 3.11 (NVTabular's pandas ends there) and make the environment anew."
+        "python", State.UNFIT, version, "Install Python 3.11 or 3.12 (NumPy below 2 ends there) and make the environment anew."
     )
 
 
@@ -120,36 +114,46 @@ def _shared_memory() -> Finding:
     return Finding("shared memory", State.FIT, f"{free:.1f} GiB free")
 
 
-def _packages(subject: str, names: tuple[str, ...], fix: str, otherwise: State) -> Finding:
-    versions = {name: _version(name) for name in names}
-    missing = [name for name, version in versions.items() if version is None]
-    if missing:
-        return Finding(subject, otherwise, f"missing: {', '.join(missing)}", fix)
-    return Finding(subject, State.FIT, ", ".join(f"{name} {version}" for name, version in versions.items()))
+def _packages(subject: str, extra: str, otherwise: State) -> Finding:
+    checked = packages.check(packages.declared(extra))
+    fix = packages.INSTALL.format(extra) if extra else "In the checkout, run `make install`, or `uv pip install .`."
+    wrong = {fit: [_told(each) for each in checked if each.fit is fit] for fit in packages.Fit if fit is not packages.Fit.FITS}
+    found = "; ".join(f"{fit.value}: {', '.join(names)}" for fit, names in wrong.items() if names)
+    if wrong[packages.Fit.MISSING]:
+        return Finding(subject, otherwise, found, fix)
+    if found:
+        return Finding(subject, State.NOTE, found, f"Nothing has been tried with these. {fix}")
+    return Finding(subject, State.FIT, ", ".join(_told(each) for each in checked))
 
 
-def _version(name: str) -> str | None:
-    for build in (name, _OTHER_BUILDS.get(name, name)):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(build)
-    return None
+def _told(package: packages.Package) -> str:
+    name = package.requirement.name
+    if package.fit in {packages.Fit.TOO_NEW, packages.Fit.TOO_OLD}:
+        return f"{name} {package.version} (declared: {package.requirement.specifier})"
+    return f"{name} {package.version}".rstrip()
+
+
+def _together() -> Finding:
+    for found, fix in packages.colliding():
+        return Finding("packages together", State.UNFIT, found, fix)
+    return Finding("packages together", State.FIT, "no two of them write the same files")
 
 
 def _triton() -> Finding:
     spec = importlib.util.find_spec("pytriton")
     binary = Path(spec.origin).parent / "tritonserver" / "bin" / "tritonserver" if spec and spec.origin else None
     if binary is None or not binary.is_file():
-        return Finding("triton", State.UNFIT, "no binary", "pip install --force-reinstall nvidia-pytriton")
+        return Finding("triton", State.UNFIT, "no binary", "uv pip install --reinstall nvidia-pytriton")
     stub = binary.parent.parent / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"
     if not stub.is_dir():
-        return Finding("triton", State.UNFIT, f"no stub for Python {platform.python_version()}", "Use Python 3.10 or 3.11.")
+        return Finding("triton", State.UNFIT, f"no stub for Python {platform.python_version()}", "Use Python 3.11 or 3.12.")
     return Finding("triton", State.FIT, f"embedded, nvidia-pytriton {metadata.version('nvidia-pytriton')}")
 
 
 def _gpu() -> Finding:
     program = shutil.which("nvidia-smi")
     if program is None:
-        return Finding("gpu", State.NOTE, "none", "Nothing: everything runs on the CPU. With a GPU: pip install '.[gpu]'.")
+        return Finding("gpu", State.NOTE, "none", "Nothing: everything runs on the CPU. With a GPU: uv pip install '.[gpu]'.")
     query = [program, "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=10, check=True)

@@ -26,6 +26,7 @@ from types import ModuleType
 from typing import Any, Final
 
 from cartwheel.errors import MissingDependencyError
+from cartwheel.packages import INSTALL
 
 _DASK_SETTINGS: Final = {
     "dataframe.query-planning": False,  # Merlin builds its task graphs by hand, for the collections before query planning
@@ -105,7 +106,7 @@ def install() -> None:
     except ImportError as error:
         raise MissingDependencyError(
             f"Training needs TensorFlow and tf-keras, which cannot be imported ({error}).",
-            'Install them with `make install`, or uv pip install ".[train]".',
+            INSTALL.format("train"),
         ) from error
     if not tensorflow.keras.__name__.startswith((_KERAS, "keras.api._v2")):
         raise MissingDependencyError(

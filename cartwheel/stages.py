@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cartwheel.config import RunSettings
 from cartwheel.errors import MissingDependencyError, RunError
+from cartwheel.packages import INSTALL
 from cartwheel.reads import fields_judged, fields_read, handed, values_of, without_paths
 from cartwheel.run_directory import RunDirectory, StageRecord, digest, stage_key, stopwatch
 from cartwheel.work import (
@@ -203,7 +204,7 @@ def require_training_packages() -> None:
     if missing:
         raise MissingDependencyError(
             f"Preparing and training need packages that are not installed: {', '.join(missing)}.",
-            "In the checkout, install the extra with `pip install '.[train]'`.",
+            INSTALL.format("train"),
         )
 
 

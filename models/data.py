@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from cartwheel.errors import DataError, MissingDependencyError, RunError
 from cartwheel.merlin_compat import silence
+from cartwheel.packages import INSTALL
 from workflows.columns import ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, SHARED_VOCABULARY
 
 Array = npt.NDArray[Any]
@@ -118,7 +119,7 @@ def read_sizes(folder: Path) -> dict[str, int]:
         from merlin.schema.io.tensorflow_metadata import TensorflowMetadata
     except ImportError as error:
         raise MissingDependencyError(
-            f"Training needs Merlin, which cannot be imported ({error}).", 'Install it with pip install ".[train]".'
+            f"Training needs Merlin, which cannot be imported ({error}).", INSTALL.format("train")
         ) from error
     path = folder / SCHEMA_FILE
     try:

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from models.data import PADDING_ID
 from cartwheel.merlin_compat import tf
+from models.data import PADDING_ID
 from models.settings import HistoryKind
 
 MAX_AGE: Final = 256

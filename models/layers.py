@@ -10,9 +10,9 @@ from typing import Any, Final
 
 import numpy as np
 
+from cartwheel.merlin_compat import mm, tf
 from models.data import FIRST_ID
 from models.history_layers import RecencyPooling
-from cartwheel.merlin_compat import mm, tf
 
 UNIFORM_IDS: Final = "uniform_ids"
 UNIFORM_VECTORS: Final = "uniform_vectors"

@@ -33,7 +33,7 @@ class OnnxModel:
             import onnxruntime
         except ImportError as error:  # pragma: no cover - a base dependency
             raise MissingDependencyError(
-                "The package onnxruntime is not installed.", "Run `pip install .` in the checkout."
+                "The package onnxruntime is not installed.", "In the checkout, run `make install`, or `uv pip install .`."
             ) from error
         if not path.is_file():
             raise RunError(f"{path} is missing.", "Run `cartwheel train` on this run directory first.")

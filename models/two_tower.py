@@ -315,8 +315,8 @@ def _tower(
     lists: Sequence[str],
     continuous: Sequence[str],
 ) -> Any:
-    from models.history_layers import StepDropout, sequence_state
     from cartwheel.merlin_compat import mm
+    from models.history_layers import StepDropout, sequence_state
     from models.layers import ShortcutMLP, TowerInputs, UnitLength
     from models.schema import model_schema
 

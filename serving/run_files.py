@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.errors import MissingDependencyError, RunError
+from cartwheel.packages import INSTALL
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,9 +46,7 @@ def read_table(path: Path) -> pa.Table:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise MissingDependencyError(
-            "Exporting a repository reads Parquet.", "Run `pip install .[train]` in the checkout."
-        ) from None
+        raise MissingDependencyError("Exporting a repository reads Parquet.", INSTALL.format("train")) from None
     parts = sorted(path.glob("*.parquet"), key=_part_number) if path.is_dir() else [path]
     if not parts or not parts[0].exists():
         raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.")

@@ -81,7 +81,7 @@ def find_triton_binary() -> TritonBinary:
     if spec is None or spec.origin is None:
         raise MissingDependencyError(
             "The package nvidia-pytriton, which carries the embedded Triton, is not installed.",
-            'Install it with `pip install nvidia-pytriton` (Linux only), or export with `target = "native"` for a Triton of your own.',
+            'Install it with `uv pip install nvidia-pytriton` (Linux only), or export with `target = "native"` for a Triton of your own.',
         )
     home = Path(spec.origin).parent / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -95,7 +95,7 @@ def find_triton_binary() -> TritonBinary:
         if not path.is_file():
             raise MissingDependencyError(
                 f"The installed nvidia-pytriton has no {path.relative_to(home.parent)} (this is Python {version}).",
-                "Install it again with `pip install --force-reinstall nvidia-pytriton`, on Python 3.10 or 3.11.",
+                "Install it again with `uv pip install --reinstall nvidia-pytriton`, on Python 3.11 or 3.12.",
             )
     return found
 

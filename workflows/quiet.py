@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 from cartwheel.errors import MissingDependencyError
 from cartwheel.merlin_compat import import_tensorflow, install_cudf
+from cartwheel.packages import INSTALL, refuse_colliding
 from workflows.file_digests import watch_nvtabular
 
 watch_nvtabular()  # where NVTabular is imported before Cartwheel, and perhaps fitted before any of this runs
@@ -22,6 +23,7 @@ def quiet_nvtabular() -> Iterator[None]:
     Raises:
         MissingDependencyError: if NVTabular or what it needs cannot be imported.
     """
+    refuse_colliding()
     loggers = [logging.getLogger(name) for name in ("nvtabular", "merlin", "tensorflow", "distributed")]
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
@@ -40,7 +42,7 @@ def quiet_nvtabular() -> Iterator[None]:
                 yield
         except ImportError as error:
             raise MissingDependencyError(
-                f"Features need NVTabular, which cannot be imported ({error}).", 'Install it with pip install ".[train]".'
+                f"Features need NVTabular, which cannot be imported ({error}).", INSTALL.format("train")
             ) from error
         finally:
             for logger, level in zip(loggers, levels, strict=True):

@@ -205,7 +205,7 @@ class FeatureSettings(Settings):
     min_item_events: Annotated[int, Field(ge=0)] = 2
     """Items seen less often in training share the out-of-vocabulary id and are known by their features."""
     engine: Literal["polars", "polars-gpu", "nvtabular"] = "polars"
-    """What fits and encodes: Polars; the same on an NVIDIA GPU (extra ``gpu``); or NVTabular itself, on pandas or, where it is, cuDF."""
+    """What fits and encodes: Polars; the same on an NVIDIA GPU (extra ``polars-gpu``); or NVTabular, on pandas or (extra ``gpu``) cuDF."""
     keep_ids_of: Path | None = None
     """An earlier run whose ids are kept: its users, items, categories and brands stay where they were, and new ones get the ids behind
     them, so that its trained embeddings stay valid; relative paths start at the folder of the configuration file."""

@@ -66,8 +66,8 @@ class TritonPythonModel:
         self.execute_rows([_Row()])  # traces the functions and reads the vocabularies, before the first request does
 
     def _load_models(self, run: Path) -> None:
-        from models.dlrm import load_dlrm
         from cartwheel.merlin_compat import tf
+        from models.dlrm import load_dlrm
         from models.two_tower import load_two_tower
 
         self._tf = tf

@@ -22,6 +22,7 @@ import numpy as np
 
 from cartwheel.errors import MissingDependencyError, RunError
 from cartwheel.files import write_json
+from cartwheel.packages import INSTALL
 from models.tuning.subject import DivergedError, Subject
 
 TRIALS: Final = 20
@@ -208,7 +209,7 @@ def _study(subject: Subject, folder: Path) -> Iterator[Any]:
     except ImportError as error:
         raise MissingDependencyError(
             f"Tuning needs a package that is not installed: {error.name}.",
-            "In the checkout, install the extra with `pip install '.[train]'`.",
+            INSTALL.format("train"),
         ) from error
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / f"{subject.name}.db"

@@ -12,6 +12,7 @@ from typing import Any, Final
 import polars as pl
 
 from cartwheel.errors import DataError, MissingDependencyError, UsageError
+from cartwheel.packages import INSTALL
 from cartwheel.progress import progress
 from workflows.file_digests import remember_files
 from workflows.fit.categorify import FitCategorify, match_earlier
@@ -185,7 +186,7 @@ def _gpu_engine() -> Any:
     """
     if importlib.util.find_spec("cudf_polars") is None:
         raise MissingDependencyError(
-            'The engine "polars-gpu" needs cudf_polars, which is not installed.', 'Install it with pip install ".[gpu]".'
+            'The engine "polars-gpu" needs cudf_polars, which is not installed.', INSTALL.format("polars-gpu")
         )
     engine = pl.GPUEngine(raise_on_fail=False)
     try:

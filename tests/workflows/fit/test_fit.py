@@ -175,7 +175,7 @@ def test_nvtabular_itself_fits_where_it_is_asked(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("cudf_polars") is not None, reason="the GPU engine is installed")
 def test_names_the_extra_that_the_gpu_engine_needs(tmp_path: Path) -> None:
-    with pytest.raises(MissingDependencyError, match=r'pip install "\.\[gpu\]"'):
+    with pytest.raises(MissingDependencyError, match=r"uv pip install '\.\[polars-gpu\]'"):
         fit_workflow(make(features, tmp_path), EVENTS, tmp_path / "fits", engine="polars-gpu")
     assert not (tmp_path / "fits").exists()
 
