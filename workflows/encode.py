@@ -89,12 +89,20 @@ def encode(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:
     if not frame.height:
         return pl.DataFrame(schema={column: _encoded_type(column) for column in columns})
     with quiet_nvtabular():
-        raw = frame.select(workflow.input_schema.column_names).to_pandas()
+        raw = _where_nvtabular_runs(frame.select(workflow.input_schema.column_names).to_pandas())
         try:
             encoded = workflow.transform(raw)
+            encoded = encoded.to_pandas() if hasattr(encoded, "to_pandas") else encoded
         except Exception as error:  # whatever NVTabular meets in a damaged workflow
             raise RunError(f"The NVTabular workflow cannot encode these rows ({error}).", _REFIT) from error
     return pl.DataFrame([_series(column, encoded[column]) for column in columns])
+
+
+def _where_nvtabular_runs(table: Any) -> Any:
+    """Return a pandas table as the one that NVTabular takes here: of cuDF on a GPU that it can use, else as it is."""
+    from merlin.core.compat import HAS_GPU, cudf
+
+    return cudf.from_pandas(table) if HAS_GPU and cudf is not None else table
 
 
 def encode_slices(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:

@@ -66,7 +66,7 @@ def runner(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Modu
 def load(runner: ModuleType, run: Path, model: str) -> Any:
     folder = run / "repository" / model
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
-    content = json_format.MessageToDict(config, preserving_proto_field_name=True, including_default_value_fields=True)
+    content = json_format.MessageToDict(config, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     loaded = runner.TritonPythonModel()
     loaded.initialize({"model_config": json.dumps(content), "model_repository": str(folder), "model_version": "1"})
     return loaded
