@@ -297,7 +297,7 @@ def _said(met: bool) -> str:
 
 
 def _machine() -> str:
-    return machine(["onnxruntime", "nvtabular", "tensorflow-cpu", "nvidia-pytriton"])
+    return machine(["onnxruntime", "nvtabular", "tensorflow", "nvidia-pytriton"])
 
 
 def _plain(level: int, measured: dict[str, Measured]) -> dict[str, Any]:
