@@ -11,9 +11,9 @@ Example, with today's environment and one that is to replace it:
     python scripts/upstream_tests.py --nvtabular NVTabular --models models --results build/upstream \
         --python today=.venv/bin/python --python next=/tmp/next/bin/python --path extras
 
-The tests import asvdb, which the packages do not ask for: put it into a folder of its own (`pip install --target extras ...`) and name that
-with `--path`. The counts, and the tests that fail in one environment only, are printed in Markdown. A file that has a result is not run
-again unless the packages of its environment have changed, or `--again` is given (after a change of the repairs, for instance).
+The tests import asvdb, which the packages do not require: `pip install --target extras git+https://github.com/rapidsai/asvdb`, and `--path`
+puts that folder on the path. The counts, and the tests that fail in one environment only, are printed in Markdown. A file that has a result
+is run again if the packages of its environment have changed, or with `--again` (after a change of the repairs, for instance).
 The exit status is 1 where another environment fails a test that the first one does not.
 """
 
@@ -82,7 +82,7 @@ PARTS: Final = {
     "models": Part("models", (f"{_TF}/models", f"{_TF}/prediction_tasks", f"{_TF}/losses", f"{_TF}/metrics")),
     "transforms": Part("models", (f"{_TF}/transforms", f"{_TF}/utils", f"{_TF}/test_loader.py", f"{_TF}/test_core.py")),
 }
-"""In order of importance to a shop. A file belongs to the first part that names it."""
+"""What Cartwheel uses comes first. A file belongs to the first part that names it."""
 
 
 @dataclass(frozen=True)
@@ -309,8 +309,10 @@ def _outcome(case: Any) -> Result:
     for tag, outcome in (("ended", "ended"), ("failure", "failed"), ("error", "errors"), ("skipped", "skipped")):
         found = case.find(tag)
         if found is not None:
-            lines = (found.get("message") or found.text or "").strip().splitlines()
-            return Result(outcome, lines[0] if lines else "")
+            message, text = found.get("message", ""), found.text or ""
+            if message == "collection failure":  # the reason is in the text only
+                message = next((line[1:] for line in text.splitlines() if line.startswith("E  ")), message)
+            return Result(outcome, next(iter(message.strip().splitlines()), ""))
     return Result("passed")
 
 

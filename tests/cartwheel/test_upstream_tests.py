@@ -62,6 +62,7 @@ def arguments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         "checkout/tests/conftest.py": 'EXPECTED = "1"',
         "checkout/tests/unit/ops/test_good.py": _GOOD,
         "checkout/tests/unit/workflow/test_dies.py": _DIES,
+        "checkout/tests/unit/workflow/test_needs.py": "import never_installed",
         "site/merlin_like.py": 'WHERE = "installed"',
         "site/repairs.py": _PREPARE,
     }
@@ -78,8 +79,9 @@ def test_counts_and_differences_are_reported(script: Any, arguments: list[str], 
     told = capsys.readouterr().out
     assert "| operators | today | 2 | 1 | 1 | 1 | 0 |" in told
     assert "| operators | next | 1 | 2 | 1 | 1 | 0 |" in told
-    assert "| workflow | today | 0 | 0 | 0 | 0 | 1 |" in told
-    assert "| all | next | 1 | 2 | 1 | 1 | 1 |" in told
+    assert "| workflow | today | 0 | 0 | 0 | 1 | 1 |" in told
+    assert "| all | next | 1 | 2 | 1 | 2 | 1 |" in told
+    assert "- 1: ModuleNotFoundError: No module named 'never_installed'" in told
     everywhere, some = told.split("Tests that fail in some only")
     assert "- 1: KeyError: 'divisions'" in everywhere
     assert re.search(r"- 1: the process died by SIGSEGV; last: .*test_dies", everywhere)
