@@ -41,6 +41,7 @@ _OUTCOMES: Final = ("passed", "failed", "skipped", "errors")
 _BAD: Final = ("failed", "errors", "ended")
 _ENDED: Final = "(the file)"
 """Stands for the tests of a file whose process was killed or died."""
+_LONGEST: Final = 200  # of an error's first line: some hold whole arrays
 _BOOT: Final = """\
 import importlib, sys
 module, _, function = sys.argv.pop(1).partition(":")
@@ -312,7 +313,8 @@ def _outcome(case: Any) -> Result:
             message, text = found.get("message", ""), found.text or ""
             if message == "collection failure":  # the reason is in the text only
                 message = next((line[1:] for line in text.splitlines() if line.startswith("E  ")), message)
-            return Result(outcome, next(iter(message.strip().splitlines()), ""))
+            line = next(iter(message.strip().splitlines()), "")
+            return Result(outcome, line if len(line) <= _LONGEST else f"{line[:_LONGEST]} ...")
     return Result("passed")
 
 
