@@ -56,8 +56,8 @@ types: $(INSTALLED)
 layers: $(INSTALLED)
 	$(BIN)/lint-imports
 
-unit: $(INSTALLED)
-	$(BIN)/pytest -n 2 --no-loadscope-reorder
+unit: $(INSTALLED) # some hundred processes import the same files: compiled once
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/pytest -n 2 --no-loadscope-reorder
 
 mutants: $(INSTALLED) ## plant mutants and count those that the tests kill; takes an hour or two, see docs/mutants.md
 	$(BIN)/python scripts/mutants.py
