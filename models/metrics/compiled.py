@@ -7,37 +7,30 @@ that the compiler turns into vector instructions, and looked at one by one only 
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final
 
-import numba
 import numpy as np
+
+from workflows.compiled_loops import compiled
 
 _BLOCK: Final = 256
 """Scores that are compared before it is looked at which of them matter."""
-_NEAR: Final = 2048
+NEAR: Final = 2048
 """Scores that each truth item is compared with in turn: they stay in the nearest cache, and a count of them is exact in any float."""
-_DROPPING: Final = 9
+DROPPING: Final = 9
 """Truth items of a list with which all scores are sooner compared than those below the lowest are left out first, as measured."""
 
 
-def compiled_once(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call, or take what an earlier process compiled; sums of ones may be taken in any order."""
-    options: dict[str, Any] = {"nogil": True, "fastmath": {"reassoc", "nsz"}}
-    try:
-        result: Callable[..., Any] = numba.njit(cache=True, **options)(function)
-    except RuntimeError:  # neither beside this file nor in the user's folder can anything be written
-        result = numba.njit(**options)(function)
-    return result
+_loop = compiled(nogil=True, fastmath={"reassoc", "nsz"})  # sums of ones may be taken in any order
 
 
-@compiled_once
+@_loop
 def _before(value: Any, column: int, other: Any, than: int) -> bool:
     """Whether the first (score, column) is to be thrown out before the second: the lower score, of equal ones the higher column."""
     return value < other or (value == other and column > than)
 
 
-@compiled_once
+@_loop
 def _sink(values: Any, columns: Any, at: int, held: int) -> None:
     """Restore the heap, whose root is the first to be thrown out, below ``at``."""
     while True:
@@ -53,7 +46,7 @@ def _sink(values: Any, columns: Any, at: int, held: int) -> None:
         at = child
 
 
-@compiled_once
+@_loop
 def _rise(values: Any, columns: Any, at: int) -> None:
     """Restore the heap above ``at``."""
     while at > 0:
@@ -65,7 +58,7 @@ def _rise(values: Any, columns: Any, at: int) -> None:
         at = above
 
 
-@compiled_once
+@_loop
 def _keep(values: Any, columns: Any, held: int, value: Any, column: int) -> int:
     """Put a score into a heap that holds some, in the place of its root where it is full; return how many it holds then."""
     if held == len(values):
@@ -77,7 +70,7 @@ def _keep(values: Any, columns: Any, held: int, value: Any, column: int) -> int:
     return held + 1
 
 
-@compiled_once
+@_loop
 def _not_up_to(part: Any, bound: Any) -> Any:
     """Count the scores that are not at most ``bound``: those above it, and NaN.
 
@@ -91,7 +84,7 @@ def _not_up_to(part: Any, bound: Any) -> Any:
     return found
 
 
-@compiled_once
+@_loop
 def best_columns(scores: Any, top: Any) -> bool:
     """Write the columns of the highest scores of each list, best first, ties to the lower column.
 
@@ -127,7 +120,7 @@ def best_columns(scores: Any, top: Any) -> bool:
     return sound
 
 
-@compiled_once
+@_loop
 def _at_least(others: Any, least: Any, kept: Any) -> Any:
     """Write those of the scores that are at least ``least`` to the beginning of ``kept`` ``[N]``; return how many there are."""
     left = np.uint64(0)
@@ -137,7 +130,7 @@ def _at_least(others: Any, least: Any, kept: Any) -> Any:
     return np.int64(left)
 
 
-@compiled_once
+@_loop
 def _above_and_level(part: Any, mine: Any) -> Any:
     """Count the scores above one and level with it; as in ``_not_up_to``, in their own type."""
     one, zero = part.dtype.type(1), part.dtype.type(0)
@@ -148,7 +141,7 @@ def _above_and_level(part: Any, mine: Any) -> Any:
     return np.int64(above), np.int64(reached - above)
 
 
-@compiled_once
+@_loop
 def count_above_and_tied(scores: Any, row: Any, own: Any, order: Any, above: Any, tied: Any) -> None:
     """Count the scores of its list above each of some scores, and level with it.
 
@@ -167,10 +160,10 @@ def count_above_and_tied(scores: Any, row: Any, own: Any, order: Any, above: Any
         while end < len(order) and row[order[end]] == row[order[begin]]:
             least = min(least, own[order[end]])
             end += 1
-        if end - begin > _DROPPING:
+        if end - begin > DROPPING:
             others = kept[: _at_least(others, least, kept)]
-        for near in range(0, len(others), _NEAR):
-            part = others[near : near + _NEAR]
+        for near in range(0, len(others), NEAR):
+            part = others[near : near + NEAR]
             for mine in order[begin:end]:
                 higher, level = _above_and_level(part, own[mine])
                 above[mine] += higher

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from models.metrics import compiled, ranking
-from models.metrics.compiled import count_above_and_tied
+from models.metrics import ranking
+from models.metrics.compiled import DROPPING, NEAR, count_above_and_tied
 from models.metrics.ranking import place, top_columns
 
 DTYPES = [np.float32, np.float64]
@@ -44,7 +44,7 @@ def test_the_first_k_are_those_of_a_stable_sort(dtype: type, seed: int, items: i
     seed=st.integers(0, 2**31),
     items=st.integers(1, 700),
     levels=st.integers(1, 2000),
-    truths=st.sampled_from([1, 5, compiled._DROPPING, compiled._DROPPING + 1, 90]),
+    truths=st.sampled_from([1, 5, DROPPING, DROPPING + 1, 90]),
 )
 @settings(max_examples=150, deadline=None)
 def test_counts_are_those_of_comparing_all(dtype: type, seed: int, items: int, levels: int, truths: int) -> None:
@@ -59,7 +59,7 @@ def test_counts_are_those_of_comparing_all(dtype: type, seed: int, items: int, l
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("items", [compiled._NEAR - 1, compiled._NEAR, 2 * compiled._NEAR + 17])
+@pytest.mark.parametrize("items", [NEAR - 1, NEAR, 2 * NEAR + 17])
 @given(seed=st.integers(0, 2**31), levels=st.integers(1, 5000), truths=st.lists(st.integers(0, 30), min_size=4, max_size=4))
 @settings(max_examples=25, deadline=None)
 def test_truth_items_are_placed_as_comparing_all_places_them(
@@ -97,15 +97,3 @@ def test_scores_need_not_lie_in_one_piece() -> None:
     assert top_columns(scores, 2).tolist() == [[3, 2]] * 6
     placed = place(np.broadcast_to(np.array([3.0, 1.0, 3.0]), (2, 3)), np.array([1, 0]), np.array([1, 2]), np.array([1, 1]))
     assert (placed.above.tolist(), placed.tied.tolist()) == ([2, 0], [1, 2])
-
-
-def test_where_nothing_can_be_written_it_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    honest = compiled.numba.njit
-
-    def refusing(*args: object, cache: bool = False, **options: object) -> object:
-        if cache:
-            raise RuntimeError("cannot cache function: no locator available")
-        return honest(*args, **options)
-
-    monkeypatch.setattr(compiled.numba, "njit", refusing)
-    assert compiled.compiled_once(lambda value: value + 1)(2) == 3

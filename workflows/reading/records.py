@@ -14,11 +14,11 @@ All loops are in one file, for what an earlier process compiled is compiled anew
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
-import numba
 import numpy as np
+
+from workflows.compiled_loops import compiled
 
 LF: Final = 10
 CR: Final = 13
@@ -42,23 +42,17 @@ class Grammar(NamedTuple):
     """Whether blanks after a separator belong to it."""
 
 
-def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Compile at the first call, or take what an earlier process compiled."""
-    try:
-        result: Callable[..., Any] = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # neither beside this file nor in the user's folder can anything be written
-        result = numba.njit(nogil=True)(function)
-    return result
+_loop = compiled(nogil=True)
 
 
-@compiled
+@_loop
 def is_line_end(byte: int) -> bool:
     """Tell whether the byte is a line feed or a carriage return."""
     is_feed = byte == LF
     return is_feed or byte == CR
 
 
-@compiled
+@_loop
 def is_separator(buffer: Any, at: int, size: int, separator: Any) -> bool:
     """Tell whether the separator stands at ``at``."""
     if buffer[at] != separator[0] or at + len(separator) > size:
@@ -69,7 +63,7 @@ def is_separator(buffer: Any, at: int, size: int, separator: Any) -> bool:
     return True
 
 
-@compiled
+@_loop
 def is_escaped(following: int, grammar: Grammar) -> bool:
     """Tell whether the escape before ``following`` takes its meaning away; before anything else it is an ordinary character."""
     if following == grammar.quote or following == grammar.escape:
@@ -81,7 +75,7 @@ def is_escaped(following: int, grammar: Grammar) -> bool:
     return is_double or following == SINGLE or following == grammar.separator[0] or is_line_end(following)
 
 
-@compiled
+@_loop
 def skip_blanks(buffer: Any, at: int, size: int, grammar: Grammar) -> int:
     """Return the first place from ``at`` on that holds no blank, where blanks are to be skipped."""
     while grammar.skips_blanks and at < size and buffer[at] == BLANK:
@@ -89,7 +83,7 @@ def skip_blanks(buffer: Any, at: int, size: int, grammar: Grammar) -> int:
     return at
 
 
-@compiled
+@_loop
 def end_of_line(buffer: Any, at: int, size: int) -> Any:
     """Return where the line ends and where the next one begins, which is -1 where the buffer does not tell."""
     while at < size and not is_line_end(buffer[at]):
@@ -112,7 +106,7 @@ _NONE: Final = -1
 _UNKNOWN: Final = -2
 
 
-@compiled
+@_loop
 def _kind_of(byte: int) -> int:
     if _ZERO <= byte <= _NINE:
         return _ZERO
@@ -121,7 +115,7 @@ def _kind_of(byte: int) -> int:
     return byte
 
 
-@compiled
+@_loop
 def skeleton(buffer: Any, begin: int, end: int, quote: int, out: Any) -> int:
     """Write what is left of a field when each run of digits is a 0 and each of letters an a; return its length, -1 if too long."""
     if begin < end and buffer[begin] == quote:
@@ -141,7 +135,7 @@ def skeleton(buffer: Any, begin: int, end: int, quote: int, out: Any) -> int:
     return length
 
 
-@compiled
+@_loop
 def _fits(found: Any, length: int, skeletons: Any, lengths: Any, column: int) -> bool:
     if length != lengths[column]:
         return False
@@ -151,14 +145,14 @@ def _fits(found: Any, length: int, skeletons: Any, lengths: Any, column: int) ->
     return True
 
 
-@compiled
+@_loop
 def _next_separator(buffer: Any, at: int, end: int, separator: Any) -> int:
     while at < end and not is_separator(buffer, at, end, separator):
         at += 1
     return at
 
 
-@compiled
+@_loop
 def _compare_line(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons: Any, lengths: Any, opens: bool) -> Any:
     """Compare a line, its quotation marks being ordinary characters, with the rows of the file.
 
@@ -187,7 +181,7 @@ def _compare_line(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons
     return (matches, misfits) if number == columns and at > end else (-1, -1)
 
 
-@compiled
+@_loop
 def hides_rows(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons: Any, lengths: Any) -> bool:
     """Tell whether a record of several lines rather is several rows, of which the first and the last lack a quotation mark."""
     if len(lengths) == 0:
@@ -203,7 +197,7 @@ def hides_rows(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons: A
     return bool(matches + more > misfits + worse or lengths.max() < 0)
 
 
-@compiled
+@_loop
 def learn_skeletons(
     buffer: Any, starts: Any, ends: Any, marks: Any, grammar: Grammar, least: int, skeletons: Any, lengths: Any
 ) -> None:
@@ -260,7 +254,7 @@ _OPEN: Final = 128
 _TO_KEEP: Final = 63
 
 
-@compiled
+@_loop
 def end_of_quoted(buffer: Any, at: int, size: int, limit: int, grammar: Grammar) -> Any:
     """Return where the quoted field that begins before ``at`` ends, and its marks."""
     marks = 0
@@ -282,7 +276,7 @@ def end_of_quoted(buffer: Any, at: int, size: int, limit: int, grammar: Grammar)
     return at, marks | (_OPEN if at >= size else BROKEN)
 
 
-@compiled
+@_loop
 def end_of_bare(buffer: Any, at: int, size: int, grammar: Grammar) -> Any:
     """Return where the unquoted field that begins at ``at`` ends, and its marks."""
     marks = 0
@@ -301,7 +295,7 @@ def end_of_bare(buffer: Any, at: int, size: int, grammar: Grammar) -> Any:
     return at, marks
 
 
-@compiled
+@_loop
 def _end_of_field(buffer: Any, at: int, size: int, limit: int, grammar: Grammar) -> Any:
     """Return where the field at ``at`` ends, its marks, and whether there is anything in it."""
     begin = skip_blanks(buffer, at, size, grammar)
@@ -316,7 +310,7 @@ def _end_of_field(buffer: Any, at: int, size: int, limit: int, grammar: Grammar)
     return end, marks, end > begin
 
 
-@compiled
+@_loop
 def _read_record(buffer: Any, at: int, size: int, limit: int, columns: int, grammar: Grammar) -> Any:
     """Return where the record at ``at`` ends, where the next one begins, its number of fields and its marks."""
     fields, marks, limit = 0, 0, at + limit
@@ -338,7 +332,7 @@ def _read_record(buffer: Any, at: int, size: int, limit: int, columns: int, gram
         at += len(grammar.separator)
 
 
-@compiled
+@_loop
 def find_records(
     buffer: Any,
     at: int,
@@ -396,7 +390,7 @@ def find_records(
     return count, at, broken_until
 
 
-@compiled
+@_loop
 def _unescape(buffer: Any, at: int, end: int, doubled: int, escape: int, grammar: Grammar, content: Any, out: int) -> int:
     """Write a field without what protects its characters; return where ``content`` goes on."""
     while at < end:
@@ -410,7 +404,7 @@ def _unescape(buffer: Any, at: int, end: int, doubled: int, escape: int, grammar
     return out
 
 
-@compiled
+@_loop
 def _write_field(buffer: Any, at: int, size: int, grammar: Grammar, content: Any, out: int) -> Any:
     """Write the field at ``at``; return where it ends, and where ``content`` goes on."""
     at = skip_blanks(buffer, at, size, grammar)
@@ -422,7 +416,7 @@ def _write_field(buffer: Any, at: int, size: int, grammar: Grammar, content: Any
     return end, _unescape(buffer, at, end, -1, grammar.escape if grammar.bare else -1, grammar, content, out)
 
 
-@compiled
+@_loop
 def skim(buffer: Any, columns: int, grammar: Grammar) -> Any:
     """Count records that need no care: none holds a quotation mark, an escape or NUL, is empty or has content behind the last column.
 
@@ -451,7 +445,7 @@ def skim(buffer: Any, columns: int, grammar: Grammar) -> Any:
     return count, start
 
 
-@compiled
+@_loop
 def cut_fields(
     buffer: Any, starts: Any, ends: Any, left_out: Any, grammar: Grammar, content: Any, begins: Any, sizes: Any
 ) -> None:
@@ -481,7 +475,7 @@ def cut_fields(
             column += 1
 
 
-@compiled
+@_loop
 def gather(content: Any, begins: Any, sizes: Any, offsets: Any, out: Any) -> None:
     """Write one column's fields behind each other.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit
 
 from models.offline.baselines.factors import Factors
 from models.offline.interactions import Bools, Ints
+from workflows.compiled_loops import compiled
 
 
 def climb(
@@ -50,7 +50,7 @@ def _among(ordered: Ints, wanted: Ints) -> Bools:
     return found
 
 
-@njit(fastmath=True)  # type: ignore[untyped-decorator]
+@compiled(fastmath=True)
 def ascend(
     user: Ints, item: Ints, other: Ints, of_user: Factors, of_item: Factors, bias: Factors, rate: np.float32, l2: np.float32
 ) -> None:
