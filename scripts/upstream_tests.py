@@ -1,7 +1,7 @@
 r"""Run the unit tests of NVTabular, merlin-core and Merlin Models, unmodified, in several environments and compare the counts.
 
 The tests are taken from checkouts of their repositories, at the versions that are installed; nothing of them is kept here. Each file of
-tests runs in a process of its own, with a time limit, so that a hang or a crash costs that file only. The repairs that let the packages
+tests runs in a process of its own, with a time limit: a hang or a crash costs the rest of that file only. The repairs that let the packages
 run (`--prepare`) are loaded before pytest and so before anything of Merlin. What is installed is tested, never the checkout's own packages.
 
 Example, with today's environment and one that is to replace it:
@@ -24,6 +24,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -42,6 +43,8 @@ _BAD: Final = ("failed", "errors", "ended")
 _ENDED: Final = "(the file)"
 """Stands for the tests of a file whose process was killed or died."""
 _LONGEST: Final = 200  # of an error's first line: some hold whole arrays
+_FINISHED: Final = re.compile(r"\S+\.py::(.+) (PASSED|XPASS|FAILED|ERROR|SKIPPED|XFAIL)\b.* \[ *\d+%\]$")
+_TAGS: Final = {"FAILED": "failure", "ERROR": "error", "SKIPPED": "skipped", "XFAIL": "skipped"}
 _BOOT: Final = """\
 import importlib, sys
 module, _, function = sys.argv.pop(1).partition(":")
@@ -284,11 +287,19 @@ def _run(environment: Environment, checkout: Path, file: str, written: Path, lim
                 os.killpg(process.pid, signal.SIGKILL)  # and what it started
             process.wait()
     if not written.is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() or ["nothing was written"]
-        last = next((line for line in reversed(lines) if "::" in line), lines[-1])
-        case = ET.Element("testcase", name=_ENDED)
-        ET.SubElement(case, "ended", message=f"the process {how}; last: {last.strip()}")
-        ET.ElementTree(case).write(written)
+        ET.ElementTree(_of_log(log.read_text(encoding="utf-8", errors="replace").splitlines(), how)).write(written)
+
+
+def _of_log(lines: Sequence[str], how: str) -> ET.Element:
+    """Return what pytest did not come to write: the tests that had finished, by its log, and what its process ended with."""
+    suite = ET.Element("testsuite")
+    for finished in filter(None, map(_FINISHED.match, lines)):
+        case = ET.SubElement(suite, "testcase", name=finished[1])
+        if finished[2] in _TAGS:
+            ET.SubElement(case, _TAGS[finished[2]], message="see the log: the process did not end")
+    last = next((line for line in reversed(lines) if "::" in line), lines[-1] if lines else "nothing was written")
+    ET.SubElement(ET.SubElement(suite, "testcase", name=_ENDED), "ended", message=f"the process {how}; last: {last.strip()}")
+    return suite
 
 
 def _read(folder: Path, part: str, files: Sequence[str]) -> Results:
@@ -332,7 +343,7 @@ def _failing(found: Mapping[str, Mapping[str, Results]]) -> dict[tuple[tuple[str
 
 def _report(found: Mapping[str, Mapping[str, Results]], parts: Mapping[str, list[str]]) -> Iterator[str]:
     """Yield the lines of the comparison: the counts, what has no result, and the tests that fail."""
-    yield "\n| part | environment | passed | failed | skipped | errors | files that did not end |\n|---|---|---:|---:|---:|---:|---:|"
+    yield "\n| part | environment | passed | failed | skipped | errors | files cut short |\n|---|---|---:|---:|---:|---:|---:|"
     for part in [*parts, "all"]:
         for name, results in found.items():
             chosen = list(results.values()) if part == "all" else [results[part]]

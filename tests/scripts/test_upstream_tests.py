@@ -36,7 +36,12 @@ def test_errs(broken): pass
 """
 _DIES = """\
 import os
-def test_passes(): pass
+import pytest
+class TestGroup:
+    @pytest.mark.parametrize("value", ["a b", "c"])
+    def test_passes(self, value): pass
+def test_fails(): assert not "second line"
+def test_skips(): pytest.skip("not now")
 def test_dies(): os.kill(os.getpid(), 11)
 """
 
@@ -79,9 +84,10 @@ def test_counts_and_differences_are_reported(script: Any, arguments: list[str], 
     told = capsys.readouterr().out
     assert "| operators | today | 2 | 1 | 1 | 1 | 0 |" in told
     assert "| operators | next | 1 | 2 | 1 | 1 | 0 |" in told
-    assert "| workflow | today | 0 | 0 | 0 | 1 | 1 |" in told
-    assert "| all | next | 1 | 2 | 1 | 2 | 1 |" in told
+    assert "| workflow | today | 2 | 1 | 1 | 1 | 1 |" in told
+    assert "| all | next | 3 | 3 | 2 | 2 | 1 |" in told
     assert "- 1: ModuleNotFoundError: No module named 'never_installed'" in told
+    assert "- 1: see the log: the process did not end" in told
     everywhere, some = told.split("Tests that fail in some only")
     assert "- 1: KeyError: 'divisions'" in everywhere
     assert re.search(r"- 1: the process died by SIGSEGV; last: .*test_dies", everywhere)
