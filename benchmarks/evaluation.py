@@ -26,8 +26,8 @@ from benchmarks.encoding.child import Stage  # noqa: E402
 from benchmarks.judging.child import run_child  # noqa: E402
 from benchmarks.judging.problem import Problem, draw  # noqa: E402
 from benchmarks.machine import load, machine  # noqa: E402
-from cartwheel.errors import CartwheelError, ParityError, UsageError  # noqa: E402
-from cartwheel.files import write_json  # noqa: E402
+from cartwheel.core.errors import CartwheelError, ParityError, UsageError  # noqa: E402
+from cartwheel.core.files import write_json  # noqa: E402
 
 OURS: Final = "Cartwheel"
 PEER: Final = "RecTools"

@@ -25,8 +25,8 @@ from rich.table import Table  # noqa: E402
 from benchmarks.fault_cases.case import AIM_SECONDS, Case, Counts  # noqa: E402
 from benchmarks.fault_cases.target import Server, describe, shop_of  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
-from cartwheel.errors import CartwheelError, ServerError, UsageError  # noqa: E402
-from cartwheel.progress import progress  # noqa: E402
+from cartwheel.core.errors import CartwheelError, ServerError, UsageError  # noqa: E402
+from cartwheel.core.progress import progress  # noqa: E402
 from serving.repository import write_repository  # noqa: E402
 from serving.settings import ExportSettings  # noqa: E402
 

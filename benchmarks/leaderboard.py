@@ -24,8 +24,8 @@ from benchmarks.leaders.data_sets import DATA_SETS, DataSet, chosen, parse_chang
 from benchmarks.leaders.leave_one_out import require_leave_one_out  # noqa: E402
 from benchmarks.leaders.page import page, stage_alone, verdict  # noqa: E402
 from benchmarks.leaders.standing import Standing, read_standing  # noqa: E402
-from cartwheel.errors import CartwheelError  # noqa: E402
-from cartwheel.files import write_text  # noqa: E402
+from cartwheel.core.errors import CartwheelError  # noqa: E402
+from cartwheel.core.files import write_text  # noqa: E402
 from cartwheel.stages import run_stages  # noqa: E402
 
 DATA: Final = ROOT.parent / "shared" / "data"

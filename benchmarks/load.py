@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import service_pb2
 
-from cartwheel.errors import ServerError
+from cartwheel.core.errors import ServerError
 
 _METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 _ASK_SECONDS: Final = 120.0

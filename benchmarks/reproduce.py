@@ -17,8 +17,8 @@ sys.path.insert(0, str(ROOT))
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
-from cartwheel.errors import CartwheelError, UsageError  # noqa: E402
-from cartwheel.files import write_text  # noqa: E402
+from cartwheel.core.errors import CartwheelError, UsageError  # noqa: E402
+from cartwheel.core.files import write_text  # noqa: E402
 from cartwheel.reproduce import require_agreement, run_table, versions  # noqa: E402
 from models.reproduce import TABLES  # noqa: E402
 from models.reproduce.page import Ran, page  # noqa: E402

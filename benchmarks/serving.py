@@ -27,8 +27,8 @@ from rich.table import Table  # noqa: E402
 from benchmarks.load import Measured, Request, ask, compare, measure, mixed_requests  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from benchmarks.peer.repository import ONE_BY_ONE, TOGETHER, write_peer  # noqa: E402
-from cartwheel.errors import CartwheelError, ParityError, RunError, UsageError  # noqa: E402
-from cartwheel.files import write_json, write_text  # noqa: E402
+from cartwheel.core.errors import CartwheelError, ParityError, RunError, UsageError  # noqa: E402
+from cartwheel.core.files import write_json, write_text  # noqa: E402
 from serving.local import read_metadata  # noqa: E402
 from serving.server import EmbeddedServer  # noqa: E402
 from serving.settings import ExportSettings, ServeSettings  # noqa: E402
@@ -48,7 +48,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from cartwheel.config import load_settings
-from cartwheel.errors import CartwheelError
+from cartwheel.core.errors import CartwheelError
 from cartwheel.stages import run_stages
 try:
     run_stages(load_settings(Path(sys.argv[1])), {_STAGES!r}, Console(stderr=True))

@@ -24,8 +24,8 @@ from rich.table import Table  # noqa: E402
 
 from benchmarks.encoding.child import Stage, run_child, without_tensorflow  # noqa: E402
 from benchmarks.machine import load, machine  # noqa: E402
-from cartwheel.errors import CartwheelError, ParityError, UsageError  # noqa: E402
-from cartwheel.files import write_json  # noqa: E402
+from cartwheel.core.errors import CartwheelError, ParityError, UsageError  # noqa: E402
+from cartwheel.core.files import write_json  # noqa: E402
 from workflows.quiet import quiet_nvtabular  # noqa: E402
 
 PARTS: Final = ("request", "table", "growth", "loading")

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from serving.answers import CartPrediction, Metadata, Recommendations
 from serving.endpoint import Endpoint
 from serving.requests import When

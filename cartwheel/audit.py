@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 
 if TYPE_CHECKING:
     from workflows.audit.table import TableAudit

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cartwheel.errors import RunError, UsageError
+from cartwheel.core.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from models.comparison import Comparison, Pair

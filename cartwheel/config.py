@@ -10,8 +10,8 @@ from typing import Annotated, Any, Final, get_args, get_origin
 
 from pydantic import BaseModel, Field, ValidationError
 
-from cartwheel.errors import ConfigError
-from cartwheel.settings import Settings
+from cartwheel.core.errors import ConfigError
+from cartwheel.core.settings import Settings
 from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, ItemToItemSettings, RetrievalSettings, TwoTowerSettings
 from serving.settings import ExportSettings, ServeSettings
 from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, RecommendSettings, SourceSettings

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cartwheel import packages
+from cartwheel.core import packages
 
 _STATE_STYLES: Final = {"fit": "green", "note": "yellow", "unfit": "red"}
 _GIB: Final = 1 << 30

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from cartwheel import __version__, ask, audit, compare, plan, report, reproduce, tune
-from cartwheel.errors import CartwheelError
+from cartwheel.core.errors import CartwheelError
 
 app = typer.Typer(
     name="cartwheel",

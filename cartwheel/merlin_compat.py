@@ -25,8 +25,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Final
 
-from cartwheel.errors import MissingDependencyError
-from cartwheel.packages import INSTALL
+from cartwheel.core.errors import MissingDependencyError
+from cartwheel.core.packages import INSTALL
 
 _DASK_SETTINGS: Final = {
     "dataframe.query-planning": False,  # Merlin builds its task graphs by hand, for the collections before query planning

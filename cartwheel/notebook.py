@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cartwheel.errors import CartwheelError, RunError
+from cartwheel.core.errors import CartwheelError, RunError
 from cartwheel.run_directory import RunDirectory
 
 RUN_VARIABLE: Final = "CARTWHEEL_RUN"

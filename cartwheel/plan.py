@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Optional
 import typer
 from rich.console import Console
 
-from cartwheel.errors import RunError, UsageError
+from cartwheel.core.errors import RunError, UsageError
 
 if TYPE_CHECKING:
     from workflows.plan.graph import Plan

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 
 
 def report(

@@ -19,8 +19,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table as Grid
 
-from cartwheel.errors import ReproductionError, UsageError
-from cartwheel.files import write_text
+from cartwheel.core.errors import ReproductionError, UsageError
+from cartwheel.core.files import write_text
 
 if TYPE_CHECKING:
     from models.reproduce import Outcome, Table

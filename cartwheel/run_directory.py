@@ -18,8 +18,9 @@ from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cartwheel import __version__, files
-from cartwheel.errors import RunError
+from cartwheel import __version__
+from cartwheel.core import files
+from cartwheel.core.errors import RunError
 
 MANIFEST: Final = "manifest.json"
 

@@ -11,8 +11,8 @@ from typing import Final
 from rich.console import Console
 
 from cartwheel.config import RunSettings
-from cartwheel.errors import MissingDependencyError, RunError
-from cartwheel.packages import INSTALL
+from cartwheel.core.errors import MissingDependencyError, RunError
+from cartwheel.core.packages import INSTALL
 from cartwheel.reads import fields_judged, fields_read, handed, values_of, without_paths
 from cartwheel.run_directory import RunDirectory, StageRecord, digest, stage_key, stopwatch
 from cartwheel.work import (

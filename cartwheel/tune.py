@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cartwheel.config import RunSettings, load_settings
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 
 if TYPE_CHECKING:
     from models.tuning.study import Tuned

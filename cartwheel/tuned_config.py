@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any, Final
 
 from cartwheel.config import RunSettings, load_settings, parse_settings
-from cartwheel.errors import ConfigError
-from cartwheel.files import write_text
+from cartwheel.core.errors import ConfigError
+from cartwheel.core.files import write_text
 
 if sys.version_info >= (3, 11):
     import tomllib

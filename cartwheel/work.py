@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cartwheel.asking import ENDPOINT
 from cartwheel.config import RunSettings, load_settings
-from cartwheel.errors import ConfigError, RunError
-from cartwheel.files import sha256
+from cartwheel.core.errors import ConfigError, RunError
+from cartwheel.core.files import sha256
 from cartwheel.reads import READ_FROM_FILES, SIMULATED, fields_judged, is_simulated, values_of
 from cartwheel.run_directory import stamps
 from serving.settings import ServeSettings

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cartwheel.errors import ComparisonError
+from cartwheel.core.errors import ComparisonError
 from models.figures import Evaluation, Record, difference
 from models.offline.protocol import differences
 

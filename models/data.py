@@ -14,9 +14,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import DataError, MissingDependencyError, RunError
+from cartwheel.core.errors import DataError, MissingDependencyError, RunError
+from cartwheel.core.packages import INSTALL
 from cartwheel.merlin_compat import silence
-from cartwheel.packages import INSTALL
 from workflows.columns import ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, SHARED_VOCABULARY
 
 Array = npt.NDArray[Any]

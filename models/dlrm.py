@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.data import Array, Table
 from models.metrics.classification import roc_auc
 from models.settings import DLRMSettings

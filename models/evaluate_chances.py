@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.calibration import CartHead, Platt, head_features, sigmoid
 from models.chance_baselines import (
     BASE_RATE,

@@ -13,8 +13,8 @@ from typing import Any, Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import RunError
-from cartwheel.files import write_json
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
 from models.metrics.intervals import Interval
 from models.metrics.significance import holm
 from models.offline.protocol import digest, require_same

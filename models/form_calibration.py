@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.calibration import CartHead, Platt, fit_head, fit_platt, head_features, sigmoid, smoothed
 from models.data import Array
 from models.metrics.classification import row_log_loss

@@ -22,8 +22,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import DataError, RunError
-from cartwheel.files import write_json
+from cartwheel.core.errors import DataError, RunError
+from cartwheel.core.files import write_json
 from models.data import Array
 from models.metrics.intervals import UserBootstrap
 from models.retriever import TWO_TOWER

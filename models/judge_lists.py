@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.chance_baselines import MOST_POPULAR
 from models.figures import DIFFERENCE, Protocol, Record, Role, corrected, fingerprint, record
 from models.metrics import beyond_accuracy, ranking

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from cartwheel.errors import ParityError
-from cartwheel.files import atomic_path
+from cartwheel.core.errors import ParityError
+from cartwheel.core.files import atomic_path
 from models.data import Array
 from workflows.onnx_graph import IR_VERSION, OPSET
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import MissingDependencyError, RunError
+from cartwheel.core.errors import MissingDependencyError, RunError
 
 _TYPES: Final = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(int32)": np.int32}
 _BATCH = 8192

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from cartwheel.progress import progress
+from cartwheel.core.progress import progress
 from models.metrics.ranking import Ints, Numbers, Placement, place, top_columns
 
 _CELLS: Final = 8_000_000

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 
 
 def read_table(path: Path, columns: Collection[str] | None = None) -> pl.DataFrame:

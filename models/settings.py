@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from cartwheel.settings import Settings
+from cartwheel.core.settings import Settings
 
 Baseline = Literal["popular_in_category", "item_knn", "vsknn", "ease", "als", "bpr", "markov_next_item"]
 HistoryKind = Literal["pooling", "attention", "gru"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Generic, TypeVar
 
-from cartwheel.errors import RunError
-from cartwheel.files import write_json
-from cartwheel.settings import Settings
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
+from cartwheel.core.settings import Settings
 
 CONFIG_FILE: Final = "config.json"
 HISTORY_FILE: Final = "history.json"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cartwheel.errors import RunError
-from cartwheel.files import sha256, write_json
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import sha256, write_json
 from models.offline.run_log import split_start
 from models.run_tables import read_json
 

@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cartwheel.files import write_json
+from cartwheel.core.files import write_json
 from models.calibration import fit_head, fit_platt, head_features, sigmoid
 from models.data import Table, read_sizes, read_strings, read_table
 from models.form_calibration import FormCalibration, RequestRows, fit_forms, form_contents

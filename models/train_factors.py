@@ -10,7 +10,7 @@ from typing import Final
 
 import numpy as np
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.data import FIRST_ID, Array, Table, read_sizes, read_table
 from models.factor_towers import ITEM, RECENT, USER, ALSTowers, BPRTowers, als_towers, bpr_towers
 from models.offline.baselines import ALS, BPR, make_baseline

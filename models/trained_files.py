@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from cartwheel.errors import RunError
-from cartwheel.files import atomic_path, sha256, write_json
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import atomic_path, sha256, write_json
 from models.data import Array, Table, exists, read_table
 from models.settings import TrainingSettings
 from models.store import HISTORY_FILE, ModelConfig, write_config

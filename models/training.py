@@ -16,9 +16,9 @@ from typing import Any, Final, Protocol
 
 import numpy as np
 
-from cartwheel.errors import ConfigError, RunError
-from cartwheel.files import atomic_path
-from cartwheel.progress import progress
+from cartwheel.core.errors import ConfigError, RunError
+from cartwheel.core.files import atomic_path
+from cartwheel.core.progress import progress
 from models.data import NULL_ID, OOV_ID, PADDING_ID, Array
 from models.settings import TrainingSettings
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.progress import progress
+from cartwheel.core.progress import progress
 from models.fusion import Fusion, fuse, read_fusion, write_fusion
 from models.item_to_item.blend import read_blend
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns

@@ -21,7 +21,7 @@ from packaging.utils import canonicalize_name
 from rich.console import Console
 from rich.table import Table
 
-from cartwheel.progress import progress
+from cartwheel.core.progress import progress
 
 if sys.version_info >= (3, 11):
     import tomllib

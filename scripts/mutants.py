@@ -53,7 +53,7 @@ class Room:
 ROOMS: Final = {
     "stages": Room(("cartwheel/stages.py", "cartwheel/reads.py"), ("tests/cartwheel/test_stages.py",)),
     "runs": Room(
-        ("cartwheel/run_directory.py", "cartwheel/files.py"),
+        ("cartwheel/run_directory.py", "cartwheel/core/files.py"),
         ("tests/cartwheel/test_files.py", "tests/cartwheel/test_run_directory.py"),
     ),
     "fusion": Room(

@@ -51,7 +51,7 @@ def main() -> None:
     """Write each notebook back with its outputs; those named, or all."""
     import nbformat
 
-    from cartwheel.files import write_text
+    from cartwheel.core.files import write_text
 
     if len(sys.argv) < 2:
         sys.exit("usage: python scripts/refresh_notebook.py RUN [NAME ...]")

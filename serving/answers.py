@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import ServerError
+from cartwheel.core.errors import ServerError
 from serving.limits import PARAMETER, Limits
 
 ShopId: TypeAlias = str | int

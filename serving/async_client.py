@@ -15,7 +15,7 @@ from typing import TypeVar
 from tritonclient.grpc.aio import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from cartwheel.errors import ServerError
+from cartwheel.core.errors import ServerError
 from serving.answers import CartPrediction, Health, Metadata, Recommendations, ScoredItem, ShopId, parse_metadata
 from serving.client import METADATA_ENSEMBLE
 from serving.connection import (

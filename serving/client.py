@@ -16,7 +16,7 @@ from typing import TypeVar
 from tritonclient.grpc import InferenceServerClient
 from tritonclient.utils import InferenceServerException
 
-from cartwheel.errors import ServerError
+from cartwheel.core.errors import ServerError
 from serving.answers import CartPrediction, Health, Metadata, Recommendations, ScoredItem, ShopId, parse_metadata
 from serving.connection import (
     DEFAULT_RETRIES,

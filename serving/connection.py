@@ -21,7 +21,7 @@ import numpy.typing as npt
 from tritonclient.grpc import InferResult
 from tritonclient.utils import InferenceServerException
 
-from cartwheel.errors import CartwheelError, ServerError, UsageError
+from cartwheel.core.errors import CartwheelError, ServerError, UsageError
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 DEFAULT_RETRIES: Final = 8

@@ -7,8 +7,8 @@ import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from cartwheel.errors import ServerError
-from cartwheel.files import write_json
+from cartwheel.core.errors import ServerError
+from cartwheel.core.files import write_json
 
 
 @dataclass(frozen=True)

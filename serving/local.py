@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import RunError, UsageError
+from cartwheel.core.errors import RunError, UsageError
 from serving.programs import step_file
 from serving.tensors import Contract, Ensemble, Sizes, Tensor, contract
 

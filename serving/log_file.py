@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from serving import triton_log
 
 

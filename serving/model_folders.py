@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
 
-from cartwheel.errors import RunError, UsageError
-from cartwheel.files import sha256
+from cartwheel.core.errors import RunError, UsageError
+from cartwheel.core.files import sha256
 from serving.limits import with_limits
 from serving.local import METADATA, read_metadata
 from serving.queues import with_queue

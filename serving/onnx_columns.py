@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from workflows.columns import ENCODED_SUFFIX
 
 _TYPES: Final[Mapping[str, Any]] = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(string)": object}

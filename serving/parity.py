@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import ParityError
+from cartwheel.core.errors import ParityError
 from models.retriever import retriever_folder
 from serving.local import LocalRepository
 from serving.offline_carts import OfflineCarts, read_requests

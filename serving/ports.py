@@ -8,7 +8,7 @@ import os
 import socket
 from types import TracebackType
 
-from cartwheel.errors import ServerError, UsageError
+from cartwheel.core.errors import ServerError, UsageError
 
 
 class HeldPorts:

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 
 import cartwheel
-from cartwheel.errors import RunError
-from cartwheel.files import atomic_path, sha256, write_json
-from cartwheel.progress import progress
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import atomic_path, sha256, write_json
+from cartwheel.core.progress import progress
 from serving.graphs.cart import cart_graph
 from serving.graphs.encode import encode_graph
 from serving.graphs.order import OrderRules, order_graph

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferInput
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from serving.answers import (
     CartPrediction,
     Metadata,

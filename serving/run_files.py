@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import MissingDependencyError, RunError
-from cartwheel.packages import INSTALL
+from cartwheel.core.errors import MissingDependencyError, RunError
+from cartwheel.core.packages import INSTALL
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.retriever import retriever_folder
 from serving.graphs.cart import CartModels, Floats
 from serving.graphs.rank import RankingModels

@@ -21,7 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
-from cartwheel.errors import ServerError, UsageError
+from cartwheel.core.errors import ServerError, UsageError
 from serving import triton_log
 from serving.endpoint import Endpoint
 from serving.guarded_process import GuardedProcess

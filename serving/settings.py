@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from typing_extensions import Self
 
-from cartwheel.settings import Settings
+from cartwheel.core.settings import Settings
 
 Port = Annotated[int, Field(ge=0, le=65535)]
 

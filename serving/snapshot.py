@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.retriever import retriever_folder
 from serving.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, read_json, read_table, strings
 from workflows.columns import COUNTED_KINDS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Final
 
-from cartwheel.errors import ServerError
+from cartwheel.core.errors import ServerError
 from serving import triton_log
 from serving.endpoint import Endpoint
 from serving.health import Health, HealthServer, State

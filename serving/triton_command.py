@@ -14,7 +14,7 @@ import os
 import sys
 from pathlib import Path
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from serving import private_exec
 from serving.model_folders import staged_repository
 from serving.ports import HeldPorts

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.cart_examples import CartLog
 from workflows.event_log import HOUR_US, EventLog
 from workflows.settings import PrepareSettings

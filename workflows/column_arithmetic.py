@@ -13,7 +13,7 @@ from merlin.core.dispatch import encode_list_column, flatten_list_column_values,
 from merlin.schema import Tags
 from nvtabular.ops import Operator
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from workflows.operators.arithmetic import OPERATIONS
 
 _DTYPES: Final = ("float32", "float64")

@@ -14,7 +14,7 @@ from functools import reduce
 from types import MappingProxyType
 from typing import Any, Final
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 
 COMPARATORS: Final[Mapping[str, Callable[[Any, Any], Any]]] = MappingProxyType(
     {

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import DataError, RunError
+from cartwheel.core.errors import DataError, RunError
 from workflows.columns import CALENDAR, QUERY_LISTS, STRINGS
 from workflows.plan.read import raw_columns
 from workflows.plan.types import from_polars

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.asof import Bools, Floats, Ints
 
 EVENT_COLUMNS = {

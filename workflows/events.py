@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.files import write_json
+from cartwheel.core.files import write_json
 
 VIEW: Final = "view"
 CART: Final = "cart"

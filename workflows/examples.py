@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import DataError
-from cartwheel.files import atomic_path, write_json
-from cartwheel.progress import progress
+from cartwheel.core.errors import DataError
+from cartwheel.core.files import atomic_path, write_json
+from cartwheel.core.progress import progress
 from workflows.audit.examples import audit_examples
 from workflows.bots import warn_of_bots
 from workflows.cart_absence import why_no_carts

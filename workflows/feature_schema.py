@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from cartwheel.errors import RunError
-from cartwheel.files import write_text
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_text
 from workflows.columns import CALENDAR, CART, CROSS, ITEM, QUERY, QUERY_LISTS, SHARED_VOCABULARY
 
 SCHEMA_FILE: Final = "schema.pbtxt"

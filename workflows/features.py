@@ -17,9 +17,9 @@ from typing import Final, Literal
 import onnx
 import polars as pl
 
-from cartwheel.errors import DataError, RunError
-from cartwheel.files import atomic_path, write_json
-from cartwheel.progress import progress
+from cartwheel.core.errors import DataError, RunError
+from cartwheel.core.files import atomic_path, write_json
+from cartwheel.core.progress import progress
 from workflows.audit.fitted import check_fitted
 from workflows.cart_requests import CART_REQUESTS
 from workflows.columns import CALENDAR, CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS

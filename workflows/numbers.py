@@ -11,7 +11,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.events import FILE, ROW
 
 POINT: Final = "."

@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.events import FILE, ROW
 from workflows.instants import UNIX_UNITS, fitting_unit, is_unit
 

@@ -8,9 +8,9 @@ import logging
 import warnings
 from collections.abc import Iterator
 
-from cartwheel.errors import MissingDependencyError
+from cartwheel.core.errors import MissingDependencyError
+from cartwheel.core.packages import INSTALL, refuse_colliding
 from cartwheel.merlin_compat import import_tensorflow, install_cudf
-from cartwheel.packages import INSTALL, refuse_colliding
 from workflows.file_digests import watch_nvtabular
 
 watch_nvtabular()  # where NVTabular is imported before Cartwheel, and perhaps fitted before any of this runs

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from workflows.file_digests import written_over
 from workflows.plan.read import raw_columns
 from workflows.plan.types import ColumnType, accepts

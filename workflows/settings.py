@@ -12,7 +12,7 @@ from zoneinfo import ZoneInfo
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from typing_extensions import Self
 
-from cartwheel.settings import Settings
+from cartwheel.core.settings import Settings
 
 _DATE: Final = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import RunError
-from cartwheel.files import write_json
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
 from workflows.asof import Ints
 from workflows.catalogue import catalogue_frame
 from workflows.columns import FORMS

@@ -8,7 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.asof import Bools, Ints
 from workflows.settings import PrepareSettings
 

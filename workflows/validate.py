@@ -19,9 +19,9 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
-from cartwheel.files import atomic_path
-from cartwheel.progress import progress
+from cartwheel.core.errors import DataError
+from cartwheel.core.files import atomic_path
+from cartwheel.core.progress import progress
 from workflows import reading
 from workflows.advice import advise
 from workflows.events import CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, ORIGINAL, ROW, EventSummary

@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from benchmarks.encoding.events import CATEGORICAL, CONTINUOUS, LIST
-from cartwheel.errors import ParityError
+from cartwheel.core.errors import ParityError
 from workflows.lists import leaves
 
 TOLERANCE: Final = 1e-6

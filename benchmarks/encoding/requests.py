@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from benchmarks.encoding.events import CATEGORICAL, CONTINUOUS, LIST, draw, every_user, feature_graph
-from cartwheel.errors import ParityError
+from cartwheel.core.errors import ParityError
 from workflows.columns import ENCODED_SUFFIX
 from workflows.fit import fit_workflow
 from workflows.plan.compile_onnx import compile_onnx

@@ -18,7 +18,7 @@ import grpc.aio
 
 from benchmarks.fault_cases.case import Case, Counts
 from benchmarks.fault_cases.target import GIVE_UP_SECONDS, METHOD, Server, describe, infer_request
-from cartwheel.errors import ServerError
+from cartwheel.core.errors import ServerError
 from serving.client import Client
 
 _SEED = 1

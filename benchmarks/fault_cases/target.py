@@ -20,7 +20,7 @@ from tritonclient.grpc import service_pb2
 from benchmarks.fault_cases.case import Counts
 from benchmarks.load import Answer, Request, ask, compare
 from cartwheel.asking import ENDPOINT
-from cartwheel.errors import RunError, ServerError
+from cartwheel.core.errors import RunError, ServerError
 from serving.endpoint import Endpoint
 from serving.state_folder import state_folder
 

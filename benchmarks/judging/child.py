@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.encoding.child import ROOT, Stage, measure
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 
 
 def run_child(python: Path, function: str, environment: Mapping[str, str], **arguments: Any) -> dict[str, Stage]:

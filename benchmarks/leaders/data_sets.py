@@ -14,7 +14,7 @@ import polars as pl
 from benchmarks.leaders.leave_one_out import Clocked, on_clock
 from benchmarks.leaders.logs import SEQUENCES, read_amazon_beauty, read_movielens
 from cartwheel.config import RunSettings, parse_settings
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from workflows.split import told_split
 
 if sys.version_info >= (3, 11):

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.errors import DataError, RunError
-from cartwheel.files import atomic_path
+from cartwheel.core.errors import DataError, RunError
+from cartwheel.core.files import atomic_path
 from models.run_tables import read_json, read_table
 from workflows.events import RATING
 

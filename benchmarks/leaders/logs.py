@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from models.reproduce.reading import read_sequences
 from workflows.settings import SourceSettings
 from workflows.sources import open_source

@@ -10,8 +10,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from benchmarks.leaders.data_sets import Plan
 from benchmarks.machine import machine
-from cartwheel.errors import RunError
-from cartwheel.files import write_json
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
 from cartwheel.run_directory import RunDirectory
 from models.figures import DIFFERENCE, Evaluation, Record
 from models.report.names import ABSENT

@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Final
 
-from cartwheel.files import atomic_path
+from cartwheel.core.files import atomic_path
 
 ONE_BY_ONE: Final = "peer_one_by_one"
 """Answers one request after the other, as Merlin Systems' Triton models do."""

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-from cartwheel.errors import RunError
-from cartwheel.files import write_json
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
 
 FOLDER: Final = Path("models") / "item_to_item"
 """Of a run: ``blend.json`` and, where a learner was chosen, a table a catalogue: ``valid.npz``, ``test.npz`` and ``snapshot.npz``."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from cartwheel.progress import progress
+from cartwheel.core.progress import progress
 from models.fusion import tuned_weight
 from models.item_to_item.blend import FOLDER, Blend
 from models.item_to_item.neighbours import Neighbours

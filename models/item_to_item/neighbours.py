@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import RunError
-from cartwheel.files import atomic_path
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import atomic_path
 
 Ints = npt.NDArray[np.int64]
 _FIX = "Run `cartwheel train` again."

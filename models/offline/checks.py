@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 
 
 def require_share(where: str, value: object, example: str, below: float = 1.0) -> None:

@@ -11,7 +11,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal, get_args
 
-from cartwheel.errors import ComparisonError, UsageError
+from cartwheel.core.errors import ComparisonError, UsageError
 from models.offline.checks import instant, require_count, require_kind, require_one_of, require_share
 
 TIES: Final = "expected value over all orders of tied items"

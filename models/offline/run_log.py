@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.metrics.ranking import Ints, Numbers
 from models.offline.interactions import Interactions, Queries
 from models.offline.recommender import Recommender

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import UsageError
-from cartwheel.progress import progress
+from cartwheel.core.errors import UsageError
+from cartwheel.core.progress import progress
 from models.offline.baselines.factors import Factors, products
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_not_negative, require_positive

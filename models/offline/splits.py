@@ -8,7 +8,7 @@ from typing import Final
 
 import numpy as np
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from models.offline.checks import instant
 from models.offline.interactions import Bools, Interactions, Ints, Queries
 from models.offline.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem

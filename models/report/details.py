@@ -8,8 +8,8 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from cartwheel.errors import RunError
-from cartwheel.files import write_json
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
 from models.figures import Role
 
 DETAILS_FILE: Final = Path("evaluation") / "details.json"

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.run_tables import read_json
 
 _NAMES: Final = {"two_tower": "two-tower", "ranking": "ranking DLRM", "cart": "cart DLRM"}

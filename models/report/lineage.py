@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cartwheel.errors import RunError
-from cartwheel.files import sha256
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import sha256
 from models.figures import METRICS_FILE
 from models.touched import FILE, Touches, read_touches
 

@@ -6,7 +6,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Final
 
-from cartwheel.files import write_text
+from cartwheel.core.files import write_text
 from models.figures import Evaluation
 from models.report import provenance, sections
 from models.report.answer import answer

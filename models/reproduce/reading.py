@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 
 
 def lines_of(path: Path, wanted: str) -> Iterator[tuple[int, str]]:

@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from models.figures import fingerprint
 from models.metrics.intervals import UserBootstrap
 from models.metrics.ranking import Floats

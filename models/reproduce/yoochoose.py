@@ -7,7 +7,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from models.offline.baselines import VSKNN, ItemKNN, MarkovNextItem, MostPopular
 from models.offline.interactions import from_events
 from models.offline.protocol import FullRanking, Given, Protocol

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 
 _DIGITS: Final = 3
 

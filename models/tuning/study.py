@@ -20,9 +20,9 @@ from typing import Any, Final
 
 import numpy as np
 
-from cartwheel.errors import MissingDependencyError, RunError
-from cartwheel.files import write_json
-from cartwheel.packages import INSTALL
+from cartwheel.core.errors import MissingDependencyError, RunError
+from cartwheel.core.files import write_json
+from cartwheel.core.packages import INSTALL
 from models.tuning.subject import DivergedError, Subject
 
 TRIALS: Final = 20

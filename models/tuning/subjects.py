@@ -13,8 +13,8 @@ from typing import Any, Final
 
 import numpy as np
 
-from cartwheel.errors import ConfigError, DataError
-from cartwheel.files import write_json
+from cartwheel.core.errors import ConfigError, DataError
+from cartwheel.core.files import write_json
 from models.metrics.ranking import Ints, Numbers
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.store import HISTORY_FILE

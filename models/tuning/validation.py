@@ -13,8 +13,8 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import DataError
-from cartwheel.files import sha256, write_json
+from cartwheel.core.errors import DataError
+from cartwheel.core.files import sha256, write_json
 from models.data import Table, read_sizes
 from models.data import read_table as read_features
 from models.metrics.ranking import Placement, ndcg, place

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from serving.snapshot import Catalogue
 from serving.tensors import StepModel, Tensor
 from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS

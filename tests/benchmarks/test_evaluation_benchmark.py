@@ -13,7 +13,7 @@ import pytest
 from benchmarks.evaluation import agree
 from benchmarks.judging.by_cartwheel import evaluate
 from benchmarks.judging.problem import Problem, draw
-from cartwheel.errors import ParityError
+from cartwheel.core.errors import ParityError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "evaluation.py"
 PEER = os.environ.get("CARTWHEEL_RECTOOLS_PYTHON")

@@ -15,7 +15,7 @@ from benchmarks.leaders.leave_one_out import LAST, TICK, Clocked, on_clock, requ
 from benchmarks.leaders.logs import read_amazon_beauty, read_movielens
 from benchmarks.leaders.page import page, stage_alone, verdict
 from benchmarks.leaders.standing import Alone, Figure, Lead, Row, Standing, ranked
-from cartwheel.errors import DataError, RunError, UsageError
+from cartwheel.core.errors import DataError, RunError, UsageError
 from cartwheel.stages import STAGES
 from cartwheel.work import events, examples
 from models.report_table import Outcome

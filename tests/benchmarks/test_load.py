@@ -12,7 +12,7 @@ from tritonclient.grpc import service_pb2
 
 from benchmarks import load, serving
 from benchmarks.load import Measured, Request, ask, measure
-from cartwheel.errors import ParityError, ServerError
+from cartwheel.core.errors import ParityError, ServerError
 
 
 def answer(*scores: float) -> bytes:

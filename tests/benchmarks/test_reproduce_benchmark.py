@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.reproduce import PATHS
-from cartwheel.errors import DataError, ReproductionError, UsageError
+from cartwheel.core.errors import DataError, ReproductionError, UsageError
 from models.reproduce import TABLES
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "reproduce.py"

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks.encoding.compare import compare
 from benchmarks.encoding.events import CONTINUOUS, draw, write_events
-from cartwheel.errors import ParityError
+from cartwheel.core.errors import ParityError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "workflow.py"
 

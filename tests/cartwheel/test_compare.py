@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cartwheel.errors import ComparisonError, RunError, UsageError
+from cartwheel.core.errors import ComparisonError, RunError, UsageError
 from cartwheel.main import main
 from models.figures import METRICS_FILE, Evaluation, Protocol, Record, record
 from models.metrics.intervals import Interval

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cartwheel.config import load_settings
-from cartwheel.errors import ConfigError
+from cartwheel.core.errors import ConfigError
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / "configs").glob("*.toml"))
 

@@ -3,7 +3,8 @@
 import grpc
 import pytest
 
-from cartwheel import errors
+from cartwheel import errors as public
+from cartwheel.core import errors
 
 KINDS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CartwheelError)]
 
@@ -20,3 +21,8 @@ def test_grpc_status_is_one_of_grpc(kind: type[errors.CartwheelError]) -> None:
 def test_message_says_what_was_found_and_what_to_do() -> None:
     assert str(errors.DataError("No rows.", "Give some.")) == "No rows. Give some."
     assert str(errors.DataError("No rows.")) == "No rows."
+
+
+def test_the_public_name_has_the_whole_taxonomy() -> None:
+    assert set(public.__all__) == {kind.__name__ for kind in KINDS}
+    assert all(getattr(public, kind.__name__) is kind for kind in KINDS)

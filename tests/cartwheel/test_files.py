@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cartwheel.files import atomic_path, sha256, write_json, write_text
+from cartwheel.core.files import atomic_path, sha256, write_json, write_text
 
 
 def write_half(aside: Path) -> None:

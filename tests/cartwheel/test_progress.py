@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from cartwheel import progress as module
-from cartwheel.progress import progress
+from cartwheel.core import progress as module
+from cartwheel.core.progress import progress
 
 
 def test_plain_lines_say_share_rate_and_time_left(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

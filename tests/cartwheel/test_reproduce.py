@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cartwheel.errors import DataError, ReproductionError, UsageError
+from cartwheel.core.errors import DataError, ReproductionError, UsageError
 from models.offline.protocol import SAMPLED_WARNING, digest
 from models.reproduce import TABLES
 

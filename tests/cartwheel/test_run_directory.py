@@ -8,8 +8,8 @@ import polars as pl
 import pytest
 
 from cartwheel import __version__
-from cartwheel.errors import RunError
-from cartwheel.files import sha256
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import sha256
 from cartwheel.run_directory import (
     MANIFEST,
     FileRecord,

@@ -17,7 +17,7 @@ from rich.console import Console
 
 from cartwheel import run_directory, stages
 from cartwheel.config import RunSettings, parse_settings
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from cartwheel.reads import fields_judged
 from cartwheel.run_directory import RunDirectory
 from cartwheel.stages import COMMANDS, STAGES, Stage, require_done, run_stages, wanted_records

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from cartwheel.config import load_settings
-from cartwheel.errors import ConfigError
+from cartwheel.core.errors import ConfigError
 from cartwheel.tuned_config import section_text, write_copy
 
 CONFIG = """# My shop.

@@ -12,8 +12,8 @@ from rich.console import Console
 
 from cartwheel.asking import ENDPOINT
 from cartwheel.config import RunSettings
-from cartwheel.errors import ConfigError, ServerError
-from cartwheel.files import write_json
+from cartwheel.core.errors import ConfigError, ServerError
+from cartwheel.core.files import write_json
 from cartwheel.work import judged_configuration, serve_run, source_files, train_cart
 from serving import server
 from serving.endpoint import Endpoint

@@ -13,7 +13,7 @@ import pytest
 import tritonclient.grpc as triton
 from shop_runs import cartwheel
 
-from cartwheel.errors import ServerError, UsageError
+from cartwheel.core.errors import ServerError, UsageError
 from serving.answers import RecommendedItem, ScoredItem, ShopId
 from serving.async_client import AsyncClient
 from serving.client import Client

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from shop_runs import CARTWHEEL, ROOT, cartwheel, serving, small_shop
 
-from cartwheel.files import sha256
+from cartwheel.core.files import sha256
 
 
 def metrics(run: Path) -> list[dict[str, object]]:

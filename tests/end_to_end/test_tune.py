@@ -9,7 +9,7 @@ import pytest
 from shop_runs import cartwheel
 
 from cartwheel.config import load_settings
-from cartwheel.files import sha256
+from cartwheel.core.files import sha256
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.files import write_json
+from cartwheel.core.files import write_json
 from workflows.examples import build_examples
 from workflows.settings import PrepareSettings
 

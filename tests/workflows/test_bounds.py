@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.cart_examples import CartLog, choose_carts
 from workflows.event_log import DAY_US, HOUR_US, MINUTE_US, code_events
 from workflows.history import History

@@ -10,8 +10,8 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cartwheel.errors import DataError
-from cartwheel.files import sha256
+from cartwheel.core.errors import DataError
+from cartwheel.core.files import sha256
 from workflows.event_log import DAY_US
 from workflows.examples import build_examples
 from workflows.settings import PrepareSettings

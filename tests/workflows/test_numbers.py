@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.events import FILE, ROW
 from workflows.numbers import files_with_comma, parse_number
 

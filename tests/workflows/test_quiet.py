@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from cartwheel.errors import MissingDependencyError
+from cartwheel.core.errors import MissingDependencyError
 from workflows.quiet import quiet_nvtabular
 
 

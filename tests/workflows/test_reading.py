@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 from pydantic import ValidationError
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows import reading
 from workflows.events import FLAW
 from workflows.settings import SourceSettings

@@ -13,7 +13,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from workflows.fit import fit_workflow
 from workflows.plan.compile_onnx import compile_onnx
 from workflows.plan.compile_polars import compile_polars

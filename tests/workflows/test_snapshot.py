@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from workflows import columns
 from workflows.brute_force import left_out_items
 from workflows.examples import build_examples

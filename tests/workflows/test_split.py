@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartwheel.config import parse_settings
-from cartwheel.errors import ConfigError, DataError
-from cartwheel.files import sha256
+from cartwheel.core.errors import ConfigError, DataError
+from cartwheel.core.files import sha256
 from models.offline.run_log import split_start
 from models.run_tables import read_json
 from models.tuning.validation import lay_out

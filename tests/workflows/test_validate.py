@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows import rules
 from workflows.events import CANONICAL, EVENT_SCHEMA, EventSummary
 from workflows.settings import EventSettings, SourceSettings

@@ -12,7 +12,7 @@ import polars as pl
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.events import CANONICAL, DUPLICATE_KEY, EVENT_TYPES
 from workflows.settings import NULL_VALUES, EventSettings, SourceSettings
 from workflows.sources import open_source

@@ -14,7 +14,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows.audit.examples import Audited
 from workflows.columns import CALENDAR, CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, SHARED_VOCABULARY
 from workflows.encode import load_workflow

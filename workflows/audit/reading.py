@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows import reading
 from workflows.events import FLAW
 from workflows.instants import ISO, parse_instant

@@ -13,7 +13,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
 from workflows.cart_requests import CART_REQUESTS
 from workflows.event_log import DAY_US, HOUR_US

@@ -9,7 +9,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from workflows.audit.single_columns import Finding, find_in_columns
 from workflows.audit.targets import MAX_CLASSES
 from workflows.reading import did_you_mean

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows.asof import Bools
 from workflows.audit.event_index import FIX, Tables, file_of
 from workflows.columns import CART, CROSS, ITEM, QUERY

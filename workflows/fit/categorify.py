@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from workflows.fit.fitter import Fitter, Group, joined, members
 from workflows.fit.vocabulary import COUNT, Limits, choose, read_vocabulary, write_vocabulary
 from workflows.plan.types import ColumnType

@@ -11,9 +11,9 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.errors import DataError, MissingDependencyError, UsageError
-from cartwheel.packages import INSTALL
-from cartwheel.progress import progress
+from cartwheel.core.errors import DataError, MissingDependencyError, UsageError
+from cartwheel.core.packages import INSTALL
+from cartwheel.core.progress import progress
 from workflows.file_digests import remember_files
 from workflows.fit.categorify import FitCategorify, match_earlier
 from workflows.fit.fitter import Group, Store

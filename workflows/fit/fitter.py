@@ -10,8 +10,8 @@ from pathlib import Path
 from shutil import copy, copytree
 from typing import Any, Final
 
-from cartwheel.errors import DataError, NotCompilableError, RunError
-from cartwheel.progress import Advance
+from cartwheel.core.errors import DataError, NotCompilableError, RunError
+from cartwheel.core.progress import Advance
 from workflows.file_digests import written_over
 from workflows.fit.passes import Accumulator, Inputs
 from workflows.plan.types import ColumnType

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.errors import DataError, NotCompilableError
+from cartwheel.core.errors import DataError, NotCompilableError
 from workflows.fit.fitter import Applied, Group
 from workflows.fit.passes import Inputs
 from workflows.plan.read import read_inputs, read_types

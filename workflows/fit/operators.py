@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from cartwheel.errors import DataError
-from cartwheel.progress import Advance
+from cartwheel.core.errors import DataError
+from cartwheel.core.progress import Advance
 from workflows.fit.categorify import FitCategorify
 from workflows.fit.fitter import NAN, Applied, Fitter, Store
 from workflows.fit.median import Median

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.progress import Advance
+from cartwheel.core.progress import Advance
 from workflows.fit.sums import Sums
 from workflows.plan.compile_polars import compile_polars
 from workflows.plan.graph import Plan

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.errors import DataError, RunError, UsageError
+from cartwheel.core.errors import DataError, RunError, UsageError
 
 COUNT: Final = "%count"
 NULL: Final = 1

@@ -14,7 +14,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.step import (
     Applied,

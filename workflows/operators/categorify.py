@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.hashing import hash_onnx, hash_polars, xor_onnx
 from workflows.operators.keys import ABSENT, Keys, missing, missing_onnx

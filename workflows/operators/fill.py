@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.constants import exact
 from workflows.operators.step import Applied, Made, Step, Value, elementwise, one

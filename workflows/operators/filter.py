@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.comparison import COMPARATORS, Both, Comparison, Condition, Either, IsMissing, Not, OneOf
 from workflows.operators.constants import exact
 from workflows.operators.dropna import is_missing

@@ -8,7 +8,7 @@ from functools import reduce
 
 import polars as pl
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.hash_bucket import bucket_onnx, bucket_polars, checked_buckets
 from workflows.operators.hashing import hash_onnx, hash_polars, xor_onnx

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.operators.keys import Keys
 from workflows.operators.pick import Pick
 from workflows.operators.step import Applied, Made, RowStep

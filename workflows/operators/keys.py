@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.file_digests import content_digest
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.step import FLOAT64, INT64, Step, Value, elementwise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.constants import exact
 from workflows.operators.step import Applied, Made, Step, Value, one

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.constants import exact
 from workflows.operators.step import (

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.normalize import float_result, precision
 from workflows.operators.step import (

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.lists import leaves
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.keys import gather

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import polars as pl
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.clip import Bounds
 from workflows.operators.step import Applied, Made, Step, Value, elementwise, one, require_number

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.step import Step, Value
 from workflows.plan.types import ColumnType

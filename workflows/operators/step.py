@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 from onnx import TensorProto
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.file_digests import written_over
 from workflows.onnx_graph import GraphBuilder
 from workflows.plan.types import ColumnType

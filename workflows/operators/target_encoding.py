@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.folds import Folds
 from workflows.operators.keys import Keys

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 
 
 def read_vocabulary(path: str | Path, columns: Sequence[str]) -> tuple[pl.DataFrame, int | None]:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import onnx
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.columns import ENCODED_SUFFIX
 from workflows.onnx_graph import GraphBuilder, Shape
 from workflows.operators.described import described

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.operators.step import conventional, elementwise
 from workflows.plan.graph import Plan, RowFilter
 from workflows.plan.types import ColumnType, accepts

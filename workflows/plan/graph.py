@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.operators.row_number import RowNumber
 from workflows.operators.step import RowStep, Step
 from workflows.plan.types import ColumnType

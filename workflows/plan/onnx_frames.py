@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 import polars as pl
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from workflows.columns import ENCODED_SUFFIX
 from workflows.lists import leaves
 from workflows.plan.compile_onnx import LENGTHS_SUFFIX, LISTS, MISSING_SUFFIX

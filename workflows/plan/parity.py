@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import ParityError
+from cartwheel.core.errors import ParityError
 from workflows.lists import leaves
 from workflows.plan.graph import Plan
 

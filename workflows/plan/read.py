@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.operators.described import described
 from workflows.operators.row_number import RowNumber
 from workflows.operators.step import Applied, Step

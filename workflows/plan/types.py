@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from onnx import TensorProto
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 
 _ONNX: Final[Mapping[str, int]] = {
     "string": TensorProto.STRING,

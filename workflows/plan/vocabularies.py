@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from workflows.operators.categorify import Lookup
 from workflows.operators.list_slice import Slice
 from workflows.plan.graph import Plan

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.reading import records as peculiar
 from workflows.reading.cutter import Cutter, Records, grammar_of
 from workflows.reading.dialect import Dialect, Layout

@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 
 POLARS_FAILURES: Final = (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError)
 """What Polars may raise on a damaged file; a panic is no ``Exception`` and must be named."""

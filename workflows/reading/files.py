@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 
 _TEXT: Final = (".csv", ".tsv", ".tab", ".psv", ".txt", ".dat", ".json", ".jsonl", ".ndjson")
 _PACKED: Final = ("", ".gz", ".zst", ".zstd", ".bz2", ".xz")

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.reading.dialect import Dialect
 from workflows.reading.opening import last_marked
 from workflows.reading.text import UTF_8, Text

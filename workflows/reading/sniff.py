@@ -6,7 +6,7 @@ import dataclasses
 import re
 from typing import Final
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.reading.cutter import Cutter, first_records, grammar_of, split
 from workflows.reading.dialect import Dialect, Layout
 from workflows.reading.encoding import UndecidedError

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.events import FLAW
 from workflows.reading.csv_file import EMPTY_ROW, Batch, CsvFile, frame, inspect_csv
 from workflows.reading.dialect import Detected, Dialect, Layout

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.reading import opening
 from workflows.reading.dialect import Layout
 

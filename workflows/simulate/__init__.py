@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cartwheel.errors import ConfigError, UsageError
+from cartwheel.core.errors import ConfigError, UsageError
 from workflows.simulate.settings import SimulateSettings
 
 __all__ = ["SimulateSettings", "simulate"]

@@ -7,7 +7,7 @@ from typing import Final
 
 import numpy as np
 
-from cartwheel.progress import progress
+from cartwheel.core.progress import progress
 from workflows.simulate.choice import FATIGUE, WANDER, Day, catalogue_on, category_probabilities, shopper_weights
 from workflows.simulate.settings import SimulateSettings
 from workflows.simulate.world import MEMORY, Doubles, Floats, Ints, World

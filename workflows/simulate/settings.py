@@ -7,8 +7,8 @@ from typing import Annotated, Final
 
 from pydantic import Field, ValidationError
 
-from cartwheel.errors import ConfigError
-from cartwheel.settings import Settings
+from cartwheel.core.errors import ConfigError
+from cartwheel.core.settings import Settings
 from workflows.settings import SourceSettings
 
 START: Final = datetime(2025, 1, 6, tzinfo=timezone.utc)

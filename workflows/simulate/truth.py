@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.simulate.choice import FATIGUE, WANDER, Day, catalogue_on, category_probabilities, shopper_weights
 from workflows.simulate.journeys import DAY, HOUR, Sessions
 from workflows.simulate.world import MEMORY, Categories, Doubles, Floats, Ints, Items, Occasions, Promotions, Users, World

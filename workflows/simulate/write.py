@@ -10,7 +10,7 @@ from typing import Any, Final, TypeVar
 import numpy as np
 import polars as pl
 
-from cartwheel.files import atomic_path, write_json
+from cartwheel.core.files import atomic_path, write_json
 from workflows.simulate.funnel import Funnel
 from workflows.simulate.journeys import Sessions, Views
 from workflows.simulate.settings import START, SimulateSettings

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from cartwheel.errors import ConfigError
+from cartwheel.core.errors import ConfigError
 from workflows.reading import did_you_mean
 from workflows.settings import SourceSettings
 from workflows.sources.base import Source

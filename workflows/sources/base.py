@@ -14,7 +14,7 @@ from typing import ClassVar, Final, TypeAlias
 
 import polars as pl
 
-from cartwheel.errors import ConfigError, DataError
+from cartwheel.core.errors import ConfigError, DataError
 from workflows import reading
 from workflows.events import ASIDE, CANONICAL, DUPLICATE_KEY, FILE, FLAW, ORIGINAL, ROW
 from workflows.instants import ISO, UTC

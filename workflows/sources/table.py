@@ -8,7 +8,7 @@ from typing import Final
 
 import polars as pl
 
-from cartwheel.errors import ConfigError
+from cartwheel.core.errors import ConfigError
 from workflows import reading
 from workflows.events import CANONICAL, EVENT_TYPES
 from workflows.instants import ISO, fault_of

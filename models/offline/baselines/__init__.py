@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from typing import Any, Final
 
-from cartwheel.errors import ConfigError, UsageError
+from cartwheel.core.errors import ConfigError, UsageError
 from models.offline.baselines.als import ALS
 from models.offline.baselines.bpr import BPR
 from models.offline.baselines.ease import EASE

@@ -8,7 +8,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines.most_popular import item_counts
 from models.offline.baselines.parameters import require_positive
 from models.offline.baselines.popularity_order import PopularityOrder

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 
 
 def require_positive(model: str, **values: float | None) -> None:
@@ -13,7 +13,7 @@ def require_positive(model: str, **values: float | None) -> None:
 
     >>> require_positive("item_knn", neighbours=0)
     Traceback (most recent call last):
-    cartwheel.errors.UsageError: item_knn: neighbours is 0. Give a number above 0.
+    cartwheel.core.errors.UsageError: item_knn: neighbours is 0. Give a number above 0.
     """
     for name, value in values.items():
         if value is not None and not value > 0:

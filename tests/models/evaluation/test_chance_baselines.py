@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.calibration import sigmoid
 from models.chance_baselines import CartBaseline, LogisticBaseline, read_train_rows
 from models.metrics.classification import roc_auc

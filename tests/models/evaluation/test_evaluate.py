@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import ComparisonError, RunError
+from cartwheel.core.errors import ComparisonError, RunError
 from models.chance_baselines import POPULARITY
 from models.evaluate import evaluate_run
 from models.figures import METRICS_FILE, Evaluation, difference

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.evaluate import evaluate_run
 from models.item_to_item.blend import FOLDER, Blend, read_blend
 from models.item_to_item.fit import fit_item_to_item

@@ -8,7 +8,7 @@ import pytest
 from plain_text import report_text
 from rich.console import Console
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.figures import METRICS_FILE, Evaluation, Protocol, Record, difference, record
 from models.metrics.intervals import Interval
 from models.report_table import headlines, verdicts

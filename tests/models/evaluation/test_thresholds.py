@@ -20,7 +20,7 @@ from sklearn.metrics import (
     recall_score,
 )
 
-from cartwheel.errors import ComparisonError
+from cartwheel.core.errors import ComparisonError
 from models.calibration import sigmoid
 from models.evaluate_chances import cart_records, ranking_records, read_forecasts
 from models.figures import Evaluation, Record, difference

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.touched import FILE, Touches, configuration_hash, read_touches, record_touch
 
 FIRST, SECOND = configuration_hash({"seed": 1}), configuration_hash({"seed": 2})

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.item_to_item.blend import FOLDER, Blend, read_blend
 from models.item_to_item.neighbours import Neighbours
 

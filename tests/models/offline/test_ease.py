@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, require_order, small
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines import EASE
 from models.offline.interactions import Floats, Interactions
 from models.offline.recommender import Recommender

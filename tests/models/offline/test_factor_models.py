@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, require_order
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines import ALS, BPR
 from models.offline.baselines.factors import products
 from models.offline.baselines.most_popular import item_counts

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from recommender_conformance import ask, planted
 
-from cartwheel.errors import ConfigError, ParityError, UsageError
+from cartwheel.core.errors import ConfigError, ParityError, UsageError
 from models.data import FIRST_ID, Table
 from models.factor_towers import ALSTowers, BPRTowers, FactorTowers, als_towers, bpr_towers
 from models.offline.baselines import ALS, BPR

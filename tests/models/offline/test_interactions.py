@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from logs import event_tables, few, logs
 from recommender_conformance import ask, small
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from models.offline.interactions import Interactions, from_events
 
 

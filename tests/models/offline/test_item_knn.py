@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, reweighted, small
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines import ItemKNN
 from models.offline.baselines.item_knn import Similarity
 from models.offline.baselines.recently_popular import DAY

@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from logs import few, logs
 from recommender_conformance import Constant, planted, small
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from models.metrics.ranking import hit_rate, recall
 from models.offline import judge as judge_module
 from models.offline.baselines import ItemKNN

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines import MarkovNextItem
 from models.offline.recommender import Recommender
 

@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 from recommender_conformance import RecommenderConformance, ask, small
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines import MostPopular, PopularInCategory, RecentlyPopular
 from models.offline.baselines.recently_popular import DAY
 from models.offline.interactions import Interactions, from_events

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartwheel.errors import ComparisonError, UsageError
+from cartwheel.core.errors import ComparisonError, UsageError
 from models.offline import checks
 from models.offline import protocol as protocol_module
 from models.offline.protocol import (

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.metrics.ranking import hit_rate
 from models.offline.judge import judge
 from models.offline.protocol import LeaveOneOut, Protocol

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines.sequential_rules import SequentialRules
 from models.offline.recommender import Recommender
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from logs import few, logs
 from recommender_conformance import small
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from models.offline.interactions import Interactions
 from models.offline.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem, Split
 from models.offline.splits import Fold, Questions, folds

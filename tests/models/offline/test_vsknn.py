@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from models.offline.baselines import VSKNN
 from models.offline.interactions import Interactions, Queries, from_events
 from models.offline.protocol import Protocol, SessionNextItem

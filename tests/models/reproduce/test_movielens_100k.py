@@ -8,7 +8,7 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from models.offline.interactions import Interactions, Ints
 from models.reproduce import TABLES, rerun
 from models.reproduce.movielens_100k import _protocol, fold_by, read

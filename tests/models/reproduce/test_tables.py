@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartwheel.errors import ComparisonError, DataError
+from cartwheel.core.errors import ComparisonError, DataError
 from models.offline.protocol import SAMPLED_WARNING, differences, digest, require_same
 from models.reproduce import TABLES, rerun
 from models.reproduce.page import Ran, page

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from cartwheel.errors import DataError, RunError
+from cartwheel.core.errors import DataError, RunError
 from models.data import read_sizes, read_strings, read_table
 
 

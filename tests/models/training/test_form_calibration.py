@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.calibration import CartHead, Platt, sigmoid
 from models.form_calibration import (
     BySize,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cartwheel.errors import DataError, RunError
+from cartwheel.core.errors import DataError, RunError
 from models.fusion import (
     RATIOS,
     Fusion,

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cartwheel.errors import RunError, UsageError
+from cartwheel.core.errors import RunError, UsageError
 from models.tuning.space import TUNABLE, Choice, Real, Whole, space_of
 from models.tuning.study import Budget, Trial, Tuned, tune
 from models.tuning.subject import DivergedError, Report, Subject

@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from cartwheel.errors import DataError, ParityError, RunError, UsageError
+from cartwheel.core.errors import DataError, ParityError, RunError, UsageError
 from models.data import OOV_ID, Table, read_sizes, read_table
 from models.dlrm import build_dlrm, load_dlrm
 from models.form_calibration import read_forms

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cartwheel.errors import ConfigError, RunError
+from cartwheel.core.errors import ConfigError, RunError
 from models.data import NULL_ID, OOV_ID, PADDING_ID
 from models.settings import TrainingSettings
 from models.training import CHECKPOINT, drop_ids, fit, load_weights, remove_checkpoint, save_weights

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import ConfigError, DataError
-from cartwheel.files import sha256, write_json
+from cartwheel.core.errors import ConfigError, DataError
+from cartwheel.core.files import sha256, write_json
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.tuning.study import Budget, Tuned, tune
 from models.tuning.subject import DivergedError, Subject

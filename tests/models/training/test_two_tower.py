@@ -12,7 +12,7 @@ import onnxruntime
 import pytest
 
 from cartwheel.config import parse_settings
-from cartwheel.errors import ConfigError
+from cartwheel.core.errors import ConfigError
 from models.data import Table, read_sizes, read_table
 from models.settings import TwoTowerSettings
 from models.store import CONFIG_FILE, ModelConfig, write_config

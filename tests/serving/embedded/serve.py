@@ -5,7 +5,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from cartwheel.errors import CartwheelError
+from cartwheel.core.errors import CartwheelError
 from serving.server import EmbeddedServer
 from serving.settings import ServeSettings
 

@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from cartwheel.errors import ServerError, UsageError
+from cartwheel.core.errors import ServerError, UsageError
 from serving.answers import CartLine, Health, Metadata, Reason
 from serving.async_client import AsyncClient
 from serving.client import Client

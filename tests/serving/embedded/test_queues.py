@@ -13,7 +13,7 @@ import tritonclient.grpc as triton
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from cartwheel.errors import ServerError
+from cartwheel.core.errors import ServerError
 from serving.client import Client
 from serving.queues import with_queue
 from serving.server import EmbeddedServer

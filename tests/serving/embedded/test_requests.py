@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cartwheel.errors import ServerError, UsageError
+from cartwheel.core.errors import ServerError, UsageError
 from serving.answers import Metadata, ShopId, parse_metadata
 from serving.limits import Limits
 from serving.requests import Question, RecommendRequest, ask_cart, ask_recommend, ask_similar_items

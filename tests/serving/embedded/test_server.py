@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import tritonclient.grpc as triton
 
-from cartwheel.errors import RunError, ServerError, UsageError
+from cartwheel.core.errors import RunError, ServerError, UsageError
 from serving.client import Client
 from serving.endpoint import Endpoint
 from serving.server import EmbeddedServer

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from cartwheel.errors import ServerError, UsageError
+from cartwheel.core.errors import ServerError, UsageError
 from serving.client import Client
 from serving.connection import Tls
 from serving.questions import Answer, Found, Questions

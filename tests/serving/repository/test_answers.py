@@ -10,7 +10,7 @@ import onnxruntime
 import pytest
 from synthetic_run import SyntheticRun
 
-from cartwheel.errors import UsageError
+from cartwheel.core.errors import UsageError
 from serving.graphs.similar import neighbours_graph
 from serving.local import LocalRepository
 from serving.repository import write_repository

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from synthetic_run import AS_OF_US
 
-from cartwheel.errors import ParityError
+from cartwheel.core.errors import ParityError
 from serving.local import LocalRepository
 from serving.offline_chain import OfflineChain
 from serving.parity import ParityReport, check_parity

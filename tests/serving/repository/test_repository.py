@@ -14,8 +14,8 @@ from google.protobuf import text_format
 from synthetic_run import NO_CART, write_synthetic_run
 from tritonclient.grpc import model_config_pb2
 
-from cartwheel.errors import ParityError, RunError
-from cartwheel.files import sha256
+from cartwheel.core.errors import ParityError, RunError
+from cartwheel.core.files import sha256
 from serving.answers import parse_cart, parse_metadata
 from serving.local import LocalRepository
 from serving.programs import SHARED, step_file

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from cartwheel.asking import ENDPOINT, find_server
-from cartwheel.files import sha256
+from cartwheel.core.files import sha256
 from serving.client import Client
 from serving.endpoint import Endpoint
 from serving.state_folder import log_file, state_folder

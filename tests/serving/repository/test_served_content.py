@@ -9,8 +9,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from cartwheel.errors import RunError
-from cartwheel.files import sha256
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import sha256
 from serving.limits import PARAMETER, STORED, Limits, with_limits
 from serving.local import METADATA
 from serving.model_folders import checked_repository, staged_repository, workspace

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows import examples, history, item_state, recommend_examples
 from workflows.asof import AsOf, Bools, Ints
 from workflows.audit.examples import audit_examples

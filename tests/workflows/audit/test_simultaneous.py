@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import EventIndex
 from workflows.audit.simultaneous import check_clock, check_simultaneous
 from workflows.examples import build_examples

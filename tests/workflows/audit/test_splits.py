@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import EventIndex, Tables
 from workflows.audit.splits import check_duplicates, count_crossing_sessions
 from workflows.settings import PrepareSettings

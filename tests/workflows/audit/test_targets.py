@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows.audit.targets import area_by_value, check_labelled, check_left_out, one_to_one, ordered_area
 
 ROWS = 600

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
-from cartwheel.errors import RunError, UsageError
+from cartwheel.core.errors import RunError, UsageError
 from workflows.columns import CALENDAR, CROSS, ITEM, QUERY, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
 from workflows.encode import encode
 from workflows.features import FeatureReport, fit_features, load_schema, load_workflow

@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cartwheel.errors import LeakageError
+from cartwheel.core.errors import LeakageError
 from workflows import features
 from workflows.audit.fitted import check_fitted
 from workflows.encode import load_workflow

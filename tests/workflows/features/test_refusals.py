@@ -7,7 +7,7 @@ import onnx
 import polars as pl
 import pytest
 
-from cartwheel.errors import CartwheelError, DataError, ParityError, RunError
+from cartwheel.core.errors import CartwheelError, DataError, ParityError, RunError
 from workflows.encode import encode
 from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
 from workflows.plan.onnx_frames import encode_onnx, open_session

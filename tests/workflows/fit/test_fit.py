@@ -14,7 +14,7 @@ from both_fits import by_nvtabular, by_polars, fit_both, make, operator, operato
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cartwheel.errors import DataError, MissingDependencyError, NotCompilableError, UsageError
+from cartwheel.core.errors import DataError, MissingDependencyError, NotCompilableError, UsageError
 from workflows.fit import fit_workflow, passes, sums
 from workflows.plan.compile_polars import compile_polars
 from workflows.plan.read import read_plan

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from both_fits import by_nvtabular, by_polars, fit_both, operator, read_categories, transform, vocabulary
 
-from cartwheel.errors import DataError, UsageError
+from cartwheel.core.errors import DataError, UsageError
 from workflows.plan.compile_onnx import compile_onnx
 from workflows.plan.compile_polars import compile_polars
 from workflows.plan.onnx_frames import encode_onnx, open_session

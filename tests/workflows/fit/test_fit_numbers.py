@@ -15,7 +15,7 @@ from both_fits import Graph, by_polars, fit_both, operator, transform
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.fit.median import Median
 from workflows.fit.numbers import Lengths, Moments, Range
 

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from both_fits import by_nvtabular, by_polars, fit_both, operator, transform
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.column_arithmetic import Arithmetic
 from workflows.comparison import Comparison
 from workflows.operators.folds import Folds

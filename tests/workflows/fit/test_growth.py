@@ -11,7 +11,7 @@ from both_fits import by_nvtabular, by_polars, ids, make, operator, read_categor
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cartwheel.errors import DataError, RunError, UsageError
+from cartwheel.core.errors import DataError, RunError, UsageError
 from workflows.fit import fit_workflow
 from workflows.fit.vocabulary import COUNT, Limits, choose
 

@@ -13,7 +13,7 @@ from both_fits import make, saved, transform
 from merlin.dag import ColumnSelector
 from merlin.schema import ColumnSchema, Schema, Tags
 
-from cartwheel.errors import DataError, NotCompilableError
+from cartwheel.core.errors import DataError, NotCompilableError
 from workflows.fit import fit_workflow
 from workflows.plan.compile_polars import compile_polars
 from workflows.plan.read import read_plan

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import DataError, NotCompilableError, UsageError
+from cartwheel.core.errors import DataError, NotCompilableError, UsageError
 from workflows.operators.arithmetic import Combine
 from workflows.plan.types import ColumnType
 from workflows.quiet import quiet_nvtabular

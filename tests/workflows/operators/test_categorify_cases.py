@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from operator_conformance import by_nvtabular, fitted
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.file_digests import remember_files
 from workflows.fit.fit import fit_workflow
 from workflows.operators.categorify import Lookup

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from operator_conformance import FLOAT32, FLOAT64, INT64, TEXT, WORDS, OperatorConformance, by_nvtabular, fitted, nothing_missing
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.float_bits import float_bits, float_bits_onnx
 from workflows.operators.step import Value

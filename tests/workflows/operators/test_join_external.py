@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 from operator_conformance import INT64, TEXT, WORDS, OperatorConformance, fitted
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.fit import fit_workflow
 from workflows.operators.join_external import read_join_external
 from workflows.operators.keys import Keys

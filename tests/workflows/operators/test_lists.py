@@ -10,7 +10,7 @@ import pytest
 from hypothesis import strategies as st
 from operator_conformance import INT64, TEXT, OperatorConformance, by_nvtabular, fitted, nothing_missing
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.operators.list_slice import Slice, most_elements
 from workflows.plan.compile_onnx import compile_onnx
 from workflows.plan.compile_polars import compile_polars

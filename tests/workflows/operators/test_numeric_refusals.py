@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from operator_conformance import fitted
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.operators.constants import exact
 from workflows.plan.read import read_plan
 from workflows.plan.types import ColumnType

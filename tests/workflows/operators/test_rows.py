@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from operator_conformance import FLOAT32, INT64, TEXT, OperatorConformance, fitted
 
-from cartwheel.errors import NotCompilableError, UsageError
+from cartwheel.core.errors import NotCompilableError, UsageError
 from workflows.comparison import Comparison, Condition, IsMissing, OneOf
 from workflows.plan.compile_onnx import compile_onnx
 from workflows.plan.compile_polars import compile_polars

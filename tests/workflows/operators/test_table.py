@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.operators.step import require_number
 from workflows.operators.table import READERS
 from workflows.plan.compile_onnx import compile_onnx

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import strategies as st
 from operator_conformance import INT64, TEXT, WORDS, OperatorConformance, fitted
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.operators.step import Applied
 from workflows.operators.target_encoding import read_target_encoding
 from workflows.plan.compile_onnx import compile_onnx

@@ -22,7 +22,7 @@ import numpy as np
 import polars as pl
 from operator_conformance import check_bits
 
-from cartwheel.errors import CartwheelError
+from cartwheel.core.errors import CartwheelError
 from workflows.fit import fit_workflow
 from workflows.lists import leaves
 from workflows.plan.compile_onnx import compile_onnx

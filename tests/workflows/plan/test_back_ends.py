@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from cartwheel.errors import DataError, NotCompilableError, ParityError, UsageError
+from cartwheel.core.errors import DataError, NotCompilableError, ParityError, UsageError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.fill import Fill
 from workflows.operators.list_slice import Slice

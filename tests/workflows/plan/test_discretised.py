@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from operator_conformance import by_nvtabular
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.column_arithmetic import Arithmetic
 from workflows.fit import fit_workflow
 from workflows.plan.compile_onnx import compile_onnx

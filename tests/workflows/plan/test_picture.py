@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from cartwheel.errors import NotCompilableError
+from cartwheel.core.errors import NotCompilableError
 from workflows.operators.clip import Bounds
 from workflows.operators.log import LogPlusOne
 from workflows.plan.graph import Node, Plan

@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from operator_conformance import by_nvtabular, fitted
 
-from cartwheel.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError, RunError
 from workflows.operators.log import LogPlusOne
 from workflows.plan.compile_onnx import compile_onnx
 from workflows.plan.compile_polars import compile_polars

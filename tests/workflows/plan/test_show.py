@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from rich.console import Console
 
-from cartwheel.errors import NotCompilableError, UsageError
+from cartwheel.core.errors import NotCompilableError, UsageError
 from workflows.onnx_graph import GraphBuilder
 from workflows.operators.categorify import Lookup
 from workflows.operators.described import describe_value, described

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from cartwheel.errors import ConfigError, UsageError
-from cartwheel.files import sha256
+from cartwheel.core.errors import ConfigError, UsageError
+from cartwheel.core.files import sha256
 from workflows.settings import SourceSettings
 from workflows.simulate import SimulateSettings, simulate
 from workflows.simulate.settings import START

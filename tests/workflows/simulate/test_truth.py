@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from cartwheel.errors import DataError
+from cartwheel.core.errors import DataError
 from workflows.simulate import SimulateSettings, simulate
 from workflows.simulate.truth import Truth
 from workflows.simulate.world import Doubles, Ints

@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 from dialects import AWKWARD, BROKEN, WAYS, Sheet, text
 
-from cartwheel.errors import ConfigError, DataError
+from cartwheel.core.errors import ConfigError, DataError
 from workflows.events import ASIDE, CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, FLAW, ROW, EventSummary
 from workflows.settings import EventSettings, SourceSettings
 from workflows.sources import open_source

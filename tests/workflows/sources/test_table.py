@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from conformance import SourceConformance
 
-from cartwheel.errors import ConfigError, DataError
+from cartwheel.core.errors import ConfigError, DataError
 from workflows.event_log import code_events, read_events
 from workflows.settings import EventSettings, SourceSettings
 from workflows.sources import SOURCES, open_source

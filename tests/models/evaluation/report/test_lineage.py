@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cartwheel.files import write_json
+from cartwheel.core.files import write_json
 from models.report.lineage import read_lineage
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cartwheel.errors import RunError
+from cartwheel.core.errors import RunError
 from models.evaluate import evaluate_run
 from models.figures import Evaluation
 from models.judge_chances import AT_THRESHOLD

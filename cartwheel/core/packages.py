@@ -14,7 +14,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from cartwheel.errors import MissingDependencyError
+from cartwheel.core.errors import MissingDependencyError
 
 PROJECT: Final = "cartwheel"
 INSTALL: Final = "In the checkout, run `make install`, or `uv pip install '.[{}]'` in an environment of yours."
