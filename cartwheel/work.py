@@ -182,7 +182,7 @@ def ranking(run: Path, settings: RunSettings) -> None:
 
 def train_cart(run: Path, settings: RunSettings) -> None:
     """Train the cart DLRM, where the log has carts; where it has none, no model of an earlier log must be served."""
-    from models.run_tables import read_json
+    from cartwheel.core.tables import read_json
     from models.train_dlrm import train_dlrm
 
     if (run / "examples" / "train" / "cart.parquet").is_file():

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cartwheel.core.frames import scan_frame
 from models.metrics.classification import Floats, Labels
-from models.run_tables import scan_table
 from workflows.columns import CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS
 
 MOST_POPULAR: Final = "most_popular"
@@ -58,10 +58,10 @@ def read_train_rows(run: Path, task: str, label: str, seed: int, unit: str | Non
         RunError: if the folder is missing or lacks a column.
     """
     folder = run / "features" / "train" / task
-    held = scan_table(folder).collect_schema().names()
+    held = scan_frame(folder).collect_schema().names()
     wanted = [name for name in (*CONTINUOUS, *LEVELS) if name in held]
     kept = [*wanted, unit] if unit else wanted
-    lazy = scan_table(folder, [*kept, label])
+    lazy = scan_frame(folder, [*kept, label])
     chosen = _chosen_rows(lazy, unit, seed)
     if chosen is not None:
         keep = pl.LazyFrame({"row": chosen}, schema={"row": pl.get_index_type()})

@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core import tables
 from cartwheel.core.errors import DataError, MissingDependencyError, RunError
 from cartwheel.core.packages import INSTALL
 from cartwheel.merlin_compat import silence
@@ -73,11 +74,6 @@ class Table:
         return Table(self.folder, {name: values[:rows] for name, values in self.columns.items()})
 
 
-def exists(folder: Path) -> bool:
-    """Tell whether a features folder was written."""
-    return any(folder.glob("*.parquet"))
-
-
 def read_table(folder: Path, names: Sequence[str], sizes: Mapping[str, int] | None = None, *, empty_ok: bool = False) -> Table:
     """Read columns of a features folder.
 
@@ -88,10 +84,10 @@ def read_table(folder: Path, names: Sequence[str], sizes: Mapping[str, int] | No
         empty_ok: whether a table without rows is returned rather than refused.
 
     Raises:
-        RunError: if the folder holds no parquet file or one that cannot be read.
-        DataError: if a column is missing, is empty, is not a number, or holds an id out of range.
+        RunError: if the folder holds no Parquet file, one that cannot be read, or lacks a column.
+        DataError: if a column is empty, is not a number, or holds an id out of range.
     """
-    table = _read(folder, names)
+    table = tables.read_table(folder, names)
     if table.num_rows == 0 and not empty_ok:
         raise DataError(f"{folder} holds no row, where at least one is needed.", "Give prepare a longer log.")
     columns = {name: _to_array(table[name], f"{folder}, column {name!r}") for name in names}
@@ -103,7 +99,7 @@ def read_table(folder: Path, names: Sequence[str], sizes: Mapping[str, int] | No
 
 def read_strings(folder: Path, name: str) -> Array:
     """Return a passed-through string column as an object array; errors as in ``read_table``."""
-    return np.asarray(_read(folder, [name])[name].to_pylist(), dtype=object)
+    return np.asarray(tables.read_table(folder, [name])[name].to_pylist(), dtype=object)
 
 
 def read_sizes(folder: Path) -> dict[str, int]:
@@ -125,29 +121,12 @@ def read_sizes(folder: Path) -> dict[str, int]:
     try:
         schema = TensorflowMetadata.from_proto_text_file(str(folder), SCHEMA_FILE).to_merlin_schema()
     except Exception as error:  # the text format's parser raises errors of its own module
-        raise RunError(f"{path} cannot be read as a Merlin schema ({_first_line(error)}).", "Run prepare again.") from error
+        raise RunError(f"{path} cannot be read as a Merlin schema ({tables.first_line(error)}).", "Run prepare again.") from error
     sizes = {name: _domain_size(schema[name].properties, path, name) for name in CATEGORICAL if name in schema.column_names}
     for listed, source in SHARED_VOCABULARY.items():
         if listed in sizes and source in sizes:
             sizes[listed] = sizes[source] = max(sizes[listed], sizes[source])
     return sizes
-
-
-def _read(folder: Path, names: Sequence[str]) -> Any:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    files = sorted(folder.glob("*.parquet"))
-    if not files:
-        raise RunError(f"{folder} holds no parquet file, where the encoded features are expected.", "Run prepare first.")
-    try:
-        have = set(pq.read_schema(files[0]).names)
-        missing = [name for name in names if name not in have]
-        if missing:
-            raise DataError(f"{folder} has no column {missing[0]!r}; its columns are {sorted(have)}.", "Run prepare again.")
-        return pa.concat_tables([pq.read_table(file, columns=list(names)) for file in files])
-    except (pa.ArrowException, OSError) as error:
-        raise RunError(f"{folder} cannot be read as parquet ({_first_line(error)}).", "Run prepare again.") from error
 
 
 def _domain_size(properties: Mapping[str, Any], path: Path, name: str) -> int:
@@ -197,7 +176,3 @@ def _check_ids(values: Array, size: int, where: str) -> None:
         raise DataError(
             f"{where}, row {row} holds an id outside 0..{size - 1}, the domain that its schema states.", "Run prepare again."
         )
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

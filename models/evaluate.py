@@ -8,6 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cartwheel.core.frames import read_frame
+from cartwheel.core.tables import read_json
 from models.chance_baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
 from models.evaluate_requests import request_records
@@ -21,7 +23,6 @@ from models.report.gather import gather
 from models.retrieval import Retrieval
 from models.retrieval_scores import Anchors, Scorer, judge, popularity, read_anchors, sample
 from models.retriever import blended, retriever, two_stage
-from models.run_tables import read_json, read_table
 from models.segments import Lists, Shown
 from models.settings import EvaluateSettings
 from models.task_names import ORACLE, RETRIEVAL, SPLIT, TWO_STAGE
@@ -106,7 +107,7 @@ def _beside(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | N
         shared = isinstance(scorer, RunScorer) and scorer.shared
         yield Entry(name, "baseline", judge(scorer, anchors, depth, f"evaluate {name}", shared=shared))
     if oracle is not None:
-        items = read_table(run / "examples" / SPLIT / "catalogue.parquet", ["item_id"])["item_id"].to_list()
+        items = read_frame(run / "examples" / SPLIT / "catalogue.parquet", ["item_id"])["item_id"].to_list()
         truth = OracleQueries(run, SPLIT, oracle).scorer(items)
         yield Entry(ORACLE, "oracle", judge(truth, anchors, depth, f"evaluate {ORACLE}"))
 

@@ -13,6 +13,9 @@ import numpy.typing as npt
 import polars as pl
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.frames import read_frame
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.tables import check_aligned, read_json
 from models.calibration import CartHead, Platt, head_features, sigmoid
 from models.chance_baselines import (
     BASE_RATE,
@@ -30,9 +33,7 @@ from models.judge_chances import Forecast, chance_records
 from models.judge_lists import NOTHING
 from models.metrics.classification import Floats, Labels
 from models.offline.protocol import SAMPLED_CHANCES_WARNING
-from models.onnx_scores import OnnxModel
 from models.oracle_scores import Oracle, OracleQueries, line_probability
-from models.run_tables import check_aligned, read_json, read_table
 from models.settings import EvaluateSettings
 from models.task_names import CART, CART_LINE, DLRM, JUST_ADDED, ORACLE, RANKING, SPLIT, VALID
 from models.thresholds import chosen_threshold, given_threshold
@@ -279,7 +280,7 @@ def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
 
 def _read_rows(run: Path, task: str, split: str) -> _Rows:
     example_path, folder = run / "examples" / split / f"{task}.parquet", run / "features" / split / task
-    examples, features = read_table(example_path), read_table(folder)
+    examples, features = read_frame(example_path), read_frame(folder)
     check_aligned(example_path, len(examples), folder, len(features))
     model = OnnxModel(run / "models" / task / "model.onnx")
     columns = {name: features[name].to_numpy() for name in model.inputs if name in features.columns}
@@ -318,7 +319,7 @@ def _users(run: Path, split: str, examples: pl.DataFrame) -> npt.NDArray[Any]:
     """Return the user key of each row; ranking rows have it in the recommendation of the same example."""
     if "user_key" in examples.columns:
         return examples["user_key"].to_numpy()
-    keys = read_table(run / "examples" / split / "recommend.parquet", ["example_id", "user_key"])
+    keys = read_frame(run / "examples" / split / "recommend.parquet", ["example_id", "user_key"])
     joined = examples.select("example_id").join(keys.unique("example_id"), on="example_id", how="left", maintain_order="left")
     return joined.select(pl.coalesce("user_key", pl.format("example:{}", "example_id"))).to_series().to_numpy()
 

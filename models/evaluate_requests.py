@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cartwheel.core.frames import read_frame
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.tables import check_aligned
 from models.calibration import sigmoid
 from models.chance_baselines import BASE_RATE
 from models.evaluate_chances import Forecasts
@@ -18,8 +21,6 @@ from models.figures import Protocol, Record
 from models.form_calibration import BySize, FormCalibration, form_log_odds, read_forms
 from models.judge_chances import Forecast, chance_records
 from models.judge_lists import NOTHING
-from models.onnx_scores import OnnxModel
-from models.run_tables import check_aligned, read_table
 from models.settings import EvaluateSettings
 from models.task_names import CART, CART_LINE_OF, CART_OF, DLRM, SPLIT
 from workflows.cart_requests import CART_REQUESTS
@@ -50,7 +51,7 @@ def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[l
     path = path.with_suffix(".parquet")
     if not (run / "models" / CART / "model.onnx").is_file() or not path.is_file():
         return [], {}
-    examples, features = read_table(path, ["form", "cart_id", "user_key", "label", "cart_label"]), read_table(folder)
+    examples, features = read_frame(path, ["form", "cart_id", "user_key", "label", "cart_label"]), read_frame(folder)
     check_aligned(path, len(examples), folder, len(features))
     model = OnnxModel(run / "models" / CART / "model.onnx")
     logit = model.table({name: features[name].to_numpy() for name in model.inputs})[:, 0]
@@ -70,10 +71,10 @@ def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[l
 def _train_rows(run: Path) -> pl.DataFrame:
     """Return the labels of the training rows: those of requests with their form, and those of the log without one."""
     columns = ["cart_id", "label", "cart_label"]
-    tables = [read_table(run / "examples" / "train" / "cart.parquet", columns).with_columns(form=pl.lit(""))]
+    tables = [read_frame(run / "examples" / "train" / "cart.parquet", columns).with_columns(form=pl.lit(""))]
     asked = run / "examples" / "train" / f"{CART_REQUESTS}.parquet"
     if asked.is_file():
-        tables.append(read_table(asked, [*columns, "form"]))
+        tables.append(read_frame(asked, [*columns, "form"]))
     return pl.concat(tables)
 
 

@@ -19,10 +19,10 @@ from typing import Any, Final
 import numpy as np
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.tables import read_json
 from models.calibration import CartHead, Platt, fit_head, fit_platt, head_features, sigmoid, smoothed
 from models.data import Array
 from models.metrics.classification import row_log_loss
-from models.run_tables import read_json
 from workflows.columns import FORMS, ONE_LINE, SEVERAL_LINES, SIZES
 
 FOLDS: Final = 5

@@ -11,6 +11,8 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.frames import read_frame
+from cartwheel.core.tables import read_json
 from models.chance_baselines import MOST_POPULAR
 from models.figures import DIFFERENCE, Protocol, Record, Role, corrected, fingerprint, record
 from models.metrics import beyond_accuracy, ranking
@@ -20,7 +22,6 @@ from models.metrics.significance import permutation_p_values
 from models.offline.protocol import TIES
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors
-from models.run_tables import read_json, read_table
 from models.settings import EvaluateSettings
 
 BOOTSTRAP: Final = "95% percentile of {} bootstrap resamples of users"
@@ -92,7 +93,7 @@ def read_facts(run: Path, split: str) -> CatalogueFacts:
     Raises:
         RunError: if a file is missing or lacks a column.
     """
-    table = read_table(run / "examples" / split / "catalogue.parquet", ["item_events", "item_category"])
+    table = read_frame(run / "examples" / split / "catalogue.parquet", ["item_events", "item_category"])
     name = pl.col("item_category")
     code = pl.when(name.fill_null("") == "").then(0).otherwise(name.rank("dense"))
     return CatalogueFacts(

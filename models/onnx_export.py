@@ -10,6 +10,7 @@ import numpy as np
 
 from cartwheel.core.errors import ParityError
 from cartwheel.core.files import atomic_path
+from cartwheel.core.onnx_model import open_session
 from models.data import Array
 from workflows.onnx_graph import IR_VERSION, OPSET
 
@@ -109,12 +110,7 @@ def _name_ends(model: Any, names: Sequence[str], output: str) -> None:
 
 
 def _compare(content: bytes, feeds: Mapping[str, Array], expected: Array, target: Path, reference: str) -> float:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    found = session.run(None, dict(feeds))[0]
+    found = open_session(content).run(None, dict(feeds))[0]
     if found.shape != expected.shape:
         raise ParityError(f"{target} answers with shape {found.shape}, where {reference} gives {expected.shape}.", "Report this.")
     difference = np.abs(found - expected)

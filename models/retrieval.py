@@ -8,11 +8,12 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core.frames import flattened, read_frame
+from cartwheel.core.tables import read_json
 from models.item_to_item.blend import FOLDER, read_blend
 from models.item_to_item.neighbours import Neighbours
 from models.metrics.ranking import Ints, Numbers
 from models.retrieval_scores import Towers
-from models.run_tables import flattened, read_json, read_table
 from workflows.event_log import codes_in
 
 
@@ -66,8 +67,8 @@ def read_recent(run: Path, split: str) -> Ints:
     """
     width = int(read_json(run / "snapshot" / "state.json")["recent_items"])
     folder = run / "examples" / split
-    lengths, items = flattened(read_table(folder / "recommend.parquet", ["recent_items"])["recent_items"])
-    catalogue = read_table(folder / "catalogue.parquet", ["item_id"])["item_id"]
+    lengths, items = flattened(read_frame(folder / "recommend.parquet", ["recent_items"])["recent_items"])
+    catalogue = read_frame(folder / "catalogue.parquet", ["item_id"])["item_id"]
     code = codes_in(catalogue, items).to_numpy()
     recent = np.full((len(lengths), width), -1, np.int64)
     recent[np.arange(width) < lengths[:, None]] = np.where(code < 0, len(catalogue), code)

@@ -12,14 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cartwheel.core.frames import flattened, read_frame
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.tables import check_aligned, read_json
 from models.chance_baselines import MOST_POPULAR, POPULARITY
 from models.data import read_table as read_features
 from models.metrics.ranking import Floats, Ints, Numbers
 from models.offline.baselines.popularity_order import PopularityOrder
-from models.onnx_scores import OnnxModel
 from models.ranked_lists import Chunk, Judged, pairs_of, rank
 from models.retriever import retriever_folder
-from models.run_tables import check_aligned, flattened, read_json, read_table
 from models.store import folder_for
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
 
@@ -91,8 +92,8 @@ def read_anchors(run: Path, split: str) -> Anchors:
         RunError: if a file is missing or lacks a column.
     """
     folder = run / "examples" / split
-    queries = read_table(folder / "recommend.parquet", ["user_key", "left_out", "target_items"]).with_row_index("row")
-    catalogue = read_table(folder / "catalogue.parquet", ["item_id"]).with_row_index("column")
+    queries = read_frame(folder / "recommend.parquet", ["user_key", "left_out", "target_items"]).with_row_index("row")
+    catalogue = read_frame(folder / "catalogue.parquet", ["item_id"]).with_row_index("column")
     truth = _exploded(queries, "target_items")
     hidden = _exploded(queries, "left_out")
     truth = truth.join(hidden, on=["row", "item_id"], how="anti")
@@ -186,7 +187,7 @@ def popularity(run: Path, split: str, column: str) -> Scorer:
         split: ``valid`` or ``test``; the counts are of its start, so they use nothing after it.
         column: ``item_events`` (most popular) or ``item_recent_events`` (recently popular).
     """
-    table = read_table(run / "examples" / split / "catalogue.parquet", list({column, POPULARITY[MOST_POPULAR]}))
+    table = read_frame(run / "examples" / split / "catalogue.parquet", list({column, POPULARITY[MOST_POPULAR]}))
     counts = {name: table[name].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64) for name in table.columns}
     values = PopularityOrder.of_counts(counts[POPULARITY[MOST_POPULAR]]).break_ties(counts[column][None])[0]
     return lambda rows: np.broadcast_to(values, (len(rows), len(values)))
@@ -201,7 +202,7 @@ def read_queries(run: Path, split: str, list_length: int) -> dict[str, npt.NDArr
     folder = run / "features" / split / "recommend"
     table = read_features(folder, QUERY)
     examples = run / "examples" / split / "recommend.parquet"
-    check_aligned(folder, len(table), examples, len(read_table(examples, ["user_key"])))
+    check_aligned(folder, len(table), examples, len(read_frame(examples, ["user_key"])))
     return {name: _widened(table[name], list_length) if name in QUERY_LISTS else table[name] for name in QUERY}
 
 
@@ -214,7 +215,7 @@ def read_catalogue(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:
     folder = run / "features" / split / "catalogue"
     table = read_features(folder, ITEM)
     examples = run / "examples" / split / "catalogue.parquet"
-    check_aligned(folder, len(table), examples, len(read_table(examples, ["item_id"])))
+    check_aligned(folder, len(table), examples, len(read_frame(examples, ["item_id"])))
     return dict(table.columns)
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core.frames import read_frame
 from models.chance_baselines import POPULARITY
 from models.figures import Protocol, Record, Role
 from models.fusion import Fusion, read_fusion
@@ -17,7 +18,6 @@ from models.judge_lists import Entry, left_out, list_records, read_facts
 from models.metrics.ranking import Ints, Placement
 from models.ranked_lists import Judged
 from models.retrieval_scores import Anchors, judge, popularity, read_anchors, sample
-from models.run_tables import read_table
 from models.settings import EvaluateSettings
 from models.two_stage import TwoStage, retrieve_and_rank, served_name, served_remark
 
@@ -112,10 +112,10 @@ def segments(shown: Shown, edges: Sequence[int] = HISTORY_EDGES, head_share: flo
         Segments that hold an anchor; those about shoppers share the anchors out among them.
     """
     folder = shown.run / "examples" / shown.split
-    history = read_table(folder / "recommend.parquet", ["user_events"])["user_events"].fill_null(0.0).to_numpy()
+    history = read_frame(folder / "recommend.parquet", ["user_events"])["user_events"].fill_null(0.0).to_numpy()
     kind, names = history_kinds(history[shown.anchors.row], edges)
     parts = [Segment("shopper", name, kind == number) for number, name in enumerate(names)]
-    counts = read_table(folder / "catalogue.parquet", ["item_events"])["item_events"].fill_null(0.0).to_numpy()
+    counts = read_frame(folder / "catalogue.parquet", ["item_events"])["item_events"].fill_null(0.0).to_numpy()
     head = head_items(counts.astype(np.float64), head_share)
     for name, items in (("head items", head), ("tail items", ~head)):
         parts.append(Segment("item", f"{name} ({np.count_nonzero(items):,})", _having(shown.anchors, items), items))
@@ -229,8 +229,8 @@ def examples(shown: Shown, k: int, number: int, seed: int) -> list[dict[str, Any
         ``recommended``, each a list of (item, category, interactions before the split), and ``hits``, the true ones recommended.
     """
     folder = shown.run / "examples" / shown.split
-    queries = read_table(folder / "recommend.parquet", ["recent_items", "target_items"])[shown.anchors.row]
-    catalogue = read_table(folder / "catalogue.parquet", ["item_id", "item_category", "item_events"])
+    queries = read_frame(folder / "recommend.parquet", ["recent_items", "target_items"])[shown.anchors.row]
+    catalogue = read_frame(folder / "catalogue.parquet", ["item_id", "item_category", "item_events"])
     known = {item: (item, category or "", int(events or 0)) for item, category, events in catalogue.iter_rows()}
     names = catalogue["item_id"].to_list()
     best = [[names[column] for column in row if column >= 0] for row in shown.top[:, :k]]

@@ -16,8 +16,8 @@ from typing import Any, Final
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import sha256, write_json
+from cartwheel.core.tables import read_json
 from models.offline.run_log import split_start
-from models.run_tables import read_json
 
 FILE: Final = Path("evaluation") / "touched.json"
 

@@ -11,14 +11,14 @@ from typing import Final
 import numpy as np
 
 from cartwheel.core.errors import UsageError
+from cartwheel.core.frames import read_frame as read_examples
+from cartwheel.core.tables import check_aligned
 from models.data import FIRST_ID, Array, Table, read_sizes, read_table
 from models.factor_towers import ITEM, RECENT, USER, ALSTowers, BPRTowers, als_towers, bpr_towers
 from models.offline.baselines import ALS, BPR, make_baseline
 from models.offline.interactions import Interactions, Ints
 from models.offline.run_log import catalogue_codes, read_interactions, split_start
 from models.onnx_export import write_checked
-from models.run_tables import check_aligned
-from models.run_tables import read_table as read_examples
 from models.settings import RetrievalSettings
 from models.store import VALIDATION, ModelConfig, write_config
 from models.trained_files import PARITY_ROWS, ModelReport, require_sizes, write_offline_vectors

@@ -17,7 +17,8 @@ import numpy as np
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import atomic_path, sha256, write_json
-from models.data import Array, Table, exists, read_table
+from cartwheel.core.tables import has_table
+from models.data import Array, Table, read_table
 from models.settings import TrainingSettings
 from models.store import HISTORY_FILE, ModelConfig, write_config
 from models.training import History, Learner, remove_checkpoint, save_weights
@@ -128,7 +129,7 @@ def write_offline_vectors(towers: Towers, features: Path, folder: Path, sizes: M
 
 def optional_table(folder: Path, names: Sequence[str], sizes: Mapping[str, int]) -> Table | None:
     """Read a table that a short log may lack."""
-    if not exists(folder):
+    if not has_table(folder):
         return None
     table = read_table(folder, names, sizes, empty_ok=True)
     return table if len(table) else None

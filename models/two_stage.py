@@ -13,16 +13,17 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cartwheel.core.frames import flattened, read_frame
+from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.progress import progress
+from cartwheel.core.tables import read_json
 from models.fusion import Fusion, fuse, read_fusion, write_fusion
 from models.item_to_item.blend import read_blend
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
-from models.onnx_scores import OnnxModel
 from models.ranked_lists import Judged
 from models.retrieval import Retrieval
 from models.retrieval_scores import Anchors, judge, read_anchors, read_catalogue, read_queries, relevant, sample
 from models.retriever import blended, retriever, two_stage
-from models.run_tables import flattened, read_json, read_table
 from models.settings import EvaluateSettings
 from workflows.columns import CROSS, ENCODED_SUFFIX, ITEM, QUERY_SCALARS
 from workflows.cross import MISSING, PADDING, cross_features
@@ -183,8 +184,8 @@ class _Raw:
 
 def _read_raw(run: Path, split: str) -> _Raw:
     folder = run / "examples" / split
-    queries = read_table(folder / "recommend.parquet", ["recent_categories", "recent_brands", "user_mean_price"])
-    items = read_table(folder / "catalogue.parquet", ["item_category", "item_brand", "item_price"])
+    queries = read_frame(folder / "recommend.parquet", ["recent_categories", "recent_brands", "user_mean_price"])
+    items = read_frame(folder / "catalogue.parquet", ["item_category", "item_brand", "item_price"])
     recent_categories, category = _codes(queries["recent_categories"], items["item_category"])
     recent_brands, brand = _codes(queries["recent_brands"], items["item_brand"])
     prices = [

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cartwheel.core.tables import read_json
 from models.metrics.ranking import Floats, Ints
-from models.run_tables import read_json
 from workflows.event_log import MINUTE_US, read_events
 from workflows.sessions import with_sessions
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.errors import RunError, UsageError
+from cartwheel.core.onnx_model import open_session
 from serving.programs import step_file
 from serving.tensors import Contract, Ensemble, Sizes, Tensor, contract
 
@@ -82,14 +83,7 @@ class LocalRepository:
 
     def _session(self, model: str) -> Any:
         if model not in self._sessions:
-            import onnxruntime
-
-            options = onnxruntime.SessionOptions()
-            options.intra_op_num_threads = self._threads
-            options.inter_op_num_threads = 1
-            options.log_severity_level = 3
-            path = str(step_file(self.path, model))
-            self._sessions[model] = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            self._sessions[model] = open_session(step_file(self.path, model), self._threads)
         return self._sessions[model]
 
 

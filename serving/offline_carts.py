@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.tables import read_table
 from serving.offline_chain import recent_codes, typed_column
-from serving.onnx_columns import ColumnModel
-from serving.run_files import floats, padded, read_table, strings
+from serving.run_files import floats, padded, strings
 from serving.run_models import read_calibration
 from serving.snapshot import read_state
 from workflows.columns import CART, ENCODED_SUFFIX, FORMS, ITEM, ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_SCALARS
@@ -57,8 +58,8 @@ class OfflineCarts:
         self._recents = {name: padded(raw[name], width, None, object) for name in ("recent_categories", "recent_brands")}
         self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
         self._items = {name: typed_column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
-        self._graphs = [ColumnModel(run / "workflow" / f"{name}.onnx") for name in ("cross", "cart")]
-        self._model = ColumnModel(run / "models" / "cart" / "model.onnx")
+        self._graphs = [OnnxModel(run / "workflow" / f"{name}.onnx") for name in ("cross", "cart")]
+        self._model = OnnxModel(run / "models" / "cart" / "model.onnx")
         self._calibration = read_calibration(run / "models" / "cart")
 
     def probabilities(self, place: int) -> tuple[npt.NDArray[np.float64], float]:

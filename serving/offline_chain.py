@@ -9,10 +9,11 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.tables import read_json, read_table
 from models.retriever import retriever_folder
 from serving.neighbours import read_neighbours
-from serving.onnx_columns import ColumnModel
-from serving.run_files import floats, integers, padded, read_json, read_table, strings
+from serving.run_files import floats, integers, padded, strings
 from serving.settings import ExportSettings
 from serving.snapshot import read_state
 from serving.tensors import Contract
@@ -56,8 +57,8 @@ class OfflineChain:
         fusion = read_json(run / "models" / "ranking" / "fusion.json")
         self._weight, self._ranks = float(fusion["retrieval_weight"]), bool(fusion.get("ranking_weight", 1.0))
         self._neighbours = read_neighbours(run, len(self._vectors))
-        self._ranking = ColumnModel(run / "models" / "ranking" / "model.onnx")
-        self._cross = ColumnModel(run / "workflow" / "cross.onnx")
+        self._ranking = OnnxModel(run / "models" / "ranking" / "model.onnx")
+        self._cross = OnnxModel(run / "workflow" / "cross.onnx")
         items = read_table(run / "snapshot" / "items.parquet")
         queries = read_table(run / "snapshot" / "queries.parquet")
         self.ids = strings(items["item_id"])

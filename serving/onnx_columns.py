@@ -1,22 +1,20 @@
-"""Runs an ONNX model that reads columns by name."""
+"""A compiled feature graph, and how far rounding can move what it gives."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import numpy as np
 import numpy.typing as npt
 
-from cartwheel.core.errors import RunError
+from cartwheel.core.onnx_model import OnnxModel
 from workflows.columns import ENCODED_SUFFIX
 
-_TYPES: Final[Mapping[str, Any]] = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(string)": object}
 
-
-class ColumnModel:
-    """A feature graph or model of the run.
+class FeatureGraph(OnnxModel):
+    """A feature graph of the run.
 
     Args:
         path: the ONNX file.
@@ -26,41 +24,16 @@ class ColumnModel:
     """
 
     def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
-        try:
-            self._session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime's errors share no public base
-            raise RunError(f"{path} does not load: {error}.", "Run the stage that writes it again.") from error
+        super().__init__(path)
         self._path = path
-        self._offsets: dict[str, float] | None = None
-        self.inputs: dict[str, Any] = {value.name: _TYPES[value.type] for value in self._session.get_inputs()}
-        """Each input -> its NumPy type."""
 
-    def run(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
-        """Run on columns [rows, width] and return the outputs by name.
-
-        Raises:
-            RunError: if a column is missing.
-        """
-        missing = [name for name in self.inputs if name not in columns]
-        if missing:
-            raise RunError(f"{self._path} reads the columns {missing}, which are not there.", "Run the earlier stages again.")
-        names = [value.name for value in self._session.get_outputs()]
-        values = self._session.run(names, {name: columns[name] for name in self.inputs})
-        return dict(zip(names, values, strict=True))
-
-    @property
+    @cached_property
     def offsets(self) -> dict[str, float]:
         """Column -> mean / std of the standardisation that ends its encoding, 0 where there is none.
 
         The subtraction of the mean starts from numbers of that size, so its rounding errors are relative to it.
         """
-        if self._offsets is None:
-            self._offsets = _read_offsets(self._path)
-        return self._offsets
+        return _read_offsets(self._path)
 
     def run_where_fed(self, columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         """Run if all inputs are among the columns, else return nothing: a table may lack a family of columns."""

@@ -17,12 +17,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.errors import ParityError
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.tables import read_table
 from models.retriever import retriever_folder
 from serving.local import LocalRepository
 from serving.offline_carts import OfflineCarts, read_requests
 from serving.offline_chain import OfflineChain
-from serving.onnx_columns import ColumnModel
-from serving.run_files import floats, integers, padded, read_table, strings
+from serving.onnx_columns import FeatureGraph
+from serving.run_files import floats, integers, padded, strings
 from serving.settings import ExportSettings
 from serving.snapshot import read_state
 from workflows.columns import (
@@ -125,14 +127,14 @@ def check_parity(run: Path, repository: Path, settings: ExportSettings) -> Parit
         RunError: if a file of the run is missing.
     """
     report = ParityReport()
-    graphs = {name: ColumnModel(run / "workflow" / f"{name}.onnx") for name in ("query", "item", "cross")}
+    graphs = {name: FeatureGraph(run / "workflow" / f"{name}.onnx") for name in ("query", "item", "cross")}
     rows = settings.parity_rows
     recommend = _check_features(report, run, "recommend", graphs, (*QUERY, *ITEM), rows)
     _check_vectors(report, run, recommend)
     ranking = _check_features(report, run, "ranking", graphs, (*QUERY_SCALARS, *ITEM, *CROSS), rows)
     _check_logits(report, run, "ranking", ranking)
     if (run / "models" / "cart" / "model.onnx").exists():
-        graphs["cart"] = ColumnModel(run / "workflow" / "cart.onnx")
+        graphs["cart"] = FeatureGraph(run / "workflow" / "cart.onnx")
         cart = _check_features(report, run, "cart", graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
         _check_logits(report, run, "cart", cart)
         if (run / "examples" / "test" / f"{_CART_REQUESTS}.parquet").exists():
@@ -188,7 +190,7 @@ def _texts(table: pa.Table, name: str, width: int) -> npt.NDArray[Any]:
 
 
 def _check_features(
-    report: ParityReport, run: Path, table: str, graphs: Mapping[str, ColumnModel], names: Sequence[str], rows: int
+    report: ParityReport, run: Path, table: str, graphs: Mapping[str, FeatureGraph], names: Sequence[str], rows: int
 ) -> Columns:
     """Compare encoded columns with NVTabular's, and return the served ones by name."""
     raw = read_table(run / "examples" / "test" / f"{table}.parquet")
@@ -235,7 +237,7 @@ def _check_vectors(report: ParityReport, run: Path, encoded: Columns) -> None:
     offline = read_table(folder / "offline.parquet")
     feeds, kept = _picked(encoded, offline)
     if len(kept):
-        vectors = ColumnModel(folder / "query.onnx").run(feeds)["query_vector"]
+        vectors = OnnxModel(folder / "query.onnx").run(feeds)["query_vector"]
         report.compare(f"models/{folder.name} query vectors", vectors, _matrix(offline["query_vector"])[kept], SCORE_TOLERANCE)
 
 
@@ -243,7 +245,7 @@ def _check_logits(report: ParityReport, run: Path, model: str, encoded: Columns)
     offline = read_table(run / "models" / model / "offline.parquet")
     feeds, kept = _picked(encoded, offline)
     if len(kept):
-        logits = ColumnModel(run / "models" / model / "model.onnx").run(feeds)["logit"]
+        logits = OnnxModel(run / "models" / model / "model.onnx").run(feeds)["logit"]
         report.compare(f"models/{model} logits", logits[:, 0], floats(offline["logit"])[kept], SCORE_TOLERANCE)
 
 
@@ -257,7 +259,7 @@ def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, of
     features = read_table(run / "features" / "snapshot" / "queries").slice(0, rows)
     _compare_encoded(report, "features/snapshot/queries", columns, features, offsets)
     offline = _matrix(read_table(retriever_folder(run) / "offline_queries.parquet")["query_vector"])[:rows]
-    vectors = ColumnModel(retriever_folder(run) / "query.onnx").run(columns)["query_vector"]
+    vectors = OnnxModel(retriever_folder(run) / "query.onnx").run(columns)["query_vector"]
     report.compare("snapshot query vectors", vectors, offline, SCORE_TOLERANCE)
 
 
@@ -318,7 +320,7 @@ def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int) -> Columns:
 def _check_items(report: ParityReport, run: Path) -> None:
     features = read_table(run / "features" / "snapshot" / "items")
     stored = np.load(retriever_folder(run) / "item_vectors.npy", allow_pickle=False)
-    tower = ColumnModel(retriever_folder(run) / "item.onnx")
+    tower = OnnxModel(retriever_folder(run) / "item.onnx")
     columns = {
         name: (integers if tower.inputs[name] is np.int64 else floats)(features[name]).reshape(-1, 1) for name in tower.inputs
     }

@@ -1,12 +1,7 @@
-"""Reading the files of a run directory into plain arrays.
-
-Parquet is read with PyArrow, which belongs to the extra ``train``: exporting needs it, serving does not.
-"""
+"""Columns of the tables of a run directory as plain arrays."""
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,48 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.core.errors import MissingDependencyError, RunError
-from cartwheel.core.packages import INSTALL
+from cartwheel.core.errors import RunError
+from cartwheel.core.tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file of the run.
-
-    Raises:
-        RunError: if it is missing or no JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.") from None
-    except json.JSONDecodeError as error:
-        raise RunError(f"{path} is not JSON: {error}.", "Run the stage that writes it again.") from None
-
-
-def read_table(path: Path) -> pa.Table:
-    """Read a Parquet file, or the parts of a folder in the order of their numbers.
-
-    Raises:
-        RunError: if there is none.
-        MissingDependencyError: if PyArrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-    except ImportError:
-        raise MissingDependencyError("Exporting a repository reads Parquet.", INSTALL.format("train")) from None
-    parts = sorted(path.glob("*.parquet"), key=_part_number) if path.is_dir() else [path]
-    if not parts or not parts[0].exists():
-        raise RunError(f"{path} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.")
-    return pa.concat_tables([pq.ParquetFile(part).read() for part in parts])
-
-
-def _part_number(path: Path) -> tuple[int, str]:
-    number = re.search(r"\d+", path.stem)
-    return (int(number.group()) if number else -1, path.name)
 
 
 def item_ids(run: Path) -> list[str]:

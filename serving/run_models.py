@@ -11,12 +11,14 @@ import numpy.typing as npt
 import onnx
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.tables import read_json
 from models.retriever import retriever_folder
 from serving.graphs.cart import CartModels, Floats
 from serving.graphs.rank import RankingModels
 from serving.graphs.retrieve import RetrievalModels
 from serving.neighbours import read_neighbours
-from serving.run_files import item_ids, read_json
+from serving.run_files import item_ids
 from workflows.columns import ENCODED_SUFFIX, FORMS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, SIZES, STRINGS
 
 
@@ -108,19 +110,12 @@ def unknown_item(item: onnx.ModelProto, known: set[str]) -> tuple[npt.NDArray[np
     Returns:
         Encoded ITEM_CATEGORICAL [3] and ITEM_CONTINUOUS [6].
     """
-    import onnxruntime
-
     stranger = "?"
     while stranger in known:
         stranger += "?"
     feeds: dict[str, npt.NDArray[Any]] = {name: np.full((1, 1), 0.0, np.float32) for name in ITEM_CONTINUOUS}
     feeds.update({name: np.full((1, 1), np.nan, np.float32) for name in ("item_price", "item_price_ratio")})
     feeds.update({name: np.array([[stranger if name == "item_id" else ""]], dtype=object) for name in STRINGS})
-    session = onnxruntime.InferenceSession(item.SerializeToString(), providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_inputs()]
-    columns = [name + ENCODED_SUFFIX for name in (*ITEM_CATEGORICAL, *ITEM_CONTINUOUS)]
-    values = session.run(columns, {name: feeds[name] for name in names})
-    width = len(ITEM_CATEGORICAL)
-    return np.array([value.item() for value in values[:width]], np.int64), np.array(
-        [value.item() for value in values[width:]], np.float32
-    )
+    encoded = OnnxModel(item.SerializeToString()).run(feeds)
+    ids, numbers = ([encoded[name + ENCODED_SUFFIX].item() for name in names] for names in (ITEM_CATEGORICAL, ITEM_CONTINUOUS))
+    return np.array(ids, np.int64), np.array(numbers, np.float32)

@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.tables import read_json, read_table
 from models.retriever import retriever_folder
-from serving.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, read_json, read_table, strings
+from serving.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, strings
 from workflows.columns import COUNTED_KINDS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
 
 if TYPE_CHECKING:

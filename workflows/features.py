@@ -17,8 +17,9 @@ from typing import Final, Literal
 import onnx
 import polars as pl
 
-from cartwheel.core.errors import DataError, RunError
+from cartwheel.core.errors import DataError
 from cartwheel.core.files import atomic_path, write_json
+from cartwheel.core.frames import read_frame, scan_frame
 from cartwheel.core.progress import progress
 from workflows.audit.fitted import check_fitted
 from workflows.cart_requests import CART_REQUESTS
@@ -182,13 +183,8 @@ def read_table(path: Path, columns: Sequence[str], *, only: bool = False) -> pl.
         RunError: if it is missing or no Parquet file.
         DataError: if columns are missing or of another type.
     """
-    try:
-        lazy = pl.scan_parquet(path)
-        frame = (lazy.select(pl.col(column) for column in lazy.collect_schema() if column in columns) if only else lazy).collect()
-    except FileNotFoundError as error:
-        raise RunError(f"{path} is missing.", "Run prepare, which writes it.") from error
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise RunError(f"{path} cannot be read as Parquet ({error}).", "Run prepare again.") from error
+    held = scan_frame(path).collect_schema().names() if only else ()
+    frame = read_frame(path, [column for column in held if column in columns] if only else None)
     check_columns(frame, columns, path)
     return frame
 

@@ -18,7 +18,8 @@ import polars as pl
 
 from cartwheel.core.errors import DataError, RunError
 from cartwheel.core.files import atomic_path
-from models.run_tables import read_json, read_table
+from cartwheel.core.frames import read_frame
+from cartwheel.core.tables import read_json
 from workflows.events import RATING
 
 LAST: Final = datetime(2024, 1, 4, tzinfo=timezone.utc)
@@ -138,7 +139,7 @@ def require_leave_one_out(run: Path, clocked: Clocked, most: int) -> None:
         begins = datetime.fromisoformat(str(told[f"t_{split}"]))
         if begins != LAST - ticks * TICK:
             raise _not_so(run, f"{split} begins at {begins.isoformat()}, not at {(LAST - ticks * TICK).isoformat()}")
-        asked = read_table(run / "examples" / split / "recommend.parquet", _CHECKED)
+        asked = read_frame(run / "examples" / split / "recommend.parquet", _CHECKED)
         if len(asked) != min(clocked.asked, most) or asked["user_key"].n_unique() != len(asked):
             users = asked["user_key"].n_unique()
             raise _not_so(

@@ -9,10 +9,11 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.frames import read_frame
+from cartwheel.core.tables import read_json
 from models.metrics.ranking import Ints, Numbers
 from models.offline.interactions import Interactions, Queries
 from models.offline.recommender import Recommender
-from models.run_tables import read_json, read_table
 from workflows.event_log import MINUTE_US, code_events, codes_in, read_events
 from workflows.sessions import with_sessions
 
@@ -68,7 +69,7 @@ def read_questions(run: Path, split: str, log: Interactions) -> Queries:
     Raises:
         RunError: if the examples are missing or lack a column.
     """
-    rows = read_table(run / "examples" / split / "recommend.parquet", ["user_key", "anchor"])
+    rows = read_frame(run / "examples" / split / "recommend.parquet", ["user_key", "anchor"])
     now = rows["anchor"].dt.epoch("us").to_numpy()
     user = codes_in(log.user_ids, rows["user_key"]).to_numpy()
     begin = log.starts[np.maximum(user, 0)]
@@ -97,7 +98,7 @@ def catalogue_codes(path: Path, log: Interactions) -> Ints:
     Raises:
         RunError: if the catalogue is missing, or holds an item that the log does not.
     """
-    catalogue = read_table(path, ["item_id"])["item_id"]
+    catalogue = read_frame(path, ["item_id"])["item_id"]
     codes: Ints = codes_in(log.item_ids, catalogue).to_numpy()
     if (codes < 0).any():
         stranger = catalogue[int(np.argmin(codes))]

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
+from cartwheel.core.frames import scan_frame
 from models.chance_baselines import MOST_POPULAR
 from models.evaluate_chances import Forecasts
 from models.figures import DIFFERENCE, Evaluation, Record
@@ -35,7 +36,6 @@ from models.report.details import (
 )
 from models.report.items import read_items
 from models.report.line_segments import form_segments, line_segments
-from models.run_tables import scan_table
 from models.segments import Segment, Shown, examples, segment_records, segments
 from models.settings import EvaluateSettings
 from models.task_names import CART_LINE, SPLIT, TWO_STAGE
@@ -213,7 +213,7 @@ def timeline(run: Path) -> Timeline | None:
     Raises:
         RunError: if the events are missing.
     """
-    events = scan_table(run / "events" / "events.parquet", ["timestamp", "event_type"])
+    events = scan_frame(run / "events" / "events.parquet", ["timestamp", "event_type"])
     counts = events.group_by(pl.col("timestamp").dt.date().alias("day"), "event_type").len().collect()
     if counts.is_empty():
         return None

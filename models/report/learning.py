@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cartwheel.core.errors import RunError
-from models.run_tables import read_json
+from cartwheel.core.tables import read_json
 
 _NAMES: Final = {"two_tower": "two-tower", "ranking": "ranking DLRM", "cart": "cart DLRM"}
 _VALID: Final = (("log_loss", "log loss"), ("score", "NDCG without cutoff"))

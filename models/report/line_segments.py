@@ -9,6 +9,8 @@ from typing import Final
 
 import numpy as np
 
+from cartwheel.core.frames import read_frame
+from cartwheel.core.tables import check_aligned
 from models.chance_baselines import BASE_RATE
 from models.evaluate_chances import Forecasts
 from models.figures import DIFFERENCE, Evaluation, Protocol, Record
@@ -17,7 +19,6 @@ from models.judge_lists import NOTHING
 from models.metrics.ranking import Ints
 from models.metrics.significance import holm
 from models.report.details import LineSegment, SegmentDifference, SegmentFigure
-from models.run_tables import check_aligned, read_table
 from models.segments import HISTORY_EDGES, history_kinds
 from models.settings import EvaluateSettings
 from models.task_names import CART_LINE_OF, DLRM, SPLIT
@@ -49,7 +50,7 @@ def line_segments(
     if not 0 < lines.label.sum() < len(lines.label):
         return []
     path = run / "examples" / SPLIT / "cart.parquet"
-    history = read_table(path, ["user_events"])["user_events"].fill_null(0.0).to_numpy()
+    history = read_frame(path, ["user_events"])["user_events"].fill_null(0.0).to_numpy()
     check_aligned(path, len(history), run / "features" / SPLIT / "cart", len(lines.label))
     kind, names = history_kinds(history, edges)
     told = {number: _records(lines, np.flatnonzero(kind == number), settings, seed) for number in np.unique(kind)}

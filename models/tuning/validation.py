@@ -15,12 +15,13 @@ import polars as pl
 
 from cartwheel.core.errors import DataError
 from cartwheel.core.files import sha256, write_json
+from cartwheel.core.frames import read_frame, scan_frame
+from cartwheel.core.tables import check_aligned, read_json
 from models.data import Table, read_sizes
 from models.data import read_table as read_features
 from models.metrics.ranking import Placement, ndcg, place
 from models.offline.run_log import split_start
 from models.retrieval_scores import Anchors, Scorer, allowed, read_anchors, sample
-from models.run_tables import check_aligned, read_json, read_table, scan_table
 from workflows.columns import ITEM, QUERY
 
 SPLIT: Final = "valid"
@@ -59,7 +60,7 @@ def lay_out(run: Path, folder: Path, *, events: bool) -> Path:
         split_start(run, SPLIT)  # tells what is wrong where there is none
         write_json(folder / "examples" / "report.json", {"t_valid": begins})
         (folder / "events").mkdir()
-        log = scan_table(run / "events" / "events.parquet")
+        log = scan_frame(run / "events" / "events.parquet")
         earlier = log.filter(pl.col("timestamp").dt.epoch("us") < split_start(run, "test"))
         earlier.collect().write_parquet(folder / "events" / "events.parquet")  # not by a sink: equal events give equal bytes
     return folder
@@ -111,5 +112,5 @@ class ValidationLists:
             (queries, examples / "recommend.parquet", "user_key"),
             (catalogue, examples / "catalogue.parquet", "item_id"),
         ):
-            check_aligned(table.folder, len(table), file, len(read_table(file, [column])))
+            check_aligned(table.folder, len(table), file, len(read_frame(file, [column])))
         return Table(queries.folder, {name: values[self.anchors.row] for name, values in queries.columns.items()}), catalogue

@@ -16,10 +16,11 @@ from benchmarks.leaders.logs import read_amazon_beauty, read_movielens
 from benchmarks.leaders.page import page, stage_alone, verdict
 from benchmarks.leaders.standing import Alone, Figure, Lead, Row, Standing, ranked
 from cartwheel.core.errors import DataError, RunError, UsageError
+from cartwheel.core.frames import read_frame
+from cartwheel.core.tables import read_json
 from cartwheel.stages import STAGES
 from cartwheel.work import events, examples
 from models.report_table import Outcome
-from models.run_tables import read_json, read_table
 from workflows.settings import PrepareSettings, RecommendSettings
 
 SCRIPT: Final = Path(__file__).resolve().parents[2] / "benchmarks" / "leaderboard.py"
@@ -91,13 +92,13 @@ class TestLeaveOneOut:
         asked = {str(user): items for user, items in logs.items() if len(items) >= 3}
         assert max(len(items) for items in asked.values()) > 11, "more than a query looks back on"
         for split, end in (("test", -1), ("valid", -2)):
-            rows = read_table(plan.settings.run / "examples" / split / "recommend.parquet")
+            rows = read_frame(plan.settings.run / "examples" / split / "recommend.parquet")
             assert set(rows["user_key"]) == set(asked)
             for user, recent, target, hidden in rows.select("user_key", "recent_items", "target_items", "left_out").iter_rows():
                 assert target == [str(asked[user][end])]
                 assert recent == [str(item) for item in asked[user][:end]][-10:]
                 assert hidden == sorted(str(item) for item in asked[user][:end])
-        train = read_table(plan.settings.run / "examples" / "train" / "recommend.parquet")
+        train = read_frame(plan.settings.run / "examples" / "train" / "recommend.parquet")
         held = {(user, str(item)) for user, items in asked.items() for item in items[-2:]}
         everything = {(str(user), str(item)) for user, items in logs.items() for item in items}
         assert set(train.select("user_key", "item_id").iter_rows()) == everything - held

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from cartwheel.config import parse_settings
 from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import sha256
+from cartwheel.core.tables import read_json
 from models.offline.run_log import split_start
-from models.run_tables import read_json
 from models.tuning.validation import lay_out
 from workflows.examples import build_examples
 from workflows.settings import PrepareSettings

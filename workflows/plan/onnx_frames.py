@@ -8,9 +8,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import onnx
-import onnxruntime
 import polars as pl
 
+from cartwheel.core import onnx_model
 from cartwheel.core.errors import DataError, UsageError
 from workflows.columns import ENCODED_SUFFIX
 from workflows.lists import leaves
@@ -30,10 +30,7 @@ _TYPES: Final = {
 
 def open_session(model: onnx.ModelProto) -> Any:
     """Open a compiled graph in ONNX Runtime, on one thread of the CPU and without its warnings."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnx_model.open_session(model.SerializeToString(), threads=1)
 
 
 def encode_onnx(session: Any, frame: pl.DataFrame) -> pl.DataFrame:

@@ -7,12 +7,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cartwheel.core.onnx_model import OnnxModel
 from models.calibration import sigmoid
 from models.evaluate_requests import request_records
 from models.figures import Evaluation
 from models.form_calibration import form_log_odds, read_forms
 from models.metrics.classification import expected_calibration_error, log_loss
-from models.onnx_scores import OnnxModel
 from models.report.line_segments import form_segments
 from models.settings import EvaluateSettings
 from models.task_names import CART_LINE_OF, CART_OF

@@ -9,13 +9,13 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cartwheel.core.frames import read_frame
 from models.evaluate import evaluate_run
 from models.fusion import Fusion, fuse, read_fusion
 from models.report.verdict import task_verdict
 from models.report.views import task_views
 from models.report_table import report
 from models.retrieval_scores import Towers, judge, read_anchors, sample
-from models.run_tables import read_table
 from models.settings import EvaluateSettings
 from models.two_stage import retrieve_and_rank, tune_fusion
 
@@ -75,8 +75,8 @@ def test_what_is_not_left_out_competes(own_run: Path) -> None:
     anchors = read_anchors(own_run, "test")
     assert len(anchors.hidden_row) == 0
     top = judge(Towers(own_run, "test"), anchors, 5, "all").top
-    recent = read_table(own_run / "examples/test/recommend.parquet", ["recent_items"])["recent_items"].to_list()
-    names = read_table(own_run / "examples/test/catalogue.parquet", ["item_id"])["item_id"].to_list()
+    recent = read_frame(own_run / "examples/test/recommend.parquet", ["recent_items"])["recent_items"].to_list()
+    names = read_frame(own_run / "examples/test/catalogue.parquet", ["item_id"])["item_id"].to_list()
     shown = [[names[column] in recent[row] for column in best] for row, best in zip(anchors.row, top, strict=True)]
     assert np.any(shown)
 

@@ -11,8 +11,8 @@ import pytest
 
 from cartwheel import work
 from cartwheel.config import parse_settings
+from cartwheel.core.tables import read_json
 from models.offline.protocol import SAMPLED_WARNING
-from models.run_tables import read_json
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cartwheel.core.frames import read_frame
 from models.evaluate_chances import read_forecasts
 from models.figures import Evaluation
 from models.metrics.classification import log_loss, roc_auc, row_log_loss
@@ -18,7 +19,6 @@ from models.report.items import TITLE_COLUMNS, read_items
 from models.report.learning import read_learning
 from models.report.line_segments import line_segments
 from models.report.list_drawings import is_decided
-from models.run_tables import read_table
 from models.segments import segment_records, segments, show
 from models.settings import EvaluateSettings
 
@@ -65,7 +65,7 @@ def test_the_p_values_of_all_segments_are_corrected_together(details: Details, e
 
 def test_cart_lines_are_cut_by_history_and_compared_with_the_base_rate(evaluated: Path) -> None:
     lines = read_forecasts(evaluated, "cart", SEED)
-    history = read_table(evaluated / "examples/test/cart.parquet", ["user_events"])["user_events"].to_numpy()
+    history = read_frame(evaluated / "examples/test/cart.parquet", ["user_events"])["user_events"].to_numpy()
     parts = line_segments(evaluated, lines, SETTINGS, SEED, edges=(1, 3))
     assert [part.name for part in parts] == ["new shoppers", "1 to 2 events", "3 events or more"]
     model, base = lines.forecasts[0], next(each for each in lines.forecasts if each.model == "base_rate")
@@ -127,7 +127,7 @@ def test_an_item_is_known_by_its_last_title_and_what_the_catalogue_holds(own_eva
         item_id=pl.lit("item014"), name=pl.when(last).then(pl.lit(" new ")).otherwise(pl.lit("old"))
     ).write_parquet(path)
     found = read_items(own_evaluated, "test", ["item013", "item014", "nowhere"])
-    row = read_table(own_evaluated / "examples/test/catalogue.parquet").filter(pl.col("item_id") == "item014").row(0, named=True)
+    row = read_frame(own_evaluated / "examples/test/catalogue.parquet").filter(pl.col("item_id") == "item014").row(0, named=True)
     item = found["item014"]
     assert (item.title, item.category, item.brand) == ("new", row["item_category"], row["item_brand"])
     assert item.price == pytest.approx(row["item_price"], abs=0.01)

@@ -1,0 +1,274 @@
+"""Where everything lies in a run directory: the one place that spells out the names of its files and folders.
+
+A stage opens what it reads and writes through ``RunLayout``; nothing else joins paths of a run.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+SNAPSHOT: Final = "snapshot"
+"""Beside ``train``, ``valid`` and ``test``, the split of what is known when the log ends, which the server answers from."""
+ITEM_TO_ITEM: Final = "item_to_item"
+"""Folder of the neighbours of items among the models."""
+
+
+@dataclass(frozen=True)
+class ModelLayout:
+    """The folder of one trained model; which of the files there are depends on the model.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def scores(self) -> Path:
+        """ONNX: encoded columns -> logits."""
+        return self.path / "model.onnx"
+
+    @property
+    def query(self) -> Path:
+        """ONNX of a retrieval model: encoded QUERY columns -> query vectors."""
+        return self.path / "query.onnx"
+
+    @property
+    def item(self) -> Path:
+        """ONNX of a retrieval model: encoded ITEM columns -> item vectors."""
+        return self.path / "item.onnx"
+
+    @property
+    def item_vectors(self) -> Path:
+        """NumPy array of the vectors of the snapshot's items, in its order."""
+        return self.path / "item_vectors.npy"
+
+    @property
+    def offline(self) -> Path:
+        """Scores of the first test rows by the framework that trained, which serving is compared with."""
+        return self.path / "offline.parquet"
+
+    @property
+    def offline_queries(self) -> Path:
+        """Query vectors of the snapshot's shoppers by the framework that trained, which serving is compared with."""
+        return self.path / "offline_queries.parquet"
+
+    @property
+    def weights(self) -> Path:
+        """NumPy archive of the weights."""
+        return self.path / "weights.npz"
+
+    @property
+    def config(self) -> Path:
+        """Settings, sizes and notes, from which the model is rebuilt."""
+        return self.path / "config.json"
+
+    @property
+    def history(self) -> Path:
+        """Losses and validation metrics by epoch."""
+        return self.path / "history.json"
+
+    @property
+    def calibration(self) -> Path:
+        """Slopes and intercepts that turn logits of cart lines into probabilities."""
+        return self.path / "calibration.json"
+
+    @property
+    def head(self) -> Path:
+        """Weights of the model of whole carts."""
+        return self.path / "head.json"
+
+    @property
+    def fusion(self) -> Path:
+        """Weights of retrieval and ranking in the final score."""
+        return self.path / "fusion.json"
+
+    @property
+    def blend(self) -> Path:
+        """Learner and weight of the neighbours of items."""
+        return self.path / "blend.json"
+
+    @property
+    def checkpoint(self) -> Path:
+        """Folder of a training that is not finished."""
+        return self.path / "checkpoint"
+
+    @property
+    def validation(self) -> ModelLayout:
+        """The model before it was fitted again on the validation split, for what is chosen on that."""
+        return ModelLayout(self.path / "validation")
+
+    def neighbours(self, split: str) -> Path:
+        """Return the file of the neighbours that were learned from what precedes ``split``."""
+        return self.path / f"{split}.npz"
+
+
+@dataclass(frozen=True)
+class RunLayout:
+    """The files and folders of a run.
+
+    Attributes:
+        path: the run directory.
+    """
+
+    path: Path
+
+    # events
+
+    @property
+    def simulation(self) -> Path:
+        """Folder of the simulated shop and its truth."""
+        return self.path / "simulation"
+
+    @property
+    def simulated_events(self) -> Path:
+        """The events of the simulated shop before they are checked."""
+        return self.simulation / "events.parquet"
+
+    @property
+    def events_folder(self) -> Path:
+        """Folder of the checked events."""
+        return self.path / "events"
+
+    @property
+    def events(self) -> Path:
+        """The checked events, sorted by time."""
+        return self.events_folder / "events.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        """The rows that were refused, each with its reason."""
+        return self.events_folder / "quarantine.parquet"
+
+    @property
+    def events_summary(self) -> Path:
+        """What was read, kept and refused."""
+        return self.events_folder / "summary.json"
+
+    # examples
+
+    @property
+    def examples_folder(self) -> Path:
+        """Folder of the raw examples."""
+        return self.path / "examples"
+
+    @property
+    def examples_report(self) -> Path:
+        """Instants of the split, numbers of rows and warnings."""
+        return self.examples_folder / "report.json"
+
+    @property
+    def snapshot_folder(self) -> Path:
+        """Folder of what is known when the log ends."""
+        return self.path / SNAPSHOT
+
+    @property
+    def state(self) -> Path:
+        """Instant and settings of the snapshot."""
+        return self.snapshot_folder / "state.json"
+
+    def examples(self, split: str, table: str) -> Path:
+        """Return the file of the raw rows of a table: of a task, or ``catalogue``."""
+        return self.examples_folder / split / f"{table}.parquet"
+
+    def snapshot(self, table: str) -> Path:
+        """Return the file of ``items``, ``users``, ``queries`` or ``requests`` of the snapshot."""
+        return self.snapshot_folder / f"{table}.parquet"
+
+    # features
+
+    @property
+    def workflow_folder(self) -> Path:
+        """Folder of the fitted workflows and their ONNX graphs."""
+        return self.path / "workflow"
+
+    @property
+    def features_folder(self) -> Path:
+        """Folder of the encoded tables."""
+        return self.path / "features"
+
+    @property
+    def features_report(self) -> Path:
+        """Cardinalities, numbers of rows and warnings."""
+        return self.features_folder / "report.json"
+
+    def workflow(self, name: str) -> Path:
+        """Return the folder of a saved NVTabular workflow."""
+        return self.workflow_folder / name
+
+    def graph(self, name: str) -> Path:
+        """Return the file of a compiled feature graph: ``query``, ``item``, ``cross`` or ``cart``."""
+        return self.workflow_folder / f"{name}.onnx"
+
+    def features(self, split: str, table: str) -> Path:
+        """Return the folder of an encoded table, row-aligned with the raw one of that name."""
+        return self.features_folder / split / table
+
+    # models
+
+    @property
+    def models_folder(self) -> Path:
+        """Folder of the trained models."""
+        return self.path / "models"
+
+    @property
+    def item_to_item(self) -> ModelLayout:
+        """The neighbours of items, and how much they count."""
+        return self.model(ITEM_TO_ITEM)
+
+    def model(self, name: str) -> ModelLayout:
+        """Return the folder of a trained model."""
+        return ModelLayout(self.models_folder / name)
+
+    # evaluation, export and the run itself
+
+    @property
+    def evaluation_folder(self) -> Path:
+        """Folder of the metrics and the report."""
+        return self.path / "evaluation"
+
+    @property
+    def metrics(self) -> Path:
+        """All metrics with their protocols."""
+        return self.evaluation_folder / "metrics.json"
+
+    @property
+    def details(self) -> Path:
+        """What the report draws beside the metrics."""
+        return self.evaluation_folder / "details.json"
+
+    @property
+    def report(self) -> Path:
+        """The report as a page."""
+        return self.evaluation_folder / "report.html"
+
+    @property
+    def test_set_usage(self) -> Path:
+        """How often the test split was judged, and with which configurations."""
+        return self.evaluation_folder / "touched.json"
+
+    @property
+    def repository(self) -> Path:
+        """The exported model repository."""
+        return self.path / "repository"
+
+    @property
+    def tuning(self) -> Path:
+        """Folder of studies and their trials."""
+        return self.path / "tuning"
+
+    @property
+    def manifest(self) -> Path:
+        """Which stages are done, with which settings, and the hashes of their files."""
+        return self.path / "manifest.json"
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that runs stages."""
+        return self.path / ".lock"
+
+
+RELATIVE: Final = RunLayout(Path())
+"""The same names relative to any run directory, as the manifest writes them."""
