@@ -13,6 +13,8 @@ from rich.console import Console
 
 from cartwheel.asking import show_cart, show_recommendations
 from cartwheel.config import RunSettings, parse_settings
+from cartwheel.core.frames import read_frame, scan_frame
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.stages import COMMANDS, run_stages
 from cartwheel.work import show_evaluation
 
@@ -56,7 +58,7 @@ def _serve_and_ask(settings: RunSettings, console: Console) -> None:
     from serving.server import EmbeddedServer
 
     shopper, recent, cart = _questions(settings.run)
-    with EmbeddedServer(settings.run / "repository", settings.serve) as server, Client(server.grpc_address) as client:
+    with EmbeddedServer(RunLayout(settings.run).repository, settings.serve) as server, Client(server.grpc_address) as client:
         console.rule(f"asked over gRPC at {server.grpc_address}", align="left")
         console.print(f"[bold]a known shopper[/bold], {shopper}")
         show_recommendations(client.recommend(shopper, k=5), console)
@@ -72,11 +74,11 @@ def _questions(run: Path) -> tuple[str, Sequence[str], Sequence[str]]:
     """Choose who asks what: the shopper with the latest cart, two items of one category, and that cart."""
     import polars as pl
 
-    events = pl.scan_parquet(run / "events" / "events.parquet")
+    events = scan_frame(RunLayout(run).events)
     carts = events.filter(pl.col("event_type") == "cart").sort("timestamp", "item_id").collect()
     shopper = str(carts["user_id"][-1])
     lines = carts.filter(pl.col("session_id") == carts["session_id"][-1])["item_id"].unique(maintain_order=True).to_list()
-    items = pl.read_parquet(run / "snapshot" / "items.parquet")
+    items = read_frame(RunLayout(run).snapshot("items"))
     category = items.sort("item_recent_events", "item_id", descending=True)["item_category"][0]
     recent = (
         items.filter(pl.col("item_category") == category).sort("item_events", "item_id", descending=True)["item_id"][:2].to_list()

@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from cartwheel.core.errors import RunError, UsageError
+from cartwheel.core.run_layout import RunLayout
 
 if TYPE_CHECKING:
     from workflows.plan.graph import Plan
@@ -159,7 +160,7 @@ def read_saved(path: Path, workflow: str | None) -> Plan:
             raise UsageError(f"{path} is a workflow itself, so --workflow {workflow} has no meaning.", "Leave --workflow out.")
         return read_plan(load_saved(path))
     name = workflow or _DEFAULT_WORKFLOW
-    folder = path / "workflow"
+    folder = RunLayout(path).workflow_folder
     if not (folder / name / PICKLE).is_file():
         having = sorted(saved.parent.name for saved in folder.glob(f"*/{PICKLE}"))
         if having:

@@ -21,8 +21,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from cartwheel import __version__
 from cartwheel.core import files
 from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import RELATIVE, RunLayout
 
-MANIFEST: Final = "manifest.json"
+MANIFEST: Final = RELATIVE.manifest
 
 
 class FileRecord(BaseModel):
@@ -98,7 +99,7 @@ class RunDirectory:
         """
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            stream = (self.path / ".lock").open("w")
+            stream = RunLayout(self.path).lock.open("w")
         except OSError as error:
             raise RunError(
                 f"The run directory {self.path} cannot be written: {error.strerror}.", "Give a folder that you may write to."
@@ -125,7 +126,7 @@ class RunDirectory:
         file = self.path / name
         return file.is_file() and file.stat().st_size == record.bytes and files.sha256(file) == record.sha256
 
-    def finish(self, stage: str, record: StageRecord, outputs: Sequence[str], seconds: float) -> None:
+    def finish(self, stage: str, record: StageRecord, outputs: Sequence[Path], seconds: float) -> None:
         """Write into the manifest that ``stage`` is done.
 
         Args:

@@ -13,6 +13,7 @@ from rich.console import Console
 from cartwheel.config import RunSettings
 from cartwheel.core.errors import MissingDependencyError, RunError
 from cartwheel.core.packages import INSTALL
+from cartwheel.core.run_layout import RELATIVE
 from cartwheel.reads import fields_judged, fields_read, handed, values_of, without_paths
 from cartwheel.run_directory import RunDirectory, StageRecord, digest, stage_key, stopwatch
 from cartwheel.work import (
@@ -63,27 +64,33 @@ class Stage:
     name: str
     command: str
     upstream: tuple[str, ...]
-    outputs: tuple[str, ...]
+    outputs: tuple[Path, ...]
     work: Callable[[Path, RunSettings], None]
     outside: Callable[[RunSettings], object] | None = None
 
 
 STAGES: Final = (
-    Stage("events", "prepare", (), ("events", "simulation"), events, events_from),
-    Stage("examples", "prepare", ("events",), ("examples", "snapshot"), examples),
-    Stage("features", "prepare", ("examples",), ("workflow", "features"), features, ids_from),
+    Stage("events", "prepare", (), (RELATIVE.events_folder, RELATIVE.simulation), events, events_from),
+    Stage("examples", "prepare", ("events",), (RELATIVE.examples_folder, RELATIVE.snapshot_folder), examples),
+    Stage("features", "prepare", ("examples",), (RELATIVE.workflow_folder, RELATIVE.features_folder), features, ids_from),
     Stage(
         "retrieval",
         "train",
         ("events", "examples", "features"),
-        tuple(f"models/{name}" for name in (TWO_TOWER, *FACTOR_MODELS)),
+        tuple(RELATIVE.model(name).path for name in (TWO_TOWER, *FACTOR_MODELS)),
         retrieval,
     ),
-    Stage("item_to_item", "train", ("events", "examples", "features", "retrieval"), ("models/item_to_item",), item_to_item),
-    Stage("ranking", "train", ("features", "item_to_item"), ("models/ranking",), ranking),
-    Stage("cart", "train", ("features",), ("models/cart",), train_cart),
-    Stage("evaluate", "evaluate", ("events", "retrieval", "item_to_item", "ranking", "cart"), ("evaluation",), evaluate),
-    Stage("export", "export", ("item_to_item", "ranking", "cart"), ("repository",), export),
+    Stage("item_to_item", "train", ("events", "examples", "features", "retrieval"), (RELATIVE.item_to_item.path,), item_to_item),
+    Stage("ranking", "train", ("features", "item_to_item"), (RELATIVE.model("ranking").path,), ranking),
+    Stage("cart", "train", ("features",), (RELATIVE.model("cart").path,), train_cart),
+    Stage(
+        "evaluate",
+        "evaluate",
+        ("events", "retrieval", "item_to_item", "ranking", "cart"),
+        (RELATIVE.evaluation_folder,),
+        evaluate,
+    ),
+    Stage("export", "export", ("item_to_item", "ranking", "cart"), (RELATIVE.repository,), export),
 )
 
 COMMANDS: Final = tuple(dict.fromkeys(stage.command for stage in STAGES))

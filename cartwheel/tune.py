@@ -13,15 +13,22 @@ from rich.table import Table
 
 from cartwheel.config import RunSettings, load_settings
 from cartwheel.core.errors import UsageError
+from cartwheel.core.run_layout import RELATIVE, SNAPSHOT, RunLayout
 
 if TYPE_CHECKING:
     from models.tuning.study import Tuned
     from models.tuning.subject import Subject
 
-TUNING: Final = "tuning"
-"""The folder of a run that tuning writes to."""
 _NEEDS: Final = ("events", "examples", "features")
-_TEST: Final = ("examples/test/", "features/test/", "features/snapshot/", "simulation/")
+_TEST: Final = tuple(
+    f"{folder.as_posix()}/"
+    for folder in (
+        RELATIVE.examples_split("test"),
+        RELATIVE.features_split("test"),
+        RELATIVE.features_split(SNAPSHOT),
+        RELATIVE.simulation,
+    )
+)
 """Files that tuning does without."""
 _SHOWN: Final = 5
 
@@ -108,7 +115,7 @@ def search(settings: RunSettings, model: str, trials: int | None, minutes: float
 
     with run.lock():
         require_done(settings, run, _NEEDS, without=_TEST)
-        return search_settings(_subject(settings, model), settings.run / TUNING, budget, settings.seed, tell)
+        return search_settings(_subject(settings, model), RunLayout(settings.run).tuning, budget, settings.seed, tell)
 
 
 def _subject(settings: RunSettings, model: str) -> Subject:
@@ -116,7 +123,7 @@ def _subject(settings: RunSettings, model: str) -> Subject:
     from models.tuning.subjects import baseline_subject, dlrm_subject, two_tower_subject
     from models.tuning.validation import lay_out
 
-    data = lay_out(settings.run, settings.run / TUNING / "data", events=model not in MODELS)
+    data = lay_out(settings.run, RunLayout(settings.run).tuning / "data", events=model not in MODELS)
     if model == "two_tower":
         return two_tower_subject(data, settings.two_tower, settings.seed)
     if model in MODELS:

@@ -14,6 +14,7 @@ from cartwheel.asking import ENDPOINT
 from cartwheel.config import RunSettings, load_settings
 from cartwheel.core.errors import ConfigError, RunError
 from cartwheel.core.files import sha256
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.reads import READ_FROM_FILES, SIMULATED, fields_judged, is_simulated, values_of
 from cartwheel.run_directory import stamps
 from serving.settings import ServeSettings
@@ -64,7 +65,7 @@ def ids_from(settings: RunSettings) -> object:
     earlier = settings.features.keep_ids_of
     if earlier is None:
         return None
-    workflow = earlier / "workflow" / "recommend"
+    workflow = RunLayout(earlier).workflow("recommend")
     if not workflow.is_dir():
         raise RunError(
             f"features.keep_ids_of is {earlier}, which holds no fitted workflow ({workflow} is not there).",
@@ -85,14 +86,15 @@ def simulate_shop(out: Path, shoppers: int, items: int, days: int, seed: int) ->
 
 def events(run: Path, settings: RunSettings) -> None:
     """Read the events from their source, or simulate them, and check them."""
+    layout = RunLayout(run)
     from workflows.sources import open_source
     from workflows.validate import check_events
 
     source = settings.source
     if is_simulated(settings):
-        simulate_shop(run / "simulation", source.shoppers, source.items, source.days, settings.seed)
-        source = SourceSettings(kind="table", path=run / "simulation" / "events.parquet")
-    summary = check_events(open_source(source, run), settings.events, run / "events")
+        simulate_shop(layout.simulation, source.shoppers, source.items, source.days, settings.seed)
+        source = SourceSettings(kind="table", path=layout.simulated_events)
+    summary = check_events(open_source(source, run), settings.events, layout.events_folder)
     Console(stderr=True).print(
         f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
     )
@@ -108,7 +110,7 @@ def examples(run: Path, settings: RunSettings) -> None:
     """Cut point-in-time examples and the serving snapshot out of the events."""
     from workflows.examples import build_examples
 
-    report = build_examples(run / "events" / "events.parquet", run, settings.prepare, settings.seed, settings.recommend.leave_out)
+    report = build_examples(RunLayout(run).events, run, settings.prepare, settings.seed, settings.recommend.leave_out)
     _warn(report.warnings)
 
 
@@ -182,14 +184,15 @@ def ranking(run: Path, settings: RunSettings) -> None:
 
 def train_cart(run: Path, settings: RunSettings) -> None:
     """Train the cart DLRM, where the log has carts; where it has none, no model of an earlier log must be served."""
+    layout = RunLayout(run)
     from cartwheel.core.tables import read_json
     from models.train_dlrm import train_dlrm
 
-    if (run / "examples" / "train" / "cart.parquet").is_file():
+    if layout.examples("train", "cart").is_file():
         train_dlrm(run, "cart", settings.cart, settings.seed)
     else:
-        shutil.rmtree(run / "models" / "cart", ignore_errors=True)
-        Console(stderr=True).print(read_json(run / "examples" / "report.json")["no_cart"], markup=False, highlight=False)
+        shutil.rmtree(layout.model("cart").path, ignore_errors=True)
+        Console(stderr=True).print(read_json(layout.examples_report)["no_cart"], markup=False, highlight=False)
 
 
 def evaluate(run: Path, settings: RunSettings) -> None:
@@ -199,7 +202,7 @@ def evaluate(run: Path, settings: RunSettings) -> None:
     from models.touched import record_touch
     from workflows.simulate.truth import Truth
 
-    truth = run / "simulation"
+    truth = RunLayout(run).simulation
     evaluate_run(run, settings.evaluate, settings.seed, Truth.load(truth) if is_simulated(settings) else None)
     record_touch(run, judged_configuration(settings))
     Console(stderr=True).print(f"report: {write_report(run)}", soft_wrap=True)
@@ -237,7 +240,7 @@ def repository_of(path: Path) -> Path:
     Raises:
         RunError: if there is none.
     """
-    for candidate in (path / "repository", path):
+    for candidate in (RunLayout(path).repository, path):
         if (candidate / "cartwheel.json").is_file():
             return candidate
     raise RunError(

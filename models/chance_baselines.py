@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cartwheel.core.frames import scan_frame
+from cartwheel.core.run_layout import RunLayout
 from models.metrics.classification import Floats, Labels
 from workflows.columns import CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS
 
@@ -57,7 +58,7 @@ def read_train_rows(run: Path, task: str, label: str, seed: int, unit: str | Non
     Raises:
         RunError: if the folder is missing or lacks a column.
     """
-    folder = run / "features" / "train" / task
+    folder = RunLayout(run).features("train", task)
     held = scan_frame(folder).collect_schema().names()
     wanted = [name for name in (*CONTINUOUS, *LEVELS) if name in held]
     kept = [*wanted, unit] if unit else wanted

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from cartwheel.core.frames import read_frame
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from models.chance_baselines import POPULARITY
 from models.evaluate_chances import cart_records, ranking_records
@@ -92,7 +93,7 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)
     requests, of_forms = request_records(run, settings, seed)
-    cut = str(read_json(run / "examples" / "report.json").get("split", ""))  # a run of an earlier release does not tell
+    cut = str(read_json(RunLayout(run).examples_report).get("split", ""))  # a run of an earlier release does not tell
     evaluation = merged([_retrieval_records(lists), of_both, ranking, carts, requests]).cut(cut)
     details = gather(run, evaluation, shown, of_ranking | of_carts, of_forms, settings, seed)
     evaluation.write(run)
@@ -107,7 +108,7 @@ def _beside(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | N
         shared = isinstance(scorer, RunScorer) and scorer.shared
         yield Entry(name, "baseline", judge(scorer, anchors, depth, f"evaluate {name}", shared=shared))
     if oracle is not None:
-        items = read_frame(run / "examples" / SPLIT / "catalogue.parquet", ["item_id"])["item_id"].to_list()
+        items = read_frame(RunLayout(run).examples(SPLIT, "catalogue"), ["item_id"])["item_id"].to_list()
         truth = OracleQueries(run, SPLIT, oracle).scorer(items)
         yield Entry(ORACLE, "oracle", judge(truth, anchors, depth, f"evaluate {ORACLE}"))
 
@@ -148,7 +149,7 @@ def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
         both = two_stage(lists.retriever)
         return lists.records(TWO_STAGE, [*_unjudged(lists, [both, lists.retriever]), *lists.beside], anchors), None
     stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors, max(lists.settings.cutoffs))
-    fusion = read_fusion(lists.run / "models" / "ranking")
+    fusion = read_fusion(RunLayout(lists.run).model("ranking").path)
     judged, name = stages.judged(fusion), served_name(lists.run, fusion)
     chosen = np.searchsorted(lists.anchors.row, anchors.row)
     beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first if entry.model != name]

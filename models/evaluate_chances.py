@@ -15,6 +15,7 @@ import polars as pl
 from cartwheel.core.errors import RunError
 from cartwheel.core.frames import read_frame
 from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned, read_json
 from models.calibration import CartHead, Platt, head_features, sigmoid
 from models.chance_baselines import (
@@ -184,7 +185,7 @@ def cart_records(
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
-    if not (run / "models" / CART / "model.onnx").is_file() or not (run / "examples" / SPLIT / "cart.parquet").is_file():
+    if not RunLayout(run).model(CART).scores.is_file() or not RunLayout(run).examples(SPLIT, "cart").is_file():
         return [], {}
     rows, baselines, cart_baselines = _read_rows(run, CART, SPLIT), _learn(run, CART, seed), _learn_carts(run, seed)
     valid = cache(lambda: _read_rows(run, CART, VALID))
@@ -269,7 +270,7 @@ def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
     Raises:
         RunError: if ``head.json`` or ``calibration.json`` of the model is missing or lacks its numbers.
     """
-    path = run / "models" / CART / "head.json"
+    path = RunLayout(run).model(CART).head
     told = read_json(path).get("weights", [])
     weights = np.asarray(told, np.float64)
     if weights.shape != (3,) or not np.isfinite(weights).all():
@@ -279,10 +280,11 @@ def cart_logit(run: Path, carts: pl.DataFrame) -> Floats:
 
 
 def _read_rows(run: Path, task: str, split: str) -> _Rows:
-    example_path, folder = run / "examples" / split / f"{task}.parquet", run / "features" / split / task
+    layout = RunLayout(run)
+    example_path, folder = layout.examples(split, task), layout.features(split, task)
     examples, features = read_frame(example_path), read_frame(folder)
     check_aligned(example_path, len(examples), folder, len(features))
-    model = OnnxModel(run / "models" / task / "model.onnx")
+    model = OnnxModel(layout.model(task).scores)
     columns = {name: features[name].to_numpy() for name in model.inputs if name in features.columns}
     logit = model.table(columns)[:, 0] if len(features) else np.zeros(0)
     label = examples["label"].to_numpy().astype(np.int64)
@@ -311,7 +313,7 @@ def _model_forecast(run: Path, task: str, rows: _Rows) -> Forecast:
 
 
 def _read_platt(run: Path) -> Platt:
-    found = _numbers(run / "models" / CART / "calibration.json", "slope", "intercept")
+    found = _numbers(RunLayout(run).model(CART).calibration, "slope", "intercept")
     return Platt(found["slope"], found["intercept"])
 
 
@@ -319,7 +321,7 @@ def _users(run: Path, split: str, examples: pl.DataFrame) -> npt.NDArray[Any]:
     """Return the user key of each row; ranking rows have it in the recommendation of the same example."""
     if "user_key" in examples.columns:
         return examples["user_key"].to_numpy()
-    keys = read_frame(run / "examples" / split / "recommend.parquet", ["example_id", "user_key"])
+    keys = read_frame(RunLayout(run).examples(split, "recommend"), ["example_id", "user_key"])
     joined = examples.select("example_id").join(keys.unique("example_id"), on="example_id", how="left", maintain_order="left")
     return joined.select(pl.coalesce("user_key", pl.format("example:{}", "example_id"))).to_series().to_numpy()
 

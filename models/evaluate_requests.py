@@ -13,6 +13,7 @@ import polars as pl
 
 from cartwheel.core.frames import read_frame
 from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned
 from models.calibration import sigmoid
 from models.chance_baselines import BASE_RATE
@@ -47,15 +48,16 @@ def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[l
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
     """
+    layout = RunLayout(run)
     path, folder = (run / kind / SPLIT / CART_REQUESTS for kind in ("examples", "features"))
     path = path.with_suffix(".parquet")
-    if not (run / "models" / CART / "model.onnx").is_file() or not path.is_file():
+    if not layout.model(CART).scores.is_file() or not path.is_file():
         return [], {}
     examples, features = read_frame(path, ["form", "cart_id", "user_key", "label", "cart_label"]), read_frame(folder)
     check_aligned(path, len(examples), folder, len(features))
-    model = OnnxModel(run / "models" / CART / "model.onnx")
+    model = OnnxModel(layout.model(CART).scores)
     logit = model.table({name: features[name].to_numpy() for name in model.inputs})[:, 0]
-    forms, train = read_forms(run / "models" / CART), _train_rows(run)
+    forms, train = read_forms(layout.model(CART).path), _train_rows(run)
     records: list[Record] = []
     predicted = {}
     for form in FORMS:
@@ -71,8 +73,8 @@ def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[l
 def _train_rows(run: Path) -> pl.DataFrame:
     """Return the labels of the training rows: those of requests with their form, and those of the log without one."""
     columns = ["cart_id", "label", "cart_label"]
-    tables = [read_frame(run / "examples" / "train" / "cart.parquet", columns).with_columns(form=pl.lit(""))]
-    asked = run / "examples" / "train" / f"{CART_REQUESTS}.parquet"
+    tables = [read_frame(RunLayout(run).examples("train", "cart"), columns).with_columns(form=pl.lit(""))]
+    asked = RunLayout(run).examples("train", CART_REQUESTS)
     if asked.is_file():
         tables.append(read_frame(asked, [*columns, "form"]))
     return pl.concat(tables)

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import RELATIVE
 from models.metrics.intervals import Interval
 from models.metrics.significance import holm
 from models.offline.protocol import digest, require_same
@@ -22,7 +23,7 @@ from models.offline.protocol import digest, require_same
 Role = Literal["model", "baseline", "oracle", "task"]
 """What a figure is of: a trained model, a baseline beside it, the truth of simulated data, or the task itself."""
 
-METRICS_FILE: Final = Path("evaluation") / "metrics.json"
+METRICS_FILE: Final = RELATIVE.metrics
 DIFFERENCE: Final = "_minus_"
 """Joins a metric with a baseline in the name of a paired difference, for example ``recall_minus_most_popular``."""
 LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "calibration_error"})

@@ -19,6 +19,7 @@ from typing import Any, Final
 import numpy as np
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import ModelLayout
 from cartwheel.core.tables import read_json
 from models.calibration import CartHead, Platt, fit_head, fit_platt, head_features, sigmoid, smoothed
 from models.data import Array
@@ -141,7 +142,7 @@ def read_forms(folder: Path) -> dict[str, BySize]:
     Raises:
         RunError: if a file is missing or lacks a form, a size or one of its numbers.
     """
-    lines, carts = (read_json(folder / name).get("forms", {}) for name in ("calibration.json", "head.json"))
+    lines, carts = (read_json(file).get("forms", {}) for file in (ModelLayout(folder).calibration, ModelLayout(folder).head))
     try:
         return {form: _read_form(lines[form], carts[form]) for form in FORMS}
     except (KeyError, TypeError, ValueError) as error:

@@ -24,12 +24,12 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import DataError, RunError
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import ModelLayout
 from models.data import Array
 from models.metrics.intervals import UserBootstrap
 from models.retriever import TWO_TOWER
 from models.settings import TwoTowerSettings
 
-FUSION_FILE: Final = "fusion.json"
 CUTOFF: Final = 10
 UNUSED: Final = "is served by itself"
 """Begins what is said of a retrieval model whose order no second stage changes."""
@@ -228,7 +228,7 @@ def ndcg_of(scores: Array, relevant: Array, n_relevant: Array, cutoff: int = CUT
 
 def write_fusion(folder: Path, fusion: Fusion) -> None:
     """Write ``fusion.json`` in the ranking model's folder."""
-    write_json(folder / FUSION_FILE, asdict(fusion))
+    write_json(ModelLayout(folder).fusion, asdict(fusion))
 
 
 def read_fusion(folder: Path) -> Fusion:
@@ -237,7 +237,7 @@ def read_fusion(folder: Path) -> Fusion:
     Raises:
         RunError: if the file is missing or holds weights that are no finite numbers.
     """
-    path = folder / FUSION_FILE
+    path = ModelLayout(folder).fusion
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         fusion = Fusion(

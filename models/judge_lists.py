@@ -12,6 +12,7 @@ import polars as pl
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.frames import read_frame
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from models.chance_baselines import MOST_POPULAR
 from models.figures import DIFFERENCE, Protocol, Record, Role, corrected, fingerprint, record
@@ -74,7 +75,7 @@ def left_out(run: Path) -> str:
     Raises:
         RunError: if the run holds no snapshot, or one of an earlier release.
     """
-    path = run / "snapshot" / "state.json"
+    path = RunLayout(run).state
     state = read_json(path)
     if "leave_out" not in state:
         raise RunError(f"{path} lacks leave_out.", "Run `cartwheel prepare` again: the run is of an earlier release.")
@@ -93,7 +94,7 @@ def read_facts(run: Path, split: str) -> CatalogueFacts:
     Raises:
         RunError: if a file is missing or lacks a column.
     """
-    table = read_frame(run / "examples" / split / "catalogue.parquet", ["item_events", "item_category"])
+    table = read_frame(RunLayout(run).examples(split, "catalogue"), ["item_events", "item_category"])
     name = pl.col("item_category")
     code = pl.when(name.fill_null("") == "").then(0).otherwise(name.rank("dense"))
     return CatalogueFacts(

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import polars as pl
 
 from cartwheel.core.frames import read_frame
+from cartwheel.core.run_layout import RunLayout
 from models.metrics.ranking import Floats, Ints, Numbers
 from models.retrieval_scores import Scorer
 
@@ -58,7 +59,7 @@ class OracleQueries:
 
     def __init__(self, run: Path, split: str, oracle: Oracle) -> None:
         self._oracle = oracle
-        examples = read_frame(run / "examples" / split / "recommend.parquet", ["example_id", "user_id", "anchor"])
+        examples = read_frame(RunLayout(run).examples(split, "recommend"), ["example_id", "user_id", "anchor"])
         self.example_id: Ints = examples["example_id"].to_numpy()
         """[A], one for each row of the examples."""
         self._users = examples["user_id"].to_list()
@@ -100,7 +101,7 @@ def line_probability(oracle: Oracle, lines: pl.DataFrame) -> Floats:
 
 def _running_sessions(run: Path, example_id: Ints, instants: Ints) -> list[str | None]:
     """Return the session of each anchor's event (``example_id`` is its row in the log), None where it began with the anchor."""
-    events = read_frame(run / "events" / "events.parquet", ["session_id", "timestamp"])
+    events = read_frame(RunLayout(run).events, ["session_id", "timestamp"])
     begun = events.group_by("session_id").agg(pl.col("timestamp").min().dt.epoch("us").alias("begun"))
     own = events[example_id].select("session_id").join(begun, on="session_id", how="left", maintain_order="left")
     running = own["begun"].fill_null(np.iinfo(np.int64).max).to_numpy() < instants

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.frames import flattened, read_frame
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
-from models.item_to_item.blend import FOLDER, read_blend
+from models.item_to_item.blend import read_blend
 from models.item_to_item.neighbours import Neighbours
 from models.metrics.ranking import Ints, Numbers
 from models.retrieval_scores import Towers
@@ -52,7 +53,7 @@ class Retrieval:
 
     @cached_property
     def _neighbours(self) -> Neighbours:
-        return Neighbours.read(self._run / FOLDER / f"{self._split}.npz", len(self.towers.items))
+        return Neighbours.read(RunLayout(self._run).item_to_item.neighbours(self._split), len(self.towers.items))
 
     @cached_property
     def _recent(self) -> Ints:
@@ -65,10 +66,10 @@ def read_recent(run: Path, split: str) -> Ints:
     Raises:
         RunError: if a file of the run is missing or lacks a column.
     """
-    width = int(read_json(run / "snapshot" / "state.json")["recent_items"])
-    folder = run / "examples" / split
-    lengths, items = flattened(read_frame(folder / "recommend.parquet", ["recent_items"])["recent_items"])
-    catalogue = read_frame(folder / "catalogue.parquet", ["item_id"])["item_id"]
+    layout = RunLayout(run)
+    width = int(read_json(layout.state)["recent_items"])
+    lengths, items = flattened(read_frame(layout.examples(split, "recommend"), ["recent_items"])["recent_items"])
+    catalogue = read_frame(layout.examples(split, "catalogue"), ["item_id"])["item_id"]
     code = codes_in(catalogue, items).to_numpy()
     recent = np.full((len(lengths), width), -1, np.int64)
     recent[np.arange(width) < lengths[:, None]] = np.where(code < 0, len(catalogue), code)

@@ -14,14 +14,15 @@ import polars as pl
 
 from cartwheel.core.frames import flattened, read_frame
 from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned, read_json
 from models.chance_baselines import MOST_POPULAR, POPULARITY
 from models.data import read_table as read_features
 from models.metrics.ranking import Floats, Ints, Numbers
 from models.offline.baselines.popularity_order import PopularityOrder
 from models.ranked_lists import Chunk, Judged, pairs_of, rank
-from models.retriever import retriever_folder
-from models.store import folder_for
+from models.retriever import retrieval_model
+from models.store import files_for
 from workflows.columns import ITEM, QUERY, QUERY_LISTS
 
 Scorer = Callable[[Ints], Numbers]
@@ -91,9 +92,9 @@ def read_anchors(run: Path, split: str) -> Anchors:
     Raises:
         RunError: if a file is missing or lacks a column.
     """
-    folder = run / "examples" / split
-    queries = read_frame(folder / "recommend.parquet", ["user_key", "left_out", "target_items"]).with_row_index("row")
-    catalogue = read_frame(folder / "catalogue.parquet", ["item_id"]).with_row_index("column")
+    layout = RunLayout(run)
+    queries = read_frame(layout.examples(split, "recommend"), ["user_key", "left_out", "target_items"]).with_row_index("row")
+    catalogue = read_frame(layout.examples(split, "catalogue"), ["item_id"]).with_row_index("column")
     truth = _exploded(queries, "target_items")
     hidden = _exploded(queries, "left_out")
     truth = truth.join(hidden, on=["row", "item_id"], how="anti")
@@ -161,9 +162,9 @@ class Towers:
     """
 
     def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
-        length = int(read_json(run / "snapshot" / "state.json")["recent_items"])
-        folder = folder_for(retriever_folder(run), split)
-        query, item = OnnxModel(folder / "query.onnx"), OnnxModel(folder / "item.onnx")
+        length = int(read_json(RunLayout(run).state)["recent_items"])
+        model = files_for(retrieval_model(run), split)
+        query, item = OnnxModel(model.query), OnnxModel(model.item)
         queries = read_queries(run, split, length)
         self.items = item.table(read_catalogue(run, split), "item_vector")
         """[N, D] item vectors."""
@@ -187,7 +188,7 @@ def popularity(run: Path, split: str, column: str) -> Scorer:
         split: ``valid`` or ``test``; the counts are of its start, so they use nothing after it.
         column: ``item_events`` (most popular) or ``item_recent_events`` (recently popular).
     """
-    table = read_frame(run / "examples" / split / "catalogue.parquet", list({column, POPULARITY[MOST_POPULAR]}))
+    table = read_frame(RunLayout(run).examples(split, "catalogue"), list({column, POPULARITY[MOST_POPULAR]}))
     counts = {name: table[name].fill_null(0.0).fill_nan(0.0).to_numpy().astype(np.float64) for name in table.columns}
     values = PopularityOrder.of_counts(counts[POPULARITY[MOST_POPULAR]]).break_ties(counts[column][None])[0]
     return lambda rows: np.broadcast_to(values, (len(rows), len(values)))
@@ -199,9 +200,9 @@ def read_queries(run: Path, split: str, list_length: int) -> dict[str, npt.NDArr
     Raises:
         RunError: if they are not row-aligned with the examples.
     """
-    folder = run / "features" / split / "recommend"
+    folder = RunLayout(run).features(split, "recommend")
     table = read_features(folder, QUERY)
-    examples = run / "examples" / split / "recommend.parquet"
+    examples = RunLayout(run).examples(split, "recommend")
     check_aligned(folder, len(table), examples, len(read_frame(examples, ["user_key"])))
     return {name: _widened(table[name], list_length) if name in QUERY_LISTS else table[name] for name in QUERY}
 
@@ -212,9 +213,9 @@ def read_catalogue(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:
     Raises:
         RunError: if they are not row-aligned with the examples.
     """
-    folder = run / "features" / split / "catalogue"
+    folder = RunLayout(run).features(split, "catalogue")
     table = read_features(folder, ITEM)
-    examples = run / "examples" / split / "catalogue.parquet"
+    examples = RunLayout(run).examples(split, "catalogue")
     check_aligned(folder, len(table), examples, len(read_frame(examples, ["item_id"])))
     return dict(table.columns)
 

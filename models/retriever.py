@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Final
 
+from cartwheel.core.run_layout import ModelLayout, RunLayout
+
 TWO_TOWER: Final = "two_tower"
 FACTOR_MODELS: Final = ("als", "bpr")
 """Baselines that are a product of factors, and so can stand where the two-tower does."""
@@ -13,19 +15,19 @@ FACTOR_MODELS: Final = ("als", "bpr")
 
 def retriever(run: Path) -> str:
     """Return the name of a run's retrieval model, ``two_tower`` where training left none."""
-    return next((name for name in FACTOR_MODELS if (run / "models" / name).is_dir()), TWO_TOWER)
+    return next((name for name in FACTOR_MODELS if RunLayout(run).model(name).path.is_dir()), TWO_TOWER)
 
 
-def retriever_folder(run: Path) -> Path:
-    """Return the folder of a run's retrieval model: ``query.onnx``, ``item.onnx``, ``item_vectors.npy`` and what they are checked by."""
-    return run / "models" / retriever(run)
+def retrieval_model(run: Path) -> ModelLayout:
+    """Return the files of a run's retrieval model."""
+    return RunLayout(run).model(retriever(run))
 
 
 def forget_others(run: Path, name: str) -> None:
     """Remove the retrieval models of a run but for ``name``, so that the one that is trained next is the one that is served."""
     for other in (TWO_TOWER, *FACTOR_MODELS):
         if other != name:
-            shutil.rmtree(run / "models" / other, ignore_errors=True)
+            shutil.rmtree(RunLayout(run).model(other).path, ignore_errors=True)
 
 
 def blended(name: str) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.frames import read_frame
+from cartwheel.core.run_layout import RunLayout
 from models.chance_baselines import POPULARITY
 from models.figures import Protocol, Record, Role
 from models.fusion import Fusion, read_fusion
@@ -89,7 +90,7 @@ def show(run: Path, split: str, settings: EvaluateSettings, seed: int) -> Shown:
     anchors = sample(read_anchors(run, split), settings.max_two_stage_anchors, seed)
     stages = retrieve_and_rank(run, split, settings, anchors, max(settings.cutoffs))
     found = stages.candidates[np.nonzero(stages.relevant)]
-    fusion = read_fusion(run / "models" / "ranking")
+    fusion = read_fusion(RunLayout(run).model("ranking").path)
     lists = [Lists(served_name(run, fusion), "model", stages.judged(fusion), found)]
     for name, column in POPULARITY.items():
         judged = judge(popularity(run, split, column), anchors, max(settings.cutoffs), f"show {name}")
@@ -111,11 +112,11 @@ def segments(shown: Shown, edges: Sequence[int] = HISTORY_EDGES, head_share: flo
     Returns:
         Segments that hold an anchor; those about shoppers share the anchors out among them.
     """
-    folder = shown.run / "examples" / shown.split
-    history = read_frame(folder / "recommend.parquet", ["user_events"])["user_events"].fill_null(0.0).to_numpy()
+    layout = RunLayout(shown.run)
+    history = read_frame(layout.examples(shown.split, "recommend"), ["user_events"])["user_events"].fill_null(0.0).to_numpy()
     kind, names = history_kinds(history[shown.anchors.row], edges)
     parts = [Segment("shopper", name, kind == number) for number, name in enumerate(names)]
-    counts = read_frame(folder / "catalogue.parquet", ["item_events"])["item_events"].fill_null(0.0).to_numpy()
+    counts = read_frame(layout.examples(shown.split, "catalogue"), ["item_events"])["item_events"].fill_null(0.0).to_numpy()
     head = head_items(counts.astype(np.float64), head_share)
     for name, items in (("head items", head), ("tail items", ~head)):
         parts.append(Segment("item", f"{name} ({np.count_nonzero(items):,})", _having(shown.anchors, items), items))
@@ -228,9 +229,9 @@ def examples(shown: Shown, k: int, number: int, seed: int) -> list[dict[str, Any
         For each anchor ``history`` (the shopper's recent items, last first), ``turned_to`` (what came true) and
         ``recommended``, each a list of (item, category, interactions before the split), and ``hits``, the true ones recommended.
     """
-    folder = shown.run / "examples" / shown.split
-    queries = read_frame(folder / "recommend.parquet", ["recent_items", "target_items"])[shown.anchors.row]
-    catalogue = read_frame(folder / "catalogue.parquet", ["item_id", "item_category", "item_events"])
+    layout = RunLayout(shown.run)
+    queries = read_frame(layout.examples(shown.split, "recommend"), ["recent_items", "target_items"])[shown.anchors.row]
+    catalogue = read_frame(layout.examples(shown.split, "catalogue"), ["item_id", "item_category", "item_events"])
     known = {item: (item, category or "", int(events or 0)) for item, category, events in catalogue.iter_rows()}
     names = catalogue["item_id"].to_list()
     best = [[names[column] for column in row if column >= 0] for row in shown.top[:, :k]]

@@ -11,12 +11,9 @@ from typing import Any, Final, Generic, TypeVar
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import ModelLayout
 from cartwheel.core.settings import Settings
 
-CONFIG_FILE: Final = "config.json"
-HISTORY_FILE: Final = "history.json"
-VALIDATION: Final = "validation"
-"""Folder in a model's own that holds it as it was before it learnt from the validation split, where it did so."""
 _PACKAGES: Final = ("merlin-models", "tensorflow", "tf-keras", "tf2onnx", "implicit")
 
 S = TypeVar("S", bound=Settings)
@@ -43,16 +40,15 @@ class ModelConfig(Generic[S]):
     notes: list[str] = field(default_factory=list)
 
 
-def folder_for(folder: Path, split: str) -> Path:
-    """Return where the model in ``folder`` lies that has learnt nothing of ``split``."""
-    before = folder / VALIDATION
-    return before if split == "valid" and before.is_dir() else folder
+def files_for(model: ModelLayout, split: str) -> ModelLayout:
+    """Return the files of the model that has learnt nothing of ``split``."""
+    return model.validation if split == "valid" and model.validation.path.is_dir() else model
 
 
 def write_config(folder: Path, config: ModelConfig[Any]) -> None:
     """Write ``config.json``."""
     content = dict(vars(config)) | {"settings": config.settings.model_dump(mode="json"), "versions": _versions()}
-    write_json(folder / CONFIG_FILE, content)
+    write_json(ModelLayout(folder).config, content)
 
 
 def read_config(folder: Path, model: str, settings: type[S]) -> ModelConfig[S]:
@@ -66,7 +62,7 @@ def read_config(folder: Path, model: str, settings: type[S]) -> ModelConfig[S]:
     Raises:
         RunError: if the file is missing, corrupt or of another model.
     """
-    path = folder / CONFIG_FILE
+    path = ModelLayout(folder).config
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         content.pop("versions")

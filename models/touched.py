@@ -16,10 +16,11 @@ from typing import Any, Final
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import sha256, write_json
+from cartwheel.core.run_layout import RELATIVE, RunLayout
 from cartwheel.core.tables import read_json
 from models.offline.run_log import split_start
 
-FILE: Final = Path("evaluation") / "touched.json"
+FILE: Final = RELATIVE.test_set_usage
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def read_touches(run: Path) -> Touches:
 
 def _split(run: Path) -> str:
     """Return what names the test split: other features or examples of the same part of the same log are the same split."""
-    events = sha256(run / "events" / "events.parquet")
+    events = sha256(RunLayout(run).events)
     return hashlib.sha256(f"{events} {split_start(run, 'test')}".encode()).hexdigest()[:16]
 
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import ModelLayout, RunLayout
 from models.calibration import fit_head, fit_platt, head_features, sigmoid
 from models.data import Table, read_sizes, read_strings, read_table
 from models.form_calibration import FormCalibration, RequestRows, fit_forms, form_contents
@@ -67,12 +68,12 @@ class FittedDLRM:
 
 
 def fit_dlrm(
-    features: Path, folder: Path, name: str, settings: DLRMSettings, seed: int, watch: Watch | None = None
+    run: RunLayout, folder: Path, name: str, settings: DLRMSettings, seed: int, watch: Watch | None = None
 ) -> FittedDLRM:
     """Fit the ``ranking`` or the ``cart`` model on ``train``, with ``valid`` to stop by; no other split is read.
 
     Args:
-        features: the folder ``features`` of a run.
+        run: the run whose features are read.
         folder: where the checkpoint is kept.
         name: ``ranking`` or ``cart``.
         settings: the model's configuration.
@@ -87,11 +88,11 @@ def fit_dlrm(
     from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm, check_name
 
     check_name(name)
-    inputs = [features / split / table for split in ("train", "valid") for table in TABLES[name]]
+    inputs = [run.features(split, table) for split in ("train", "valid") for table in TABLES[name]]
     sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in CATEGORICAL}
     require_sizes(sizes, CATEGORICAL, inputs[0])
     columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
-    train, valid = (_joined(features / split, name, columns, sizes) for split in ("train", "valid"))
+    train, valid = (_joined(run, split, name, columns, sizes) for split in ("train", "valid"))
     if train is None:
         train = read_table(inputs[0], columns, sizes)  # tells what is missing
     dlrm = build_dlrm(name, settings, sizes, seed)
@@ -106,9 +107,13 @@ def fit_dlrm(
     return FittedDLRM(dlrm, train, valid, history, start_score, notes)
 
 
-def _joined(folder: Path, name: str, columns: Sequence[str], sizes: Mapping[str, int]) -> Table | None:
+def _joined(run: RunLayout, split: str, name: str, columns: Sequence[str], sizes: Mapping[str, int]) -> Table | None:
     """Return the rows of all tables of a model in one split; None where there are none."""
-    found = [table for table in (optional_table(folder / each, columns, sizes) for each in TABLES[name]) if table is not None]
+    found = [
+        table
+        for table in (optional_table(run.features(split, each), columns, sizes) for each in TABLES[name])
+        if table is not None
+    ]
     return reduce(Table.followed_by, found) if found else None
 
 
@@ -131,8 +136,9 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
     from models.dlrm import CATEGORICAL, CONTINUOUS, TASKS
 
     started = time.monotonic()
-    features, folder = run / "features", run / "models" / name
-    fitted = fit_dlrm(features, folder, name, settings, seed)
+    layout = RunLayout(run)
+    model, folder = layout.model(name), layout.model(name).path
+    fitted = fit_dlrm(layout, folder, name, settings, seed)
     dlrm, valid, notes, extra = fitted.dlrm, fitted.valid, fitted.notes, {}
     rows = fitted.train.head(PARITY_ROWS).batch(slice(None), dlrm.columns)
     difference = export(
@@ -141,45 +147,46 @@ def train_dlrm(run: Path, name: str, settings: DLRMSettings, seed: int, retrieva
         (),
         CONTINUOUS[name],
         "logit",
-        folder / "model.onnx",
+        model.scores,
         rows,
     )
     if TASKS[name].joins_retrieval:
         write_fusion(folder, Fusion(default_fusion_weight() if retrieval_weight is None else retrieval_weight))
     if TASKS[name].chances_of_carts:
-        extra = _calibrate(dlrm, features / "valid", folder, notes)
-    test = optional_table(features / "test" / name, dlrm.columns, dlrm.sizes)
+        extra = _calibrate(dlrm, layout, model, notes)
+    test = optional_table(layout.features("test", name), dlrm.columns, dlrm.sizes)
     if test is not None:
-        write_offline(folder / "offline.parquet", "logit", dlrm.logits(test.head(OFFLINE_ROWS)))
+        write_offline(model.offline, "logit", dlrm.logits(test.head(OFFLINE_ROWS)))
     counts = {"train": len(fitted.train), "valid": len(valid) if valid is not None else 0}
     config = ModelConfig(name, settings, dlrm.sizes, seed, counts, notes)
     return finish(folder, config, dlrm.variables, fitted.history, extra, started, difference)
 
 
-def _calibrate(dlrm: Any, folder: Path, target: Path, notes: list[str]) -> dict[str, float]:
+def _calibrate(dlrm: Any, run: RunLayout, model: ModelLayout, notes: list[str]) -> dict[str, float]:
     """Write ``calibration.json`` and ``head.json``; return the calibration errors, measured on the rows that were fitted.
 
     Args:
         dlrm: the trained model.
-        folder: the encoded tables of validation.
-        target: the model's folder.
+        run: the run whose encoded tables of validation are read.
+        model: the model's files.
         notes: gets sentences about what did not go the usual way.
     """
-    valid = optional_table(folder / "cart", (*dlrm.columns, "label"), dlrm.sizes)
+    lines = run.features("valid", "cart")
+    valid = optional_table(lines, (*dlrm.columns, "label"), dlrm.sizes)
     logits = np.zeros(0, np.float32) if valid is None else dlrm.logits(valid)
     labels = np.zeros(0, np.int32) if valid is None else valid["label"]
     platt = fit_platt(logits, labels)
     features, cart_labels = np.zeros((0, 3)), labels
     if valid is not None:
-        features, first = head_features(read_strings(folder / "cart", "cart_id"), logits)
-        cart_labels = read_table(folder / "cart", ["cart_label"])["cart_label"][first]
+        features, first = head_features(read_strings(lines, "cart_id"), logits)
+        cart_labels = read_table(lines, ["cart_label"])["cart_label"][first]
     head = fit_head(features, cart_labels, platt)
     notes.extend(note for note in (platt.note, head.note) if note)
-    forms = fit_forms(_request_rows(dlrm, folder / CART_REQUESTS), FormCalibration(platt, head))
+    forms = fit_forms(_request_rows(dlrm, run.features("valid", CART_REQUESTS)), FormCalibration(platt, head))
     notes.extend(dict.fromkeys(note for each in forms.values() for own in each.values() for note in own.notes))
     of_lines, of_carts = form_contents(forms)
-    write_json(target / "calibration.json", {**platt.content(), "forms": of_lines})
-    write_json(target / "head.json", {**head.content(), "forms": of_carts})
+    write_json(model.calibration, {**platt.content(), "forms": of_lines})
+    write_json(model.head, {**head.content(), "forms": of_carts})
     if valid is None:
         return {}
     return {

@@ -12,6 +12,7 @@ import numpy as np
 
 from cartwheel.core.errors import UsageError
 from cartwheel.core.frames import read_frame as read_examples
+from cartwheel.core.run_layout import ModelLayout, RunLayout
 from cartwheel.core.tables import check_aligned
 from models.data import FIRST_ID, Array, Table, read_sizes, read_table
 from models.factor_towers import ITEM, RECENT, USER, ALSTowers, BPRTowers, als_towers, bpr_towers
@@ -20,7 +21,7 @@ from models.offline.interactions import Interactions, Ints
 from models.offline.run_log import catalogue_codes, read_interactions, split_start
 from models.onnx_export import write_checked
 from models.settings import RetrievalSettings
-from models.store import VALIDATION, ModelConfig, write_config
+from models.store import ModelConfig, write_config
 from models.trained_files import PARITY_ROWS, ModelReport, require_sizes, write_offline_vectors
 from workflows.event_log import codes_in
 
@@ -70,21 +71,21 @@ def train_factors(run: Path, settings: RetrievalSettings, seed: int) -> ModelRep
         ParityError: if ONNX and NumPy differ.
     """
     started = time.monotonic()
-    features, folder = run / "features", run / "models" / settings.model
-    source = features / "train" / "recommend"
+    layout = RunLayout(run)
+    model, source = layout.model(settings.model), layout.features("train", "recommend")
     sizes = read_sizes(source)
     require_sizes(sizes, (USER, ITEM, RECENT), source)
     rows = read_table(source, (USER, RECENT, ITEM), sizes)
     log = read_interactions(run)
     ids, difference, counts = _ids(run, rows, log, sizes), 0.0, {}
-    for split, target in (("valid", folder / VALIDATION), ("test", folder)):
+    for split, target in (("valid", model.validation), ("test", model)):
         known = log.take(log.time < split_start(run, split))
         towers = _fitted(unfitted(settings, seed), known, ids)
         difference = max(difference, _export(towers, target, rows.head(PARITY_ROWS)))
         counts[split] = len(known)
-    write_offline_vectors(towers, features, folder, sizes)
+    write_offline_vectors(towers, layout, model, sizes)
     examples = {"train": counts["valid"], "refit": counts["test"] - counts["valid"]}
-    write_config(folder, ModelConfig(settings.model, settings, dict(sizes), seed, examples))
+    write_config(model.path, ModelConfig(settings.model, settings, dict(sizes), seed, examples))
     return ModelReport(settings.model, counts["test"], 0, {}, time.monotonic() - started, difference, ())
 
 
@@ -93,24 +94,25 @@ def _fitted(model: ALS | BPR, log: Interactions, ids: _Ids) -> ALSTowers | BPRTo
     return als_towers(model, ids.items) if isinstance(model, ALS) else bpr_towers(model, ids.items, ids.users)
 
 
-def _export(towers: ALSTowers | BPRTowers, folder: Path, rows: Table) -> float:
+def _export(towers: ALSTowers | BPRTowers, model: ModelLayout, rows: Table) -> float:
     """Write both ONNX files and return the largest difference from NumPy's answers on ``rows``."""
     query, item = (
         {name: np.asarray(values, np.int64) for name, values in rows.batch(slice(None), names).items()}
         for names in (towers.columns, (ITEM,))
     )
     return max(
-        write_checked(towers.query_model(), query, towers.encode_queries(rows), folder / "query.onnx", _REFERENCE),
-        write_checked(towers.item_model(), item, towers.encode_items(rows), folder / "item.onnx", _REFERENCE),
+        write_checked(towers.query_model(), query, towers.encode_queries(rows), model.query, _REFERENCE),
+        write_checked(towers.item_model(), item, towers.encode_items(rows), model.item, _REFERENCE),
     )
 
 
 def _ids(run: Path, rows: Table, log: Interactions, sizes: Mapping[str, int]) -> _Ids:
     """Find the items of all ids among the catalogue, and the users of all ids among the training examples."""
-    catalogue, features = run / "snapshot" / "items.parquet", run / "features" / "snapshot" / "items"
+    layout = RunLayout(run)
+    catalogue, features = layout.snapshot("items"), layout.features("snapshot", "items")
     item, item_code = read_table(features, (ITEM,), sizes)[ITEM], catalogue_codes(catalogue, log)
     check_aligned(features, len(item), catalogue, len(item_code))
-    examples = run / "examples" / "train" / "recommend.parquet"
+    examples = layout.examples("train", "recommend")
     keys = read_examples(examples, ["user_key"])["user_key"]
     check_aligned(rows.folder, len(rows), examples, len(keys))
     user_code: Ints = codes_in(log.user_ids, keys).to_numpy()

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cartwheel.core.run_layout import ModelLayout, RunLayout
 from models.data import Table, read_sizes, read_table
 from models.onnx_export import export
 from models.settings import TwoTowerSettings
 from models.spectral_start import start_spectrally
-from models.store import VALIDATION, ModelConfig
+from models.store import ModelConfig
 from models.trained_files import (
     PARITY_ROWS,
     ModelReport,
@@ -50,12 +51,12 @@ class FittedTwoTower:
 
 
 def fit_two_tower(
-    features: Path, folder: Path, settings: TwoTowerSettings, seed: int, watch: Watch | None = None
+    run: RunLayout, folder: Path, settings: TwoTowerSettings, seed: int, watch: Watch | None = None
 ) -> FittedTwoTower:
     """Fit the retrieval model on ``train``, with ``valid`` to stop by; no other split is read.
 
     Args:
-        features: the folder ``features`` of a run.
+        run: the run whose features are read.
         folder: where the checkpoint is kept.
         settings: the model's configuration.
         seed: fixes everything random.
@@ -67,7 +68,7 @@ def fit_two_tower(
     """
     from models.two_tower import TwoTowerLearner
 
-    inputs = [features / "train" / "recommend", features / "valid" / "recommend", features / "valid" / "catalogue"]
+    inputs = [run.features("train", "recommend"), run.features("valid", "recommend"), run.features("valid", "catalogue")]
     sizes = read_sizes(inputs[0])
     require_sizes(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *ITEM_CATEGORICAL), inputs[0])
     train = read_table(inputs[0], (*QUERY, *ITEM), sizes)
@@ -80,12 +81,12 @@ def fit_two_tower(
 
 
 def refit_two_tower(
-    features: Path, folder: Path, settings: TwoTowerSettings, seed: int, fitted: FittedTwoTower
+    run: RunLayout, folder: Path, settings: TwoTowerSettings, seed: int, fitted: FittedTwoTower
 ) -> FittedTwoTower | None:
     """Fit the retrieval model anew on ``train`` and the whole of ``valid``, for as many epochs as validation liked best.
 
     Args:
-        features: the folder ``features`` of a run.
+        run: the run whose features are read.
         folder: where the checkpoint is kept.
         settings: the model's configuration.
         seed: fixes everything random.
@@ -100,7 +101,7 @@ def refit_two_tower(
     """
     from models.two_tower import TwoTowerLearner
 
-    inputs, sizes = [features / "train" / "recommend", features / "valid" / REFIT], fitted.tower.sizes
+    inputs, sizes = [run.features("train", "recommend"), run.features("valid", REFIT)], fitted.tower.sizes
     latest = optional_table(inputs[1], (*QUERY, *ITEM), sizes)
     if latest is None:
         return None
@@ -136,19 +137,20 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
         ParityError: if ONNX and TensorFlow differ.
     """
     started = time.monotonic()
-    features, folder = run / "features", run / "models" / "two_tower"
-    before = folder / VALIDATION
-    fitted = fit_two_tower(features, before, settings, seed)
-    again = refit_two_tower(features, folder, settings, seed, fitted) if settings.refit else None
+    layout = RunLayout(run)
+    model = layout.model("two_tower")
+    folder, before = model.path, model.validation.path
+    fitted = fit_two_tower(layout, before, settings, seed)
+    again = refit_two_tower(layout, folder, settings, seed, fitted) if settings.refit else None
     final, extra = fitted, {}
     if again is None:
         shutil.rmtree(before)
     else:
-        _export_towers(fitted.tower, before, fitted.train)
+        _export_towers(fitted.tower, model.validation, fitted.train)
         final, extra = again, {"refit_epochs": len(again.history.epochs), "refit_loss": again.history.best["loss"]}
     tower = final.tower
-    difference = _export_towers(tower, folder, final.train)
-    write_offline_vectors(tower, features, folder, tower.sizes)
+    difference = _export_towers(tower, model, final.train)
+    write_offline_vectors(tower, layout, model, tower.sizes)
     config = ModelConfig("two_tower", settings, tower.sizes, seed, final.examples, fitted.notes)
     report = finish(folder, config, tower.variables, fitted.history, extra, started, difference)
     remove_checkpoint(before)
@@ -168,7 +170,7 @@ def export_query(tower: Any, target: Path, rows: Table) -> float:
     )
 
 
-def _export_towers(tower: Any, folder: Path, rows: Table) -> float:
+def _export_towers(tower: Any, model: ModelLayout, rows: Table) -> float:
     """Write both towers as ONNX and return the largest difference from TensorFlow's answers on some of ``rows``."""
     some = rows.head(PARITY_ROWS)
     item = export(
@@ -177,7 +179,7 @@ def _export_towers(tower: Any, folder: Path, rows: Table) -> float:
         (),
         ITEM_CONTINUOUS,
         "item_vector",
-        folder / "item.onnx",
+        model.item,
         some.batch(slice(None), ITEM),
     )
-    return max(export_query(tower, folder / "query.onnx", some), item)
+    return max(export_query(tower, model.query, some), item)

@@ -17,10 +17,11 @@ import numpy as np
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import atomic_path, sha256, write_json
+from cartwheel.core.run_layout import SNAPSHOT, ModelLayout, RunLayout
 from cartwheel.core.tables import has_table
 from models.data import Array, Table, read_table
 from models.settings import TrainingSettings
-from models.store import HISTORY_FILE, ModelConfig, write_config
+from models.store import ModelConfig, write_config
 from models.training import History, Learner, remove_checkpoint, save_weights
 from workflows.columns import ITEM, QUERY
 
@@ -86,7 +87,7 @@ def finish(
         difference: the largest one between ONNX and TensorFlow.
     """
     save_weights(folder, variables)
-    write_json(folder / HISTORY_FILE, history.content() | dict(extra))
+    write_json(ModelLayout(folder).history, history.content() | dict(extra))
     write_config(folder, config)
     remove_checkpoint(folder)
     seconds = time.monotonic() - started
@@ -106,24 +107,24 @@ def write_offline(path: Path, column: str, scores: Array) -> None:
         pq.write_table(pa.table({"row": pa.array(np.arange(len(scores))), column: values}), aside)
 
 
-def write_offline_vectors(towers: Towers, features: Path, folder: Path, sizes: Mapping[str, int]) -> None:
+def write_offline_vectors(towers: Towers, run: RunLayout, model: ModelLayout, sizes: Mapping[str, int]) -> None:
     """Write the vectors that serving is compared with, and those of the items that it searches.
 
     Args:
         towers: the retrieval model.
-        features: the folder ``features`` of a run; where it lacks a table, as a short log may, its vectors are left out.
-        folder: the model's folder.
+        run: the run; where its features lack a table, as those of a short log may, its vectors are left out.
+        model: the model's files.
         sizes: ids of each categorical column.
     """
-    test = optional_table(features / "test" / "recommend", QUERY, sizes)
+    test = optional_table(run.features("test", "recommend"), QUERY, sizes)
     if test is not None:
-        write_offline(folder / "offline.parquet", "query_vector", towers.encode_queries(test.head(OFFLINE_ROWS)))
-    queries = optional_table(features / "snapshot" / "queries", QUERY, sizes)
+        write_offline(model.offline, "query_vector", towers.encode_queries(test.head(OFFLINE_ROWS)))
+    queries = optional_table(run.features(SNAPSHOT, "queries"), QUERY, sizes)
     if queries is not None:
-        write_offline(folder / "offline_queries.parquet", "query_vector", towers.encode_queries(queries))
-    items = optional_table(features / "snapshot" / "items", ITEM, sizes)
+        write_offline(model.offline_queries, "query_vector", towers.encode_queries(queries))
+    items = optional_table(run.features(SNAPSHOT, "items"), ITEM, sizes)
     if items is not None:
-        with atomic_path(folder / "item_vectors.npy") as aside:
+        with atomic_path(model.item_vectors) as aside:
             np.save(aside, towers.encode_items(items))
 
 

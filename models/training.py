@@ -19,11 +19,10 @@ import numpy as np
 from cartwheel.core.errors import ConfigError, RunError
 from cartwheel.core.files import atomic_path
 from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import ModelLayout
 from models.data import NULL_ID, OOV_ID, PADDING_ID, Array
 from models.settings import TrainingSettings
 
-CHECKPOINT: Final = ".checkpoint"
-WEIGHTS_FILE: Final = "weights.npz"
 _EARLIER: Final = "earlier"
 Weights = Sequence[Array]
 """The value of each variable of a model, in their order."""
@@ -102,7 +101,7 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
     Raises:
         ConfigError: if the loss becomes NaN or infinite.
     """
-    state = folder / CHECKPOINT / "state.npz"
+    state = ModelLayout(folder).checkpoint / "state.npz"
     history, best, latest = _resume(learner, state, fingerprint)
     batch = min(settings.batch_size, learner.examples)
     steps = learner.examples // batch
@@ -170,12 +169,12 @@ def drop_ids(columns: Mapping[str, Array], rate: float, rng: np.random.Generator
 
 def remove_checkpoint(folder: Path) -> None:
     """Forget the state of a training whose outputs are all written."""
-    shutil.rmtree(folder / CHECKPOINT, ignore_errors=True)
+    shutil.rmtree(ModelLayout(folder).checkpoint, ignore_errors=True)
 
 
 def save_weights(folder: Path, variables: Sequence[Any]) -> None:
     """Write a model's weights to ``weights.npz``, in the order of its variables."""
-    with atomic_path(folder / WEIGHTS_FILE) as aside, aside.open("wb") as stream:
+    with atomic_path(ModelLayout(folder).weights) as aside, aside.open("wb") as stream:
         np.savez(stream, **{f"{number:04d}": variable.numpy() for number, variable in enumerate(variables)})
 
 
@@ -185,7 +184,7 @@ def load_weights(folder: Path, variables: Sequence[Any]) -> None:
     Raises:
         RunError: if the file is missing, unreadable or of another model.
     """
-    path = folder / WEIGHTS_FILE
+    path = ModelLayout(folder).weights
     try:
         with np.load(path) as stored:
             values = [stored[name] for name in sorted(stored.files)]

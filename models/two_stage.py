@@ -16,6 +16,7 @@ import polars as pl
 from cartwheel.core.frames import flattened, read_frame
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from models.fusion import Fusion, fuse, read_fusion, write_fusion
 from models.item_to_item.blend import read_blend
@@ -95,7 +96,7 @@ def tune_fusion(run: Path, settings: EvaluateSettings, seed: int) -> Fusion:
     Returns:
         What was chosen; where no validation anchor has a truth item among its candidates, what training left there.
     """
-    folder = run / "models" / "ranking"
+    folder = RunLayout(run).model("ranking").path
     anchors = sample(read_anchors(run, "valid"), settings.max_two_stage_anchors, seed)
     if not len(anchors):
         return read_fusion(folder)
@@ -143,9 +144,10 @@ class _Pairs:
     """The ranking model over (anchor, item) pairs of one split."""
 
     def __init__(self, run: Path, split: str) -> None:
-        self._model = OnnxModel(run / "models" / "ranking" / "model.onnx")
-        self._cross = OnnxModel(run / "workflow" / "cross.onnx")
-        length = int(read_json(run / "snapshot" / "state.json")["recent_items"])
+        layout = RunLayout(run)
+        self._model = OnnxModel(layout.model("ranking").scores)
+        self._cross = OnnxModel(layout.graph("cross"))
+        length = int(read_json(layout.state)["recent_items"])
         self._queries = {name: values for name, values in read_queries(run, split, length).items() if name in QUERY_SCALARS}
         self._items = {name: values for name, values in read_catalogue(run, split).items() if name in ITEM}
         self._raw = _read_raw(run, split)
@@ -183,9 +185,9 @@ class _Raw:
 
 
 def _read_raw(run: Path, split: str) -> _Raw:
-    folder = run / "examples" / split
-    queries = read_frame(folder / "recommend.parquet", ["recent_categories", "recent_brands", "user_mean_price"])
-    items = read_frame(folder / "catalogue.parquet", ["item_category", "item_brand", "item_price"])
+    layout = RunLayout(run)
+    queries = read_frame(layout.examples(split, "recommend"), ["recent_categories", "recent_brands", "user_mean_price"])
+    items = read_frame(layout.examples(split, "catalogue"), ["item_category", "item_brand", "item_price"])
     recent_categories, category = _codes(queries["recent_categories"], items["item_category"])
     recent_brands, brand = _codes(queries["recent_brands"], items["item_brand"])
     prices = [

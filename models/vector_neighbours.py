@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from models.metrics.ranking import Floats, Ints
 from workflows.event_log import MINUTE_US, read_events
@@ -50,8 +51,8 @@ def same_visit(run: Path, since: str, items: list[str], most: int, seed: int) ->
     Returns:
         [p, 2] places in ``items`` of pairs of one visit, and as many random pairs, in which each place occurs as often as in the first.
     """
-    state = read_json(run / "snapshot" / "state.json")
-    events = read_events(run / "events" / "events.parquet", own=())
+    state = read_json(RunLayout(run).state)
+    events = read_events(RunLayout(run).events, own=())
     visits = with_sessions(events, int(state["session_gap_us"]) // MINUTE_US)
     start = datetime.fromisoformat(since)
     turned = (

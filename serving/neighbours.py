@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from models.item_to_item.blend import FOLDER, read_blend
+from cartwheel.core.run_layout import SNAPSHOT, RunLayout
+from models.item_to_item.blend import read_blend
 from models.item_to_item.neighbours import Neighbours
 
 
@@ -40,7 +41,7 @@ def read_neighbours(run: Path, items: int) -> NeighbourTable | None:
     blend = read_blend(run)
     if not blend.weight:
         return None
-    table = Neighbours.read(run / FOLDER / "snapshot.npz", items)
+    table = Neighbours.read(RunLayout(run).item_to_item.neighbours(SNAPSHOT), items)
     columns = np.pad(table.columns.astype(np.int64), ((0, 1), (0, 0)), constant_values=-1)
     additions = np.pad(np.float32(blend.weight) * table.weights, ((0, 1), (0, 0)))
     return NeighbourTable(np.where(columns < 0, items, columns), np.where(columns < 0, np.float32(0), additions), blend.decay)

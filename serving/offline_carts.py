@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_table
 from serving.offline_chain import recent_codes, typed_column
 from serving.run_files import floats, padded, strings
@@ -46,9 +47,10 @@ class OfflineCarts:
     """
 
     def __init__(self, run: Path) -> None:
-        raw = read_table(run / "snapshot" / "requests.parquet")
-        items = read_table(run / "snapshot" / "items.parquet")
-        item_features, query_features = (read_table(run / "features" / "snapshot" / name) for name in ("items", "requests"))
+        layout = RunLayout(run)
+        raw = read_table(layout.snapshot("requests"))
+        items = read_table(layout.snapshot("items"))
+        item_features, query_features = (read_table(layout.features("snapshot", name)) for name in ("items", "requests"))
         self.requests = read_requests(run)
         self._rows = {item: row for row, item in enumerate(strings(items["item_id"]))}
         self._categories, self._brands = (strings(items[name]) for name in ("item_category", "item_brand"))
@@ -58,9 +60,9 @@ class OfflineCarts:
         self._recents = {name: padded(raw[name], width, None, object) for name in ("recent_categories", "recent_brands")}
         self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
         self._items = {name: typed_column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
-        self._graphs = [OnnxModel(run / "workflow" / f"{name}.onnx") for name in ("cross", "cart")]
-        self._model = OnnxModel(run / "models" / "cart" / "model.onnx")
-        self._calibration = read_calibration(run / "models" / "cart")
+        self._graphs = [OnnxModel(layout.graph(name)) for name in ("cross", "cart")]
+        self._model = OnnxModel(layout.model("cart").scores)
+        self._calibration = read_calibration(layout.model("cart"))
 
     def probabilities(self, place: int) -> tuple[npt.NDArray[np.float64], float]:
         """Return the probability of each line as told of, [lines], and that of the whole cart.
@@ -110,7 +112,7 @@ def read_requests(run: Path) -> list[CartRequest]:
         RunError: if it is missing.
     """
     columns = ("form", "user_id", "given_items", "cart_items", "timestamp")
-    table = read_table(run / "snapshot" / "requests.parquet").select(list(columns)).to_pylist()
+    table = read_table(RunLayout(run).snapshot("requests")).select(list(columns)).to_pylist()
     return [CartRequest(*(row[name] for name in columns)) for row in table]
 
 

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json, read_table
-from models.retriever import retriever_folder
+from models.retriever import retrieval_model
 from serving.neighbours import read_neighbours
 from serving.run_files import floats, integers, padded, strings
 from serving.settings import ExportSettings
@@ -49,18 +50,19 @@ class OfflineChain:
     """
 
     def __init__(self, run: Path, contract: Contract, settings: ExportSettings) -> None:
+        layout = RunLayout(run)
         self._settings = settings
         self._state = read_state(run)
         retrieve = next(model for model in contract.models if model.name == "recommend_retrieve")
         self._candidates = int(retrieve.outputs[0].shape[1])
-        self._vectors = np.load(retriever_folder(run) / "item_vectors.npy", allow_pickle=False)
-        fusion = read_json(run / "models" / "ranking" / "fusion.json")
+        self._vectors = np.load(retrieval_model(run).item_vectors, allow_pickle=False)
+        fusion = read_json(layout.model("ranking").fusion)
         self._weight, self._ranks = float(fusion["retrieval_weight"]), bool(fusion.get("ranking_weight", 1.0))
         self._neighbours = read_neighbours(run, len(self._vectors))
-        self._ranking = OnnxModel(run / "models" / "ranking" / "model.onnx")
-        self._cross = OnnxModel(run / "workflow" / "cross.onnx")
-        items = read_table(run / "snapshot" / "items.parquet")
-        queries = read_table(run / "snapshot" / "queries.parquet")
+        self._ranking = OnnxModel(layout.model("ranking").scores)
+        self._cross = OnnxModel(layout.graph("cross"))
+        items = read_table(layout.snapshot("items"))
+        queries = read_table(layout.snapshot("queries"))
         self.ids = strings(items["item_id"])
         self.users = strings(queries["user_id"])
         self._rows = {item: row for row, item in enumerate(self.ids)}
@@ -71,11 +73,11 @@ class OfflineChain:
         width = self._state.recent_items
         self._left_out = queries["left_out"].to_pylist()
         self._recents = {name: padded(queries[name], width, None, object) for name in QUERY_LISTS}
-        item_features = read_table(run / "features" / "snapshot" / "items")
+        item_features = read_table(layout.features("snapshot", "items"))
         self._items = {name: typed_column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
-        query_features = read_table(run / "features" / "snapshot" / "queries")
+        query_features = read_table(layout.features("snapshot", "queries"))
         self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
-        offline = read_table(retriever_folder(run) / "offline_queries.parquet")
+        offline = read_table(retrieval_model(run).offline_queries)
         self._query_vectors = np.array(offline["query_vector"].to_pylist(), np.float32)
 
     def places(self, most: int) -> list[int]:

@@ -18,8 +18,9 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import ParityError
 from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RELATIVE, SNAPSHOT, RunLayout
 from cartwheel.core.tables import read_table
-from models.retriever import retriever_folder
+from models.retriever import retrieval_model
 from serving.local import LocalRepository
 from serving.offline_carts import OfflineCarts, read_requests
 from serving.offline_chain import OfflineChain
@@ -126,18 +127,19 @@ def check_parity(run: Path, repository: Path, settings: ExportSettings) -> Parit
         ParityError: if something differs.
         RunError: if a file of the run is missing.
     """
+    layout = RunLayout(run)
     report = ParityReport()
-    graphs = {name: FeatureGraph(run / "workflow" / f"{name}.onnx") for name in ("query", "item", "cross")}
+    graphs = {name: FeatureGraph(layout.graph(name)) for name in ("query", "item", "cross")}
     rows = settings.parity_rows
     recommend = _check_features(report, run, "recommend", graphs, (*QUERY, *ITEM), rows)
     _check_vectors(report, run, recommend)
     ranking = _check_features(report, run, "ranking", graphs, (*QUERY_SCALARS, *ITEM, *CROSS), rows)
     _check_logits(report, run, "ranking", ranking)
-    if (run / "models" / "cart" / "model.onnx").exists():
-        graphs["cart"] = FeatureGraph(run / "workflow" / "cart.onnx")
+    if layout.model("cart").scores.exists():
+        graphs["cart"] = FeatureGraph(layout.graph("cart"))
         cart = _check_features(report, run, "cart", graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
         _check_logits(report, run, "cart", cart)
-        if (run / "examples" / "test" / f"{_CART_REQUESTS}.parquet").exists():
+        if layout.examples("test", _CART_REQUESTS).exists():
             _check_features(report, run, _CART_REQUESTS, graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
     served = LocalRepository(repository)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
@@ -193,8 +195,8 @@ def _check_features(
     report: ParityReport, run: Path, table: str, graphs: Mapping[str, FeatureGraph], names: Sequence[str], rows: int
 ) -> Columns:
     """Compare encoded columns with NVTabular's, and return the served ones by name."""
-    raw = read_table(run / "examples" / "test" / f"{table}.parquet")
-    offline = read_table(run / "features" / "test" / table)
+    raw = read_table(RunLayout(run).examples("test", table))
+    offline = read_table(RunLayout(run).features("test", table))
     if len(raw) != len(offline):
         raise ParityError(f"examples/test/{table} has {len(raw)} rows and features/test/{table} has {len(offline)}.", _REFUSED)
     width = read_state(run).recent_items
@@ -205,7 +207,7 @@ def _check_features(
         encoded.update({name.removesuffix(ENCODED_SUFFIX): value for name, value in graph.run_where_fed(feeds).items()})
     columns = {name: encoded[name] for name in names}
     offsets = {name: offset for graph in graphs.values() for name, offset in graph.offsets.items()}
-    _compare_encoded(report, f"features/test/{table}", columns, offline.slice(0, rows), offsets)
+    _compare_encoded(report, RELATIVE.features("test", table).as_posix(), columns, offline.slice(0, rows), offsets)
     return columns
 
 
@@ -233,33 +235,35 @@ def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
 
 
 def _check_vectors(report: ParityReport, run: Path, encoded: Columns) -> None:
-    folder = retriever_folder(run)
-    offline = read_table(folder / "offline.parquet")
+    model = retrieval_model(run)
+    offline = read_table(model.offline)
     feeds, kept = _picked(encoded, offline)
     if len(kept):
-        vectors = OnnxModel(folder / "query.onnx").run(feeds)["query_vector"]
-        report.compare(f"models/{folder.name} query vectors", vectors, _matrix(offline["query_vector"])[kept], SCORE_TOLERANCE)
+        vectors = OnnxModel(model.query).run(feeds)["query_vector"]
+        report.compare(
+            f"models/{model.path.name} query vectors", vectors, _matrix(offline["query_vector"])[kept], SCORE_TOLERANCE
+        )
 
 
 def _check_logits(report: ParityReport, run: Path, model: str, encoded: Columns) -> None:
-    offline = read_table(run / "models" / model / "offline.parquet")
+    offline = read_table(RunLayout(run).model(model).offline)
     feeds, kept = _picked(encoded, offline)
     if len(kept):
-        logits = OnnxModel(run / "models" / model / "model.onnx").run(feeds)["logit"]
+        logits = OnnxModel(RunLayout(run).model(model).scores).run(feeds)["logit"]
         report.compare(f"models/{model} logits", logits[:, 0], floats(offline["logit"])[kept], SCORE_TOLERANCE)
 
 
 def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float], rows: int) -> None:
     """Ask the encode step about users whom it knows only by id, at the instant of the snapshot."""
     state = read_state(run)
-    raw = read_table(run / "snapshot" / "queries.parquet").slice(0, rows)
+    raw = read_table(RunLayout(run).snapshot("queries")).slice(0, rows)
     users = np.array(strings(raw["user_id"]), dtype=object).reshape(-1, 1)
     answer = served.run("recommend_encode", {"user_id": users, "timestamp": np.full(users.shape, state.as_of_us, np.int64)})
     columns = unpacked(answer, state.recent_items)
-    features = read_table(run / "features" / "snapshot" / "queries").slice(0, rows)
-    _compare_encoded(report, "features/snapshot/queries", columns, features, offsets)
-    offline = _matrix(read_table(retriever_folder(run) / "offline_queries.parquet")["query_vector"])[:rows]
-    vectors = OnnxModel(retriever_folder(run) / "query.onnx").run(columns)["query_vector"]
+    features = read_table(RunLayout(run).features("snapshot", "queries")).slice(0, rows)
+    _compare_encoded(report, RELATIVE.features(SNAPSHOT, "queries").as_posix(), columns, features, offsets)
+    offline = _matrix(read_table(retrieval_model(run).offline_queries)["query_vector"])[:rows]
+    vectors = OnnxModel(retrieval_model(run).query).run(columns)["query_vector"]
     report.compare("snapshot query vectors", vectors, offline, SCORE_TOLERANCE)
 
 
@@ -273,8 +277,8 @@ def _check_requests(report: ParityReport, run: Path, served: LocalRepository, of
     inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
     answer = served.run("recommend_encode", inputs)
     columns = unpacked(answer, read_state(run).recent_items)
-    features = read_table(run / "features" / "snapshot" / "requests")
-    _compare_encoded(report, "features/snapshot/requests", columns, features, offsets)
+    features = read_table(RunLayout(run).features("snapshot", "requests"))
+    _compare_encoded(report, RELATIVE.features(SNAPSHOT, "requests").as_posix(), columns, features, offsets)
     forms = np.array([[FORMS.index(request.form)] for request in requests])
     report.compare("form of each request", answer["form"], forms, 0.0)
 
@@ -318,9 +322,9 @@ def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int) -> Columns:
 
 
 def _check_items(report: ParityReport, run: Path) -> None:
-    features = read_table(run / "features" / "snapshot" / "items")
-    stored = np.load(retriever_folder(run) / "item_vectors.npy", allow_pickle=False)
-    tower = OnnxModel(retriever_folder(run) / "item.onnx")
+    features = read_table(RunLayout(run).features("snapshot", "items"))
+    stored = np.load(retrieval_model(run).item_vectors, allow_pickle=False)
+    tower = OnnxModel(retrieval_model(run).item)
     columns = {
         name: (integers if tower.inputs[name] is np.int64 else floats)(features[name]).reshape(-1, 1) for name in tower.inputs
     }

@@ -14,6 +14,7 @@ import cartwheel
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import atomic_path, sha256, write_json
 from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import RunLayout
 from serving.graphs.cart import cart_graph
 from serving.graphs.encode import encode_graph
 from serving.graphs.order import OrderRules, order_graph
@@ -52,7 +53,7 @@ def write_repository(run: Path, settings: ExportSettings, candidates: int = 200)
     models = read_models(run)
     snapshot = read_snapshot(run, unknown_item(models.item, set(item_ids(run))))
     sizes = repository_sizes(snapshot, settings, candidates, has_cart=models.cart is not None)
-    target = run / "repository"
+    target = RunLayout(run).repository
     with atomic_path(target) as aside:
         _write(aside, snapshot, models, sizes, settings)
         check_parity(run, aside, settings)

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_table
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 def item_ids(run: Path) -> list[str]:
     """Read the ids of all items, in the order of the catalogue."""
-    return strings(read_table(run / "snapshot" / "items.parquet")["item_id"])
+    return strings(read_table(RunLayout(run).snapshot("items"))["item_id"])
 
 
 def strings(column: pa.ChunkedArray) -> list[str]:

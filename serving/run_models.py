@@ -12,8 +12,9 @@ import onnx
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import ModelLayout, RunLayout
 from cartwheel.core.tables import read_json
-from models.retriever import retriever_folder
+from models.retriever import retrieval_model
 from serving.graphs.cart import CartModels, Floats
 from serving.graphs.rank import RankingModels
 from serving.graphs.retrieve import RetrievalModels
@@ -39,31 +40,32 @@ def read_models(run: Path) -> RunModels:
     Raises:
         RunError: if one is missing or no ONNX.
     """
-    cross = read_onnx(run / "workflow" / "cross.onnx")
-    fusion = read_json(run / "models" / "ranking" / "fusion.json")
-    logits, used = read_onnx(run / "models" / "ranking" / "model.onnx"), bool(fusion.get("ranking_weight", 1.0))
+    layout = RunLayout(run)
+    cross = read_onnx(layout.graph("cross"))
+    fusion = read_json(layout.model("ranking").fusion)
+    logits, used = read_onnx(layout.model("ranking").scores), bool(fusion.get("ranking_weight", 1.0))
     ranking = RankingModels(cross, logits, float(fusion["retrieval_weight"]), used)
     return RunModels(
-        query=read_onnx(run / "workflow" / "query.onnx"),
-        item=read_onnx(run / "workflow" / "item.onnx"),
-        retrieval=RetrievalModels(read_onnx(retriever_folder(run) / "query.onnx"), read_neighbours(run, len(item_ids(run)))),
+        query=read_onnx(layout.graph("query")),
+        item=read_onnx(layout.graph("item")),
+        retrieval=RetrievalModels(read_onnx(retrieval_model(run).query), read_neighbours(run, len(item_ids(run)))),
         ranking=ranking,
-        cart=_read_cart(run, cross) if (run / "models" / "cart" / "model.onnx").exists() else None,
+        cart=_read_cart(run, cross) if layout.model("cart").scores.exists() else None,
     )
 
 
 def _read_cart(run: Path, cross: onnx.ModelProto) -> CartModels:
-    folder = run / "models" / "cart"
-    slopes, intercepts, heads, biases = read_calibration(folder)
-    lines = read_onnx(folder / "model.onnx")
-    return CartModels(cross, read_onnx(run / "workflow" / "cart.onnx"), lines, slopes, intercepts, heads, biases)
+    model = RunLayout(run).model("cart")
+    slopes, intercepts, heads, biases = read_calibration(model)
+    lines = read_onnx(model.scores)
+    return CartModels(cross, read_onnx(RunLayout(run).graph("cart")), lines, slopes, intercepts, heads, biases)
 
 
-def read_calibration(folder: Path) -> tuple[Floats, Floats, Floats, Floats]:
+def read_calibration(model: ModelLayout) -> tuple[Floats, Floats, Floats, Floats]:
     """Read how the cart model's logits become probabilities in each form of request and size of cart.
 
     Args:
-        folder: ``models/cart`` of a run.
+        model: the files of the cart model.
 
     Returns:
         Slopes and intercepts of lines, [forms, sizes] each; weights [forms, sizes, 3] and biases [forms, sizes] of carts, those of carts of
@@ -72,7 +74,7 @@ def read_calibration(folder: Path) -> tuple[Floats, Floats, Floats, Floats]:
     Raises:
         RunError: if a file is missing or lacks a form or a size.
     """
-    calibration, head = read_json(folder / "calibration.json"), read_json(folder / "head.json")
+    calibration, head = read_json(model.calibration), read_json(model.head)
     try:
         lines = [[calibration["forms"][form][size] for size in SIZES] for form in FORMS]
         carts = [head["forms"][form] for form in FORMS]
@@ -81,7 +83,7 @@ def read_calibration(folder: Path) -> tuple[Floats, Floats, Floats, Floats]:
         )
         weights, biases = (np.array([own[name] for own in carts], np.float32) for name in ("weights", "bias"))
     except KeyError as error:
-        raise RunError(f"{folder}: its calibration has no {error}.", "Run `cartwheel train` again.") from None
+        raise RunError(f"{model.path}: its calibration has no {error}.", "Run `cartwheel train` again.") from None
     of_line = np.stack([slopes[:, 0], np.zeros_like(slopes[:, 0]), np.zeros_like(slopes[:, 0])], axis=1)
     return slopes, intercepts, np.stack([of_line, weights], axis=1), np.stack([intercepts[:, 0], biases], axis=1)
 

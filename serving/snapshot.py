@@ -12,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json, read_table
-from models.retriever import retriever_folder
+from models.retriever import retrieval_model
 from serving.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, strings
 from workflows.columns import COUNTED_KINDS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
 
@@ -131,8 +132,8 @@ def read_snapshot(run: Path, unknown: tuple[npt.NDArray[np.int64], npt.NDArray[n
         MissingDependencyError: if PyArrow is not installed.
     """
     state = read_state(run)
-    items = read_table(run / "snapshot" / "items.parquet")
-    users = read_table(run / "snapshot" / "users.parquet")
+    items = read_table(RunLayout(run).snapshot("items"))
+    users = read_table(RunLayout(run).snapshot("users"))
     categories = _vocabulary(items["item_category"], users["recent_categories"])
     brands = _vocabulary(items["item_brand"], users["recent_brands"])
     catalogue = _catalogue(run, items, categories, brands, unknown)
@@ -145,7 +146,7 @@ def read_state(run: Path) -> State:
     Raises:
         RunError: if it is missing or lacks a key.
     """
-    content = read_json(run / "snapshot" / "state.json")
+    content = read_json(RunLayout(run).state)
     try:
         return State(**{name: content[name] for name in State.__dataclass_fields__})
     except KeyError as error:
@@ -182,10 +183,10 @@ def _catalogue(
     brands: list[str],
     unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
 ) -> Catalogue:
-    features = read_table(run / "features" / "snapshot" / "items")
-    vectors_file = retriever_folder(run) / "item_vectors.npy"
+    features = read_table(RunLayout(run).features("snapshot", "items"))
+    vectors_file = retrieval_model(run).item_vectors
     vectors = _vectors(vectors_file)
-    for path, rows in ((run / "features" / "snapshot" / "items", len(features)), (vectors_file, len(vectors))):
+    for path, rows in ((RunLayout(run).features("snapshot", "items"), len(features)), (vectors_file, len(vectors))):
         if rows != len(items):
             raise RunError(
                 f"{path} has {rows} rows and {run / 'snapshot' / 'items.parquet'} has {len(items)}; they must be equal.",

@@ -11,6 +11,7 @@ import polars as pl
 from cartwheel.core.errors import DataError
 from cartwheel.core.files import atomic_path, write_json
 from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import ExamplesLayout, RunLayout
 from workflows.audit.examples import audit_examples
 from workflows.bots import warn_of_bots
 from workflows.cart_absence import why_no_carts
@@ -135,14 +136,14 @@ def build_examples(
         shop.report.warnings.extend(audited.warnings)
         advance(note="leakage audit passed")
         has_cart = ("train", "cart") in tables
-        with atomic_path(target / "snapshot") as folder:
+        with atomic_path(RunLayout(target).snapshot_folder) as folder:
             folder.mkdir()
             state = {"id_types": read_id_types(events), "has_cart": has_cart, "no_cart": shop.report.no_cart}
             rng = shop.rng("snapshot")
             shop.report.rows["snapshot"] = write_snapshot(
                 folder, shop.log, shop.history, shop.items, settings, rng, state, shop.left_out
             )
-        with atomic_path(target / "examples") as folder:
+        with atomic_path(RunLayout(target).examples_folder) as folder:
             _write_examples(folder, shop, tables)
         advance(note="written")
     return shop.report
@@ -252,12 +253,13 @@ def _without_carts(shop: _Shop) -> Tables:
 
 
 def _write_examples(folder: Path, shop: _Shop, tables: Tables) -> None:
+    layout = ExamplesLayout(folder)
     for name in SPLITS:
-        (folder / name).mkdir(parents=True)
+        layout.split(name).mkdir(parents=True)
         written = {task: table for (split, task), table in tables.items() if split == name}
         if name != "train":
             written["catalogue"] = catalogue_frame(shop.items, shop.split.start_of(name))
         for task, table in written.items():
-            table.write_parquet(folder / name / f"{task}.parquet")
+            table.write_parquet(layout.table(name, task))
         shop.report.rows[name] = {task: len(table) for task, table in written.items()}
-    write_json(folder / "report.json", asdict(shop.report))
+    write_json(layout.report, asdict(shop.report))

@@ -21,6 +21,7 @@ from cartwheel.core.errors import DataError
 from cartwheel.core.files import atomic_path, write_json
 from cartwheel.core.frames import read_frame, scan_frame
 from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import RELATIVE, SNAPSHOT, RunLayout, WorkflowLayout
 from workflows.audit.fitted import check_fitted
 from workflows.cart_requests import CART_REQUESTS
 from workflows.columns import CALENDAR, CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
@@ -64,10 +65,10 @@ _TOLD: Final = ("target_items", "given_items", "cart_items")
 
 @dataclass(frozen=True)
 class Table:
-    """A table to encode: the raw file, the folder of the encoded one, and which columns of which workflow."""
+    """A table to encode: the raw file, the folder of the encoded one, and which columns of which workflow; both relative to the run."""
 
-    source: str
-    target: str
+    source: Path
+    target: Path
     workflow: str
     columns: tuple[str, ...]
 
@@ -117,54 +118,59 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
     """
     tables = list_tables(run)
     with progress("features", 2 + len(tables)) as advance:
-        with atomic_path(run / "workflow") as folder:
+        with atomic_path(RunLayout(run).workflow_folder) as folder:
             names = _fit_and_save(run, settings, folder)
             advance(1, "fitted")
-            plans = {name: read_plan(load_workflow(folder / name)) for name in names}
+            made = WorkflowLayout(folder)
+            plans = {name: read_plan(load_workflow(made.workflow(name))) for name in names}
             audited = check_fitted(run, plans, _medians(), settings)
             for name, (workflow, columns) in GRAPHS.items():
                 if workflow in plans:
                     model = compile_onnx(plans[workflow], columns, name)
-                    _check(run, folder / workflow, plans[workflow], model, columns)
-                    onnx.save_model(model, str(folder / f"{name}.onnx"))
+                    _check(run, made.workflow(workflow), plans[workflow], model, columns)
+                    onnx.save_model(model, str(made.graph(name)))
             advance(1, "compiled and checked")
         cardinalities = _cardinalities(plans)
         rows, unknown = {}, {}
         for table in tables:
-            name = table.target.removeprefix("features/")
+            name = table.target.relative_to(RELATIVE.features_folder).as_posix()
             rows[name], unknown[name] = _encode_table(run, table, plans[table.workflow], settings, cardinalities)
             advance(1, name)
     written = {table.target for table in tables}
-    for stale in {f"features/{split}/{name}" for split in SPLITS for name in ("cart", CART_REQUESTS)} - written:
+    for stale in {RELATIVE.features(split, name) for split in SPLITS for name in ("cart", CART_REQUESTS)} - written:
         shutil.rmtree(run / stale, ignore_errors=True)  # of an earlier log that had carts
     report = FeatureReport(
         names, cardinalities, _constants(plans), rows, unknown, audit=audited.counts, warnings=tuple(audited.warnings)
     )
-    write_json(run / "features" / "report.json", asdict(report))
+    write_json(RunLayout(run).features_report, asdict(report))
     return report
 
 
 def list_tables(run: Path) -> list[Table]:
     """List the tables of a run that get encoded; those of carts only where training has them."""
-    carts = (run / "examples/train/cart.parquet").is_file()
+    layout = RunLayout(run)
+    carts = layout.examples("train", "cart").is_file()
     tables = [
-        Table(f"examples/{split}/{name}.parquet", f"features/{split}/{name}", name, columns)
+        Table(RELATIVE.examples(split, name), RELATIVE.features(split, name), name, columns)
         for split in SPLITS
         for name, columns in WORKFLOWS.items()
-        if name != "cart" or (carts and (run / f"examples/{split}/cart.parquet").is_file())
+        if name != "cart" or (carts and layout.examples(split, "cart").is_file())
     ]
-    asked = [split for split in SPLITS if carts and (run / f"examples/{split}/{CART_REQUESTS}.parquet").is_file()]
+    asked = [split for split in SPLITS if carts and layout.examples(split, CART_REQUESTS).is_file()]
     tables += [
-        Table(f"examples/{split}/{CART_REQUESTS}.parquet", f"features/{split}/{CART_REQUESTS}", "cart", WORKFLOWS["cart"])
+        Table(RELATIVE.examples(split, CART_REQUESTS), RELATIVE.features(split, CART_REQUESTS), "cart", WORKFLOWS["cart"])
         for split in asked
     ]
     tables += [
-        Table(f"examples/{split}/catalogue.parquet", f"features/{split}/catalogue", "recommend", ITEM) for split in SPLITS[1:]
+        Table(RELATIVE.examples(split, "catalogue"), RELATIVE.features(split, "catalogue"), "recommend", ITEM)
+        for split in SPLITS[1:]
     ]
-    tables.append(Table(f"examples/valid/{REFIT}.parquet", f"features/valid/{REFIT}", "recommend", WORKFLOWS["recommend"]))
-    tables.append(Table("snapshot/items.parquet", "features/snapshot/items", "recommend", ITEM))
-    tables.append(Table("snapshot/queries.parquet", "features/snapshot/queries", "recommend", QUERY))
-    tables.append(Table("snapshot/requests.parquet", "features/snapshot/requests", "recommend", QUERY))
+    tables.append(
+        Table(RELATIVE.examples("valid", REFIT), RELATIVE.features("valid", REFIT), "recommend", WORKFLOWS["recommend"])
+    )
+    tables.append(Table(RELATIVE.snapshot("items"), RELATIVE.features(SNAPSHOT, "items"), "recommend", ITEM))
+    tables.append(Table(RELATIVE.snapshot("queries"), RELATIVE.features(SNAPSHOT, "queries"), "recommend", QUERY))
+    tables.append(Table(RELATIVE.snapshot("requests"), RELATIVE.features(SNAPSHOT, "requests"), "recommend", QUERY))
     return tables
 
 
@@ -197,7 +203,7 @@ def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path) -> tuple[s
     with quiet_nvtabular():
         from workflows import feature_graph
 
-        previous = None if settings.keep_ids_of is None else settings.keep_ids_of / "workflow" / "recommend"
+        previous = None if settings.keep_ids_of is None else RunLayout(settings.keep_ids_of).workflow("recommend")
         fitting = feature_graph.Fitting(scratch, settings.engine)
         growing = feature_graph.Fitting(scratch, settings.engine, previous)
         chains = [
@@ -210,7 +216,7 @@ def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path) -> tuple[s
             if name == "ranking":
                 chains += feature_graph.fit_numbers(_training_table(run, name).select(CROSS), fitting)
             if name == "cart":
-                if not (run / "examples/train/cart.parquet").is_file():
+                if not RunLayout(run).examples("train", "cart").is_file():
                     continue
                 chains += feature_graph.fit_numbers(_training_table(run, name).select(CART), fitting)
             feature_graph.compose(chains, columns).save(str(folder / name))
@@ -228,7 +234,7 @@ def _earlier(previous: Path | None) -> dict[str, Sequence[str]]:
 
 
 def _training_table(run: Path, name: str) -> pl.DataFrame:
-    path = run / f"examples/train/{name}.parquet"
+    path = RunLayout(run).examples("train", name)
     frame = read_table(path, WORKFLOWS[name])
     if not frame.height:
         raise DataError(
@@ -243,7 +249,7 @@ def _check(run: Path, folder: Path, plan: Plan, model: onnx.ModelProto, columns:
     workflow = load_workflow(folder, columns)
     session = open_session(model)
     for split in SPLITS:
-        path = run / f"examples/{split}/{folder.name}.parquet"
+        path = RunLayout(run).examples(split, folder.name)
         if path.is_file():
             raw = read_table(path, columns, only=True)
             raw = raw.gather_every(max(1, raw.height // PARITY_ROWS)).head(PARITY_ROWS)
@@ -260,7 +266,9 @@ def _encode_table(
     frame = read_table(run / table.source, table.columns)
     kept = [column for column in frame.columns if column not in (*QUERY, *ITEM, *CROSS, *CART, *_TOLD)]
     if settings.engine == "nvtabular":
-        encoded = encode_slices(load_workflow(run / "workflow" / table.workflow, table.columns), frame).select(table.columns)
+        encoded = encode_slices(load_workflow(RunLayout(run).workflow(table.workflow), table.columns), frame).select(
+            table.columns
+        )
     else:
         engine: Literal["gpu", "streaming"] = "gpu" if settings.engine == "polars-gpu" else "streaming"
         encoded = compile_polars(plan, frame.lazy(), table.columns).collect(engine=engine)

@@ -11,6 +11,7 @@ import polars as pl
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import EventsLayout, SnapshotLayout
 from workflows.asof import Ints
 from workflows.catalogue import catalogue_frame
 from workflows.columns import FORMS
@@ -72,7 +73,7 @@ def write_snapshot(
         REQUESTS: parity_requests(log, history, items, as_of, settings, rng),
     }
     for name, table in tables.items():
-        table.write_parquet(folder / f"{name}.parquet")
+        table.write_parquet(SnapshotLayout(folder).table(name))
     facts = {
         "as_of": iso(as_of),
         "as_of_us": as_of,
@@ -82,7 +83,7 @@ def write_snapshot(
         "interaction_types": list(settings.interaction_types),
         "request_kinds": request_kinds(log),
     }
-    write_json(folder / "state.json", facts | state)
+    write_json(SnapshotLayout(folder).state, facts | state)
     return {name: len(table) for name, table in tables.items()}
 
 
@@ -203,7 +204,7 @@ def read_id_types(events: Path) -> dict[str, str]:
     Raises:
         RunError: the summary is not JSON, or does not say.
     """
-    summary = events.parent / "summary.json"
+    summary = EventsLayout(events.parent).summary
     if not summary.exists():
         return {"user_id": "string", "item_id": "string"}
     try:

@@ -22,6 +22,7 @@ import polars as pl
 from cartwheel.core.errors import DataError
 from cartwheel.core.files import atomic_path
 from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import EventsLayout
 from workflows import reading
 from workflows.advice import advise
 from workflows.events import CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, ORIGINAL, ROW, EventSummary
@@ -80,17 +81,17 @@ def check_events(
         check_unit(checked, RAW_PREFIX + "timestamp", tuple(formats), until)
         parted = _sort_and_separate(source, checked, settings, work, rows_at_once)
         kept = parted.events
-        with atomic_path(target / "quarantine.parquet") as aside:
+        with atomic_path(EventsLayout(target).quarantine) as aside:
             _sink(_quarantine(checked, parted.duplicates), aside)
-        reasons = _count_reasons(target / "quarantine.parquet")
+        reasons = _count_reasons(EventsLayout(target).quarantine)
         bad = sum(count for reason, count in reasons.items() if reason not in source.aside_reasons)
         _refuse_if_too_bad(rows_read, bad, reasons, source.aside_reasons, settings, target, parts)
-        with atomic_path(target / "events.parquet") as aside:
+        with atomic_path(EventsLayout(target).events) as aside:
             _sink(kept, aside)
         remarks = (*source.tidy.report(checked), *remarks_on_values(checked, source.zone), *parted.remarks)
-    summary = _summarise(source, parts, target / "events.parquet", reasons, rows_read, parted.merged)
-    summary = dataclasses.replace(summary, remarks=(*remarks, *_remarks_on_events(target / "events.parquet")))
-    summary.write(target / "summary.json")
+    summary = _summarise(source, parts, EventsLayout(target).events, reasons, rows_read, parted.merged)
+    summary = dataclasses.replace(summary, remarks=(*remarks, *_remarks_on_events(EventsLayout(target).events)))
+    summary.write(EventsLayout(target).summary)
     return summary
 
 
@@ -290,7 +291,7 @@ def _refuse_if_too_bad(
 ) -> None:
     quarantined = sum(reasons.values())
     told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
-    where = target / "quarantine.parquet"
+    where = EventsLayout(target).quarantine
     if quarantined == rows_read:
         raise DataError(
             f"{_where(parts)}: none of the {rows_read:,} rows can be used ({told}).",

@@ -16,6 +16,119 @@ ITEM_TO_ITEM: Final = "item_to_item"
 
 
 @dataclass(frozen=True)
+class EventsLayout:
+    """The folder of the checked events.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def events(self) -> Path:
+        """The checked events, sorted by time."""
+        return self.path / "events.parquet"
+
+    @property
+    def quarantine(self) -> Path:
+        """The rows that were refused, each with its reason."""
+        return self.path / "quarantine.parquet"
+
+    @property
+    def summary(self) -> Path:
+        """What was read, kept and refused."""
+        return self.path / "summary.json"
+
+
+@dataclass(frozen=True)
+class ExamplesLayout:
+    """The folder of the raw examples.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def report(self) -> Path:
+        """Instants of the split, numbers of rows and warnings."""
+        return self.path / "report.json"
+
+    def split(self, split: str) -> Path:
+        """Return the folder of a split."""
+        return self.path / split
+
+    def table(self, split: str, name: str) -> Path:
+        """Return the file of the raw rows of a table: of a task, or ``catalogue``."""
+        return self.split(split) / f"{name}.parquet"
+
+
+@dataclass(frozen=True)
+class SnapshotLayout:
+    """The folder of what is known when the log ends.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def state(self) -> Path:
+        """Instant and settings of the snapshot."""
+        return self.path / "state.json"
+
+    def table(self, name: str) -> Path:
+        """Return the file of ``items``, ``users``, ``queries`` or ``requests``."""
+        return self.path / f"{name}.parquet"
+
+
+@dataclass(frozen=True)
+class WorkflowLayout:
+    """The folder of the fitted workflows and their ONNX graphs.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    def workflow(self, name: str) -> Path:
+        """Return the folder of a saved NVTabular workflow."""
+        return self.path / name
+
+    def graph(self, name: str) -> Path:
+        """Return the file of a compiled feature graph: ``query``, ``item``, ``cross`` or ``cart``."""
+        return self.path / f"{name}.onnx"
+
+
+@dataclass(frozen=True)
+class FeaturesLayout:
+    """The folder of the encoded tables.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def report(self) -> Path:
+        """Cardinalities, numbers of rows and warnings."""
+        return self.path / "report.json"
+
+    def split(self, split: str) -> Path:
+        """Return the folder of a split."""
+        return self.path / split
+
+    def table(self, split: str, name: str) -> Path:
+        """Return the folder of an encoded table, row-aligned with the raw one of that name."""
+        return self.split(split) / name
+
+
+@dataclass(frozen=True)
 class ModelLayout:
     """The folder of one trained model; which of the files there are depends on the model.
 
@@ -93,7 +206,7 @@ class ModelLayout:
     @property
     def checkpoint(self) -> Path:
         """Folder of a training that is not finished."""
-        return self.path / "checkpoint"
+        return self.path / ".checkpoint"
 
     @property
     def validation(self) -> ModelLayout:
@@ -135,17 +248,17 @@ class RunLayout:
     @property
     def events(self) -> Path:
         """The checked events, sorted by time."""
-        return self.events_folder / "events.parquet"
+        return EventsLayout(self.events_folder).events
 
     @property
     def quarantine(self) -> Path:
         """The rows that were refused, each with its reason."""
-        return self.events_folder / "quarantine.parquet"
+        return EventsLayout(self.events_folder).quarantine
 
     @property
     def events_summary(self) -> Path:
         """What was read, kept and refused."""
-        return self.events_folder / "summary.json"
+        return EventsLayout(self.events_folder).summary
 
     # examples
 
@@ -157,7 +270,7 @@ class RunLayout:
     @property
     def examples_report(self) -> Path:
         """Instants of the split, numbers of rows and warnings."""
-        return self.examples_folder / "report.json"
+        return ExamplesLayout(self.examples_folder).report
 
     @property
     def snapshot_folder(self) -> Path:
@@ -167,15 +280,19 @@ class RunLayout:
     @property
     def state(self) -> Path:
         """Instant and settings of the snapshot."""
-        return self.snapshot_folder / "state.json"
+        return SnapshotLayout(self.snapshot_folder).state
+
+    def examples_split(self, split: str) -> Path:
+        """Return the folder of the raw examples of a split."""
+        return ExamplesLayout(self.examples_folder).split(split)
 
     def examples(self, split: str, table: str) -> Path:
         """Return the file of the raw rows of a table: of a task, or ``catalogue``."""
-        return self.examples_folder / split / f"{table}.parquet"
+        return ExamplesLayout(self.examples_folder).table(split, table)
 
     def snapshot(self, table: str) -> Path:
         """Return the file of ``items``, ``users``, ``queries`` or ``requests`` of the snapshot."""
-        return self.snapshot_folder / f"{table}.parquet"
+        return SnapshotLayout(self.snapshot_folder).table(table)
 
     # features
 
@@ -192,19 +309,23 @@ class RunLayout:
     @property
     def features_report(self) -> Path:
         """Cardinalities, numbers of rows and warnings."""
-        return self.features_folder / "report.json"
+        return FeaturesLayout(self.features_folder).report
 
     def workflow(self, name: str) -> Path:
         """Return the folder of a saved NVTabular workflow."""
-        return self.workflow_folder / name
+        return WorkflowLayout(self.workflow_folder).workflow(name)
 
     def graph(self, name: str) -> Path:
         """Return the file of a compiled feature graph: ``query``, ``item``, ``cross`` or ``cart``."""
-        return self.workflow_folder / f"{name}.onnx"
+        return WorkflowLayout(self.workflow_folder).graph(name)
+
+    def features_split(self, split: str) -> Path:
+        """Return the folder of the encoded tables of a split."""
+        return FeaturesLayout(self.features_folder).split(split)
 
     def features(self, split: str, table: str) -> Path:
         """Return the folder of an encoded table, row-aligned with the raw one of that name."""
-        return self.features_folder / split / table
+        return FeaturesLayout(self.features_folder).table(split, table)
 
     # models
 

@@ -10,10 +10,10 @@ from typing import Final
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import RELATIVE, RunLayout
 
-FOLDER: Final = Path("models") / "item_to_item"
+FOLDER: Final = RELATIVE.item_to_item.path
 """Of a run: ``blend.json`` and, where a learner was chosen, a table a catalogue: ``valid.npz``, ``test.npz`` and ``snapshot.npz``."""
-BLEND_FILE: Final = "blend.json"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Blend:
 
     def write(self, run: Path) -> None:
         """Write ``blend.json`` of a run."""
-        write_json(run / FOLDER / BLEND_FILE, asdict(self))
+        write_json(RunLayout(run).item_to_item.blend, asdict(self))
 
 
 def read_blend(run: Path) -> Blend:
@@ -46,7 +46,7 @@ def read_blend(run: Path) -> Blend:
     Raises:
         RunError: if the file cannot be read or holds numbers that make no sense.
     """
-    path = run / FOLDER / BLEND_FILE
+    path = RunLayout(run).item_to_item.blend
     if not path.parent.exists():
         return Blend()
     try:

@@ -10,8 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import RunLayout
 from models.fusion import tuned_weight
-from models.item_to_item.blend import FOLDER, Blend
+from models.item_to_item.blend import Blend
 from models.item_to_item.neighbours import Neighbours
 from models.metrics.ranking import Ints, Numbers, top_columns
 from models.offline.baselines import EASE, ItemKNN
@@ -90,7 +91,7 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: Evaluate
 
 def _finish(run: Path, chosen: Chosen, log: Interactions | None, settings: ItemToItemSettings) -> Chosen:
     for split in ("valid", "test", "snapshot"):
-        path = run / FOLDER / f"{split}.npz"
+        path = RunLayout(run).item_to_item.neighbours(split)
         if chosen.blend.learner and log is not None:
             _table(run, split, log, chosen.blend.learner, settings.neighbours).write(path)
         else:
@@ -104,7 +105,7 @@ def _table(run: Path, split: str, log: Interactions, name: str, most: int) -> Ne
     model = learners(most)[name]()
     model.fit(log if split == "snapshot" else log.take(log.time < split_start(run, split)))
     matrix: Any = model.similarities(most)
-    catalogue = run / "snapshot" / "items.parquet" if split == "snapshot" else run / "examples" / split / "catalogue.parquet"
+    catalogue = RunLayout(run).snapshot("items") if split == "snapshot" else RunLayout(run).examples(split, "catalogue")
     columns = catalogue_codes(catalogue, log)
     return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), most), most)
 

@@ -10,6 +10,7 @@ import polars as pl
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.frames import read_frame
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from models.metrics.ranking import Ints, Numbers
 from models.offline.interactions import Interactions, Queries
@@ -27,10 +28,10 @@ def read_interactions(run: Path) -> Interactions:
         RunError: if a file of the run is missing or does not say which events are interactions.
         DataError: if the events cannot be read.
     """
-    state = read_json(run / "snapshot" / "state.json")
+    state = read_json(RunLayout(run).state)
     if "interaction_types" not in state:
         raise RunError(f"{run / 'snapshot' / 'state.json'} lacks interaction_types.", "Run `cartwheel prepare` again.")
-    events = with_sessions(read_events(run / "events" / "events.parquet", own=()), int(state["session_gap_us"]) // MINUTE_US)
+    events = with_sessions(read_events(RunLayout(run).events, own=()), int(state["session_gap_us"]) // MINUTE_US)
     log = code_events(events, state["interaction_types"])
     session = events["session_id"].rank("dense").fill_null(0).cast(pl.Int64).gather(log.row)
     own = pl.DataFrame({"key": log.key, "session": session}).select(pl.struct("key", "session").rank("dense").cast(pl.Int64) - 1)
@@ -57,7 +58,7 @@ def split_start(run: Path, split: str) -> int:
     Raises:
         RunError: if the run does not tell.
     """
-    told = read_json(run / "examples" / "report.json").get(_STARTS[split])
+    told = read_json(RunLayout(run).examples_report).get(_STARTS[split])
     if not isinstance(told, str):
         raise RunError(f"{run / 'examples' / 'report.json'} lacks {_STARTS[split]}.", "Run `cartwheel prepare` again.")
     return round(datetime.fromisoformat(told).timestamp() * 1_000_000)
@@ -69,7 +70,7 @@ def read_questions(run: Path, split: str, log: Interactions) -> Queries:
     Raises:
         RunError: if the examples are missing or lack a column.
     """
-    rows = read_frame(run / "examples" / split / "recommend.parquet", ["user_key", "anchor"])
+    rows = read_frame(RunLayout(run).examples(split, "recommend"), ["user_key", "anchor"])
     now = rows["anchor"].dt.epoch("us").to_numpy()
     user = codes_in(log.user_ids, rows["user_key"]).to_numpy()
     begin = log.starts[np.maximum(user, 0)]
@@ -125,7 +126,7 @@ class RunScorer:
 
     def __init__(self, recommender: Recommender, run: Path, split: str, log: Interactions, questions: Queries) -> None:
         self._recommender, self._questions = recommender, questions
-        self._columns = catalogue_codes(run / "examples" / split / "catalogue.parquet", log)
+        self._columns = catalogue_codes(RunLayout(run).examples(split, "catalogue"), log)
         recommender.fit(log.take(log.time < split_start(run, split)))
 
     @property

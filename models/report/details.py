@@ -10,9 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import RELATIVE
 from models.figures import Role
 
-DETAILS_FILE: Final = Path("evaluation") / "details.json"
+DETAILS_FILE: Final = RELATIVE.details
 NO_DETAILS: Final = "The evaluation kept no details. Delete evaluation/metrics.json and run cartwheel evaluate: it makes both."
 """What the page says where there is no such file."""
 

@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.frames import scan_frame
+from cartwheel.core.run_layout import RunLayout
 from models.chance_baselines import MOST_POPULAR
 from models.evaluate_chances import Forecasts
 from models.figures import DIFFERENCE, Evaluation, Record
@@ -213,7 +214,7 @@ def timeline(run: Path) -> Timeline | None:
     Raises:
         RunError: if the events are missing.
     """
-    events = scan_frame(run / "events" / "events.parquet", ["timestamp", "event_type"])
+    events = scan_frame(RunLayout(run).events, ["timestamp", "event_type"])
     counts = events.group_by(pl.col("timestamp").dt.date().alias("day"), "event_type").len().collect()
     if counts.is_empty():
         return None

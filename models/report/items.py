@@ -9,6 +9,7 @@ from typing import Any, Final
 import polars as pl
 
 from cartwheel.core.frames import read_frame, scan_frame
+from cartwheel.core.run_layout import RunLayout
 from models.report.details import Item
 
 TITLE_COLUMNS: Final = (
@@ -36,7 +37,7 @@ def read_items(run: Path, split: str, wanted: Collection[str]) -> dict[str, Item
         RunError: if the catalogue or the events are missing.
     """
     columns = ["item_id", "item_category", "item_brand", "item_price", "item_events"]
-    catalogue = read_frame(run / "examples" / split / "catalogue.parquet", columns)
+    catalogue = read_frame(RunLayout(run).examples(split, "catalogue"), columns)
     known = {row["item_id"]: row for row in catalogue.filter(pl.col("item_id").is_in(list(wanted))).iter_rows(named=True)}
     titles = read_titles(run, wanted)
     return {item: _item(item, titles.get(item), known.get(item, {})) for item in wanted}
@@ -48,7 +49,7 @@ def read_titles(run: Path, wanted: Collection[str]) -> dict[str, str]:
     Raises:
         RunError: if the events are missing.
     """
-    events = scan_frame(run / "events" / "events.parquet")
+    events = scan_frame(RunLayout(run).events)
     held = events.collect_schema()
     column = next((name for name in TITLE_COLUMNS if held.get(name) == pl.String), None)
     if column is None:

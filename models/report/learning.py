@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 
 _NAMES: Final = {"two_tower": "two-tower", "ranking": "ranking DLRM", "cart": "cart DLRM"}
@@ -35,7 +36,7 @@ def read_learning(run: Path) -> list[LearningCurve]:
     Raises:
         RunError: if a history is not one.
     """
-    paths = {name: run / "models" / name / "history.json" for name in _NAMES}
+    paths = {name: RunLayout(run).model(name).history for name in _NAMES}
     curves = [_curve(_NAMES[name], path, read_json(path)) for name, path in paths.items() if path.is_file()]
     return [curve for curve in curves if curve.loss]
 

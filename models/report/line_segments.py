@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 
 from cartwheel.core.frames import read_frame
+from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned
 from models.chance_baselines import BASE_RATE
 from models.evaluate_chances import Forecasts
@@ -49,9 +50,9 @@ def line_segments(
     """
     if not 0 < lines.label.sum() < len(lines.label):
         return []
-    path = run / "examples" / SPLIT / "cart.parquet"
+    path = RunLayout(run).examples(SPLIT, "cart")
     history = read_frame(path, ["user_events"])["user_events"].fill_null(0.0).to_numpy()
-    check_aligned(path, len(history), run / "features" / SPLIT / "cart", len(lines.label))
+    check_aligned(path, len(history), RunLayout(run).features(SPLIT, "cart"), len(lines.label))
     kind, names = history_kinds(history, edges)
     told = {number: _records(lines, np.flatnonzero(kind == number), settings, seed) for number in np.unique(kind)}
     leads = {number: records[METRIC + DIFFERENCE + BASE_RATE, DLRM] for number, records in told.items()}

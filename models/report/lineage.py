@@ -9,14 +9,15 @@ from typing import Any, Final
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import sha256
+from cartwheel.core.run_layout import RELATIVE
 from models.figures import METRICS_FILE
 from models.touched import FILE, Touches, read_touches
 
-SUMMARY: Final = Path("events") / "summary.json"
-EXAMPLES: Final = Path("examples") / "report.json"
-FEATURES: Final = Path("features") / "report.json"
-MANIFEST: Final = Path("manifest.json")
-EVENTS: Final = Path("events") / "events.parquet"
+SUMMARY: Final = RELATIVE.events_summary
+EXAMPLES: Final = RELATIVE.examples_report
+FEATURES: Final = RELATIVE.features_report
+MANIFEST: Final = RELATIVE.manifest
+EVENTS: Final = RELATIVE.events
 STAGES: Final = ("events", "examples", "features", "retrieval", "item_to_item", "ranking", "cart")
 """What the figures rest on, in the order of a run. Later stages are left out, so that writing the report again gives equal bytes."""
 

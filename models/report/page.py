@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from cartwheel.core.files import write_text
+from cartwheel.core.run_layout import RELATIVE
 from models.figures import Evaluation
 from models.report import provenance, sections
 from models.report.answer import answer
@@ -18,7 +19,7 @@ from models.report.lineage import Lineage, read_lineage
 from models.report.svg import DARK, LIGHT
 from models.report.views import task_views, without_forms
 
-REPORT_FILE: Final = Path("evaluation") / "report.html"
+REPORT_FILE: Final = RELATIVE.report
 
 
 def write_report(run: Path) -> Path:

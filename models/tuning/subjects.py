@@ -15,9 +15,10 @@ import numpy as np
 
 from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import RELATIVE, ModelLayout, RunLayout
+from cartwheel.core.tables import has_table
 from models.metrics.ranking import Ints, Numbers
 from models.settings import DLRMSettings, TwoTowerSettings
-from models.store import HISTORY_FILE
 from models.training import Learner, remove_checkpoint
 from models.tuning.space import BASELINES, MODELS, holding
 from models.tuning.subject import Attempt, DivergedError, Report, Subject
@@ -62,12 +63,16 @@ def two_tower_subject(data: Path, settings: TwoTowerSettings, seed: int) -> Subj
         tried = settings.model_copy(update=dict(values))
         with _workplace(folder):
             fitted = fit_two_tower(
-                data / "features", folder, tried, seed, lambda learner: _Watched(learner, _NDCG_KEY, ndcg, report)
+                RunLayout(data), folder, tried, seed, lambda learner: _Watched(learner, _NDCG_KEY, ndcg, report)
             )
-            write_json(folder / HISTORY_FILE, fitted.history.content())
+            write_json(ModelLayout(folder).history, fitted.history.content())
             return fitted.history.best[_NDCG_KEY]
 
-    read = ("features/train/recommend", "features/valid/recommend", "features/valid/catalogue", "examples/valid")
+    read = (
+        RELATIVE.features("train", "recommend"),
+        *(RELATIVE.features(SPLIT, table) for table in ("recommend", "catalogue")),
+        RELATIVE.examples_split(SPLIT),
+    )
     about = fingerprint(data, *read)
     return _trained("two_tower", settings, seed, about, NDCG, attempt)
 
@@ -85,7 +90,7 @@ def dlrm_subject(data: Path, name: str, settings: DLRMSettings, seed: int) -> Su
         DataError: if there are no rows to train or to validate on.
     """
     for split in ("train", SPLIT):
-        if not any((data / "features" / split / name).glob("*.parquet")):
+        if not has_table(RunLayout(data).features(split, name)):
             raise DataError(f"The {split} split has no rows for the {name} model.", "Tune on a longer log, or another model.")
 
     def attempt(values: Mapping[str, Any], folder: Path, report: Report) -> float:
@@ -99,14 +104,14 @@ def dlrm_subject(data: Path, name: str, settings: DLRMSettings, seed: int) -> Su
         tried = settings.model_copy(update=dict(values))
         with _workplace(folder):
             fitted = fit_dlrm(
-                data / "features", folder, name, tried, seed, lambda learner: _Watched(learner, "log_loss", log_loss, report)
+                RunLayout(data), folder, name, tried, seed, lambda learner: _Watched(learner, "log_loss", log_loss, report)
             )
-            write_json(folder / HISTORY_FILE, fitted.history.content())
+            write_json(ModelLayout(folder).history, fitted.history.content())
             return -fitted.score
 
     from models.train_dlrm import TABLES
 
-    about = fingerprint(data, *(f"features/{split}/{table}" for split in ("train", SPLIT) for table in TABLES[name]))
+    about = fingerprint(data, *(RELATIVE.features(split, table) for split in ("train", SPLIT) for table in TABLES[name]))
     return _trained(name, settings, seed, about, LOG_LOSS, attempt)
 
 
@@ -140,7 +145,12 @@ def baseline_subject(data: Path, name: str, parameters: Mapping[str, Any], seed:
     current = {key: getattr(now, key) for key in BASELINES[name]}
     space = holding(BASELINES[name], current)
     fixed = {key: value for key, value in parameters.items() if key not in space}
-    read = ("examples/valid", "examples/report.json", "events", "snapshot/state.json")
+    read = (
+        RELATIVE.examples_split(SPLIT),
+        RELATIVE.examples_report,
+        RELATIVE.events_folder,
+        RELATIVE.state,
+    )
     return Subject(
         name=name,
         section=f"evaluate.baseline_parameters.{name}",

@@ -16,6 +16,7 @@ import polars as pl
 from cartwheel.core.errors import DataError
 from cartwheel.core.files import sha256, write_json
 from cartwheel.core.frames import read_frame, scan_frame
+from cartwheel.core.run_layout import RELATIVE, RunLayout
 from cartwheel.core.tables import check_aligned, read_json
 from models.data import Table, read_sizes
 from models.data import read_table as read_features
@@ -30,8 +31,8 @@ K: Final = 10
 _MOST_ANCHORS: Final = 10_000
 """Validation anchors that are asked for, drawn once: enough to order trials, and quick after each epoch."""
 _CELLS: Final = 4_000_000
-_COPIED: Final = ("snapshot/state.json",)
-_LINKED: Final = ("features/train", "features/valid", "examples/valid")
+_COPIED: Final = (RELATIVE.state,)
+_LINKED: Final = (RELATIVE.features_split("train"), RELATIVE.features_split(SPLIT), RELATIVE.examples_split(SPLIT))
 
 
 def lay_out(run: Path, folder: Path, *, events: bool) -> Path:
@@ -56,17 +57,18 @@ def lay_out(run: Path, folder: Path, *, events: bool) -> Path:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_json(folder / name, read_json(run / name))
     if events:
-        begins = read_json(run / "examples" / "report.json").get("t_valid")
+        own = RunLayout(folder)
+        begins = read_json(RunLayout(run).examples_report).get("t_valid")
         split_start(run, SPLIT)  # tells what is wrong where there is none
-        write_json(folder / "examples" / "report.json", {"t_valid": begins})
-        (folder / "events").mkdir()
-        log = scan_frame(run / "events" / "events.parquet")
+        write_json(own.examples_report, {"t_valid": begins})
+        own.events_folder.mkdir()
+        log = scan_frame(RunLayout(run).events)
         earlier = log.filter(pl.col("timestamp").dt.epoch("us") < split_start(run, "test"))
-        earlier.collect().write_parquet(folder / "events" / "events.parquet")  # not by a sink: equal events give equal bytes
+        earlier.collect().write_parquet(own.events)  # not by a sink: equal events give equal bytes
     return folder
 
 
-def fingerprint(data: Path, *names: str) -> str:
+def fingerprint(data: Path, *names: Path) -> str:
     """Return a hash of the content of some files and folders of a laid out folder."""
     return "".join(sha256((data / name).resolve())[:16] if (data / name).exists() else "-" for name in names)
 
@@ -104,13 +106,13 @@ class ValidationLists:
         Raises:
             RunError: if features and examples are not row-aligned.
         """
-        examples, features = self.data / "examples" / SPLIT, self.data / "features" / SPLIT
-        sizes = read_sizes(self.data / "features" / "train" / "recommend")
-        queries = read_features(features / "recommend", QUERY, sizes)
-        catalogue = read_features(features / "catalogue", ITEM, sizes)
+        layout = RunLayout(self.data)
+        sizes = read_sizes(layout.features("train", "recommend"))
+        queries = read_features(layout.features(SPLIT, "recommend"), QUERY, sizes)
+        catalogue = read_features(layout.features(SPLIT, "catalogue"), ITEM, sizes)
         for table, file, column in (
-            (queries, examples / "recommend.parquet", "user_key"),
-            (catalogue, examples / "catalogue.parquet", "item_id"),
+            (queries, layout.examples(SPLIT, "recommend"), "user_key"),
+            (catalogue, layout.examples(SPLIT, "catalogue"), "item_id"),
         ):
             check_aligned(table.folder, len(table), file, len(read_frame(file, [column])))
         return Table(queries.folder, {name: values[self.anchors.row] for name, values in queries.columns.items()}), catalogue

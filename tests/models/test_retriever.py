@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from models.report.names import model_name
-from models.retriever import blended, forget_others, retriever, retriever_folder, two_stage
+from models.retriever import blended, forget_others, retrieval_model, retriever, two_stage
 
 
 def test_the_two_tower_retrieves_where_nothing_else_does(tmp_path: Path) -> None:
     assert retriever(tmp_path) == "two_tower"
-    assert retriever_folder(tmp_path) == tmp_path / "models" / "two_tower"
+    assert retrieval_model(tmp_path).path == tmp_path / "models" / "two_tower"
 
 
 @pytest.mark.parametrize("name", ["als", "bpr", "two_tower"])

@@ -15,6 +15,8 @@ from typing import Final
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
+from cartwheel.core.frames import read_frame
+from cartwheel.core.run_layout import RELATIVE, RunLayout
 from workflows.audit.examples import Audited
 from workflows.columns import CALENDAR, CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, SHARED_VOCABULARY
 from workflows.encode import load_workflow
@@ -57,7 +59,7 @@ def check_fitted(run: Path, plans: Mapping[str, Plan], medians: Sequence[str], s
         LeakageError: a key, its place, a median, a mean or a deviation is not what the training examples give.
     """
     audited = Audited()
-    train = pl.read_parquet(run / "examples/train/recommend.parquet")
+    train = read_frame(RunLayout(run).examples("train", "recommend"))
     earlier = _earlier(settings)
     fitted = _vocabularies(plans["recommend"])
     audited.counts["vocabulary_keys_checked"] = sum(len(keys) for keys in fitted.values())
@@ -75,9 +77,7 @@ def check_fitted(run: Path, plans: Mapping[str, Plan], medians: Sequence[str], s
         )
     slack = _MEDIAN_SLACK.get(settings.engine, 0.0)
     audited.counts["statistics_recomputed"] = sum(
-        _check_numbers(
-            pl.read_parquet(run / f"examples/train/{name}.parquet", columns=list(columns)), plans[name], name, medians, slack
-        )
+        _check_numbers(read_frame(RunLayout(run).examples("train", name), columns), plans[name], name, medians, slack)
         for name, columns in FITTED_ON.items()
         if name in plans
     )
@@ -93,7 +93,7 @@ def _vocabularies(plan: Plan) -> dict[str, list[str | int]]:
 def _earlier(settings: FeatureSettings) -> dict[str, list[str | int]]:
     if settings.keep_ids_of is None:
         return {}
-    return _vocabularies(read_plan(load_workflow(settings.keep_ids_of / "workflow" / "recommend")))
+    return _vocabularies(read_plan(load_workflow(RunLayout(settings.keep_ids_of).workflow("recommend"))))
 
 
 def _values(table: pl.DataFrame, domain: str) -> pl.Series:
@@ -117,8 +117,8 @@ def _check_known(run: Path, domain: str, keys: Sequence[str | int], train: pl.Da
 def _found_in(run: Path, domain: str, key: str | int) -> str:
     """Say where a key is met that training has not seen."""
     for split in ("valid", "test"):
-        path = Path("examples", split, "recommend.parquet")
-        if (run / path).is_file() and key in _values(pl.read_parquet(run / path), domain):
+        path = RELATIVE.examples(split, "recommend")
+        if (run / path).is_file() and key in _values(read_frame(run / path), domain):
             return f"but is in {path.as_posix()}"
     return "and is in no other split either"
 
@@ -160,8 +160,8 @@ def _kept(run: Path, fitted: Mapping[str, Sequence[str | int]], train: pl.DataFr
     unseen = {domain: set(keys) - set(_values(train, domain).to_list()) for domain, keys in fitted.items()}
     if not any(unseen.values()):
         return dict.fromkeys(fitted, 0)
-    paths = [run / f"examples/{split}/recommend.parquet" for split in ("valid", "test")]
-    others = [pl.read_parquet(path) for path in paths if path.is_file()]
+    paths = [RunLayout(run).examples(split, "recommend") for split in ("valid", "test")]
+    others = [read_frame(path) for path in paths if path.is_file()]
     met = {domain: {value for table in others for value in _values(table, domain).to_list()} for domain in fitted}
     return {domain: len(unseen[domain] & met[domain]) for domain in fitted}
 

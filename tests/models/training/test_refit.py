@@ -12,9 +12,10 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from cartwheel.core.run_layout import ModelLayout, RunLayout
 from models.data import Table, read_sizes, read_table
 from models.settings import TwoTowerSettings
-from models.store import VALIDATION, folder_for
+from models.store import files_for
 from models.train_two_tower import fit_two_tower, refit_two_tower, train_two_tower
 from workflows.columns import ITEM, QUERY, QUERY_CONTINUOUS
 
@@ -57,12 +58,14 @@ def history(run: Path) -> dict[str, Any]:
 @pytest.mark.slow
 def test_validation_is_judged_by_the_model_that_has_not_seen_it(refitted: Path, queries: Table, tmp_path: Path) -> None:
     folder = refitted / "models/two_tower"
-    assert folder_for(folder, "valid") == folder / VALIDATION
-    assert folder_for(folder, "test") == folder_for(folder, "snapshot") == folder
-    before = fit_two_tower(refitted / "features", tmp_path / "before", TINY, SEED)
-    np.testing.assert_allclose(by_onnx(folder / VALIDATION, queries), before.tower.encode_queries(queries), atol=1e-5)
-    assert np.abs(by_onnx(folder, queries) - by_onnx(folder / VALIDATION, queries)).max() > 0.01
-    after = refit_two_tower(refitted / "features", tmp_path / "after", TINY, SEED, before)
+    assert files_for(ModelLayout(folder), "valid") == ModelLayout(folder).validation
+    assert files_for(ModelLayout(folder), "test") == files_for(ModelLayout(folder), "snapshot") == ModelLayout(folder)
+    before = fit_two_tower(RunLayout(refitted), tmp_path / "before", TINY, SEED)
+    np.testing.assert_allclose(
+        by_onnx(ModelLayout(folder).validation.path, queries), before.tower.encode_queries(queries), atol=1e-5
+    )
+    assert np.abs(by_onnx(folder, queries) - by_onnx(ModelLayout(folder).validation.path, queries)).max() > 0.01
+    after = refit_two_tower(RunLayout(refitted), tmp_path / "after", TINY, SEED, before)
     assert after is not None
     np.testing.assert_allclose(by_onnx(folder, queries), after.tower.encode_queries(queries), atol=1e-5)
     told = history(refitted)
@@ -72,8 +75,8 @@ def test_validation_is_judged_by_the_model_that_has_not_seen_it(refitted: Path, 
 
 @pytest.mark.slow
 def test_the_refit_learns_from_every_row_of_both(run: Path, tmp_path: Path) -> None:
-    before = fit_two_tower(run / "features", tmp_path / "before", TINY, SEED)
-    after = refit_two_tower(run / "features", tmp_path / "after", TINY, SEED, before)
+    before = fit_two_tower(RunLayout(run), tmp_path / "before", TINY, SEED)
+    after = refit_two_tower(RunLayout(run), tmp_path / "after", TINY, SEED, before)
     assert after is not None
     columns = (*QUERY, *ITEM)
     first, second = (read_table(run / "features" / name, columns) for name in ("train/recommend", "valid/refit"))
@@ -96,10 +99,10 @@ def test_without_a_refit_one_model_is_for_all(refitted: Path, own_run: Path, que
         shutil.rmtree(own_run / "features/valid/refit")
     train_two_tower(own_run, settings, SEED)
     folder = own_run / "models/two_tower"
-    assert not (folder / VALIDATION).exists(), "the one of an earlier training must not be asked"
-    assert folder_for(folder, "valid") == folder
+    assert not (ModelLayout(folder).validation.path).exists(), "the one of an earlier training must not be asked"
+    assert files_for(ModelLayout(folder), "valid") == ModelLayout(folder)
     assert "refit_epochs" not in history(own_run)
-    expected = fit_two_tower(own_run / "features", tmp_path / "alone", settings, SEED).tower
+    expected = fit_two_tower(RunLayout(own_run), tmp_path / "alone", settings, SEED).tower
     np.testing.assert_allclose(by_onnx(folder, queries), expected.encode_queries(queries), atol=1e-5)
 
 

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cartwheel.core.errors import DataError, ParityError, RunError, UsageError
+from cartwheel.core.run_layout import RunLayout
 from models.data import OOV_ID, Table, read_sizes, read_table
 from models.dlrm import build_dlrm, load_dlrm
 from models.form_calibration import read_forms
@@ -157,7 +158,7 @@ def test_one_seed_gives_one_model(small_run: Path, tmp_path: Path) -> None:
         if number == 0:
             shutil.rmtree(run / "models")
             # Another seed in between leaves no trace.
-            fit_two_tower(small_run / "features", tmp_path / "between", TINY.model_copy(update={"epochs": 1}), seed=6)
+            fit_two_tower(RunLayout(small_run), tmp_path / "between", TINY.model_copy(update={"epochs": 1}), seed=6)
     np.testing.assert_array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
 

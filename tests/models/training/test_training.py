@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from cartwheel.core.errors import ConfigError, RunError
+from cartwheel.core.run_layout import ModelLayout
 from models.data import NULL_ID, OOV_ID, PADDING_ID
 from models.settings import TrainingSettings
-from models.training import CHECKPOINT, drop_ids, fit, load_weights, remove_checkpoint, save_weights
+from models.training import drop_ids, fit, load_weights, remove_checkpoint, save_weights
 
 
 class Variable:
@@ -97,7 +98,7 @@ def test_a_checkpoint_of_other_data_or_a_damaged_one_is_not_used(tmp_path: Path)
     again = Toy()
     fit(again, SETTINGS, 0, tmp_path, "other")
     assert again.calls == 60
-    (tmp_path / CHECKPOINT / "state.npz").write_bytes(b"half a file")
+    (ModelLayout(tmp_path).checkpoint / "state.npz").write_bytes(b"half a file")
     third = Toy()
     fit(third, SETTINGS, 0, tmp_path, "other")
     assert third.calls == 60
@@ -107,7 +108,7 @@ def test_a_checkpoint_of_other_data_or_a_damaged_one_is_not_used(tmp_path: Path)
     assert wider.calls == 60
     remove_checkpoint(tmp_path)
     remove_checkpoint(tmp_path)
-    assert not (tmp_path / CHECKPOINT).exists()
+    assert not (ModelLayout(tmp_path).checkpoint).exists()
 
 
 def test_nan_loss_names_the_setting_to_change(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ import pytest
 
 from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import sha256, write_json
+from cartwheel.core.run_layout import RunLayout
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.tuning.study import Budget, Tuned, tune
 from models.tuning.subject import DivergedError, Subject
@@ -153,7 +154,7 @@ def test_the_ranking_model_is_never_worse_than_where_training_starts(tiny: Path,
     subject = subject_of(without_test(tiny, tmp_path / "copy"), "ranking")
     values = {**subject.current, "learning_rate": 0.5}  # so large that epochs only spoil
     value = subject.attempt(values, tmp_path / "trial", lambda epoch, figure: reported.append(figure))
-    fitted = fit_dlrm(tiny / "features", tmp_path / "own", "ranking", DLRM.model_copy(update={"learning_rate": 0.5}), 3)
+    fitted = fit_dlrm(RunLayout(tiny), tmp_path / "own", "ranking", DLRM.model_copy(update={"learning_rate": 0.5}), 3)
     assert (subject.metric, subject.direction) == ("log loss", "minimize")
     assert reported == [epoch["log_loss"] for epoch in fitted.history.epochs]
     assert value == min(-fitted.start_score, *reported) == -fitted.start_score

@@ -13,9 +13,10 @@ import pytest
 
 from cartwheel.config import parse_settings
 from cartwheel.core.errors import ConfigError
+from cartwheel.core.run_layout import ModelLayout, RunLayout
 from models.data import Table, read_sizes, read_table
 from models.settings import TwoTowerSettings
-from models.store import CONFIG_FILE, ModelConfig, write_config
+from models.store import ModelConfig, write_config
 from models.train_two_tower import export_query, fit_two_tower, train_two_tower
 from models.training import save_weights
 from models.two_tower import TwoTower, build_two_tower, load_two_tower
@@ -119,10 +120,10 @@ def test_a_model_of_before_these_settings_loads_as_it_was(run: Path, queries: Ta
     tower = build_two_tower(before, read_sizes(run / "features/train/recommend"), seed=1)
     save_weights(tmp_path, tower.variables)
     write_config(tmp_path, ModelConfig("two_tower", before, tower.sizes, 1, {"train": 1, "valid": 0}))
-    config = json.loads((tmp_path / CONFIG_FILE).read_text())
+    config = json.loads((ModelLayout(tmp_path).config).read_text())
     for name in SINCE:
         del config["settings"][name]
-    (tmp_path / CONFIG_FILE).write_text(json.dumps(config))
+    (ModelLayout(tmp_path).config).write_text(json.dumps(config))
     np.testing.assert_array_equal(load_two_tower(tmp_path).encode_queries(queries), tower.encode_queries(queries))
 
 
@@ -143,11 +144,11 @@ def test_one_seed_gives_one_model_killed_or_not(planted: Callable[..., Path], sh
                 raise KeyboardInterrupt
             return self.learner.validate()
 
-    features = planted(tmp_path, shop, 400) / "features"
+    run = RunLayout(planted(tmp_path, shop, 400))
     settings = KINDS["attention"].model_copy(update={"epochs": 2})
 
     def fitted(name: str, watch: Any = None) -> TwoTower:
-        return fit_two_tower(features, tmp_path / name, settings, 4, watch).tower
+        return fit_two_tower(run, tmp_path / name, settings, 4, watch).tower
 
     whole = fitted("whole")
     with pytest.raises(KeyboardInterrupt):
