@@ -123,7 +123,7 @@ def _subject(settings: RunSettings, model: str) -> Subject:
     from models.tuning.subjects import baseline_subject, dlrm_subject, two_tower_subject
     from models.tuning.validation import lay_out
 
-    data = lay_out(settings.run, RunLayout(settings.run).tuning / "data", events=model not in MODELS)
+    data = lay_out(settings.run, RunLayout(settings.run).tuning_data, events=model not in MODELS)
     if model == "two_tower":
         return two_tower_subject(data, settings.two_tower, settings.seed)
     if model in MODELS:

@@ -228,8 +228,6 @@ class RunLayout:
 
     path: Path
 
-    # events
-
     @property
     def simulation(self) -> Path:
         """Folder of the simulated shop and its truth."""
@@ -259,8 +257,6 @@ class RunLayout:
     def events_summary(self) -> Path:
         """What was read, kept and refused."""
         return EventsLayout(self.events_folder).summary
-
-    # examples
 
     @property
     def examples_folder(self) -> Path:
@@ -294,8 +290,6 @@ class RunLayout:
         """Return the file of ``items``, ``users``, ``queries`` or ``requests`` of the snapshot."""
         return SnapshotLayout(self.snapshot_folder).table(table)
 
-    # features
-
     @property
     def workflow_folder(self) -> Path:
         """Folder of the fitted workflows and their ONNX graphs."""
@@ -327,8 +321,6 @@ class RunLayout:
         """Return the folder of an encoded table, row-aligned with the raw one of that name."""
         return FeaturesLayout(self.features_folder).table(split, table)
 
-    # models
-
     @property
     def models_folder(self) -> Path:
         """Folder of the trained models."""
@@ -342,8 +334,6 @@ class RunLayout:
     def model(self, name: str) -> ModelLayout:
         """Return the folder of a trained model."""
         return ModelLayout(self.models_folder / name)
-
-    # evaluation, export and the run itself
 
     @property
     def evaluation_folder(self) -> Path:
@@ -379,6 +369,11 @@ class RunLayout:
     def tuning(self) -> Path:
         """Folder of studies and their trials."""
         return self.path / "tuning"
+
+    @property
+    def tuning_data(self) -> Path:
+        """What trials may read of the run, laid out like one."""
+        return self.tuning / "data"
 
     @property
     def manifest(self) -> Path:

@@ -323,5 +323,5 @@ def test_tables_of_two_runs_do_not_mix(own_run: Path) -> None:
 
 def test_a_model_of_other_features_is_named(own_run: Path) -> None:
     rewrite(own_run, "features/test/ranking/part_0.parquet", lambda table: table.drop("price_gap"))
-    with pytest.raises(RunError, match=r"needs the encoded columns \['price_gap'\]"):
+    with pytest.raises(RunError, match=r"needs the columns \['price_gap'\]"):
         evaluate_run(own_run, SETTINGS, 1, None)
