@@ -74,6 +74,34 @@ class Table:
         return Table(self.folder, {name: values[:rows] for name, values in self.columns.items()})
 
 
+@dataclass(frozen=True)
+class Packed:
+    """Columns side by side in few arrays, from which rows are taken faster than column by column.
+
+    Attributes:
+        ids: int32 ``[N, columns]``.
+        floats: float32 ``[N, columns]``.
+        lists: int32 ``[N, columns, L]``; no columns where there are no lists.
+    """
+
+    ids: Array
+    floats: Array
+    lists: Array
+
+    @staticmethod
+    def of(table: Table, ids: Sequence[str], floats: Sequence[str], lists: Sequence[str] = ()) -> Packed:
+        """Pack the named columns of a table; lists must be of one length."""
+        return Packed(
+            np.stack([table[name] for name in ids], axis=1).astype(np.int32, copy=False),
+            np.stack([table[name] for name in floats], axis=1).astype(np.float32, copy=False),
+            np.stack([table[name] for name in lists], axis=1) if lists else np.zeros((len(table), 0, 0), np.int32),
+        )
+
+    def at(self, rows: Array) -> Packed:
+        """Return a copy of the rows at ``rows``, of any shape, whose axes replace the first one."""
+        return Packed(self.ids[rows], self.floats[rows], self.lists[rows])
+
+
 def read_table(folder: Path, names: Sequence[str], sizes: Mapping[str, int] | None = None, *, empty_ok: bool = False) -> Table:
     """Read columns of a features folder.
 

@@ -20,10 +20,11 @@ from typing import Any, Final
 import numpy as np
 
 from cartwheel.core.errors import UsageError
-from models.data import Array, Table
+from models.data import Array, Packed, Table
+from models.dlrm_graph import DLRMParts
 from models.metrics.classification import roc_auc
 from models.settings import DLRMSettings
-from models.training import drop_ids, lazy_adam, load_weights
+from models.training import DROPPED, drop_ids, in_turn, lazy_adam, load_weights
 from workflows.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
 
 CATEGORICAL: Final = QUERY_CATEGORICAL + ITEM_CATEGORICAL
@@ -52,6 +53,7 @@ TASKS: Final[Mapping[str, Task]] = {
 CONTINUOUS: Final = {name: task.continuous for name, task in TASKS.items()}
 """Continuous columns of each model."""
 LABEL: Final = "label"
+_DROPPED: Final = tuple(name for name in CATEGORICAL if name in DROPPED)
 _SCORE_ROWS: Final = 16_384
 _INITIAL_SPREAD: Final = 0.05
 _REGRESSION_ROWS: Final = 200_000
@@ -67,12 +69,14 @@ class DLRM:
         settings: what it was built from.
         sizes: ids of each categorical column.
         merlin: the Merlin model with its linear shortcut; it maps ``[B, 1]`` columns to the logit ``[B, 1]``.
+        parts: its layers, of which a training step reads and changes the variables.
     """
 
     name: str
     settings: DLRMSettings
     sizes: dict[str, int]
     merlin: Any
+    parts: DLRMParts
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -148,16 +152,16 @@ def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed
         embeddings_initializer={c: tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD) for c in CATEGORICAL},
         l2_batch_regularization_factor=settings.embedding_l2 / settings.batch_size,  # Merlin sums over the batch
     )
+    bottom, top = mm.MLPBlock([*settings.bottom, settings.embedding_dimension]), mm.MLPBlock(list(settings.top))
+    head = tf.keras.layers.Dense(1, kernel_initializer="zeros")
     deep = mm.DLRMModel(
-        schema,
-        embeddings=embeddings,
-        bottom_block=mm.MLPBlock([*settings.bottom, settings.embedding_dimension]),
-        top_block=mm.MLPBlock(list(settings.top)),
-        prediction_tasks=mm.BinaryOutput(LABEL, to_call=tf.keras.layers.Dense(1, kernel_initializer="zeros")),
+        schema, embeddings=embeddings, bottom_block=bottom, top_block=top, prediction_tasks=mm.BinaryOutput(LABEL, to_call=head)
     )
     merlin = LinearShortcut(deep, CONTINUOUS[name])
     merlin({c: tf.zeros([1, 1], tf.int32 if c in CATEGORICAL else tf.float32) for c in CATEGORICAL + CONTINUOUS[name]})
-    return DLRM(name, settings, dict(sizes), merlin)
+    tables = {column: embeddings.parallel_layers[column] for column in CATEGORICAL}
+    parts = DLRMParts(tables, bottom, top, head, merlin.linear, CONTINUOUS[name])
+    return DLRM(name, settings, dict(sizes), merlin, parts)
 
 
 def load_dlrm(folder: Path) -> DLRM:
@@ -184,29 +188,36 @@ class DLRMLearner:
     """
 
     def __init__(self, dlrm: DLRM, train: Table, valid: Table | None) -> None:
-        from cartwheel.merlin_compat import tf
 
         self.title = dlrm.name
         self.dlrm = dlrm
         self.examples = len(train)
         self.variables = dlrm.variables
         self.optimizer = lazy_adam(dlrm.settings.learning_rate, self.variables)
-        self._train = train
         self._valid = valid
-        self._step = tf.function(self._learn, autograph=False, reduce_retracing=True)
+        self._packed = Packed.of(train, dlrm.parts.columns, dlrm.parts.continuous)
+        self._labels = np.asarray(train[LABEL], dtype=np.float32)
+        self._steps = in_turn(self._learn)
 
-    def step(self, rows: Array, rng: np.random.Generator) -> float:
-        """Learn from the rows; return their mean loss."""
-        columns = drop_ids(self._train.batch(rows, self.dlrm.columns), self.dlrm.settings.id_dropout, rng)
-        return float(self._step(columns, self._train[LABEL][rows].astype(np.float32)[:, None]))
+    def steps(self, rows: Array, rng: np.random.Generator) -> Array:
+        """Learn from the rows ``[S, B]`` of S steps; return the mean loss of each."""
+        packed, columns = self._packed.at(rows), self.dlrm.parts.columns
+        for ids in packed.ids:
+            given = {name: ids[:, [columns.index(name)]] for name in _DROPPED}
+            for name, values in drop_ids(given, self.dlrm.settings.id_dropout, rng).items():
+                ids[:, columns.index(name)] = values[:, 0]
+        losses: Array = self._steps(packed.ids, packed.floats, self._labels[rows]).numpy()
+        return losses
 
-    def _learn(self, columns: Mapping[str, Any], labels: Any) -> Any:
+    def _learn(self, ids: Any, floats: Any, labels: Any) -> Any:
         from cartwheel.merlin_compat import tf
 
         with tf.GradientTape() as tape:
-            logits = self.dlrm.merlin(columns, training=True)
-            losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=labels, logits=logits)
-            loss = tf.add_n([tf.reduce_mean(losses), *self.dlrm.merlin.losses])
+            logits, embedded = self.dlrm.parts.logits(ids, floats)
+            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels[:, None], logits=logits))
+            if self.dlrm.settings.embedding_l2:
+                squares = tf.add_n([tf.reduce_sum(tf.square(each)) for each in embedded])
+                loss += self.dlrm.settings.embedding_l2 / self.dlrm.settings.batch_size * squares
         gradients = tape.gradient(loss, self.variables)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         return loss

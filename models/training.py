@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -24,6 +24,8 @@ from models.data import NULL_ID, OOV_ID, PADDING_ID, Array
 from models.settings import TrainingSettings
 
 _EARLIER: Final = "earlier"
+_ROWS_AT_ONCE: Final = 1 << 15
+"""Examples whose steps are taken in one call of TensorFlow: enough that the call costs little, and few enough to see progress."""
 Weights = Sequence[Array]
 """The value of each variable of a model, in their order."""
 DROPPED: Final = ("user_id", "item_id", "recent_items")
@@ -49,8 +51,16 @@ class Learner(Protocol):
     def optimizer(self) -> Any:
         """A Keras optimizer whose slots exist already."""
 
-    def step(self, rows: Array, rng: np.random.Generator) -> float:
-        """Learn from the training examples at ``rows`` and return their mean loss."""
+    def steps(self, rows: Array, rng: np.random.Generator) -> Array:
+        """Take some steps, one after the other.
+
+        Args:
+            rows: ``[S, B]`` the training examples that each learns from.
+            rng: decides all that is random in them, in the order of the steps: how many are taken at once changes nothing.
+
+        Returns:
+            float32 ``[S]``, the mean loss of each.
+        """
 
     def validate(self) -> dict[str, float]:
         """Return validation figures, the deciding one as ``score`` (higher is better); empty without validation rows."""
@@ -105,20 +115,22 @@ def fit(learner: Learner, settings: TrainingSettings, seed: int, folder: Path, f
     history, best, latest = _resume(learner, state, fingerprint)
     batch = min(settings.batch_size, learner.examples)
     steps = learner.examples // batch
+    at_once = max(1, _ROWS_AT_ONCE // batch)
     with progress(f"{doing} {learner.title}", settings.epochs * steps) as advance:
         if history.epochs:
             advance(len(history.epochs) * steps, "resumed")
         while not history.stopped_early and len(history.epochs) < settings.epochs:
             epoch = len(history.epochs)
             rng = np.random.default_rng([seed, epoch])
-            order = rng.permutation(learner.examples)
+            order = rng.permutation(learner.examples)[: steps * batch].reshape(steps, batch)
             total = 0.0
-            for step in range(steps):
-                loss = learner.step(order[step * batch : (step + 1) * batch], rng)
-                if not math.isfinite(loss):
-                    raise _diverged(learner.title, epoch, step, loss, settings)
-                total += loss
-                advance(1, f"epoch {epoch + 1}/{settings.epochs} loss {total / (step + 1):.4f}")
+            for first in range(0, steps, at_once):
+                losses = learner.steps(order[first : first + at_once], rng)
+                for step, loss in enumerate(losses.tolist(), start=first):
+                    if not math.isfinite(loss):
+                        raise _diverged(learner.title, epoch, step, loss, settings)
+                    total += loss
+                advance(len(losses), f"epoch {epoch + 1}/{settings.epochs} loss {total / (first + len(losses)):.4f}")
             latest = [*latest, values_of(learner.variables)][-settings.average_epochs :]
             mean = latest[-1] if len(latest) == 1 else [sum(parts) / len(latest) for parts in zip(*latest, strict=True)]
             assign(learner.variables, mean)
@@ -135,12 +147,35 @@ def lazy_adam(learning_rate: float, variables: Sequence[Any]) -> Any:
 
     Made later, they would have the training step traced twice, and could not be restored from a checkpoint before it.
     """
-    from cartwheel.merlin_compat import mm
+    from models.lazy_adam import LazyAdam
 
-    optimizer = mm.LazyAdam(learning_rate)
+    optimizer = LazyAdam(learning_rate)
     _ = optimizer.iterations
     optimizer._create_all_weights(list(variables))
     return optimizer
+
+
+def in_turn(learn: Callable[..., Any]) -> Any:
+    """Compile a training step into a function that takes several, one after the other, without coming back to Python in between.
+
+    Args:
+        learn: one step's tensors -> its loss, a scalar.
+
+    Returns:
+        A function of the same tensors of all steps, each with an axis for the steps in front; it returns their losses ``[S]``.
+    """
+    from cartwheel.merlin_compat import tf
+
+    def every(*stacked: Any) -> Any:
+        count = tf.shape(stacked[0])[0]
+        losses = tf.TensorArray(tf.float32, count)
+
+        def body(step: Any, kept: Any) -> Any:
+            return step + 1, kept.write(step, learn(*(values[step] for values in stacked)))
+
+        return tf.while_loop(lambda step, _: step < count, body, (0, losses), parallel_iterations=1)[1].stack()
+
+    return tf.function(every, autograph=False, reduce_retracing=True)
 
 
 def drop_ids(columns: Mapping[str, Array], rate: float, rng: np.random.Generator) -> dict[str, Array]:

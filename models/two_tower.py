@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from models.data import FIRST_ID, Array, Table
+from models.data import FIRST_ID, Array, Packed, Table
 from models.negatives import HardRows, UniformRows
 from models.settings import TwoTowerSettings
-from models.training import drop_ids, lazy_adam, load_weights
+from models.training import DROPPED, drop_ids, in_turn, lazy_adam, load_weights
 from workflows.columns import (
     ITEM,
     ITEM_CATEGORICAL,
@@ -33,6 +33,8 @@ from workflows.columns import (
 
 IDS: Final = ("user_id", "item_id")
 """Vocabularies whose embeddings have the full dimension; the others have a quarter of it."""
+_DROPPED_QUERY: Final = tuple(name for name in QUERY if name in DROPPED)
+_DROPPED_ITEM: Final = tuple(name for name in ITEM if name in DROPPED)
 _ENCODE_ROWS: Final = 8192
 _VALID_ITEMS: Final = 50_000
 _INITIAL_SPREAD: Final = 0.05
@@ -142,8 +144,6 @@ class TwoTowerLearner:
     title = "two_tower"
 
     def __init__(self, tower: TwoTower, train: Table, valid: Table | None, catalogue: Table | None) -> None:
-        from cartwheel.merlin_compat import tf
-
         self.tower = tower
         self.examples = len(train)
         self.variables = tower.variables
@@ -153,16 +153,37 @@ class TwoTowerLearner:
         self._hard = HardRows(self._uniform)
         self._valid = _with_known_targets(valid)
         self._catalogue = _thinned(catalogue)
-        self._step = tf.function(self._learn, autograph=False, reduce_retracing=True)
+        self._steps = in_turn(self._learn)
 
-    def step(self, rows: Array, rng: np.random.Generator) -> float:
-        """Learn from the examples at ``rows``; return their mean loss."""
-        settings = self.tower.settings
-        candidates = np.concatenate([rows, self._uniform.draw(settings.uniform_negatives, rng), self._hard_rows(rows, rng)])
-        columns = self._train.batch(rows, QUERY) | self._train.batch(candidates, ITEM)
-        dropped = drop_ids(columns, settings.id_dropout, rng)
-        seed = rng.integers(2**31, size=2, dtype=np.int32) if settings.dropout else np.zeros(2, np.int32)
-        return float(self._step(dropped, columns["item_id"], seed))
+    def steps(self, rows: Array, rng: np.random.Generator) -> Array:
+        """Learn from the examples at the rows ``[S, B]`` of S steps; return the mean loss of each."""
+        if self.tower.settings.hard_negatives:  # not as many in each step
+            return np.concatenate([self._steps(*self._inputs(step[None], rng)).numpy() for step in rows])
+        losses: Array = self._steps(*self._inputs(rows, rng)).numpy()
+        return losses
+
+    def _inputs(self, rows: Array, rng: np.random.Generator) -> tuple[Array, ...]:
+        """Return what ``_learn`` takes, of all steps."""
+        settings, dropped, candidates, seeds = self.tower.settings, [], [], []
+        for step in rows:
+            others = self._uniform.draw(settings.uniform_negatives, rng), self._hard_rows(step, rng)
+            candidates.append(np.concatenate([step, *others]))
+            columns = self._train.batch(step, _DROPPED_QUERY) | self._train.batch(candidates[-1], _DROPPED_ITEM)
+            dropped.append(drop_ids(columns, settings.id_dropout, rng))
+            seeds.append(rng.integers(2**31, size=2, dtype=np.int32) if settings.dropout else np.zeros(2, np.int32))
+        chosen = np.stack(candidates)
+        query, item = (packed.at(each) for packed, each in zip(self._packed, (rows, chosen), strict=True))
+        item_ids = item.ids[..., ITEM_CATEGORICAL.index("item_id")].copy()
+        for step, columns in enumerate(dropped):
+            query.ids[step, :, QUERY_CATEGORICAL.index("user_id")] = columns["user_id"][:, 0]
+            query.lists[step, :, QUERY_LISTS.index("recent_items")] = columns["recent_items"]
+            item.ids[step, :, ITEM_CATEGORICAL.index("item_id")] = columns["item_id"][:, 0]
+        return query.ids, query.lists, query.floats, item.ids, item.floats, item_ids[..., None], np.stack(seeds)
+
+    @cached_property
+    def _packed(self) -> tuple[Packed, Packed]:
+        query = Packed.of(self._train, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS)
+        return query, Packed.of(self._train, ITEM_CATEGORICAL, ITEM_CONTINUOUS)
 
     def _hard_rows(self, rows: Array, rng: np.random.Generator) -> Array:
         """Draw hard negatives; those to draw from are found anew as often as an epoch begins, by what the model is then."""
@@ -173,14 +194,30 @@ class TwoTowerLearner:
             self._hard.mine(lambda found: self.tower.encode_items(self._train.at(found)), rng)
         return self._hard.draw(self._train["item_id"][rows], settings.hard_negatives, rng)
 
-    def _learn(self, columns: Mapping[str, Any], item_ids: Any, seed: Any) -> Any:
+    def _learn(self, ids: Any, lists: Any, floats: Any, target_ids: Any, target_floats: Any, item_ids: Any, seed: Any) -> Any:
+        """Take a step.
+
+        Args:
+            ids: int32 ``[B, 3]`` QUERY_CATEGORICAL.
+            lists: int32 ``[B, 3, L]`` QUERY_LISTS.
+            floats: float32 ``[B, 8]`` QUERY_CONTINUOUS.
+            target_ids: int32 ``[B + U, 3]`` ITEM_CATEGORICAL of the targets, and of others drawn as negatives.
+            target_floats: float32 ``[B + U, 6]`` ITEM_CONTINUOUS.
+            item_ids: int32 ``[B + U, 1]`` item ids from before the drop-out.
+            seed: int32 ``[2]`` of other drop-outs.
+
+        Returns:
+            The loss.
+        """
         from cartwheel.merlin_compat import tf
 
         tower = self.tower
         tower.dropout_seed.assign(seed)
+        asked = _columns(QUERY_CATEGORICAL, ids) | _columns(QUERY_CONTINUOUS, floats)
+        asked |= dict(zip(QUERY_LISTS, tf.unstack(lists, axis=1), strict=True))
+        offered = _columns(ITEM_CATEGORICAL, target_ids) | _columns(ITEM_CONTINUOUS, target_floats)
         with tf.GradientTape() as tape:
-            query = tower.query({name: columns[name] for name in QUERY}, training=True)
-            item = tower.item({name: columns[name] for name in ITEM}, training=True)
+            query, item = tower.query(asked, training=True), tower.item(offered, training=True)
             logits = self.logits(query, item, item_ids)
             positive = tf.zeros([tf.shape(logits)[0]], tf.int32)  # Merlin puts the positive first
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positive, logits=logits)
@@ -255,6 +292,11 @@ def target_ranks(query: Array, target: Array, items: Array, valid: Table, catalo
 def item_probabilities(train: Table, size: int) -> Array:
     """Return each item id's share of the training targets, float32 ``[size]``; the log-Q correction needs it."""
     return (np.bincount(train["item_id"], minlength=size) / len(train)).astype(np.float32)
+
+
+def _columns(names: Sequence[str], packed: Any) -> dict[str, Any]:
+    """Return columns ``[B, 1]`` by name."""
+    return {name: packed[:, place : place + 1] for place, name in enumerate(names)}
 
 
 def _encode(function: Any, table: Table, names: Sequence[str]) -> Array:

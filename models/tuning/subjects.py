@@ -17,6 +17,7 @@ from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import RELATIVE, ModelLayout, RunLayout
 from cartwheel.core.tables import has_table
+from models.data import Array
 from models.metrics.ranking import Ints, Numbers
 from models.settings import DLRMSettings, TwoTowerSettings
 from models.training import Learner, remove_checkpoint
@@ -205,9 +206,9 @@ class _Watched:
         self._key, self._figure, self._report = key, figure, report
         self._epoch = 0
 
-    def step(self, rows: Any, rng: np.random.Generator) -> float:
-        """Learn from the rows."""
-        return self._learner.step(rows, rng)
+    def steps(self, rows: Array, rng: np.random.Generator) -> Array:
+        """Learn from the rows of some steps."""
+        return self._learner.steps(rows, rng)
 
     def validate(self) -> dict[str, float]:
         """Validate, and report."""

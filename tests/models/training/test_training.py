@@ -53,13 +53,14 @@ class Toy:
         self.variables, self.optimizer = [Variable([0.0])], Momentum()
         self.scores, self.calls, self.interrupt_at, self.loss = list(scores), 0, interrupt_at, loss
 
-    def step(self, rows: Any, rng: np.random.Generator) -> Any:
-        self.calls += 1
-        if self.calls == self.interrupt_at:
-            raise KeyboardInterrupt
-        self.optimizer.state = 0.9 * self.optimizer.state + rows.sum() * rng.random()
-        self.variables[0].assign(self.variables[0].numpy() + self.optimizer.state)
-        return self.loss
+    def steps(self, rows: Any, rng: np.random.Generator) -> Any:
+        for step in rows:
+            self.calls += 1
+            if self.calls == self.interrupt_at:
+                raise KeyboardInterrupt
+            self.optimizer.state = 0.9 * self.optimizer.state + step.sum() * rng.random()
+            self.variables[0].assign(self.variables[0].numpy() + self.optimizer.state)
+        return np.full(len(rows), self.loss)
 
     def validate(self) -> Any:
         return {"score": self.scores.pop(0)} if self.scores else {}
