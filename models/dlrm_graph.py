@@ -68,7 +68,7 @@ class DLRMParts:
         below = tf.nn.relu(tf.nn.bias_add(tf.matmul(floats, first), kernels[0].bias))
         for layer in kernels[1:]:
             below = tf.nn.relu(tf.nn.bias_add(tf.matmul(below, layer.kernel), layer.bias))
-        above = tf.concat([products_of_pairs(tf.stack([below, *embedded], axis=1)), below], axis=1)
+        above = tf.concat([below, products_of_pairs(tf.stack([below, *embedded], axis=1))], axis=1)
         for layer in self.top.layers:
             above = tf.nn.relu(tf.nn.bias_add(tf.matmul(above, layer.dense.kernel), layer.dense.bias))
         deep = tf.matmul(above, self.head.kernel) + self.head.bias
