@@ -185,7 +185,7 @@ def main(
             raise UsageError(f"--model {model!r} is none of {', '.join(MODELS)}.", "Give one of these names.")
         sizes = QUICK if quick else Sizes(max(400, rows // 45), max(200, rows // 60), rows, pairs, epochs, turns)
         features = _features(run) if run else _made(work.resolve(), sizes)
-        console = Console(width=max(150, Console().width))
+        console = Console(width=max(200, Console().width))
         console.print(machine(["tensorflow", "tf-keras", "merlin-models"]), highlight=False)
         variables = {name: str(threads) for name in ("TF_NUM_INTRAOP_THREADS", "OMP_NUM_THREADS") if threads}
         content = {

@@ -53,7 +53,7 @@ TASKS: Final[Mapping[str, Task]] = {
 CONTINUOUS: Final = {name: task.continuous for name, task in TASKS.items()}
 """Continuous columns of each model."""
 LABEL: Final = "label"
-_DROPPED: Final = tuple(name for name in CATEGORICAL if name in DROPPED)
+_DROPPED: Final[tuple[str, ...]] = tuple(name for name in CATEGORICAL if name in DROPPED)
 _SCORE_ROWS: Final = 16_384
 _INITIAL_SPREAD: Final = 0.05
 _REGRESSION_ROWS: Final = 200_000
@@ -213,14 +213,28 @@ class DLRMLearner:
         from cartwheel.merlin_compat import tf
 
         with tf.GradientTape() as tape:
-            logits, embedded = self.dlrm.parts.logits(ids, floats)
-            loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels[:, None], logits=logits))
-            if self.dlrm.settings.embedding_l2:
-                squares = tf.add_n([tf.reduce_sum(tf.square(each)) for each in embedded])
-                loss += self.dlrm.settings.embedding_l2 / self.dlrm.settings.batch_size * squares
+            loss, _ = self.loss(ids, floats, labels)
         gradients = tape.gradient(loss, self.variables)
         self.optimizer.apply_gradients(zip(gradients, self.variables, strict=True))
         return loss
+
+    def loss(self, ids: Any, floats: Any, labels: Any) -> tuple[Any, Any]:
+        """Return the loss of some rows, and their logits ``[B, 1]``.
+
+        Args:
+            ids: int32 ``[B, 6]``, the columns ``parts.columns``.
+            floats: float32 ``[B, columns]``, those of ``parts.continuous``.
+            labels: float32 ``[B]``.
+        """
+        from cartwheel.merlin_compat import tf
+
+        settings = self.dlrm.settings
+        logits, embedded = self.dlrm.parts.logits(ids, floats)
+        loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels=labels[:, None], logits=logits))
+        if settings.embedding_l2:
+            squares = tf.add_n([tf.reduce_sum(tf.square(each)) for each in embedded])
+            loss += settings.embedding_l2 / settings.batch_size * squares
+        return loss, logits
 
     def validate(self) -> dict[str, float]:
         """Return the validation ``log_loss``, ``score`` (its negative) and, where both labels occur, ``auc``."""

@@ -33,8 +33,8 @@ from workflows.columns import (
 
 IDS: Final = ("user_id", "item_id")
 """Vocabularies whose embeddings have the full dimension; the others have a quarter of it."""
-_DROPPED_QUERY: Final = tuple(name for name in QUERY if name in DROPPED)
-_DROPPED_ITEM: Final = tuple(name for name in ITEM if name in DROPPED)
+_DROPPED_QUERY: Final[tuple[str, ...]] = tuple(name for name in QUERY if name in DROPPED)
+_DROPPED_ITEM: Final[tuple[str, ...]] = tuple(name for name in ITEM if name in DROPPED)
 _ENCODE_ROWS: Final = 8192
 _VALID_ITEMS: Final = 50_000
 _INITIAL_SPREAD: Final = 0.05
