@@ -26,8 +26,8 @@ from rich.table import Table  # noqa: E402
 
 from benchmarks.judging.child import run_child  # noqa: E402
 from benchmarks.machine import load, machine  # noqa: E402
-from cartwheel.errors import CartwheelError, RunError, UsageError  # noqa: E402
-from cartwheel.files import write_json, write_text  # noqa: E402
+from cartwheel.core.errors import CartwheelError, RunError, UsageError  # noqa: E402
+from cartwheel.core.files import write_json, write_text  # noqa: E402
 
 OURS: Final = "Cartwheel"
 STOCK: Final = "Merlin's fit"
