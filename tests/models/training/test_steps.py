@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cartwheel.errors import ConfigError
+from cartwheel.core.errors import ConfigError
 from models.data import read_sizes, read_table
 from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm
 from models.settings import DLRMSettings, TwoTowerSettings
