@@ -166,7 +166,7 @@ def test_a_loss_that_is_no_number_ends_the_attempt(tiny: Path, tmp_path: Path, m
     real = train_dlrm.fit
 
     def fit(learner: Any, *rest: Any) -> Any:
-        learner.step = lambda rows, rng: math.nan
+        learner.steps = lambda rows, rng: np.full(len(rows), np.nan, np.float32)
         return real(learner, *rest)
 
     monkeypatch.setattr(train_dlrm, "fit", fit)
