@@ -25,7 +25,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return work
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_equality_is_verified_and_a_table_is_printed(shop: Path) -> None:
     output = (shop / "output.txt").read_text()
     assert "all gave the same items for 50 questions" in output

@@ -18,12 +18,9 @@ def benchmark(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=580, check=False)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
-    ("model", "accuracy", "chance"),
-    [
-        pytest.param("dlrm", "best ROC AUC", 0.5, marks=pytest.mark.slow),
-        pytest.param("two_tower", "best recall at 20", 0.1, marks=pytest.mark.thorough),
-    ],
+    ("model", "accuracy", "chance"), [("dlrm", "best ROC AUC", 0.5), ("two_tower", "best recall at 20", 0.1)]
 )
 def test_all_sides_learn_from_the_same_rows(tmp_path: Path, model: str, accuracy: str, chance: float) -> None:
     result = benchmark("--quick", "--model", model, "--work", tmp_path / "work", "--json", tmp_path / "figures.json")
