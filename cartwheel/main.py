@@ -193,6 +193,8 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != _INTERRUPTED:
             raise
+        for number in (signal.SIGINT, signal.SIGTERM):  # whoever is impatient is told the same
+            signal.signal(number, signal.SIG_IGN)
         _die("Stopped. What was finished is kept: the same command goes on from there.", _INTERRUPTED)
     except BrokenPipeError:
         os._exit(0)

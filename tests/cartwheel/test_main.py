@@ -17,8 +17,8 @@ days = 90
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, number: signal.Signals) -> None:
+@pytest.mark.parametrize("numbers", [(signal.SIGINT,), (signal.SIGTERM,), (signal.SIGINT, signal.SIGINT, signal.SIGTERM)])
+def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, numbers: tuple[signal.Signals, ...]) -> None:
     config = tmp_path / "shop.toml"
     config.write_text(CONFIG)
     command = [sys.executable, "-m", "cartwheel.main", "prepare", str(config)]
@@ -29,7 +29,9 @@ def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, numb
             assert time.monotonic() < deadline
             time.sleep(0.05)
         time.sleep(0.5)
-        process.send_signal(number)
+        for number in numbers:
+            process.send_signal(number)
+            time.sleep(0.02)
         said = process.communicate(timeout=30)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     assert said.splitlines()[-1] == "cartwheel: Stopped. What was finished is kept: the same command goes on from there."
