@@ -27,7 +27,7 @@ from benchmarks.fault_cases.target import Server, describe, shop_of  # noqa: E40
 from benchmarks.machine import machine  # noqa: E402
 from cartwheel.core.errors import CartwheelError, ServerError, UsageError  # noqa: E402
 from cartwheel.core.progress import progress  # noqa: E402
-from serving.repository import write_repository  # noqa: E402
+from serving.export.repository import write_repository  # noqa: E402
 from serving.settings import ExportSettings  # noqa: E402
 
 _SYNTHETIC: Final = ROOT / "tests" / "serving" / "synthetic_run.py"

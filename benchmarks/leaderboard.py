@@ -26,7 +26,7 @@ from benchmarks.leaders.page import page, stage_alone, verdict  # noqa: E402
 from benchmarks.leaders.standing import Standing, read_standing  # noqa: E402
 from cartwheel.core.errors import CartwheelError  # noqa: E402
 from cartwheel.core.files import write_text  # noqa: E402
-from cartwheel.stages import run_stages  # noqa: E402
+from cartwheel.pipeline.stages import run_stages  # noqa: E402
 
 DATA: Final = ROOT.parent / "shared" / "data"
 WORK: Final = ROOT / "runs" / "leaderboard"

@@ -17,11 +17,11 @@ sys.path.insert(0, str(ROOT))
 import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 
+from cartwheel.cli.reproduce import require_agreement, run_table, versions  # noqa: E402
 from cartwheel.core.errors import CartwheelError, UsageError  # noqa: E402
 from cartwheel.core.files import write_text  # noqa: E402
-from cartwheel.reproduce import require_agreement, run_table, versions  # noqa: E402
-from models.reproduce import TABLES  # noqa: E402
-from models.reproduce.page import Ran, page  # noqa: E402
+from evaluation.reproduce import TABLES  # noqa: E402
+from evaluation.reproduce.page import Ran, page  # noqa: E402
 
 DATA: Final = ROOT.parent / "shared" / "data"
 OUT: Final = ROOT / "benchmarks" / "reproduce.md"

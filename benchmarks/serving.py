@@ -29,10 +29,10 @@ from benchmarks.machine import machine  # noqa: E402
 from benchmarks.peer.repository import ONE_BY_ONE, TOGETHER, write_peer  # noqa: E402
 from cartwheel.core.errors import CartwheelError, ParityError, RunError, UsageError  # noqa: E402
 from cartwheel.core.files import write_json, write_text  # noqa: E402
+from serving.contract.tensors import DEFAULT_K  # noqa: E402
 from serving.local import read_metadata  # noqa: E402
-from serving.server import EmbeddedServer  # noqa: E402
+from serving.server.server import EmbeddedServer  # noqa: E402
 from serving.settings import ExportSettings, ServeSettings  # noqa: E402
-from serving.tensors import DEFAULT_K  # noqa: E402
 
 OURS: Final = "recommend"
 PEERS: Final = {ONE_BY_ONE: "peer, one by one", TOGETHER: "peer, together"}
@@ -49,7 +49,7 @@ from pathlib import Path
 from rich.console import Console
 from cartwheel.config import load_settings
 from cartwheel.core.errors import CartwheelError
-from cartwheel.stages import run_stages
+from cartwheel.pipeline.stages import run_stages
 try:
     run_stages(load_settings(Path(sys.argv[1])), {_STAGES!r}, Console(stderr=True))
 except CartwheelError as error:
@@ -171,7 +171,7 @@ def _made(work: Path, items: int, *, anew: bool) -> Path:
     if done.returncode:
         raise RunError(f"The stages {', '.join(_STAGES)} of {config} failed.", "What went wrong stands above.")
     if anew:
-        from serving.repository import write_repository
+        from serving.export.repository import write_repository
 
         write_repository(folder / "run", ExportSettings())
     found = int(read_metadata(folder / "run" / "repository")["catalogue_size"])

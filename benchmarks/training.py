@@ -220,7 +220,7 @@ def _made(work: Path, sizes: Sizes) -> Path:
     most = max(sizes.rows, sizes.pairs)
     write_text(config, _SHOP.format(seed=SEED, items=sizes.items, shoppers=sizes.shoppers, rows=most))
     # A process of its own: what it holds must not stay with this one.
-    done = subprocess.run([sys.executable, "-m", "cartwheel.main", "prepare", str(config)], cwd=ROOT, check=False)
+    done = subprocess.run([sys.executable, "-m", "cartwheel.cli.main", "prepare", str(config)], cwd=ROOT, check=False)
     if done.returncode:
         raise RunError(f"Preparing {config} failed.", "What went wrong stands above.")
     return folder / "run" / "features"

@@ -26,7 +26,7 @@ from benchmarks.encoding.child import Stage, run_child, without_tensorflow  # no
 from benchmarks.machine import load, machine  # noqa: E402
 from cartwheel.core.errors import CartwheelError, ParityError, UsageError  # noqa: E402
 from cartwheel.core.files import write_json  # noqa: E402
-from workflows.quiet import quiet_nvtabular  # noqa: E402
+from workflows.compiler.quiet import quiet_nvtabular  # noqa: E402
 
 PARTS: Final = ("request", "table", "growth", "loading")
 MILLION: Final = 1_000_000

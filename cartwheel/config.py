@@ -12,7 +12,11 @@ from pydantic import BaseModel, Field, ValidationError
 
 from cartwheel.core.errors import ConfigError
 from cartwheel.core.settings import Settings
-from models.settings import CART_DEFAULTS, DLRMSettings, EvaluateSettings, ItemToItemSettings, RetrievalSettings, TwoTowerSettings
+from evaluation.settings import EvaluateSettings
+from models.families.dlrm.settings import CART_DEFAULTS, DLRMSettings
+from models.families.neighbours.settings import ItemToItemSettings
+from models.families.settings import RetrievalSettings
+from models.families.two_tower.settings import TwoTowerSettings
 from serving.settings import ExportSettings, ServeSettings
 from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, RecommendSettings, SourceSettings
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cartwheel.core.errors import CartwheelError, RunError
-from cartwheel.run_directory import RunDirectory
+from cartwheel.pipeline.run_directory import RunDirectory
 
 RUN_VARIABLE: Final = "CARTWHEEL_RUN"
 """Environment variable that names the run directory; without it a notebook reads the demo's."""

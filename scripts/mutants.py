@@ -51,17 +51,17 @@ class Room:
 
 
 ROOMS: Final = {
-    "stages": Room(("cartwheel/stages.py", "cartwheel/reads.py"), ("tests/cartwheel/test_stages.py",)),
+    "stages": Room(("cartwheel/pipeline/stages.py", "cartwheel/pipeline/reads.py"), ("tests/cartwheel/test_stages.py",)),
     "runs": Room(
-        ("cartwheel/run_directory.py", "cartwheel/core/files.py"),
+        ("cartwheel/pipeline/run_directory.py", "cartwheel/core/files.py"),
         ("tests/cartwheel/test_files.py", "tests/cartwheel/test_run_directory.py"),
     ),
     "fusion": Room(
-        ("models/fusion.py", "models/calibration.py"),
+        ("models/retrieval/fusion.py", "models/training/calibration.py"),
         ("tests/models/training/test_calibration.py", "tests/models/training/test_fusion.py"),
     ),
     "labels": Room(
-        ("workflows/cart_examples.py", "workflows/recommend_examples.py", "workflows/sessions.py", "workflows/split.py"),
+        ("workflows/tasks/cart.py", "workflows/tasks/recommend.py", "workflows/events/sessions.py", "workflows/tasks/split.py"),
         (
             "tests/workflows/test_bounds.py",
             "tests/workflows/test_sessions.py",
@@ -71,7 +71,7 @@ ROOMS: Final = {
         ),
     ),
     "serving": Room(
-        ("serving/runner.py", "serving/programs.py"),
+        ("serving/server/runner.py", "serving/contract/programs.py"),
         ("tests/serving/repository/test_runner.py", "tests/serving/repository/test_repository.py"),
     ),
 }

@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import RunError, UsageError
 from cartwheel.core.onnx_model import open_session
-from serving.programs import step_file
-from serving.tensors import Contract, Ensemble, Sizes, Tensor, contract
+from serving.contract.programs import step_file
+from serving.contract.tensors import Contract, Ensemble, Sizes, Tensor, contract
 
 _DTYPES: Mapping[str, Any] = {"string": object, "int64": np.int64, "int32": np.int32, "float32": np.float32}
 METADATA = "cartwheel.json"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-ROOMS = ("cartwheel", "workflows", "models", "serving", "benchmarks/leaders")
+ROOMS = ("cartwheel", "workflows", "models", "evaluation", "serving", "benchmarks/leaders")
 
 
 def modules() -> list[str]:

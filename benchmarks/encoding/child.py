@@ -112,7 +112,7 @@ def _held() -> float:
 
 
 def _main() -> None:
-    from workflows.quiet import quiet_nvtabular
+    from workflows.compiler.quiet import quiet_nvtabular
 
     without_tensorflow()
     module, _, function = sys.argv[1].partition(":")

@@ -10,7 +10,7 @@ import polars as pl
 
 from benchmarks.encoding.events import CATEGORICAL, CONTINUOUS, LIST
 from cartwheel.core.errors import ParityError
-from workflows.lists import leaves
+from workflows.compiler.lists import leaves
 
 TOLERANCE: Final = 1e-6
 """Largest difference of two floats, relative to the larger of 1 and the number."""

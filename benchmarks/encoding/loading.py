@@ -28,9 +28,9 @@ def prepare(keys: int, folder: str) -> Stages:
     from nvtabular import Workflow, ops
 
     from benchmarks.encoding.events import names
-    from workflows.fit import fit_workflow
-    from workflows.plan.compile_onnx import compile_onnx
-    from workflows.plan.read import read_plan
+    from workflows.compiler.fit import fit_workflow
+    from workflows.compiler.plan.compile_onnx import compile_onnx
+    from workflows.compiler.plan.read import read_plan
 
     def fit() -> None:
         workflow = Workflow([COLUMN] >> ops.Categorify())
@@ -45,7 +45,7 @@ def onnx_session(keys: int, folder: str) -> Stages:
     """Load the compiled graph in ONNX Runtime."""
     import onnxruntime
 
-    from workflows.columns import ENCODED_SUFFIX
+    from workflows.compiler.onnx_graph import ENCODED_SUFFIX
 
     feed = {COLUMN: np.array(_values(keys), dtype=object).reshape(-1, 1)}
     sessions: list[Any] = []
@@ -69,8 +69,8 @@ def polars_table(keys: int, folder: str) -> Stages:
     import polars as pl
     from nvtabular import Workflow
 
-    from workflows.plan.compile_polars import compile_polars
-    from workflows.plan.read import read_plan
+    from workflows.compiler.plan.compile_polars import compile_polars
+    from workflows.compiler.plan.read import read_plan
 
     frame = pl.DataFrame({COLUMN: _values(keys)}).lazy()
     plans: list[Any] = []

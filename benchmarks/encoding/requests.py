@@ -18,12 +18,12 @@ import polars as pl
 
 from benchmarks.encoding.events import CATEGORICAL, CONTINUOUS, LIST, draw, every_user, feature_graph
 from cartwheel.core.errors import ParityError
-from workflows.columns import ENCODED_SUFFIX
-from workflows.fit import fit_workflow
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.graph import Plan
-from workflows.plan.onnx_frames import onnx_feeds, open_session
-from workflows.plan.read import read_plan
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.graph import Plan
+from workflows.compiler.plan.onnx_frames import onnx_feeds, open_session
+from workflows.compiler.plan.read import read_plan
 
 Name = TypeVar("Name", bound=Hashable)
 Array = npt.NDArray[Any]

@@ -23,9 +23,9 @@ def cartwheel(events: str, folder: str) -> Stages:
     """
     import polars as pl
 
-    from workflows.fit import fit_workflow
-    from workflows.plan.compile_polars import compile_polars
-    from workflows.plan.read import read_plan
+    from workflows.compiler.fit import fit_workflow
+    from workflows.compiler.plan.compile_polars import compile_polars
+    from workflows.compiler.plan.read import read_plan
 
     workflow = feature_graph(Path(folder) / "categories")
     output = Path(folder) / "encoded" / "0.parquet"

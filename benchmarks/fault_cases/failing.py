@@ -19,7 +19,7 @@ import grpc.aio
 from benchmarks.fault_cases.case import Case, Counts
 from benchmarks.fault_cases.target import GIVE_UP_SECONDS, METHOD, Server, describe, infer_request
 from cartwheel.core.errors import ServerError
-from serving.client import Client
+from serving.client.client import Client
 
 _SEED = 1
 _CONNECTIONS = 8

@@ -19,10 +19,9 @@ from tritonclient.grpc import service_pb2
 
 from benchmarks.fault_cases.case import Counts
 from benchmarks.load import Answer, Request, ask, compare
-from cartwheel.asking import ENDPOINT
 from cartwheel.core.errors import RunError, ServerError
-from serving.endpoint import Endpoint
-from serving.state_folder import state_folder
+from serving.server.endpoint import ENDPOINT, Endpoint
+from serving.server.state_folder import state_folder
 
 METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 DEADLINE_SECONDS: Final = 10.0
@@ -92,7 +91,7 @@ class Server:
         (state_folder(self.shop.run) / ENDPOINT).unlink(missing_ok=True)
         environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
         with self.output.open("wb") as output:
-            command = [sys.executable, "-m", "cartwheel.main", "serve", str(config)]
+            command = [sys.executable, "-m", "cartwheel.cli.main", "serve", str(config)]
             self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd=_ROOT, env=environment)
         deadline = time.monotonic() + _START_SECONDS
         while not (state_folder(self.shop.run) / ENDPOINT).is_file():
@@ -237,8 +236,8 @@ def shop_of(run: Path) -> Shop:
     Raises:
         RunError: if it is not a whole run with an embedded repository.
     """
+    from serving.export.run_files import item_ids, read_table
     from serving.local import read_metadata
-    from serving.run_files import item_ids, read_table
 
     metadata = read_metadata(run / "repository")
     if metadata["target"] != "embedded":

@@ -10,13 +10,13 @@ import polars as pl
 
 from benchmarks.encoding.child import Stages
 from benchmarks.judging.problem import Factors, Problem
+from evaluation.protocols.judge import judge
+from evaluation.protocols.protocol import PerUserRatio, Protocol
+from evaluation.protocols.splits import Questions
+from models.families.recommender import Recommender, Scores
 from models.metrics import beyond_accuracy, ranking
-from models.offline.interactions import Interactions, Queries
-from models.offline.judge import judge
-from models.offline.protocol import PerUserRatio, Protocol
-from models.offline.recommender import Recommender, Scores
-from models.offline.splits import Questions
-from models.ranked_lists import Judged
+from models.metrics.ranked_lists import Judged
+from models.questions.interactions import Interactions, Queries
 
 
 @dataclass

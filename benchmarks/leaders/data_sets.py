@@ -15,7 +15,7 @@ from benchmarks.leaders.leave_one_out import Clocked, on_clock
 from benchmarks.leaders.logs import SEQUENCES, read_amazon_beauty, read_movielens
 from cartwheel.config import RunSettings, parse_settings
 from cartwheel.core.errors import UsageError
-from workflows.split import told_split
+from workflows.tasks.split import told_split
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -20,7 +20,7 @@ from cartwheel.core.errors import DataError, RunError
 from cartwheel.core.files import atomic_path
 from cartwheel.core.frames import read_frame
 from cartwheel.core.tables import read_json
-from workflows.events import RATING
+from workflows.events.schema import RATING
 
 LAST: Final = datetime(2024, 1, 4, tzinfo=timezone.utc)
 """When every last interaction happens: a midnight, at which item statistics have just been refreshed."""

@@ -10,9 +10,9 @@ from typing import Final
 import polars as pl
 
 from cartwheel.core.errors import DataError
-from models.reproduce.reading import read_sequences
+from evaluation.reproduce.reading import read_sequences
+from workflows.events.sources import open_source
 from workflows.settings import SourceSettings
-from workflows.sources import open_source
 
 SEQUENCES: Final = "Beauty.txt"
 ATTRIBUTES: Final = "Beauty_item2attributes.json"

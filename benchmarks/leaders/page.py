@@ -7,7 +7,7 @@ from typing import Final
 
 from benchmarks.leaders.data_sets import DATA_SETS
 from benchmarks.leaders.standing import METRICS, MUST_BEAT, Alone, Figure, Lead, Row, Standing, named, ranked
-from models.report.names import ABSENT, chance, listing, metric_name, model_name
+from evaluation.report.names import ABSENT, chance, listing, metric_name, model_name
 
 COMMAND: Final = ".venv/bin/python benchmarks/leaderboard.py"
 _TITLES: Final = {each.name: each.title for each in DATA_SETS}

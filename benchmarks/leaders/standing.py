@@ -12,12 +12,12 @@ from benchmarks.leaders.data_sets import Plan
 from benchmarks.machine import machine
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
-from cartwheel.run_directory import RunDirectory
-from models.figures import DIFFERENCE, Evaluation, Record
-from models.report.names import ABSENT
-from models.report_table import Outcome, outcome
-from models.task_names import RETRIEVAL, TWO_STAGE
-from models.touched import read_touches
+from cartwheel.pipeline.run_directory import RunDirectory
+from evaluation.figures import DIFFERENCE, Evaluation, Record
+from evaluation.report.names import ABSENT
+from evaluation.report.terminal import Outcome, outcome
+from evaluation.touched import read_touches
+from workflows.tasks.task_names import RETRIEVAL, TWO_STAGE
 
 SORTED_BY: Final = ("ndcg", 10)
 METRICS: Final = (SORTED_BY, ("recall", 20), ("hit_rate", 10), ("coverage", 10))

@@ -35,9 +35,9 @@ warnings.filterwarnings("ignore")
 import pandas as pd  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from serving.neighbours import read_neighbours  # noqa: E402
-from workflows.columns import COUNTED_KINDS, CROSS, ITEM, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS  # noqa: E402
-from workflows.cross import cross_features  # noqa: E402
+from serving.export.neighbours import read_neighbours  # noqa: E402
+from workflows.features.columns import COUNTED_KINDS, CROSS, ITEM, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS  # noqa: E402
+from workflows.features.pair import cross_features  # noqa: E402
 
 Array = npt.NDArray[Any]
 
@@ -67,8 +67,8 @@ class TritonPythonModel:
 
     def _load_models(self, run: Path) -> None:
         from cartwheel.merlin_compat import tf
-        from models.dlrm import load_dlrm
-        from models.two_tower import load_two_tower
+        from models.families.dlrm.model import load_dlrm
+        from models.families.two_tower.model import load_two_tower
 
         self._tf = tf
         self._query_workflow = _workflow(run / "workflow" / "recommend", QUERY)

@@ -12,8 +12,9 @@ import numpy as np
 from benchmarks.encoding.child import Stages
 from benchmarks.trainers.data import RANKING, read_pairs, read_rows
 from benchmarks.trainers.laps import Laps
-from models.settings import DLRMSettings, TwoTowerSettings
-from models.training import fit
+from models.families.dlrm.settings import DLRMSettings
+from models.families.two_tower.settings import TwoTowerSettings
+from models.training.loop import fit
 
 
 class _Judged:
@@ -38,7 +39,7 @@ class _Judged:
 
 def dlrm(features: str, rows: int, epochs: int, seed: int, choice: Mapping[str, Any]) -> Stages:
     """Train the ranking model; ``choice`` holds settings of it."""
-    from models.dlrm import DLRMLearner, build_dlrm
+    from models.families.dlrm.model import DLRMLearner, build_dlrm
 
     data = read_rows(Path(features), rows)
     settings = DLRMSettings(epochs=epochs, patience=epochs, **choice)
@@ -55,8 +56,8 @@ def dlrm(features: str, rows: int, epochs: int, seed: int, choice: Mapping[str, 
 
 def two_tower(features: str, rows: int, epochs: int, seed: int, choice: Mapping[str, Any]) -> Stages:
     """Train the retrieval model; ``choice`` holds settings of it."""
-    from models.spectral_start import start_spectrally
-    from models.two_tower import TwoTowerLearner, build_two_tower, item_probabilities
+    from models.families.two_tower.model import TwoTowerLearner, build_two_tower, item_probabilities
+    from models.families.two_tower.spectral_start import start_spectrally
 
     data = read_pairs(Path(features), rows)
     settings = TwoTowerSettings(epochs=epochs, patience=epochs, **choice)

@@ -11,10 +11,11 @@ import numpy as np
 from benchmarks.encoding.child import Stages
 from benchmarks.trainers.data import RANKING, read_pairs, read_rows
 from benchmarks.trainers.laps import Laps
-from models.data import Array, Table
-from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL
-from models.settings import DLRMSettings, TwoTowerSettings
-from workflows.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+from models.families.dlrm.model import CATEGORICAL, CONTINUOUS, LABEL
+from models.families.dlrm.settings import DLRMSettings
+from models.families.two_tower.settings import TwoTowerSettings
+from models.training.tables import Array, Table
+from workflows.features.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
 
 _SPREAD = 0.05
 Inputs = tuple[Array, ...]

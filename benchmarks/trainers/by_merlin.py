@@ -11,11 +11,20 @@ import numpy as np
 from benchmarks.encoding.child import Stages
 from benchmarks.trainers.data import RANKING, read_pairs, read_rows
 from benchmarks.trainers.laps import Laps
-from models.data import Table
-from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL
-from models.schema import model_schema
-from models.settings import DLRMSettings, TwoTowerSettings
-from workflows.columns import ITEM, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+from models.families.dlrm.model import CATEGORICAL, CONTINUOUS, LABEL
+from models.families.dlrm.settings import DLRMSettings
+from models.families.two_tower.settings import TwoTowerSettings
+from models.training.merlin_schema import model_schema
+from models.training.tables import Table
+from workflows.features.columns import (
+    ITEM,
+    ITEM_CATEGORICAL,
+    ITEM_CONTINUOUS,
+    QUERY,
+    QUERY_CATEGORICAL,
+    QUERY_CONTINUOUS,
+    QUERY_LISTS,
+)
 
 
 def dlrm(features: str, rows: int, epochs: int, seed: int, choice: Mapping[str, Any]) -> Stages:

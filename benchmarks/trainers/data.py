@@ -8,11 +8,11 @@ from typing import Final
 
 import numpy as np
 
-from models.data import FIRST_ID, Array, Table, read_sizes, read_table
-from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL
+from models.families.dlrm.model import CATEGORICAL, CONTINUOUS, LABEL
+from models.families.two_tower.model import target_ranks
 from models.metrics.classification import roc_auc
-from models.two_tower import target_ranks
-from workflows.columns import ITEM, QUERY
+from models.training.tables import FIRST_ID, Array, Table, read_sizes, read_table
+from workflows.features.columns import ITEM, QUERY
 
 RANKING: Final = "ranking"
 K: Final = 20

@@ -1,6 +1,6 @@
 """Running ONNX models, the artefacts that get served, on columns by name.
 
-The one place that opens ONNX Runtime, but for ``serving/runner.py``, which Triton runs without Cartwheel.
+The one place that opens ONNX Runtime, but for ``serving/server/runner.py``, which Triton runs without Cartwheel.
 """
 
 from __future__ import annotations

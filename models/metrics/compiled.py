@@ -11,7 +11,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from workflows.compiled_loops import compiled
+from cartwheel.core.compiled_loops import compiled
 
 _BLOCK: Final = 256
 """Scores that are compared before it is looked at which of them matter."""

@@ -17,10 +17,11 @@ from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import RELATIVE, ModelLayout, RunLayout
 from cartwheel.core.tables import has_table
-from models.data import Array
+from models.families.dlrm.settings import DLRMSettings
+from models.families.two_tower.settings import TwoTowerSettings
 from models.metrics.ranking import Ints, Numbers
-from models.settings import DLRMSettings, TwoTowerSettings
-from models.training import Learner, remove_checkpoint
+from models.training.loop import Learner, remove_checkpoint
+from models.training.tables import Array
 from models.tuning.space import BASELINES, MODELS, holding
 from models.tuning.subject import Attempt, DivergedError, Report, Subject
 from models.tuning.validation import SPLIT, K, ValidationLists, fingerprint
@@ -46,7 +47,7 @@ def two_tower_subject(data: Path, settings: TwoTowerSettings, seed: int) -> Subj
     queries, catalogue = lists.tables()
 
     def attempt(values: Mapping[str, Any], folder: Path, report: Report) -> float:
-        from models.train_two_tower import fit_two_tower
+        from models.families.two_tower.train import fit_two_tower
 
         def ndcg(learner: Any, _: Mapping[str, float]) -> float:
             tower = learner.tower
@@ -95,7 +96,7 @@ def dlrm_subject(data: Path, name: str, settings: DLRMSettings, seed: int) -> Su
             raise DataError(f"The {split} split has no rows for the {name} model.", "Tune on a longer log, or another model.")
 
     def attempt(values: Mapping[str, Any], folder: Path, report: Report) -> float:
-        from models.train_dlrm import fit_dlrm
+        from models.families.dlrm.train import fit_dlrm
 
         def log_loss(_: Any, figures: Mapping[str, float]) -> float:
             if not figures:
@@ -110,7 +111,7 @@ def dlrm_subject(data: Path, name: str, settings: DLRMSettings, seed: int) -> Su
             write_json(ModelLayout(folder).history, fitted.history.content())
             return -fitted.score
 
-    from models.train_dlrm import TABLES
+    from models.families.dlrm.train import TABLES
 
     about = fingerprint(data, *(RELATIVE.features(split, table) for split in ("train", SPLIT) for table in TABLES[name]))
     return _trained(name, settings, seed, about, LOG_LOSS, attempt)
@@ -121,7 +122,7 @@ def baseline_subject(data: Path, name: str, parameters: Mapping[str, Any], seed:
 
     Args:
         data: folder of ``lay_out`` with events.
-        name: of ``models.offline.baselines.BASELINES``.
+        name: of ``models.families.registry.BASELINES``.
         parameters: its parameters of now, those that are not its defaults.
         seed: of its own draws.
 
@@ -130,8 +131,9 @@ def baseline_subject(data: Path, name: str, parameters: Mapping[str, Any], seed:
         ConfigError: if a parameter is not known or not accepted.
         RunError: if a file is missing.
     """
-    from models.offline.baselines import make_baseline
-    from models.offline.run_log import RunScorer, read_interactions, read_questions
+    from models.families.registry import make_baseline
+    from models.questions.run_log import read_interactions, read_questions
+    from models.retrieval.run_scorer import RunScorer
 
     now = make_baseline(name, seed, parameters)
     lists = ValidationLists(data, seed)

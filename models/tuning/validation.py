@@ -18,12 +18,12 @@ from cartwheel.core.files import sha256, write_json
 from cartwheel.core.frames import read_frame, scan_frame
 from cartwheel.core.run_layout import RELATIVE, RunLayout
 from cartwheel.core.tables import check_aligned, read_json
-from models.data import Table, read_sizes
-from models.data import read_table as read_features
 from models.metrics.ranking import Placement, ndcg, place
-from models.offline.run_log import split_start
-from models.retrieval_scores import Anchors, Scorer, allowed, read_anchors, sample
-from workflows.columns import ITEM, QUERY
+from models.questions.anchors import Anchors, Scorer, allowed, read_anchors, sample
+from models.questions.run_log import split_start
+from models.training.tables import Table, read_sizes
+from models.training.tables import read_table as read_features
+from workflows.features.columns import ITEM, QUERY
 
 SPLIT: Final = "valid"
 K: Final = 10

@@ -18,9 +18,9 @@ from benchmarks.leaders.standing import Alone, Figure, Lead, Row, Standing, rank
 from cartwheel.core.errors import DataError, RunError, UsageError
 from cartwheel.core.frames import read_frame
 from cartwheel.core.tables import read_json
-from cartwheel.stages import STAGES
-from cartwheel.work import events, examples
-from models.report_table import Outcome
+from cartwheel.pipeline.stages import STAGES
+from cartwheel.pipeline.work import events, examples
+from evaluation.report.terminal import Outcome
 from workflows.settings import PrepareSettings, RecommendSettings
 
 SCRIPT: Final = Path(__file__).resolve().parents[2] / "benchmarks" / "leaderboard.py"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.reproduce import PATHS
 from cartwheel.core.errors import DataError, ReproductionError, UsageError
-from models.reproduce import TABLES
+from evaluation.reproduce import TABLES
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "reproduce.py"
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cartwheel.cli.main import main
 from cartwheel.core.errors import ComparisonError, RunError, UsageError
-from cartwheel.main import main
-from models.figures import METRICS_FILE, Evaluation, Protocol, Record, record
+from evaluation.figures import METRICS_FILE, Evaluation, Protocol, Record, record
 from models.metrics.intervals import Interval
 
 Call = Callable[..., tuple[int, str, str]]

@@ -5,7 +5,7 @@ import socket
 
 from rich.console import Console
 
-from cartwheel.doctor import Finding, State, examine, show
+from cartwheel.cli.doctor import Finding, State, examine, show
 
 
 def test_every_finding_that_is_not_fit_says_what_to_do() -> None:

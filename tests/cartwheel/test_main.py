@@ -21,7 +21,7 @@ days = 90
 def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, numbers: tuple[signal.Signals, ...]) -> None:
     config = tmp_path / "shop.toml"
     config.write_text(CONFIG)
-    command = [sys.executable, "-m", "cartwheel.main", "prepare", str(config)]
+    command = [sys.executable, "-m", "cartwheel.cli.main", "prepare", str(config)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         deadline = time.monotonic() + 30
         while not (tmp_path / "runs" / "shop").exists():

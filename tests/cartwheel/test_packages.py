@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
+from cartwheel.cli.doctor import State, examine
 from cartwheel.core import packages
 from cartwheel.core.errors import MissingDependencyError
 from cartwheel.core.packages import Fit, check, colliding, declared, refuse_colliding
-from cartwheel.doctor import State, examine
 
 
 @pytest.fixture

@@ -11,11 +11,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from cartwheel.main import main
-from workflows.plan.read import read_plan
-from workflows.plan.show import as_dot, as_json, as_mermaid, as_text
-from workflows.quiet import quiet_nvtabular
-from workflows.saved import load_saved
+from cartwheel.cli.main import main
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.show import as_dot, as_json, as_mermaid, as_text
+from workflows.compiler.quiet import quiet_nvtabular
+from workflows.compiler.saved import load_saved
 
 Command = Callable[..., tuple[int, str, str]]
 """Arguments -> exit code, standard output, standard error."""

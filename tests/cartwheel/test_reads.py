@@ -10,8 +10,8 @@ import pytest
 from pydantic import BaseModel
 
 from cartwheel.config import RunSettings
-from cartwheel.reads import fields_judged, fields_read, handed, values_of
-from cartwheel.stages import STAGES, Stage
+from cartwheel.pipeline.reads import fields_judged, fields_read, handed, values_of
+from cartwheel.pipeline.stages import STAGES, Stage
 
 TINY: Final[dict[str, Any]] = {
     "seed": 3,

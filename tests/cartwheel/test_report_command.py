@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cartwheel.main import main
-from cartwheel.run_directory import RunDirectory, StageRecord
-from models.figures import Evaluation, Protocol, record
+from cartwheel.cli.main import main
+from cartwheel.pipeline.run_directory import RunDirectory, StageRecord
+from evaluation.figures import Evaluation, Protocol, record
 from models.metrics.intervals import Interval
 
 PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 300}, "nothing", "95%")

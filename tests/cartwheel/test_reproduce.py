@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 
 from cartwheel.core.errors import DataError, ReproductionError, UsageError
-from models.offline.protocol import SAMPLED_WARNING, digest
-from models.reproduce import TABLES
+from evaluation.protocols.protocol import SAMPLED_WARNING, digest
+from evaluation.reproduce import TABLES
 
 
 def reproduce(*arguments: str) -> tuple[int, str, str]:
     """Arguments -> exit code, standard output, standard error."""
-    command = [sys.executable, "-m", "cartwheel.main", "reproduce", *arguments]
+    command = [sys.executable, "-m", "cartwheel.cli.main", "reproduce", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout, done.stderr
 

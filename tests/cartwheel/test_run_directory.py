@@ -10,7 +10,7 @@ import pytest
 from cartwheel import __version__
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import sha256
-from cartwheel.run_directory import (
+from cartwheel.pipeline.run_directory import (
     MANIFEST,
     FileRecord,
     Manifest,

@@ -15,13 +15,13 @@ import pytest
 from pydantic import BaseModel
 from rich.console import Console
 
-from cartwheel import run_directory, stages
 from cartwheel.config import RunSettings, parse_settings
 from cartwheel.core.errors import RunError
-from cartwheel.reads import fields_judged
-from cartwheel.run_directory import RunDirectory
-from cartwheel.stages import COMMANDS, STAGES, Stage, require_done, run_stages, wanted_records
-from cartwheel.work import judged_configuration
+from cartwheel.pipeline import run_directory, stages
+from cartwheel.pipeline.reads import fields_judged
+from cartwheel.pipeline.run_directory import RunDirectory
+from cartwheel.pipeline.stages import COMMANDS, STAGES, Stage, require_done, run_stages, wanted_records
+from cartwheel.pipeline.work import judged_configuration
 from serving.settings import ServeSettings
 
 ALL: Final = {stage.name for stage in STAGES}
@@ -211,7 +211,7 @@ def differing(one: RunSettings, other: RunSettings) -> set[str]:
 def test_every_setting_has_a_row() -> None:
     known = {name for name in leaves(RunSettings) if name.partition(".")[0] not in NO_STAGE_READS}
     assert {row.setting for row in ROWS} == known, (
-        "a setting needs a row here, and a stage that declares it in cartwheel/reads.py"
+        "a setting needs a row here, and a stage that declares it in cartwheel/pipeline/reads.py"
     )
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from cartwheel.cli.tuned_config import section_text, write_copy
 from cartwheel.config import load_settings
 from cartwheel.core.errors import ConfigError
-from cartwheel.tuned_config import section_text, write_copy
 
 CONFIG = """# My shop.
 seed = 4

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from cartwheel.asking import ENDPOINT
 from cartwheel.config import RunSettings
 from cartwheel.core.errors import ConfigError, ServerError
 from cartwheel.core.files import write_json
-from cartwheel.work import judged_configuration, serve_run, source_files, train_cart
-from serving import server
-from serving.endpoint import Endpoint
+from cartwheel.pipeline.work import judged_configuration, serve_run, source_files, train_cart
+from serving.server import server
+from serving.server.endpoint import ENDPOINT, Endpoint
 from workflows.settings import SourceSettings
 
 OTHER = Endpoint(grpc="127.0.0.1:1", http="127.0.0.1:2", metrics="127.0.0.1:3", pid=os.getpid())

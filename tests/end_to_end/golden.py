@@ -267,8 +267,8 @@ def _close(a: float | None, b: float | None, tolerance: float) -> bool:
 
 def _answers(scratch: Path) -> Content:
     """Return request -> output -> values of a repository of models with fixed weights, run in this process."""
+    from serving.export.repository import write_repository
     from serving.local import LocalRepository
-    from serving.repository import write_repository
     from serving.settings import ExportSettings
 
     run = _synthetic_run().write_synthetic_run(scratch / "synthetic")

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-CARTWHEEL = (sys.executable, "-m", "cartwheel.main")
+CARTWHEEL = (sys.executable, "-m", "cartwheel.cli.main")
 
 SMALL_SHOP = """
 run = "{run}"

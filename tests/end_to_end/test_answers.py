@@ -14,9 +14,9 @@ import tritonclient.grpc as triton
 from shop_runs import cartwheel
 
 from cartwheel.core.errors import ServerError, UsageError
-from serving.answers import RecommendedItem, ScoredItem, ShopId
-from serving.async_client import AsyncClient
-from serving.client import Client
+from serving.client.answers import RecommendedItem, ScoredItem, ShopId
+from serving.client.async_client import AsyncClient
+from serving.client.client import Client
 
 
 @pytest.fixture(scope="module")

@@ -12,12 +12,12 @@ import polars as pl
 import pytest
 from shop_runs import SMALL_SHOP, cartwheel, serving
 
-from models.retriever import forget_others, retriever
-from models.settings import RetrievalSettings
-from models.train_factors import train_factors
-from serving.client import Client
+from models.families.factors.train import train_factors
+from models.families.settings import RetrievalSettings
+from models.retrieval.retriever import forget_others, retriever
+from serving.client.client import Client
+from serving.export.repository import write_repository
 from serving.local import LocalRepository
-from serving.repository import write_repository
 from serving.settings import ExportSettings
 
 ALS = '\n[retrieval]\nmodel = "als"\nparameters = { factors = 16, l2 = 5.0 }\n'

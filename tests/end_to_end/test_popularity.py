@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.chance_baselines import MOST_POPULAR, POPULARITY, RECENTLY_POPULAR
-from models.offline.baselines import MostPopular, RecentlyPopular
-from models.offline.baselines.recently_popular import DAY
-from models.offline.recommender import Recommender
-from models.offline.run_log import RunScorer, read_interactions, read_questions, split_start
-from models.retrieval_scores import popularity
+from models.families.popularity.recently_popular import DAY
+from models.families.recommender import Recommender
+from models.families.registry import MostPopular, RecentlyPopular
+from models.families.tabular.logistic_regression import MOST_POPULAR, POPULARITY, RECENTLY_POPULAR
+from models.questions.run_log import read_interactions, read_questions, split_start
+from models.retrieval.run_scorer import RunScorer, popularity
 from workflows.settings import PrepareSettings
 
 ROWS = np.arange(5)

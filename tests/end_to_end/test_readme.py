@@ -12,7 +12,7 @@ import pytest
 from shop_runs import ROOT, serving
 
 from cartwheel.config import load_settings
-from serving.tensors import Sizes, markdown
+from serving.contract.tensors import Sizes, markdown
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)

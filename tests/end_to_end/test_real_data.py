@@ -8,7 +8,7 @@ import pytest
 from shop_runs import ROOT, cartwheel, serving
 
 from cartwheel.config import load_settings
-from serving.client import Client
+from serving.client.client import Client
 
 
 @pytest.fixture(scope="module")

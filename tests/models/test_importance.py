@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.importance import permutation_importance
+from evaluation.importance import permutation_importance
 
 N = 4_000
 

@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from models.figures import Evaluation, Protocol, Record, Role
-from models.judge_chances import Forecast
-from models.metrics.intervals import UserBootstrap
-from models.pictures import (
+from evaluation.chances import Forecast
+from evaluation.figures import Evaluation, Protocol, Record, Role
+from evaluation.report.notebook_pictures import (
     BETTER,
     ROLE_COLOURS,
     UNDECIDED,
@@ -26,6 +25,7 @@ from models.pictures import (
     protocol_sentence,
     ranked,
 )
+from models.metrics.intervals import UserBootstrap
 
 PROTOCOL = Protocol("test", "all 9 items", "average", {"anchors": 1200, "truth_items": 30}, "nothing", "95% of users")
 

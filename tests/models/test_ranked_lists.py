@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import models.ranked_lists
+import models.metrics.ranked_lists
+from models.metrics.ranked_lists import Chunk, pairs_of, rank
 from models.metrics.ranking import place, top_columns
-from models.ranked_lists import Chunk, pairs_of, rank
 
 LISTS, ITEMS = 50, 30
 
@@ -30,7 +30,7 @@ def part(whole: Chunk, start: int, stop: int) -> Chunk:
 @pytest.mark.parametrize("shared", [False, True], ids=["scored by one", "scored by several"])
 @pytest.mark.parametrize("lists_of_a_chunk", [1, 3, LISTS])
 def test_chunks_are_joined_in_their_order(monkeypatch: pytest.MonkeyPatch, lists_of_a_chunk: int, shared: bool) -> None:
-    monkeypatch.setattr(models.ranked_lists, "_CELLS", lists_of_a_chunk * ITEMS)
+    monkeypatch.setattr(models.metrics.ranked_lists, "_CELLS", lists_of_a_chunk * ITEMS)
     whole = questions()
     judged = rank(LISTS, ITEMS, 4, "rank", lambda start, stop: part(whole, start, stop), shared=shared)
     expected = place(whole.scores, whole.truth_row, whole.truth_column, whole.n_truth)
@@ -40,7 +40,7 @@ def test_chunks_are_joined_in_their_order(monkeypatch: pytest.MonkeyPatch, lists
 
 
 def test_only_a_scorer_that_may_be_shared_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.ranked_lists, "_CELLS", ITEMS)
+    monkeypatch.setattr(models.metrics.ranked_lists, "_CELLS", ITEMS)
     whole, asking = questions(), {False: set[int](), True: set[int]()}
     for shared, threads in asking.items():
 
@@ -55,8 +55,8 @@ def test_only_a_scorer_that_may_be_shared_is(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_few_chunks_are_in_memory_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No chunk is looked at before so many are held that the next one must wait for it: the most there can be."""
-    monkeypatch.setattr(models.ranked_lists, "_CELLS", ITEMS)
-    monkeypatch.setattr(models.ranked_lists, "_THREADS", 2)
+    monkeypatch.setattr(models.metrics.ranked_lists, "_CELLS", ITEMS)
+    monkeypatch.setattr(models.metrics.ranked_lists, "_THREADS", 2)
     whole, lock, full = questions(), threading.Lock(), threading.Event()
     held, most = 0, 0
 
@@ -88,7 +88,7 @@ def test_no_lists_are_ranked_to_nothing() -> None:
 
 
 def test_what_fails_in_a_chunk_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(models.ranked_lists, "_CELLS", ITEMS)
+    monkeypatch.setattr(models.metrics.ranked_lists, "_CELLS", ITEMS)
     whole = questions()
     whole.scores[7, 3] = np.nan
     with pytest.raises(ValueError, match="NaN"):

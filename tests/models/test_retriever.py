@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from models.report.names import model_name
-from models.retriever import blended, forget_others, retrieval_model, retriever, two_stage
+from evaluation.report.names import model_name
+from models.retrieval.retriever import blended, forget_others, retrieval_model, retriever, two_stage
 
 
 def test_the_two_tower_retrieves_where_nothing_else_does(tmp_path: Path) -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from models.vector_neighbours import nearest, same_visit
-from workflows.event_log import EVENT_COLUMNS
+from evaluation.vector_neighbours import nearest, same_visit
+from workflows.events.event_log import EVENT_COLUMNS
 
 START = datetime(2025, 1, 1, tzinfo=timezone.utc)
 EVENTS = [  # user, item, minutes, type

@@ -1,6 +1,6 @@
 """A run directory as ``prepare`` and ``train`` leave it, small and made by hand: for tests of the serving room alone.
 
-``write_synthetic_run(path)`` writes everything that ``serving.repository.write_repository`` reads. Its feature graphs and models are
+``write_synthetic_run(path)`` writes everything that ``serving.export.repository.write_repository`` reads. Its feature graphs and models are
 little ONNX graphs with random weights that use every column, so that a column that goes astray changes an answer.
 """
 
@@ -17,8 +17,8 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from workflows import columns as names
-from workflows.onnx_graph import GraphBuilder
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
+from workflows.features import columns as names
 
 NO_CART = "The cart task is left out: the log has no cart events."
 
@@ -184,19 +184,17 @@ class SyntheticRun:
             keys = list(range(low, high))
             code = graph.add("LabelEncoder", value, domain="ai.onnx.ml", keys_int64s=keys,
                              values_int64s=[key - low + 3 for key in keys], default_int64=2)  # fmt: skip
-            graph.output(code, name + names.ENCODED_SUFFIX, "int64", shape)
+            graph.output(code, name + ENCODED_SUFFIX, "int64", shape)
         elif name in names.STRINGS:
             value = graph.input(name, "string", shape)
             vocabulary = self._vocabulary(name)
             code = graph.add("LabelEncoder", value, domain="ai.onnx.ml", keys_strings=["", *vocabulary],
                              values_int64s=[0 if is_list else 1, *range(3, 3 + len(vocabulary))], default_int64=2)  # fmt: skip
-            graph.output(code, name + names.ENCODED_SUFFIX, "int64", shape)
+            graph.output(code, name + ENCODED_SUFFIX, "int64", shape)
         else:
             value = graph.input(name, "float32", shape)
             filled = graph.add("Where", graph.add("IsNaN", value), graph.constant(0.5, np.float32), value)
-            graph.output(
-                graph.add("Mul", filled, graph.constant(0.01, np.float32)), name + names.ENCODED_SUFFIX, "float32", shape
-            )
+            graph.output(graph.add("Mul", filled, graph.constant(0.01, np.float32)), name + ENCODED_SUFFIX, "float32", shape)
 
     def _vocabulary(self, name: str) -> list[str]:
         column = names.SHARED_VOCABULARY.get(name, name)
@@ -344,7 +342,7 @@ class SyntheticRun:
             session = onnxruntime.InferenceSession(str(self.path / f"workflow/{graph}.onnx"))
             feeds = {value.name: self._raw(value.name, raw[value.name]) for value in session.get_inputs()}
             for output, value in zip(session.get_outputs(), session.run(None, feeds), strict=True):
-                encoded[output.name.removesuffix(names.ENCODED_SUFFIX)] = value
+                encoded[output.name.removesuffix(ENCODED_SUFFIX)] = value
         return {name: encoded[name] for name in wanted}
 
     def _raw(self, name: str, values: list[Any]) -> np.ndarray:

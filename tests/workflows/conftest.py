@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from cartwheel.core.files import write_json
-from workflows.examples import build_examples
+from workflows.prepare.examples import build_examples
 from workflows.settings import PrepareSettings
 
 START_US = 1_700_000_000_000_000

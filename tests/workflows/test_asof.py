@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from workflows.asof import AsOf, before, expand, group_starts, last_valid, running_sum
+from workflows.events.asof import AsOf, before, expand, group_starts, last_valid, running_sum
 
 ROWS = st.lists(st.tuples(st.integers(0, 4), st.integers(-5, 5), st.booleans()), max_size=30).map(sorted)
 BIG = 9_000_000_000_000_000_000 // 5

@@ -6,8 +6,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from workflows.bots import warn_of_bots
-from workflows.event_log import EventLog, code_events
+from workflows.events.bots import warn_of_bots
+from workflows.events.event_log import EventLog, code_events
 
 
 def log_of(events: dict[str, int]) -> EventLog:

@@ -11,14 +11,14 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import DataError
-from workflows.cart_examples import CartLog, choose_carts
-from workflows.event_log import DAY_US, HOUR_US, MINUTE_US, code_events
-from workflows.history import History
-from workflows.leave_out import LeftOut
-from workflows.recommend_examples import choose_anchors, examples_to_judge, find_anchors
-from workflows.sessions import find_runs, with_sessions
+from workflows.events.event_log import DAY_US, HOUR_US, MINUTE_US, code_events
+from workflows.events.sessions import find_runs, with_sessions
+from workflows.features.shopper import History
 from workflows.settings import LeaveOut, PrepareSettings
-from workflows.split import SPLITS, Split, split_by_dates, split_by_time
+from workflows.tasks.cart import CartLog, choose_carts
+from workflows.tasks.leave_out import LeftOut
+from workflows.tasks.recommend import choose_anchors, examples_to_judge, find_anchors
+from workflows.tasks.split import SPLITS, Split, split_by_dates, split_by_time
 
 Events = Callable[..., pl.DataFrame]
 KEY = np.zeros(1, dtype=np.int64)

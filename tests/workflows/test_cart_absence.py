@@ -7,10 +7,10 @@ import re
 import polars as pl
 import pytest
 
-from workflows.cart_absence import why_no_carts
-from workflows.event_log import DAY_US, EventLog, code_events
+from workflows.events.event_log import DAY_US, EventLog, code_events
 from workflows.settings import PrepareSettings
-from workflows.split import split_log
+from workflows.tasks.cart_absence import why_no_carts
+from workflows.tasks.split import split_log
 
 HOUR_US = DAY_US // 24
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
-from workflows import columns
-from workflows.brute_force import cart_lines
-from workflows.cart_examples import MAX_LINES, CartLog, cart_frame, choose_carts
-from workflows.event_log import DAY_US, HOUR_US, code_events
-from workflows.history import History
-from workflows.item_state import ItemHistory
+from workflows.events.event_log import DAY_US, HOUR_US, code_events
+from workflows.features import columns
+from workflows.features.item import ItemHistory
+from workflows.features.recompute import cart_lines
+from workflows.features.shopper import History
 from workflows.settings import PrepareSettings
-from workflows.split import SPLITS, Split
+from workflows.tasks.cart import MAX_LINES, CartLog, cart_frame, choose_carts
+from workflows.tasks.split import SPLITS, Split
 
 
 def _rows(told: str) -> list[dict[str, object]]:

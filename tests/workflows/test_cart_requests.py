@@ -13,15 +13,15 @@ import pytest
 
 from workflows.audit.event_index import EventIndex
 from workflows.audit.recompute import check_features
-from workflows.cart_examples import CartLog
-from workflows.cart_requests import CART_REQUESTS, cart_requests
-from workflows.columns import FORMS
-from workflows.event_log import DAY_US, HOUR_US, code_events
-from workflows.history import History
-from workflows.item_state import ItemHistory
-from workflows.requests import request_kinds
+from workflows.events.event_log import DAY_US, HOUR_US, code_events
+from workflows.features.columns import FORMS
+from workflows.features.item import ItemHistory
+from workflows.features.requests import request_kinds
+from workflows.features.shopper import History
 from workflows.settings import PrepareSettings
-from workflows.split import SPLITS, Split, SplitName
+from workflows.tasks.cart import CartLog
+from workflows.tasks.cart_requests import CART_REQUESTS, cart_requests
+from workflows.tasks.split import SPLITS, Split, SplitName
 
 STRANGER, WITH_ITEMS, USER, USER_WITH_ITEMS = FORMS
 

@@ -3,7 +3,7 @@
 import numba
 import pytest
 
-from workflows.compiled_loops import compiled
+from cartwheel.core.compiled_loops import compiled
 
 
 @compiled(nogil=True)

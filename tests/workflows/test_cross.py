@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from workflows import columns
-from workflows.cross import MISSING, PADDING, cross_features
+from workflows.features import columns
+from workflows.features.pair import MISSING, PADDING, cross_features
 
 NAN = float("nan")
 

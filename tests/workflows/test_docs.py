@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from workflows.fit import ENGINES
-from workflows.operators.table import READERS, ROW_READERS
+from workflows.compiler.fit import ENGINES
+from workflows.compiler.operators.table import READERS, ROW_READERS
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = (ROOT / "docs/workflows.md").read_text(encoding="utf-8")

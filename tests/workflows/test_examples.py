@@ -12,10 +12,10 @@ import pytest
 
 from cartwheel.core.errors import DataError
 from cartwheel.core.files import sha256
-from workflows.event_log import DAY_US
-from workflows.examples import build_examples
+from workflows.events.event_log import DAY_US
+from workflows.prepare.examples import build_examples
 from workflows.settings import PrepareSettings
-from workflows.split import SPLITS
+from workflows.tasks.split import SPLITS
 
 DATA = Path(__file__).resolve().parents[2] / ".." / "shared" / "data"
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workflows.brute_force import query_features
-from workflows.event_log import code_events
-from workflows.history import History
+from workflows.events.event_log import code_events
+from workflows.features.recompute import query_features
+from workflows.features.shopper import History
 from workflows.settings import PrepareSettings
 
 MINUTE = 60_000_000

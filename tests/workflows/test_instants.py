@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows.instants import ISO, NEVER, TWICE, UNITS, clock_change, fault_of, fitting_unit, local_time, parse_instant
+from workflows.events.instants import ISO, NEVER, TWICE, UNITS, clock_change, fault_of, fitting_unit, local_time, parse_instant
 
 UTC = dt.timezone.utc
 BERLIN = "Europe/Berlin"

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workflows.brute_force import item_features
-from workflows.event_log import DAY_US, code_events
-from workflows.item_state import ItemHistory, state_instant
+from workflows.events.event_log import DAY_US, code_events
+from workflows.features.item import ItemHistory, state_instant
+from workflows.features.recompute import item_features
 from workflows.settings import PrepareSettings
 
 EVENT = st.fixed_dictionaries(

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows.asof import Ints
-from workflows.brute_force import left_out_items
-from workflows.event_log import EVENT_COLUMNS, EventLog, code_events
-from workflows.history import History
-from workflows.leave_out import LeftOut, left_out_codes, left_out_lists
+from workflows.events.asof import Ints
+from workflows.events.event_log import EVENT_COLUMNS, EventLog, code_events
+from workflows.features.recompute import left_out_items
+from workflows.features.shopper import History
 from workflows.settings import LeaveOut, PrepareSettings
+from workflows.tasks.leave_out import LeftOut, left_out_codes, left_out_lists
 
 KINDS = ("view", "purchase", "refund", "cart", "remove_from_cart")
 SETTINGS = PrepareSettings(recent_items=2, interaction_types=("view", "cart", "purchase"))
@@ -115,7 +115,7 @@ def test_pairs_are_found_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch, log_m
     whole = rules.pairs(key, anchor, recent)
     assert len(whole[0]) > 500
     for size in (1, 7, 100):
-        monkeypatch.setattr("workflows.leave_out._PAIRS", size)
+        monkeypatch.setattr("workflows.tasks.leave_out._PAIRS", size)
         for one, other in zip(rules.pairs(key, anchor, recent), whole, strict=True):
             np.testing.assert_array_equal(one, other)
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows.negatives import NegativeSampler
+from workflows.tasks.negatives import NegativeSampler
 
 
 @settings(deadline=None)

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import DataError
-from workflows.events import FILE, ROW
-from workflows.numbers import files_with_comma, parse_number
+from workflows.events.numbers import files_with_comma, parse_number
+from workflows.events.schema import FILE, ROW
 
 
 def parse(text: str, decimal: str) -> float | None:

@@ -4,7 +4,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from workflows.onnx_graph import GraphBuilder
+from workflows.compiler.onnx_graph import GraphBuilder
 
 
 def scale(by: float) -> GraphBuilder:

@@ -7,7 +7,7 @@ import warnings
 import pytest
 
 from cartwheel.core.errors import MissingDependencyError
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.quiet import quiet_nvtabular
 
 
 def test_noise_is_silenced_and_comes_back(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from workflows import columns
-from workflows.brute_force import cross_columns
+from workflows.features import columns
+from workflows.features.recompute import cross_columns
 from workflows.settings import PrepareSettings
-from workflows.split import SPLITS
+from workflows.tasks.split import SPLITS
 
 
 @pytest.mark.parametrize("name", SPLITS)

@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from cartwheel.core.errors import DataError
-from workflows import reading
-from workflows.events import FLAW
+from workflows.events import reading
+from workflows.events.schema import FLAW
 from workflows.settings import SourceSettings
 
 

@@ -11,8 +11,8 @@ import polars as pl
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from workflows import reading
-from workflows.events import FLAW
+from workflows.events import reading
+from workflows.events.schema import FLAW
 
 CELLS = st.text(
     st.one_of(st.sampled_from(list("ab,;\t|\"'\\ \n\r#é=")), st.characters(codec="utf-8", exclude_characters="\0")), max_size=6

@@ -9,15 +9,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from workflows import columns
-from workflows.brute_force import left_out_items, recommend_truth
-from workflows.event_log import DAY_US, EventLog, code_events
-from workflows.history import History
-from workflows.item_state import ItemHistory
-from workflows.leave_out import LeftOut
-from workflows.recommend_examples import choose_anchors, examples_to_judge, find_anchors, recommend_frame
+from workflows.events.event_log import DAY_US, EventLog, code_events
+from workflows.features import columns
+from workflows.features.item import ItemHistory
+from workflows.features.recompute import left_out_items, recommend_truth
+from workflows.features.shopper import History
 from workflows.settings import LeaveOut, PrepareSettings
-from workflows.split import SPLITS, Split, split_by_time
+from workflows.tasks.leave_out import LeftOut
+from workflows.tasks.recommend import choose_anchors, examples_to_judge, find_anchors, recommend_frame
+from workflows.tasks.split import SPLITS, Split, split_by_time
 
 
 def _prepared(events: pl.DataFrame, settings: PrepareSettings) -> tuple[EventLog, History, Split]:

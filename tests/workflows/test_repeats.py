@@ -5,8 +5,8 @@ import datetime as dt
 import polars as pl
 import pytest
 
-from workflows.events import FILE, ROW
-from workflows.repeats import Repeats, find_coarse, separate
+from workflows.events.repeats import Repeats, find_coarse, separate
+from workflows.events.schema import FILE, ROW
 
 KEY = ("user_id", "item_id", "event_type", "timestamp")
 COLUMNS = (*KEY, "price", "quantity")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from cartwheel.core.errors import RunError
-from workflows.fit import fit_workflow
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType
-from workflows.plan.vocabularies import vocabulary
-from workflows.quiet import quiet_nvtabular
-from workflows.saved import METADATA, PICKLE, load_saved
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.plan.vocabularies import vocabulary
+from workflows.compiler.quiet import quiet_nvtabular
+from workflows.compiler.saved import METADATA, PICKLE, load_saved
 
 TABLE = pl.DataFrame(
     {
@@ -212,7 +213,7 @@ def test_shared_vocabularies_of_one_name_lie_beside_each_other(tmp_path: Path) -
     with quiet_nvtabular():
         from nvtabular import Workflow, ops
 
-        from workflows.shared_categorify import SharedCategorify
+        from workflows.compiler.shared_categorify import SharedCategorify
 
         def shared(values: list[str]) -> Any:
             return ["color"] >> SharedCategorify("color", values, ["color"], tmp_path)
@@ -228,6 +229,25 @@ def test_shared_vocabularies_of_one_name_lie_beside_each_other(tmp_path: Path) -
         {name: encoded[name].tolist() for name in expected} == table.select(list(expected)).to_dict(as_series=False) == expected
     )
     assert len(list(tmp_path.glob("categories*/unique.color.parquet"))) == 2
+
+
+def test_an_operator_is_found_where_cartwheel_0_3_kept_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with quiet_nvtabular():
+        from nvtabular import Workflow
+
+        from workflows.compiler import shared_categorify
+
+        graph = ["color"] >> shared_categorify.SharedCategorify("color", ["red", "blue"], ["color"], tmp_path)
+        fitted = fit_workflow(Workflow(graph), TABLE, tmp_path / "fits")
+        former = "workflows.shared_categorify"
+        with monkeypatch.context() as at_that_time:
+            at_that_time.setitem(sys.modules, former, shared_categorify)
+            at_that_time.setattr(shared_categorify.SharedCategorify, "__module__", former)
+            fitted.save(str(tmp_path / "saved"))
+    assert former.encode() in (tmp_path / "saved" / PICKLE).read_bytes()
+    plan = read_plan(load_saved(tmp_path / "saved"))
+    assert former not in sys.modules
+    assert compile_polars(plan, TABLE.lazy()).collect()["color"].to_list() == [3, 4, 3, 2]
 
 
 def test_a_vocabulary_that_is_written_anew_with_the_same_values_is_the_same(saved: Path) -> None:

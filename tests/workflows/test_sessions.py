@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from workflows.sessions import with_sessions
+from workflows.events.sessions import with_sessions
 
 MINUTE = 60_000_000
 

@@ -9,11 +9,11 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import RunError
-from workflows import columns
-from workflows.brute_force import left_out_items
-from workflows.examples import build_examples
+from workflows.features import columns
+from workflows.features.recompute import left_out_items
+from workflows.prepare.examples import build_examples
+from workflows.prepare.snapshot import read_id_types, snapshot_instant
 from workflows.settings import LeaveOut, PrepareSettings
-from workflows.snapshot import read_id_types, snapshot_instant
 
 MINUTE = 60_000_000
 
@@ -114,8 +114,8 @@ def test_what_is_left_out_is_stored_as_rows_of_the_items_and_told_by_id_for_the_
 def test_the_longest_histories_are_among_the_parity_queries(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shop_events: pl.DataFrame, shop_settings: PrepareSettings
 ) -> None:
-    monkeypatch.setattr("workflows.snapshot.PARITY_USERS", 9)
-    monkeypatch.setattr("workflows.snapshot.PARITY_LONGEST", 4)
+    monkeypatch.setattr("workflows.prepare.snapshot.PARITY_USERS", 9)
+    monkeypatch.setattr("workflows.prepare.snapshot.PARITY_LONGEST", 4)
     folder = _of_rule(tmp_path, shop_events, shop_settings, "interacted")
     users, queries = (pl.read_parquet(folder / f"{name}.parquet") for name in ("users", "queries"))
     longest = users.sort("user_events", descending=True).head(4)["user_id"].to_list()

@@ -17,11 +17,11 @@ from cartwheel.config import parse_settings
 from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import sha256
 from cartwheel.core.tables import read_json
-from models.offline.run_log import split_start
+from models.questions.run_log import split_start
 from models.tuning.validation import lay_out
-from workflows.examples import build_examples
+from workflows.prepare.examples import build_examples
 from workflows.settings import PrepareSettings
-from workflows.split import SPLITS, iso, split_by_dates, split_by_time, split_log, told_split
+from workflows.tasks.split import SPLITS, iso, split_by_dates, split_by_time, split_log, told_split
 
 MARCH = {"valid_from": "2024-03-01", "test_from": "2024-03-05"}
 DAYS = np.array([round(datetime(2024, 2, day, tzinfo=timezone.utc).timestamp()) * 1_000_000 for day in range(1, 29)])

@@ -3,9 +3,9 @@ from __future__ import annotations
 import polars as pl
 import pytest
 
-from workflows.events import CANONICAL, FILE, ORIGINAL, ROW
+from workflows.events.schema import CANONICAL, FILE, ORIGINAL, ROW
+from workflows.events.tidy import Tidy, kept_apart
 from workflows.settings import NULL_VALUES
-from workflows.tidy import Tidy, kept_apart
 
 
 def tidied(column: str, cells: list[str | None], tidy: Tidy | None = None) -> pl.DataFrame:

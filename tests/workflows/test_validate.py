@@ -10,13 +10,13 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import DataError
-from workflows import rules
-from workflows.events import CANONICAL, EVENT_SCHEMA, EventSummary
+from workflows.events import rules
+from workflows.events.schema import CANONICAL, EVENT_SCHEMA, EventSummary
+from workflows.events.sources import open_source
+from workflows.events.sources.base import Part
+from workflows.events.sources.table import Table
+from workflows.events.validate import check_events
 from workflows.settings import EventSettings, SourceSettings
-from workflows.sources import open_source
-from workflows.sources.base import Part
-from workflows.sources.table import Table
-from workflows.validate import check_events
 
 HEADER = "user_id,item_id,event_type,timestamp,session_id,category,brand,price,quantity"
 SOUND = "u1,i1,view,2020-01-01T00:00:07Z,,c,b,1.5,1"

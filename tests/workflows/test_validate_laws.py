@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import DataError
-from workflows.events import CANONICAL, DUPLICATE_KEY, EVENT_TYPES
+from workflows.events.schema import CANONICAL, DUPLICATE_KEY, EVENT_TYPES
+from workflows.events.sources import open_source
+from workflows.events.validate import check_events
 from workflows.settings import NULL_VALUES, EventSettings, SourceSettings
-from workflows.sources import open_source
-from workflows.validate import check_events
 
 LATEST = dt.date(2020, 6, 1)
 WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")), max_size=4)

@@ -4,8 +4,8 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workflows.encoding.vocabulary import choose, choose_vocabularies, count_items, count_users
 from workflows.settings import FeatureSettings
-from workflows.vocabulary import choose, choose_vocabularies, count_items, count_users
 
 ROW = st.tuples(st.sampled_from("xyz"), st.sampled_from("abcd"), st.lists(st.sampled_from("abcde"), unique=True, max_size=3))
 

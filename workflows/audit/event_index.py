@@ -8,10 +8,10 @@ from typing import Any, Final
 
 import polars as pl
 
-from workflows.brute_force import Event
-from workflows.event_log import ANONYMOUS_PREFIX
+from workflows.events.event_log import ANONYMOUS_PREFIX
+from workflows.features.recompute import Event
 from workflows.settings import PrepareSettings
-from workflows.split import SplitName
+from workflows.tasks.split import SplitName
 
 Tables = Mapping[tuple[SplitName, str], pl.DataFrame]
 """Example tables by (split, task): tasks are recommend, ranking, cart, cart_requests and, in validation, refit."""

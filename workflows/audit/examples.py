@@ -12,7 +12,7 @@ from workflows.audit.simultaneous import check_clock, check_simultaneous
 from workflows.audit.splits import check_duplicates, check_split_order, count_crossing_sessions
 from workflows.audit.targets import check_labelled, check_left_out
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
-from workflows.split import Split
+from workflows.tasks.split import Split
 
 
 @dataclass

@@ -18,17 +18,17 @@ from cartwheel.core.errors import LeakageError
 from cartwheel.core.frames import read_frame
 from cartwheel.core.run_layout import RELATIVE, RunLayout
 from workflows.audit.examples import Audited
-from workflows.columns import CALENDAR, CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, SHARED_VOCABULARY
-from workflows.encode import load_workflow
-from workflows.lists import leaves
-from workflows.operators.categorify import Lookup
-from workflows.operators.fill import Fill
-from workflows.operators.normalize import Standardize
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Plan
-from workflows.plan.read import read_plan
+from workflows.compiler.lists import leaves
+from workflows.compiler.operators.categorify import Lookup
+from workflows.compiler.operators.fill import Fill
+from workflows.compiler.operators.normalize import Standardize
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Plan
+from workflows.compiler.plan.read import read_plan
+from workflows.encoding.encode import load_workflow
+from workflows.encoding.vocabulary import choose_vocabularies
+from workflows.features.columns import CALENDAR, CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, SHARED_VOCABULARY
 from workflows.settings import FeatureSettings
-from workflows.vocabulary import choose_vocabularies
 
 FITTED_ON: Final[Mapping[str, tuple[str, ...]]] = {
     "recommend": QUERY_CONTINUOUS + ITEM_CONTINUOUS,

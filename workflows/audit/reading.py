@@ -9,10 +9,10 @@ from typing import Final
 import polars as pl
 
 from cartwheel.core.errors import DataError
-from workflows import reading
-from workflows.events import FLAW
-from workflows.instants import ISO, parse_instant
-from workflows.numbers import parse_number
+from workflows.events import reading
+from workflows.events.instants import ISO, parse_instant
+from workflows.events.numbers import parse_number
+from workflows.events.schema import FLAW
 from workflows.settings import SourceSettings
 
 MAX_UNREAD: Final = 0.01

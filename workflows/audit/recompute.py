@@ -9,9 +9,10 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
-from workflows.asof import Ints
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
-from workflows.brute_force import (
+from workflows.events.asof import Ints
+from workflows.events.event_log import MINUTE_US
+from workflows.features.recompute import (
     Event,
     cart_lines,
     cross_columns,
@@ -21,11 +22,10 @@ from workflows.brute_force import (
     recommend_truth,
     told_events,
 )
-from workflows.cart_requests import CART_REQUESTS
-from workflows.event_log import MINUTE_US
-from workflows.recommend_examples import REFIT
 from workflows.settings import LeaveOut, PrepareSettings
-from workflows.split import Split, SplitName, iso
+from workflows.tasks.cart_requests import CART_REQUESTS
+from workflows.tasks.recommend import REFIT
+from workflows.tasks.split import Split, SplitName, iso
 
 SAMPLE: Final = 200
 """Rows that are computed again, spread over the tables; but at least ``MIN_ROWS_OF_A_TABLE`` of each."""

@@ -15,12 +15,12 @@ import polars as pl
 
 from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
-from workflows.cart_requests import CART_REQUESTS
-from workflows.event_log import DAY_US, HOUR_US
-from workflows.events import CART, PURCHASE
-from workflows.recommend_examples import REFIT
+from workflows.events.event_log import DAY_US, HOUR_US
+from workflows.events.schema import CART, PURCHASE
 from workflows.settings import PrepareSettings
-from workflows.split import iso
+from workflows.tasks.cart_requests import CART_REQUESTS
+from workflows.tasks.recommend import REFIT
+from workflows.tasks.split import iso
 
 MAX_ONE_INSTANT: Final = 0.9
 """Share of the shoppers with several items whose events may all lie at one instant."""

@@ -15,12 +15,12 @@ import polars as pl
 
 from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
-from workflows.cart_requests import CART_REQUESTS
-from workflows.event_log import HOUR_US
-from workflows.recommend_examples import REFIT
-from workflows.sessions import with_sessions
+from workflows.events.event_log import HOUR_US
+from workflows.events.sessions import with_sessions
 from workflows.settings import PrepareSettings
-from workflows.split import SPLITS, Split, SplitName, iso
+from workflows.tasks.cart_requests import CART_REQUESTS
+from workflows.tasks.recommend import REFIT
+from workflows.tasks.split import SPLITS, Split, SplitName, iso
 
 _IDENTITIES: Final = (
     ("recommend", ("example_id",)),

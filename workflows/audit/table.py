@@ -12,7 +12,7 @@ import polars as pl
 from cartwheel.core.errors import DataError, UsageError
 from workflows.audit.single_columns import Finding, find_in_columns
 from workflows.audit.targets import MAX_CLASSES
-from workflows.reading import did_you_mean
+from workflows.events.reading import did_you_mean
 
 _BEFORE_SPLIT: Final = "Decide the split before anything is fitted, and keep each row on one side."
 

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
-from workflows.asof import Bools
 from workflows.audit.event_index import FIX, Tables, file_of
-from workflows.columns import CART, CROSS, ITEM, QUERY
-from workflows.recommend_examples import REFIT
+from workflows.events.asof import Bools
+from workflows.features.columns import CART, CROSS, ITEM, QUERY
 from workflows.settings import LeaveOut
-from workflows.split import SplitName
+from workflows.tasks.recommend import REFIT
+from workflows.tasks.split import SplitName
 
 MAX_AUC: Final = 0.99
 """A single column that separates better than this has seen the label."""
@@ -32,7 +32,8 @@ _CONTRACT: Final = frozenset({*QUERY, *ITEM, *CROSS, *CART})
 def check_labelled(table: pl.DataFrame, name: tuple[SplitName, str]) -> int:
     """Check that no column of a labelled table is the label under another name, or tells it almost perfectly.
 
-    The columns of the contract (``workflows.columns``) are computed again from the events elsewhere, so of these only what the order of
+    The columns of the contract (``workflows.features.columns``) are computed again from the events elsewhere, so of these only what
+    the order of
     their values tells is looked at: in a shop with one bestseller its id may well tell the label. Of every other column, such as one
     that the shop brought, what each value tells is looked at as well.
 

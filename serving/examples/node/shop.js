@@ -9,7 +9,7 @@ import { pathToFileURL, fileURLToPath } from "node:url";
 import grpc from "@grpc/grpc-js";
 import loader from "@grpc/proto-loader";
 
-const PROTO = process.env.PROTO ?? fileURLToPath(new URL("../../protocol/inference.proto", import.meta.url));
+const PROTO = process.env.PROTO ?? fileURLToPath(new URL("../../contract/inference.proto", import.meta.url));
 const REASONS = ["popular", "recent item", "taste"];
 const DEADLINE_MILLISECONDS = 5000;
 const EMPTY = -Infinity; // the score of a place that no item is left for

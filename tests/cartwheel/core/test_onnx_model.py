@@ -8,7 +8,7 @@ import pytest
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.onnx_model import OnnxModel, open_session
-from workflows.onnx_graph import GraphBuilder
+from workflows.compiler.onnx_graph import GraphBuilder
 
 
 @pytest.fixture(scope="module")

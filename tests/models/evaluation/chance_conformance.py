@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from models.chance_learner import MakeCartLearner, MakeRowLearner
+from models.families.tabular.row_learner import MakeCartLearner, MakeRowLearner
 
 ROWS, CARTS = 600, 250
 

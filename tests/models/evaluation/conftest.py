@@ -12,10 +12,10 @@ import onnx
 import polars as pl
 import pytest
 
-from workflows.columns import (
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
+from workflows.features.columns import (
     CART,
     CROSS,
-    ENCODED_SUFFIX,
     FORMS,
     ITEM,
     ITEM_CATEGORICAL,
@@ -26,7 +26,6 @@ from workflows.columns import (
     QUERY_LISTS,
     QUERY_SCALARS,
 )
-from workflows.onnx_graph import GraphBuilder
 
 # importmode=importlib leaves sys.path alone; the conformance suite lies beside the tests that inherit it.
 sys.path.insert(0, str(Path(__file__).parent))

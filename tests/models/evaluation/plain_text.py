@@ -2,8 +2,8 @@
 
 from rich.console import Console
 
-from models.figures import Evaluation
-from models.report_table import report
+from evaluation.figures import Evaluation
+from evaluation.report.terminal import report
 
 
 def report_text(evaluation: Evaluation, width: int = 200) -> str:

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import RunError
-from models.calibration import sigmoid
-from models.chance_baselines import CartBaseline, LogisticBaseline, read_train_rows
+from models.families.tabular.logistic_regression import CartBaseline, LogisticBaseline, read_train_rows
 from models.metrics.classification import roc_auc
-from models.retrieval_scores import popularity
+from models.retrieval.run_scorer import popularity
+from models.training.calibration import sigmoid
 
 
 def test_logistic_regression_finds_a_linear_signal(finished_run: Path) -> None:
@@ -31,7 +31,7 @@ def test_an_hour_never_seen_in_training_is_no_hour(finished_run: Path) -> None:
 
 
 def test_the_sample_is_fixed_by_the_seed_and_keeps_carts_whole(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.chance_baselines.MAX_ROWS", 100)
+    monkeypatch.setattr("models.families.tabular.logistic_regression.MAX_ROWS", 100)
     rows = read_train_rows(finished_run, "ranking", "label", 0)
     assert len(rows.table) == len(rows.label) == 100
     assert rows.table.equals(read_train_rows(finished_run, "ranking", "label", 0).table)

@@ -2,8 +2,8 @@
 
 from chance_conformance import CartLearnerConformance, RowLearnerConformance
 
-from models.chance_baselines import CartBaseline, LogisticBaseline
-from models.gradient_boosting import GradientBoostingBaseline, GradientBoostingCartBaseline
+from models.families.tabular.gradient_boosting import GradientBoostingBaseline, GradientBoostingCartBaseline
+from models.families.tabular.logistic_regression import CartBaseline, LogisticBaseline
 
 
 class TestLogisticRegression(RowLearnerConformance):

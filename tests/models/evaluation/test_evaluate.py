@@ -10,16 +10,17 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import ComparisonError, RunError
-from models.chance_baselines import POPULARITY
-from models.evaluate import evaluate_run
-from models.figures import METRICS_FILE, Evaluation, difference
-from models.judge_lists import left_out
+from evaluation.evaluate import evaluate_run
+from evaluation.figures import METRICS_FILE, Evaluation, difference
+from evaluation.lists import left_out
+from evaluation.protocols.protocol import SAMPLED_CHANCES_WARNING
+from evaluation.settings import EvaluateSettings
+from models.families.registry import BASELINES
+from models.families.tabular.logistic_regression import POPULARITY
 from models.metrics.classification import pr_auc, roc_auc
-from models.offline.baselines import BASELINES
-from models.offline.protocol import SAMPLED_CHANCES_WARNING
-from models.offline.run_log import RunScorer, read_interactions, read_questions
-from models.settings import EvaluateSettings
-from models.task_names import OF_FORMS
+from models.questions.run_log import read_interactions, read_questions
+from models.retrieval.run_scorer import RunScorer
+from workflows.tasks.task_names import OF_FORMS
 
 SETTINGS = EvaluateSettings(cutoffs=(5, 10), bootstrap=100, candidates=20, max_two_stage_anchors=50)
 

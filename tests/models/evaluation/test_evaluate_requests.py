@@ -8,15 +8,15 @@ import polars as pl
 import pytest
 
 from cartwheel.core.onnx_model import OnnxModel
-from models.calibration import sigmoid
-from models.evaluate_requests import request_records
-from models.figures import Evaluation
-from models.form_calibration import form_log_odds, read_forms
+from evaluation.figures import Evaluation
+from evaluation.report.line_segments import form_segments
+from evaluation.requests import request_records
+from evaluation.settings import EvaluateSettings
 from models.metrics.classification import expected_calibration_error, log_loss
-from models.report.line_segments import form_segments
-from models.settings import EvaluateSettings
-from models.task_names import CART_LINE_OF, CART_OF
-from workflows.columns import FORMS
+from models.training.calibration import sigmoid
+from models.training.form_calibration import form_log_odds, read_forms
+from workflows.features.columns import FORMS
+from workflows.tasks.task_names import CART_LINE_OF, CART_OF
 
 SETTINGS = EvaluateSettings(bootstrap=100)
 

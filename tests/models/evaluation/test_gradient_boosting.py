@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.calibration import sigmoid
-from models.chance_baselines import LogisticBaseline, read_train_rows
-from models.gradient_boosting import GradientBoostingBaseline, GradientBoostingCartBaseline
+from models.families.tabular.gradient_boosting import GradientBoostingBaseline, GradientBoostingCartBaseline
+from models.families.tabular.logistic_regression import LogisticBaseline, read_train_rows
 from models.metrics.classification import Labels, roc_auc
+from models.training.calibration import sigmoid
 
 
 def crossed(seed: int, rows: int = 2000) -> tuple[pl.DataFrame, Labels]:
@@ -41,7 +41,7 @@ def test_the_seed_fixes_it_and_no_rows_get_no_answers() -> None:
 
 
 def test_of_many_rows_the_seed_fixes_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.gradient_boosting.MAX_ROWS", 1000)
+    monkeypatch.setattr("models.families.tabular.gradient_boosting.MAX_ROWS", 1000)
     table, label = crossed(0)
     first, again, other = (GradientBoostingBaseline(table, label, seed).logit(table) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)

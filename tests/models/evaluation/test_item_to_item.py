@@ -8,14 +8,16 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import RunError
-from models.evaluate import evaluate_run
-from models.item_to_item.blend import FOLDER, Blend, read_blend
-from models.item_to_item.fit import fit_item_to_item
-from models.item_to_item.neighbours import Neighbours
-from models.retrieval import Retrieval, read_recent
-from models.retrieval_scores import Towers, read_anchors
-from models.settings import EvaluateSettings, ItemToItemSettings
-from models.two_stage import retrieve_and_rank
+from evaluation.evaluate import evaluate_run
+from evaluation.settings import EvaluateSettings
+from models.families.neighbours.blend import FOLDER, Blend, read_blend
+from models.families.neighbours.settings import ItemToItemSettings
+from models.families.neighbours.table import Neighbours
+from models.questions.anchors import read_anchors
+from models.retrieval.choose_neighbours import fit_item_to_item
+from models.retrieval.retrieval import Retrieval, read_recent
+from models.retrieval.towers import Towers
+from models.retrieval.two_stage import retrieve_and_rank
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(10,), bootstrap=100, baselines=())
 
@@ -68,7 +70,7 @@ def test_what_validation_likes_is_taken(served: Path) -> None:
 
 def test_the_figure_of_the_choice_is_that_of_the_retrieval(served: Path) -> None:
     from models.metrics.ranking import ndcg
-    from models.retrieval_scores import judge
+    from models.questions.anchors import judge
 
     chosen = fit_item_to_item(served, ItemToItemSettings(neighbours=10), SETTINGS, 0)
     anchors = read_anchors(served, "valid")

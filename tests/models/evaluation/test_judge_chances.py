@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.figures import Protocol, Record
-from models.judge_chances import LEAST_RESAMPLES, Forecast, chance_records
+from evaluation.chances import LEAST_RESAMPLES, Forecast, chance_records
+from evaluation.figures import Protocol, Record
+from evaluation.settings import EvaluateSettings
+from evaluation.thresholds import Threshold
 from models.metrics.classification import Floats, Labels, Thresholds, row_log_loss
 from models.metrics.decisions import row_brier
 from models.metrics.intervals import UserBootstrap
 from models.metrics.significance import holm, permutation_p_values
-from models.settings import EvaluateSettings
-from models.thresholds import Threshold
 
 ROWS, BASELINES = 400, 5
 PROTOCOL = Protocol("test", "the rows of the task", "", {"rows": ROWS}, "nothing", "")

@@ -9,9 +9,9 @@ from plain_text import report_text
 from rich.console import Console
 
 from cartwheel.core.errors import RunError
-from models.figures import METRICS_FILE, Evaluation, Protocol, Record, difference, record
+from evaluation.figures import METRICS_FILE, Evaluation, Protocol, Record, difference, record
+from evaluation.report.terminal import headlines, verdicts
 from models.metrics.intervals import Interval
-from models.report_table import headlines, verdicts
 
 PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 3}, "nothing", "95%")
 

@@ -6,13 +6,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.evaluate import evaluate_run
-from models.evaluate_chances import read_forecasts
-from models.figures import Record
-from models.judge_lists import left_out
-from models.metrics import ranking
-from models.metrics.classification import roc_auc
-from models.segments import (
+from evaluation.evaluate import evaluate_run
+from evaluation.figures import Record
+from evaluation.forecasts import read_forecasts
+from evaluation.lists import left_out
+from evaluation.segments import (
     Lists,
     Segment,
     Shown,
@@ -25,7 +23,9 @@ from models.segments import (
     segments,
     show,
 )
-from models.settings import EvaluateSettings
+from evaluation.settings import EvaluateSettings
+from models.metrics import ranking
+from models.metrics.classification import roc_auc
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(3, 10), bootstrap=100)
 
@@ -80,9 +80,9 @@ def test_items_share_the_truth_out(shown: Shown) -> None:
 
 
 def test_a_segment_counts_tied_truth_of_its_own_only() -> None:
+    from models.metrics.ranked_lists import Judged
     from models.metrics.ranking import place
-    from models.ranked_lists import Judged
-    from models.retrieval_scores import Anchors
+    from models.questions.anchors import Anchors
 
     row, column, none = np.array([0, 0, 1]), np.array([0, 1, 2]), np.zeros(0, np.int64)
     anchors = Anchors(np.arange(2), np.array(["a", "b"]), np.array([2, 1]), row, column, none, none, 3)

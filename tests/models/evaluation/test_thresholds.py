@@ -21,12 +21,12 @@ from sklearn.metrics import (
 )
 
 from cartwheel.core.errors import ComparisonError
-from models.calibration import sigmoid
-from models.evaluate_chances import cart_records, ranking_records, read_forecasts
-from models.figures import Evaluation, Record, difference
-from models.judge_chances import AT_THRESHOLD
-from models.settings import EvaluateSettings
-from models.thresholds import Threshold, chosen_threshold, given_threshold
+from evaluation.chances import AT_THRESHOLD
+from evaluation.figures import Evaluation, Record, difference
+from evaluation.forecasts import cart_records, ranking_records, read_forecasts
+from evaluation.settings import EvaluateSettings
+from evaluation.thresholds import Threshold, chosen_threshold, given_threshold
+from models.training.calibration import sigmoid
 
 SEED = 1
 SCORES = {"accuracy": accuracy_score, "precision": precision_score, "recall": recall_score, "f1": f1_score}

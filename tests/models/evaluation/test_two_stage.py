@@ -10,14 +10,15 @@ import polars as pl
 import pytest
 
 from cartwheel.core.frames import read_frame
-from models.evaluate import evaluate_run
-from models.fusion import Fusion, fuse, read_fusion
-from models.report.verdict import task_verdict
-from models.report.views import task_views
-from models.report_table import report
-from models.retrieval_scores import Towers, judge, read_anchors, sample
-from models.settings import EvaluateSettings
-from models.two_stage import retrieve_and_rank, tune_fusion
+from evaluation.evaluate import evaluate_run
+from evaluation.report.terminal import report
+from evaluation.report.verdict import task_verdict
+from evaluation.report.views import task_views
+from evaluation.settings import EvaluateSettings
+from models.questions.anchors import judge, read_anchors, sample
+from models.retrieval.fusion import Fusion, fuse, read_fusion
+from models.retrieval.towers import Towers
+from models.retrieval.two_stage import retrieve_and_rank, tune_fusion
 
 SETTINGS = EvaluateSettings(candidates=20)
 
@@ -47,8 +48,8 @@ def test_the_arrays_are_those_of_a_plain_loop(finished_run: Path) -> None:
 def test_chunks_do_not_matter(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     anchors = read_anchors(finished_run, "test")
     whole = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
-    monkeypatch.setattr("models.two_stage._PAIRS", 70)
-    monkeypatch.setattr("models.ranked_lists._CELLS", 300)
+    monkeypatch.setattr("models.retrieval.two_stage._PAIRS", 70)
+    monkeypatch.setattr("models.metrics.ranked_lists._CELLS", 300)
     parts = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)
     for name in ("candidates", "retrieval", "logit", "relevant"):
         np.testing.assert_array_equal(getattr(parts, name), getattr(whole, name))

@@ -7,8 +7,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from cartwheel.core.errors import RunError
-from models.item_to_item.blend import FOLDER, Blend, read_blend
-from models.item_to_item.neighbours import Neighbours
+from models.families.neighbours.blend import FOLDER, Blend, read_blend
+from models.families.neighbours.table import Neighbours
 
 TABLE = Neighbours(np.array([[1, 2], [2, -1], [-1, -1]], np.int32), np.array([[0.5, 0.25], [1.0, 0.0], [0.0, 0.0]], np.float32))
 

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from models.offline.interactions import Interactions, from_events
+from models.questions.interactions import Interactions, from_events
 
 few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """Enough examples for logs as small as these, whatever else the machine does meanwhile."""

@@ -13,14 +13,14 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
+from evaluation.protocols.judge import judge
+from evaluation.protocols.protocol import GlobalTemporal, LeaveOneOut, Protocol
+from evaluation.protocols.splits import folds
+from models.families.popularity.most_popular import item_counts
+from models.families.recommender import Recommender, Scores
+from models.families.registry import MostPopular
 from models.metrics.ranking import hit_rate, ndcg
-from models.offline.baselines import MostPopular
-from models.offline.baselines.most_popular import item_counts
-from models.offline.interactions import Interactions, Queries, from_events
-from models.offline.judge import judge
-from models.offline.protocol import GlobalTemporal, LeaveOneOut, Protocol
-from models.offline.recommender import Recommender, Scores
-from models.offline.splits import folds
+from models.questions.interactions import Interactions, Queries, from_events
 
 KINDS, SIZE, USERS, LENGTH = 8, 6, 160, 5
 HOUR = 3_600_000_000

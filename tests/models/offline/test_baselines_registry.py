@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from recommender_conformance import ask, planted
 
-from models.offline.baselines import BASELINES
+from models.families.registry import BASELINES
 
 
 @pytest.mark.parametrize("name", BASELINES)

@@ -5,9 +5,9 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, require_order, small
 
 from cartwheel.core.errors import UsageError
-from models.offline.baselines import EASE
-from models.offline.interactions import Floats, Interactions
-from models.offline.recommender import Recommender
+from models.families.recommender import Recommender
+from models.families.registry import EASE
+from models.questions.interactions import Floats, Interactions
 
 
 def weights(log: Interactions, l2: float) -> Floats:
@@ -33,7 +33,7 @@ class TestEASE(RecommenderConformance):
 
     @pytest.mark.parametrize("block", [7, 1024])
     def test_it_agrees_with_numpy(self, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("models.offline.baselines.ease._BLOCK", block)
+        monkeypatch.setattr("models.families.neighbours.ease._BLOCK", block)
         log = planted()
         scores = self.fitted(log).scores(ask(*[[item] for item in range(log.items)]))
         np.testing.assert_allclose(scores, weights(log, 10.0), rtol=1e-6, atol=1e-9)

@@ -9,10 +9,10 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, require_order
 
 from cartwheel.core.errors import UsageError
-from models.offline.baselines import ALS, BPR
-from models.offline.baselines.factors import products
-from models.offline.baselines.most_popular import item_counts
-from models.offline.recommender import Recommender
+from models.families.factors.factors import products
+from models.families.popularity.most_popular import item_counts
+from models.families.recommender import Recommender
+from models.families.registry import ALS, BPR
 
 
 class TestALS(RecommenderConformance):
@@ -94,7 +94,7 @@ def test_training_is_quiet_in_a_process_that_has_loaded_nothing_yet() -> None:
 import sys
 sys.path.insert(0, sys.argv[1])
 from recommender_conformance import planted
-from models.offline.baselines import ALS, BPR
+from models.families.registry import ALS, BPR
 for model in (ALS(factors=4, iterations=2), BPR(factors=4, iterations=2)):
     model.fit(planted())
 """

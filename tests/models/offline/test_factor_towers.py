@@ -9,14 +9,14 @@ import pytest
 from recommender_conformance import ask, planted
 
 from cartwheel.core.errors import ConfigError, ParityError, UsageError
-from models.data import FIRST_ID, Table
-from models.factor_towers import ALSTowers, BPRTowers, FactorTowers, als_towers, bpr_towers
-from models.offline.baselines import ALS, BPR
-from models.offline.interactions import Interactions
-from models.offline.recommender import Scores
-from models.onnx_export import write_checked
-from models.settings import RetrievalSettings
-from models.train_factors import unfitted
+from models.families.factors.towers import ALSTowers, BPRTowers, FactorTowers, als_towers, bpr_towers
+from models.families.factors.train import unfitted
+from models.families.recommender import Scores
+from models.families.registry import ALS, BPR
+from models.families.settings import RetrievalSettings
+from models.questions.interactions import Interactions
+from models.training.onnx_export import write_checked
+from models.training.tables import FIRST_ID, Table
 
 LENGTH = 20
 EMPTY, UNKNOWN, REPEATED = [], [FIRST_ID - 1] * 3, [5, 9, 5, 5, 9, 17]

@@ -11,7 +11,7 @@ from logs import event_tables, few, logs
 from recommender_conformance import ask, small
 
 from cartwheel.core.errors import DataError
-from models.offline.interactions import Interactions, from_events
+from models.questions.interactions import Interactions, from_events
 
 
 @few

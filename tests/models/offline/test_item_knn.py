@@ -5,11 +5,11 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, reweighted, small
 
 from cartwheel.core.errors import UsageError
-from models.offline.baselines import ItemKNN
-from models.offline.baselines.item_knn import Similarity
-from models.offline.baselines.recently_popular import DAY
-from models.offline.interactions import Floats, Interactions, Queries
-from models.offline.recommender import Recommender
+from models.families.neighbours.item_knn import Similarity
+from models.families.popularity.recently_popular import DAY
+from models.families.recommender import Recommender
+from models.families.registry import ItemKNN
+from models.questions.interactions import Floats, Interactions, Queries
 
 
 def pairs() -> Interactions:
@@ -49,7 +49,7 @@ class TestItemKNN(RecommenderConformance):
 
     @pytest.mark.parametrize("similarity", ["cosine", "jaccard", "lift"])
     def test_it_agrees_with_dense_matrices(self, similarity: Similarity, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("models.offline.baselines.item_knn._BLOCK", 7)  # several blocks, the last one short
+        monkeypatch.setattr("models.families.neighbours.item_knn._BLOCK", 7)  # several blocks, the last one short
         log = planted()
         recommender = ItemKNN(None, similarity, 3.0)
         recommender.fit(log)

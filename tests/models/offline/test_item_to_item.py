@@ -8,11 +8,11 @@ import pytest
 from recommender_conformance import ask, planted
 from scipy.sparse import csr_matrix
 
-from models.item_to_item.fit import DECAYS, EASE_ITEMS, learners
-from models.item_to_item.neighbours import Neighbours
-from models.offline.baselines import EASE
-from models.offline.baselines.strongest import strongest
-from models.offline.recommender import ItemToItem
+from models.families.neighbours.strongest import strongest
+from models.families.neighbours.table import Neighbours
+from models.families.recommender import ItemToItem
+from models.families.registry import EASE
+from models.retrieval.choose_neighbours import DECAYS, EASE_ITEMS, learners
 
 
 @pytest.mark.parametrize("name", sorted(learners(10)))
@@ -57,7 +57,7 @@ def test_items_that_ease_left_out_have_no_neighbours() -> None:
 
 @pytest.mark.parametrize("cells", [1, 7, 40, 10**6])
 def test_the_strongest_do_not_depend_on_how_many_rows_are_sorted_together(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("models.offline.baselines.strongest._CELLS", cells)
+    monkeypatch.setattr("models.families.neighbours.strongest._CELLS", cells)
     dense = np.random.default_rng(0).integers(-1, 4, (20, 12)).astype(float)
     dense[[0, 7, 19]] = 0  # empty rows, the first and the last among them
     kept = strongest(csr_matrix(dense), 3)

@@ -7,14 +7,14 @@ from logs import few, logs
 from recommender_conformance import Constant, planted, small
 
 from cartwheel.core.errors import DataError
+from evaluation.protocols import judge as judge_module
+from evaluation.protocols.judge import judge
+from evaluation.protocols.protocol import Candidates, FullRanking, LeaveOneOut, PerUserRatio, Protocol, SampledRanking
+from evaluation.protocols.splits import folds
+from models.families.recommender import Recommender, Scores
+from models.families.registry import ItemKNN
 from models.metrics.ranking import hit_rate, recall
-from models.offline import judge as judge_module
-from models.offline.baselines import ItemKNN
-from models.offline.interactions import Interactions, Queries
-from models.offline.judge import judge
-from models.offline.protocol import Candidates, FullRanking, LeaveOneOut, PerUserRatio, Protocol, SampledRanking
-from models.offline.recommender import Recommender, Scores
-from models.offline.splits import folds
+from models.questions.interactions import Interactions, Queries
 
 
 class Random(Recommender):
@@ -114,7 +114,7 @@ def test_chunks_give_what_one_piece_gives(cells: int) -> None:
     recommender.fit(fold.train)
     whole = judge(recommender, fold.test, fold.train, protocol, 5)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("models.ranked_lists._CELLS", cells * log.items // 4)
+        patch.setattr("models.metrics.ranked_lists._CELLS", cells * log.items // 4)
         parts = judge(recommender, fold.test, fold.train, protocol, 5)
     np.testing.assert_array_equal(whole.top, parts.top)
     for name in ("row", "above", "tied", "tied_truth", "n_truth"):

@@ -8,8 +8,8 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
 from cartwheel.core.errors import UsageError
-from models.offline.baselines import MarkovNextItem
-from models.offline.recommender import Recommender
+from models.families.recommender import Recommender
+from models.families.registry import MarkovNextItem
 
 
 class TestMarkovNextItem(RecommenderConformance):

@@ -6,10 +6,10 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, small
 
 from cartwheel.core.errors import UsageError
-from models.offline.baselines import MostPopular, PopularInCategory, RecentlyPopular
-from models.offline.baselines.recently_popular import DAY
-from models.offline.interactions import Interactions, from_events
-from models.offline.recommender import Recommender
+from models.families.popularity.recently_popular import DAY
+from models.families.recommender import Recommender
+from models.families.registry import MostPopular, PopularInCategory, RecentlyPopular
+from models.questions.interactions import Interactions, from_events
 
 
 class TestMostPopular(RecommenderConformance):

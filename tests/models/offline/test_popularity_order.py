@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from logs import few
 
-from models.offline.baselines.popularity_order import PopularityOrder
+from models.families.popularity_order import PopularityOrder
 
 TINY = float(np.finfo(np.float64).tiny)
 ONE_UP, ONE_DOWN = float(np.nextafter(1.0, 2.0)), float(np.nextafter(1.0, 0.0))

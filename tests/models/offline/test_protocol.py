@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import ComparisonError, UsageError
-from models.offline import checks
-from models.offline import protocol as protocol_module
-from models.offline.protocol import (
+from evaluation.protocols import checks
+from evaluation.protocols import protocol as protocol_module
+from evaluation.protocols.protocol import (
     SAMPLED_WARNING,
     FullRanking,
     Given,

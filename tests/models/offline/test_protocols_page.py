@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from cartwheel import work
 from cartwheel.config import parse_settings
 from cartwheel.core.tables import read_json
-from models.offline.protocol import SAMPLED_WARNING
+from cartwheel.pipeline import work
+from evaluation.protocols.protocol import SAMPLED_WARNING
 
 if sys.version_info >= (3, 11):
     import tomllib

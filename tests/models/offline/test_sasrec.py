@@ -5,12 +5,12 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
 from cartwheel.core.errors import UsageError
+from evaluation.protocols.judge import judge
+from evaluation.protocols.protocol import LeaveOneOut, Protocol
+from evaluation.protocols.splits import folds
+from models.families.recommender import Recommender
+from models.families.sasrec.sasrec import Examples, SASRec
 from models.metrics.ranking import hit_rate
-from models.offline.judge import judge
-from models.offline.protocol import LeaveOneOut, Protocol
-from models.offline.recommender import Recommender
-from models.offline.sasrec import Examples, SASRec
-from models.offline.splits import folds
 
 
 def tiny(seed: int = 0, epochs: int = 25) -> SASRec:
@@ -40,7 +40,7 @@ def test_it_learns_what_follows_what() -> None:
 
 
 def test_a_slot_looks_back_only_and_padding_changes_nothing() -> None:
-    from models.offline.sasrec_network import Network
+    from models.families.sasrec.network import Network
 
     network = Network(20, 8, 2, 2, 10, initial=0.5, dtype="float64")
     ids = np.array([[0, 0, 3, 5, 7, 9]], np.int32)

@@ -5,8 +5,8 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
 from cartwheel.core.errors import UsageError
-from models.offline.baselines.sequential_rules import SequentialRules
-from models.offline.recommender import Recommender
+from models.families.neighbours.sequential_rules import SequentialRules
+from models.families.recommender import Recommender
 
 
 class TestSequentialRules(RecommenderConformance):

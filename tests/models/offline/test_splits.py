@@ -8,9 +8,9 @@ from logs import few, logs
 from recommender_conformance import small
 
 from cartwheel.core.errors import DataError, UsageError
-from models.offline.interactions import Interactions
-from models.offline.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem, Split
-from models.offline.splits import Fold, Questions, folds
+from evaluation.protocols.protocol import Given, GlobalTemporal, LeaveOneOut, PerUserRatio, Protocol, SessionNextItem, Split
+from evaluation.protocols.splits import Fold, Questions, folds
+from models.questions.interactions import Interactions
 
 SPLITS: list[Split] = [
     GlobalTemporal(0.2, 0.3),

@@ -3,9 +3,9 @@
 import numpy as np
 from recommender_conformance import RecommenderConformance, planted
 
-from models.offline.baselines import BPR
-from models.offline.baselines.pairwise_descent import ascend
-from models.offline.recommender import Recommender
+from models.families.factors.pairwise_descent import ascend
+from models.families.recommender import Recommender
+from models.families.registry import BPR
 
 
 class TestUniformBPR(RecommenderConformance):

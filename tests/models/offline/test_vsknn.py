@@ -10,11 +10,11 @@ import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
 from cartwheel.core.errors import UsageError
-from models.offline.baselines import VSKNN
-from models.offline.interactions import Interactions, Queries, from_events
-from models.offline.protocol import Protocol, SessionNextItem
-from models.offline.recommender import Recommender
-from models.offline.splits import folds
+from evaluation.protocols.protocol import Protocol, SessionNextItem
+from evaluation.protocols.splits import folds
+from models.families.recommender import Recommender
+from models.families.registry import VSKNN
+from models.questions.interactions import Interactions, Queries, from_events
 
 
 def reference(model: VSKNN, log: Interactions, running: list[int]) -> list[float]:

@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import DataError, UsageError
-from models.offline.interactions import Interactions, Ints
-from models.reproduce import TABLES, rerun
-from models.reproduce.movielens_100k import _protocol, fold_by, read
+from evaluation.reproduce import TABLES, rerun
+from evaluation.reproduce.movielens_100k import _protocol, fold_by, read
+from models.questions.interactions import Interactions, Ints
 
 TABLE = TABLES["movielens-100k"]
 

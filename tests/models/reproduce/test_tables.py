@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from cartwheel.core.errors import ComparisonError, DataError
-from models.offline.protocol import SAMPLED_WARNING, differences, digest, require_same
-from models.reproduce import TABLES, rerun
-from models.reproduce.page import Ran, page
-from models.reproduce.reading import read_sequences
-from models.reproduce.table import Figure, Ordering
+from evaluation.protocols.protocol import SAMPLED_WARNING, differences, digest, require_same
+from evaluation.reproduce import TABLES, rerun
+from evaluation.reproduce.page import Ran, page
+from evaluation.reproduce.reading import read_sequences
+from evaluation.reproduce.table import Figure, Ordering
 
 SHARED = Path(os.environ.get("CARTWHEEL_DATA", Path(__file__).parents[4] / "shared" / "data"))
 

@@ -12,15 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from workflows.columns import (
-    CART,
-    CROSS,
-    ITEM,
-    ITEM_CONTINUOUS,
-    QUERY_CONTINUOUS,
-    QUERY_LISTS,
-    QUERY_SCALARS,
-)
+from workflows.features.columns import CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS
 
 FIRST_ID = 3  # NVTabular keeps 0 for padding, 1 for null, 2 for out-of-vocabulary
 
@@ -187,14 +179,16 @@ def small_run(tmp_path_factory: pytest.TempPathFactory, shop: Shop) -> Path:
 @pytest.fixture(scope="session")
 def trained(small_run: Path) -> Path:
     """The small run with its three models trained; tests only read it."""
-    from models.fusion import default_fusion_weight
-    from models.settings import DLRMSettings, TwoTowerSettings
-    from models.train_dlrm import train_dlrm
-    from models.train_two_tower import train_two_tower
+    from models.families.dlrm.settings import DLRMSettings
+    from models.families.dlrm.train import train_dlrm
+    from models.families.two_tower.settings import TwoTowerSettings
+    from models.families.two_tower.train import train_two_tower
+    from models.retrieval.fusion import Fusion, default_fusion_weight, write_fusion
 
     two_tower = TwoTowerSettings(epochs=4, batch_size=256, learning_rate=0.01, embedding_dimension=32, dimension=32)
     ranking = DLRMSettings(epochs=3, batch_size=256, learning_rate=0.01)
     train_two_tower(small_run, two_tower, seed=3)
-    train_dlrm(small_run, "ranking", ranking, 3, default_fusion_weight(two_tower))
+    weight = default_fusion_weight(two_tower)
+    train_dlrm(small_run, "ranking", ranking, 3, lambda folder: write_fusion(folder, Fusion(weight)))
     train_dlrm(small_run, "cart", ranking, 3)
     return small_run

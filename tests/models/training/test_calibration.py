@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.calibration import (
+from models.metrics.classification import expected_calibration_error
+from models.training.calibration import (
     HEAD_FEATURES,
     CartHead,
     Platt,
@@ -18,7 +19,6 @@ from models.calibration import (
     sigmoid,
     smoothed,
 )
-from models.metrics.classification import expected_calibration_error
 
 
 def _draw(slope: float, intercept: float, rows: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from cartwheel.core.errors import DataError, RunError
-from models.data import read_sizes, read_strings, read_table
+from models.training.tables import read_sizes, read_strings, read_table
 
 
 def _write(folder: Path, **columns: Any) -> Any:

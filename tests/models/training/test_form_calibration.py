@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import RunError
-from models.calibration import CartHead, Platt, sigmoid
-from models.form_calibration import (
+from models.metrics.classification import log_loss
+from models.training.calibration import CartHead, Platt, sigmoid
+from models.training.form_calibration import (
     BySize,
     FormCalibration,
     RequestRows,
@@ -22,8 +23,7 @@ from models.form_calibration import (
     have_several,
     read_forms,
 )
-from models.metrics.classification import log_loss
-from workflows.columns import FORMS, ONE_LINE, SEVERAL_LINES, SIZES
+from workflows.features.columns import FORMS, ONE_LINE, SEVERAL_LINES, SIZES
 
 LINES = 3
 

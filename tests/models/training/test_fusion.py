@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cartwheel.core.errors import DataError, RunError
-from models.fusion import (
+from models.families.two_tower.settings import TwoTowerSettings
+from models.retrieval.fusion import (
     RATIOS,
     Fusion,
     Gain,
@@ -19,7 +20,6 @@ from models.fusion import (
     tuned_weight,
     write_fusion,
 )
-from models.settings import TwoTowerSettings
 
 
 def _scores(seed: int, *, dot_knows: bool, logit_knows: bool) -> tuple[np.ndarray, ...]:

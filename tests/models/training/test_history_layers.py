@@ -11,13 +11,13 @@ from cartwheel.merlin_compat import tf
 
 
 def plain(number: int) -> Any:
-    from models.history_layers import StepDropout
+    from models.families.two_tower.history_layers import StepDropout
 
     return StepDropout(0.0, tf.Variable([0, 0], dtype=tf.int32), number)
 
 
 def state_of(history: Any) -> Any:
-    from models.history_layers import sequence_state
+    from models.families.two_tower.history_layers import sequence_state
 
     tf.keras.utils.set_random_seed(1)
     return sequence_state(history, 8, 2, 2, plain)
@@ -52,7 +52,7 @@ def test_order_matters_and_padding_does_not(history: Any) -> None:
 
 
 def test_pooling_is_a_mean_and_the_last() -> None:
-    from models.history_layers import RecencyPooling
+    from models.families.two_tower.history_layers import RecencyPooling
 
     pooling = RecencyPooling()
     ids = np.array([[3, 4, 0], [0, 0, 0], [7, 8, 9]])
@@ -63,7 +63,7 @@ def test_pooling_is_a_mean_and_the_last() -> None:
 
 
 def test_dropout_follows_its_seed_and_is_for_training() -> None:
-    from models.history_layers import StepDropout
+    from models.families.two_tower.history_layers import StepDropout
 
     seed, ones = tf.Variable([1, 2], dtype=tf.int32), tf.ones([100, 100])
     first, second = StepDropout(0.25, seed, 0), StepDropout(0.25, seed, 1)

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import negatives
-from models.data import FIRST_ID, OOV_ID, Table
-from models.negatives import HardRows, UniformRows
-from models.settings import TwoTowerSettings
-from models.two_tower import TwoTowerLearner, build_two_tower
+from models.families.two_tower import negatives
+from models.families.two_tower.model import TwoTowerLearner, build_two_tower
+from models.families.two_tower.negatives import HardRows, UniformRows
+from models.families.two_tower.settings import TwoTowerSettings
+from models.training.tables import FIRST_ID, OOV_ID, Table
 
 SIZES = {"user_id": 5, "item_id": 7, "item_category": 5, "item_brand": 5, "hour": 27, "weekday": 10}
 SIZES |= {"recent_items": 7, "recent_categories": 5, "recent_brands": 5}

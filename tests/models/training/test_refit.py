@@ -13,11 +13,11 @@ import onnxruntime
 import pytest
 
 from cartwheel.core.run_layout import ModelLayout, RunLayout
-from models.data import Table, read_sizes, read_table
-from models.settings import TwoTowerSettings
-from models.store import files_for
-from models.train_two_tower import fit_two_tower, refit_two_tower, train_two_tower
-from workflows.columns import ITEM, QUERY, QUERY_CONTINUOUS
+from models.families.two_tower.settings import TwoTowerSettings
+from models.families.two_tower.train import fit_two_tower, refit_two_tower, train_two_tower
+from models.training.store import files_for
+from models.training.tables import Table, read_sizes, read_table
+from workflows.features.columns import ITEM, QUERY, QUERY_CONTINUOUS
 
 TINY = TwoTowerSettings(epochs=3, batch_size=128, embedding_dimension=8, dimension=8, hidden=(8,))
 SEED = 5
@@ -110,7 +110,7 @@ def test_without_a_refit_one_model_is_for_all(refitted: Path, own_run: Path, que
 def test_killed_in_the_refit_it_goes_on_there(
     refitted: Path, own_run: Path, queries: Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from models import train_two_tower as module
+    from models.families.two_tower import train as module
 
     folder = own_run / "models/two_tower"
     whole = by_onnx(refitted / "models/two_tower", queries)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_matrix, random
 
-from models.data import FIRST_ID, OOV_ID, Table, read_sizes, read_table
-from models.settings import TwoTowerSettings
-from models.spectral_start import DECAY, HELD_BACK, PRIOR, leading, spectral_vectors, start_spectrally
-from models.two_tower import build_two_tower
-from workflows.columns import ITEM, QUERY
+from models.families.two_tower.model import build_two_tower
+from models.families.two_tower.settings import TwoTowerSettings
+from models.families.two_tower.spectral_start import DECAY, HELD_BACK, PRIOR, leading, spectral_vectors, start_spectrally
+from models.training.tables import FIRST_ID, OOV_ID, Table, read_sizes, read_table
+from workflows.features.columns import ITEM, QUERY
 
 
 def examples(rows: list[tuple[list[int], int]]) -> Table:

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from cartwheel.core.errors import ConfigError
-from models.data import read_sizes, read_table
-from models.dlrm import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm
-from models.settings import DLRMSettings, TwoTowerSettings
-from models.training import fit
-from models.two_tower import TwoTowerLearner, build_two_tower, item_probabilities
-from workflows.columns import ITEM, QUERY
+from models.families.dlrm.model import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm
+from models.families.dlrm.settings import DLRMSettings
+from models.families.two_tower.model import TwoTowerLearner, build_two_tower, item_probabilities
+from models.families.two_tower.settings import TwoTowerSettings
+from models.training.loop import fit
+from models.training.tables import read_sizes, read_table
+from workflows.features.columns import ITEM, QUERY
 
 BATCH = 64
 
@@ -92,7 +93,7 @@ def test_how_many_steps_are_taken_at_once_changes_nothing(small_run: Path, make:
 
 def test_lazy_adam_is_merlins_to_the_last_bit() -> None:
     from cartwheel.merlin_compat import mm, tf
-    from models.training import lazy_adam
+    from models.training.loop import lazy_adam
 
     def trained(make: Any) -> Any:
         rng, table, dense = np.random.default_rng(0), tf.Variable(tf.ones([50, 4])), tf.Variable(tf.ones([4, 3]))

@@ -13,15 +13,16 @@ import pytest
 
 from cartwheel.core.errors import DataError, ParityError, RunError, UsageError
 from cartwheel.core.run_layout import RunLayout
-from models.data import OOV_ID, Table, read_sizes, read_table
-from models.dlrm import build_dlrm, load_dlrm
-from models.form_calibration import read_forms
-from models.fusion import Fusion, read_fusion
-from models.settings import DLRMSettings, TwoTowerSettings
-from models.train_dlrm import train_dlrm
-from models.train_two_tower import fit_two_tower, train_two_tower
-from models.two_tower import build_two_tower, load_two_tower, target_ranks
-from workflows.columns import FORMS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, SEVERAL_LINES, SIZES
+from models.families.dlrm.model import build_dlrm, load_dlrm
+from models.families.dlrm.settings import DLRMSettings
+from models.families.dlrm.train import train_dlrm
+from models.families.two_tower.model import build_two_tower, load_two_tower, target_ranks
+from models.families.two_tower.settings import TwoTowerSettings
+from models.families.two_tower.train import fit_two_tower, train_two_tower
+from models.retrieval.fusion import Fusion, read_fusion
+from models.training.form_calibration import read_forms
+from models.training.tables import OOV_ID, Table, read_sizes, read_table
+from workflows.features.columns import FORMS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, SEVERAL_LINES, SIZES
 
 TINY = TwoTowerSettings(epochs=2, batch_size=256, embedding_dimension=8, dimension=8, hidden=(8,))
 
@@ -164,7 +165,7 @@ def test_one_seed_gives_one_model(small_run: Path, tmp_path: Path) -> None:
 
 
 def test_a_killed_training_resumes_to_the_same_model(small_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from models import training
+    from models.training import loop as training
 
     settings = DLRMSettings(epochs=3, batch_size=512, bottom=(8,), top=(8,), embedding_dimension=4)
     for name in ("whole", "killed"):
@@ -249,7 +250,7 @@ def test_bad_input_is_one_sentence(trained: Path, tmp_path: Path) -> None:
 
 def test_an_export_that_differs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cartwheel.merlin_compat import tf
-    from models import onnx_export
+    from models.training import onnx_export
 
     def double(columns: Any) -> Any:
         return columns["x"] * 2.0
@@ -274,7 +275,7 @@ def test_target_ranks_by_hand() -> None:
 
 def test_validation_asks_only_after_items_that_are_candidates(small_run: Path) -> None:
     """Items first seen after the split share one id and are no candidates: they must not decide which epoch is best."""
-    from models.two_tower import TwoTowerLearner, item_probabilities
+    from models.families.two_tower.model import TwoTowerLearner, item_probabilities
 
     sizes = read_sizes(small_run / "features/train/recommend")
     valid = read_table(small_run / "features/valid/recommend", (*QUERY, *ITEM), sizes)

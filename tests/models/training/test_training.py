@@ -8,9 +8,9 @@ import pytest
 
 from cartwheel.core.errors import ConfigError, RunError
 from cartwheel.core.run_layout import ModelLayout
-from models.data import NULL_ID, OOV_ID, PADDING_ID
-from models.settings import TrainingSettings
-from models.training import drop_ids, fit, load_weights, remove_checkpoint, save_weights
+from models.training.loop import drop_ids, fit, load_weights, remove_checkpoint, save_weights
+from models.training.settings import TrainingSettings
+from models.training.tables import NULL_ID, OOV_ID, PADDING_ID
 
 
 class Variable:

@@ -16,12 +16,13 @@ import pytest
 from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import sha256, write_json
 from cartwheel.core.run_layout import RunLayout
-from models.settings import DLRMSettings, TwoTowerSettings
+from models.families.dlrm.settings import DLRMSettings
+from models.families.two_tower.settings import TwoTowerSettings
 from models.tuning.study import Budget, Tuned, tune
 from models.tuning.subject import DivergedError, Subject
 from models.tuning.subjects import _Watched, baseline_subject, dlrm_subject, two_tower_subject
 from models.tuning.validation import lay_out
-from workflows.columns import QUERY_LISTS
+from workflows.features.columns import QUERY_LISTS
 
 BEGIN = datetime(2024, 5, 1, tzinfo=timezone.utc)
 DAYS = {"train": 0, "valid": 20, "test": 25}
@@ -148,7 +149,7 @@ def test_the_two_tower_is_judged_by_ndcg_at_the_epoch_that_training_keeps(tiny: 
 
 @pytest.mark.slow
 def test_the_ranking_model_is_never_worse_than_where_training_starts(tiny: Path, tmp_path: Path) -> None:
-    from models.train_dlrm import fit_dlrm
+    from models.families.dlrm.train import fit_dlrm
 
     reported: list[float] = []
     subject = subject_of(without_test(tiny, tmp_path / "copy"), "ranking")
@@ -161,7 +162,7 @@ def test_the_ranking_model_is_never_worse_than_where_training_starts(tiny: Path,
 
 
 def test_a_loss_that_is_no_number_ends_the_attempt(tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from models import train_dlrm
+    from models.families.dlrm import train as train_dlrm
 
     real = train_dlrm.fit
 
@@ -186,10 +187,11 @@ def test_a_figure_that_is_no_number_ends_the_attempt() -> None:
 
 
 def test_a_baseline_is_judged_as_the_evaluation_would_on_validation(tiny: Path, tmp_path: Path) -> None:
+    from models.families.registry import make_baseline
     from models.metrics.ranking import ndcg
-    from models.offline.baselines import make_baseline
-    from models.offline.run_log import RunScorer, read_interactions, read_questions
-    from models.retrieval_scores import judge, read_anchors
+    from models.questions.anchors import judge, read_anchors
+    from models.questions.run_log import read_interactions, read_questions
+    from models.retrieval.run_scorer import RunScorer
 
     subject = subject_of(tiny, "item_knn")
     value = subject.attempt({"neighbours": 2}, tmp_path / "trial", lambda epoch, figure: None)
@@ -240,7 +242,7 @@ def test_a_validation_split_with_nothing_to_find_is_told(tiny: Path, tmp_path: P
     ],
 )
 def test_parameters_that_a_baseline_does_not_take_are_told(parameters: dict[str, Any], words: str) -> None:
-    from models.offline.baselines import make_baseline
+    from models.families.registry import make_baseline
 
     with pytest.raises(ConfigError, match=words):
         make_baseline("als", 1, parameters)

@@ -14,13 +14,13 @@ import pytest
 from cartwheel.config import parse_settings
 from cartwheel.core.errors import ConfigError
 from cartwheel.core.run_layout import ModelLayout, RunLayout
-from models.data import Table, read_sizes, read_table
-from models.settings import TwoTowerSettings
-from models.store import ModelConfig, write_config
-from models.train_two_tower import export_query, fit_two_tower, train_two_tower
-from models.training import save_weights
-from models.two_tower import TwoTower, build_two_tower, load_two_tower
-from workflows.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS
+from models.families.two_tower.model import TwoTower, build_two_tower, load_two_tower
+from models.families.two_tower.settings import TwoTowerSettings
+from models.families.two_tower.train import export_query, fit_two_tower, train_two_tower
+from models.training.loop import save_weights
+from models.training.store import ModelConfig, write_config
+from models.training.tables import Table, read_sizes, read_table
+from workflows.features.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS
 
 TINY = TwoTowerSettings(
     epochs=5, batch_size=128, learning_rate=0.02, embedding_dimension=16, dimension=16, hidden=(16,), patience=5

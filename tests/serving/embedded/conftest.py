@@ -14,7 +14,7 @@ from typing import Protocol
 
 import pytest
 
-from serving.server import EmbeddedServer
+from serving.server.server import EmbeddedServer
 
 MODELS = Path(__file__).parent / "tiny_models"
 QUERY = {"user_id": "STRING [-1, 1]", "recent_items": "STRING [-1, -1]", "timestamp": "INT64 [-1, 1]", "k": "INT32 [1]"}

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 
 from cartwheel.core.errors import CartwheelError
-from serving.server import EmbeddedServer
+from serving.server.server import EmbeddedServer
 from serving.settings import ServeSettings
 
 if __name__ == "__main__":

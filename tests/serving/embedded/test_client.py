@@ -18,11 +18,11 @@ import pytest
 import tritonclient.grpc as triton
 
 from cartwheel.core.errors import ServerError, UsageError
-from serving.answers import CartLine, Health, Metadata, Reason
-from serving.async_client import AsyncClient
-from serving.client import Client
-from serving.requests import RecommendRequest
-from serving.server import EmbeddedServer
+from serving.client.answers import CartLine, Health, Metadata, Reason
+from serving.client.async_client import AsyncClient
+from serving.client.client import Client
+from serving.client.requests import RecommendRequest
+from serving.server.server import EmbeddedServer
 from serving.settings import ServeSettings
 
 

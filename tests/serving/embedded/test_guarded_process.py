@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from serving.guarded_process import GuardedProcess
+from serving.server.guarded_process import GuardedProcess
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
 from cartwheel.core.errors import ServerError
-from serving.client import Client
-from serving.queues import with_queue
-from serving.server import EmbeddedServer
+from serving.client.client import Client
+from serving.contract.queues import with_queue
+from serving.server.server import EmbeddedServer
 from serving.settings import ServeSettings
 
 SETTINGS = ServeSettings(queue_size=3, queue_seconds=2.5)

@@ -13,9 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import ServerError, UsageError
-from serving.answers import Metadata, ShopId, parse_metadata
-from serving.limits import Limits
-from serving.requests import Question, RecommendRequest, ask_cart, ask_recommend, ask_similar_items
+from serving.client.answers import Metadata, ShopId, parse_metadata
+from serving.client.requests import Question, RecommendRequest, ask_cart, ask_recommend, ask_similar_items
+from serving.contract.limits import Limits
 from serving.settings import ServeSettings
 
 STRINGS = Metadata(max_k=20)

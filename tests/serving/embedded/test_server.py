@@ -23,9 +23,9 @@ import pytest
 import tritonclient.grpc as triton
 
 from cartwheel.core.errors import RunError, ServerError, UsageError
-from serving.client import Client
-from serving.endpoint import Endpoint
-from serving.server import EmbeddedServer
+from serving.client.client import Client
+from serving.server.endpoint import Endpoint
+from serving.server.server import EmbeddedServer
 from serving.settings import ServeSettings
 
 SERVE = Path(__file__).parent / "serve.py"

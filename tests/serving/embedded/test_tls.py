@@ -12,10 +12,10 @@ import pytest
 from pydantic import ValidationError
 
 from cartwheel.core.errors import ServerError, UsageError
-from serving.client import Client
-from serving.connection import Tls
-from serving.questions import Answer, Found, Questions
-from serving.server import EmbeddedServer
+from serving.client.client import Client
+from serving.client.connection import Tls
+from serving.server.questions import Answer, Found, Questions
+from serving.server.server import EmbeddedServer
 from serving.settings import ServeSettings
 
 x509 = pytest.importorskip("cryptography.x509", reason="the certificates of the TLS tests are made with cryptography")

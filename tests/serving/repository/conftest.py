@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
+from serving.export.repository import write_repository
 from serving.local import LocalRepository
-from serving.repository import write_repository
-from serving.server import EmbeddedServer
+from serving.server.server import EmbeddedServer
 from serving.settings import ExportSettings, ServeSettings
 
 sys.path.append(

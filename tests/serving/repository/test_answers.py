@@ -11,13 +11,13 @@ import pytest
 from synthetic_run import SyntheticRun
 
 from cartwheel.core.errors import UsageError
-from serving.graphs.similar import neighbours_graph
+from serving.contract.tensors import Sizes, markdown
+from serving.export.repository import write_repository
+from serving.export.run_models import read_models, unknown_item
+from serving.export.snapshot import read_snapshot
 from serving.local import LocalRepository
-from serving.repository import write_repository
-from serving.run_models import read_models, unknown_item
+from serving.pieces.similar import neighbours_graph
 from serving.settings import ExportSettings
-from serving.snapshot import read_snapshot
-from serving.tensors import Sizes, markdown
 
 SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5)
 CATEGORY = dict(zip(SHOP.item_ids, SHOP.items["item_category"], strict=True))
@@ -84,7 +84,7 @@ def test_the_scan_leaves_out_as_the_full_search_does(
     export: Callable[..., LocalRepository], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = export(items=400, users=30, candidates=40)
-    monkeypatch.setattr("serving.graphs.retrieve.SCAN_ITEMS", 10)
+    monkeypatch.setattr("serving.pieces.retrieve.SCAN_ITEMS", 10)
     scanned = export(items=400, users=30, candidates=40)
     for users in ([[f"u{number}"] for number in range(30)], [["u29"]], [["u27"], ["nobody"]]):
         one, other = (each.ask("recommend", user_id=users, k=[40]) for each in (full, scanned))

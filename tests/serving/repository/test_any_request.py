@@ -26,7 +26,7 @@ from benchmarks.fault_cases.malformed import (
     strings,
     texts,
 )
-from serving.server import EmbeddedServer
+from serving.server.server import EmbeddedServer
 
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
 DEADLINE_SECONDS = 30.0

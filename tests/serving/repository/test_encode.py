@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_run import AS_OF_US, HOUR_US, SESSION_GAP_US, SyntheticRun
 
+from serving.export.parity import unpacked
 from serving.local import LocalRepository
-from serving.parity import unpacked
-from workflows.columns import ENCODED_SUFFIX, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, STRINGS
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX
+from workflows.features.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS, STRINGS
 
 LENGTH = 5
 SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=LENGTH)

@@ -10,9 +10,9 @@ from synthetic_run import SyntheticRun
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from serving.client import Client
+from serving.client.client import Client
 from serving.local import LocalRepository
-from serving.server import EmbeddedServer
+from serving.server.server import EmbeddedServer
 
 DTYPES = {"timestamp": ("INT64", np.int64), "k": ("INT32", np.int32), "diversity": ("FP32", np.float32)}
 SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5)

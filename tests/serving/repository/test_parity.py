@@ -12,12 +12,12 @@ import pytest
 from synthetic_run import AS_OF_US
 
 from cartwheel.core.errors import ParityError
+from serving.export.offline_chain import OfflineChain
+from serving.export.parity import ParityReport, check_parity
+from serving.export.repository import write_repository
 from serving.local import LocalRepository
-from serving.offline_chain import OfflineChain
-from serving.parity import ParityReport, check_parity
-from serving.repository import write_repository
 from serving.settings import ExportSettings
-from workflows.columns import FORMS, QUERY, SEVERAL_LINES, SIZES
+from workflows.features.columns import FORMS, QUERY, SEVERAL_LINES, SIZES
 
 
 def plant(path: Path, column: str, change: Callable[[Any], Any], row: int = 2) -> None:

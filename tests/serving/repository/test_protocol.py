@@ -13,10 +13,10 @@ import pytest
 from google.protobuf.descriptor import FieldDescriptor
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from serving.client import Client
-from serving.server import EmbeddedServer
+from serving.client.client import Client
+from serving.server.server import EmbeddedServer
 
-PROTO = Path(str(resources.files("serving"))) / "protocol" / "inference.proto"
+PROTO = Path(str(resources.files("serving"))) / "contract" / "inference.proto"
 EXAMPLE = Path(str(resources.files("serving"))) / "examples" / "node"
 TYPES = {
     FieldDescriptor.TYPE_BOOL: "bool",

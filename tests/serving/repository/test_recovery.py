@@ -22,8 +22,8 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2
 
-from serving.client import Client
-from serving.endpoint import Endpoint
+from serving.client.client import Client
+from serving.server.endpoint import Endpoint
 
 ROOT = Path(__file__).parents[3]
 METHOD = "/inference.GRPCInferenceService/ModelInfer"
@@ -34,7 +34,7 @@ class Serve:
 
     def __init__(self, run: Path, output: Path) -> None:
         self._run, self._output = run, output
-        command = [sys.executable, "-m", "cartwheel.main", "serve", str(run), "--grpc-port", "0"]
+        command = [sys.executable, "-m", "cartwheel.cli.main", "serve", str(run), "--grpc-port", "0"]
         with output.open("wb") as stream:
             self.process = subprocess.Popen(
                 command, stdout=stream, stderr=stream, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}

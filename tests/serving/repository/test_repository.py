@@ -16,10 +16,10 @@ from tritonclient.grpc import model_config_pb2
 
 from cartwheel.core.errors import ParityError, RunError
 from cartwheel.core.files import sha256
-from serving.answers import parse_cart, parse_metadata
+from serving.client.answers import parse_cart, parse_metadata
+from serving.contract.programs import SHARED, step_file
+from serving.export.repository import write_repository
 from serving.local import LocalRepository
-from serving.programs import SHARED, step_file
-from serving.repository import write_repository
 from serving.settings import ExportSettings
 
 STEPS = [
@@ -170,7 +170,7 @@ def test_serving_and_exporting_import_no_training_package(own_run: Path) -> None
     script = f"""
 import sys
 from pathlib import Path
-from serving.repository import write_repository
+from serving.export.repository import write_repository
 from serving.settings import ExportSettings
 write_repository(Path({str(own_run)!r}), ExportSettings())
 print(sorted({{'tensorflow', 'nvtabular', 'pandas', 'merlin', 'polars', 'sklearn', 'keras'}} & set(sys.modules)))

@@ -11,18 +11,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from synthetic_run import AS_OF_US, HOUR_US, SESSION_GAP_US, SyntheticRun
 
+from serving.export.parity import unpacked
+from serving.export.repository import write_repository
 from serving.local import LocalRepository
-from serving.parity import unpacked
-from serving.repository import write_repository
 from serving.settings import ExportSettings
-from workflows.catalogue import catalogue_frame
-from workflows.columns import ENCODED_SUFFIX, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, STRINGS
-from workflows.event_log import EVENT_COLUMNS, EventLog, code_events
-from workflows.history import History
-from workflows.item_state import ItemHistory
-from workflows.leave_out import LeftOut, left_out_codes
-from workflows.requests import request_kinds
-from workflows.snapshot import users_frame
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX
+from workflows.events.event_log import EVENT_COLUMNS, EventLog, code_events
+from workflows.features.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS, STRINGS
+from workflows.features.item import ItemHistory
+from workflows.features.requests import request_kinds
+from workflows.features.shopper import History
+from workflows.prepare.snapshot import users_frame
+from workflows.tasks.catalogue import catalogue_frame
+from workflows.tasks.leave_out import LeftOut, left_out_codes
 
 LENGTH = 5
 KINDS = ("view", "cart", "purchase", "rating")

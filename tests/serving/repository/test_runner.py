@@ -16,8 +16,8 @@ from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2
 from tritonclient.utils import serialize_byte_tensor
 
+from serving.contract.programs import SHARED
 from serving.local import LocalRepository
-from serving.programs import SHARED
 from serving.settings import ExportSettings
 
 

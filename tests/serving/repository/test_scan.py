@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.graphs import scan
-from serving.graphs.neighbours import Additions
-from serving.neighbours import NeighbourTable
-from workflows.onnx_graph import GraphBuilder
+from serving.pieces import scan
+from serving.pieces.neighbours import Additions
+from serving.pieces.state import NeighbourTable
+from workflows.compiler.onnx_graph import GraphBuilder
 
 ITEMS, KEPT, DIMENSION, RECENTS = 300, 7, 12, 6
 

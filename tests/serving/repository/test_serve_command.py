@@ -17,11 +17,11 @@ from typing import Any
 
 import pytest
 
-from cartwheel.asking import ENDPOINT, find_server
+from cartwheel.cli.asking import find_server
 from cartwheel.core.files import sha256
-from serving.client import Client
-from serving.endpoint import Endpoint
-from serving.state_folder import log_file, state_folder
+from serving.client.client import Client
+from serving.server.endpoint import ENDPOINT, Endpoint
+from serving.server.state_folder import log_file, state_folder
 
 ROOT = Path(__file__).parents[3]
 ODD = "do$(touch PWN)llar `touch PWN` é 'quoted\" ;touch PWN"
@@ -36,7 +36,7 @@ class Serving:
         self.folder = folder
         self.modes: set[int] = set()
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "XDG_STATE_HOME": str(state)}
-        command = [sys.executable, "-m", "cartwheel.main", "serve", str(run), "--grpc-port", "0"]
+        command = [sys.executable, "-m", "cartwheel.cli.main", "serve", str(run), "--grpc-port", "0"]
         self.output = folder / "output"
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(command, stdout=output, stderr=output, cwd=folder, env=environment, umask=0)
@@ -194,7 +194,7 @@ def test_a_second_server_of_a_run_leaves_the_first_ones_log(
     (first,) = logs.glob("triton-*.log")
     before = first.read_bytes()
     taken = endpoint.grpc.rpartition(":")[2]
-    command = [sys.executable, "-m", "cartwheel.main", "serve", str(odd_run), "--grpc-port", taken]
+    command = [sys.executable, "-m", "cartwheel.cli.main", "serve", str(odd_run), "--grpc-port", taken]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     second = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environment)
     assert f"serve.grpc_port = {taken} is taken" in second.stderr
@@ -239,7 +239,7 @@ def test_a_run_that_can_be_written_keeps_its_own_state(tmp_path: Path, monkeypat
 def test_what_sets_modes_does_nothing_where_the_filter_can_be_set(tmp_path: Path) -> None:
     script = f"""
 import os, sys
-from serving.private_exec import ignore_fchmod
+from serving.server.private_exec import ignore_fchmod
 print(ignore_fchmod())
 file = os.open({str(tmp_path / "file")!r}, os.O_CREAT | os.O_RDWR, 0o600)
 os.fchmod(file, 0o644)

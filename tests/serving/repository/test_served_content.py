@@ -11,10 +11,10 @@ import pytest
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import sha256
-from serving.limits import PARAMETER, STORED, Limits, with_limits
+from serving.contract.limits import PARAMETER, STORED, Limits, with_limits
 from serving.local import METADATA
-from serving.model_folders import checked_repository, staged_repository, workspace
-from serving.server import EmbeddedServer
+from serving.server.model_folders import checked_repository, staged_repository, workspace
+from serving.server.server import EmbeddedServer
 from serving.settings import ServeSettings
 
 

@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 from synthetic_run import SESSION_GAP_US
 
+from serving.export.parity import unpacked
 from serving.local import LocalRepository
-from serving.parity import unpacked
-from workflows.event_log import EVENT_COLUMNS, code_events
-from workflows.history import History
+from workflows.events.event_log import EVENT_COLUMNS, code_events
+from workflows.features.shopper import History
 
 AROUND = np.array([-1, 0, 1])
 MINUTES = SESSION_GAP_US // 60_000_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from serving.programs import Target, programs
-from serving.tensors import Sizes, contract
+from serving.contract.programs import Target, programs
+from serving.contract.tensors import Sizes, contract
 
 
 @pytest.mark.parametrize("target", ["embedded", "native"])

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.graphs.top import barred, best, score_columns
-from workflows.onnx_graph import GraphBuilder
+from serving.pieces.top import barred, best, score_columns
+from workflows.compiler.onnx_graph import GraphBuilder
 
 
 def search(items: int, kept: int, block: int) -> onnxruntime.InferenceSession:

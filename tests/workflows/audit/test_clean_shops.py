@@ -7,12 +7,12 @@ from pathlib import Path
 import pytest
 
 from cartwheel.config import load_settings
-from workflows.examples import PrepareReport, build_examples
-from workflows.features import FeatureReport, fit_features
+from workflows.events.sources import open_source
+from workflows.events.validate import check_events
+from workflows.prepare.examples import PrepareReport, build_examples
+from workflows.prepare.features import FeatureReport, fit_features
 from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, SourceSettings
 from workflows.simulate import SimulateSettings, simulate
-from workflows.sources import open_source
-from workflows.validate import check_events
 
 ROOT = Path(__file__).resolve().parents[3]
 SMALL = {"max_train_examples": 3000, "max_eval_anchors": 300}

@@ -13,17 +13,20 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from cartwheel.core.errors import LeakageError
-from workflows import examples, history, item_state, recommend_examples
-from workflows.asof import AsOf, Bools, Ints
 from workflows.audit.examples import audit_examples
 from workflows.audit.targets import roc_auc
-from workflows.cart_examples import CartLog
-from workflows.examples import build_examples
-from workflows.history import History
-from workflows.leave_out import LeftOut
-from workflows.recommend_examples import Anchors
+from workflows.events.asof import AsOf, Bools, Ints
+from workflows.features import item as item_state
+from workflows.features import shopper as history
+from workflows.features.shopper import History
+from workflows.prepare import examples
+from workflows.prepare.examples import build_examples
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
-from workflows.split import SPLITS, Split, SplitName
+from workflows.tasks import recommend as recommend_examples
+from workflows.tasks.cart import CartLog
+from workflows.tasks.leave_out import LeftOut
+from workflows.tasks.recommend import Anchors
+from workflows.tasks.split import SPLITS, Split, SplitName
 
 Tables = dict[tuple[SplitName, str], pl.DataFrame]
 

@@ -11,7 +11,7 @@ import pytest
 from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import EventIndex
 from workflows.audit.simultaneous import check_clock, check_simultaneous
-from workflows.examples import build_examples
+from workflows.prepare.examples import build_examples
 from workflows.settings import PrepareSettings
 
 MINUTE_US = 60_000_000

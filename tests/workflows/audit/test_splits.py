@@ -12,7 +12,7 @@ from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import EventIndex, Tables
 from workflows.audit.splits import check_duplicates, count_crossing_sessions
 from workflows.settings import PrepareSettings
-from workflows.split import SPLITS
+from workflows.tasks.split import SPLITS
 
 MINUTE_US = 60_000_000
 DAY_US = 24 * 60 * MINUTE_US

@@ -13,8 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cartwheel.cli.main import main
 from cartwheel.core.errors import DataError, UsageError
-from cartwheel.main import main
 from workflows.audit.reading import read_table
 from workflows.audit.table import audit_table
 

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from workflows.columns import CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, QUERY_LISTS
-from workflows.features import FeatureReport, fit_features
+from workflows.features.columns import CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, QUERY_LISTS
+from workflows.prepare.features import FeatureReport, fit_features
 from workflows.settings import FeatureSettings
 
 ITEMS = [f"i{number}" for number in range(12)] + ["ärtikel", "商品"]

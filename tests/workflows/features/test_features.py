@@ -15,14 +15,14 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from cartwheel.core.errors import RunError, UsageError
-from workflows.columns import CALENDAR, CROSS, ITEM, QUERY, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
-from workflows.encode import encode
-from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, onnx_feeds
-from workflows.plan.parity import check_parity, unpadded
-from workflows.plan.read import read_plan
-from workflows.plan.vocabularies import vocabulary
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, onnx_feeds
+from workflows.compiler.plan.parity import check_parity, unpadded
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.vocabularies import vocabulary
+from workflows.encoding.encode import encode
+from workflows.features.columns import CALENDAR, CROSS, ITEM, QUERY, QUERY_LISTS, QUERY_SCALARS, SHARED_VOCABULARY
+from workflows.prepare.features import FeatureReport, fit_features, load_schema, load_workflow
 from workflows.settings import FeatureSettings
 
 WriteRun = Callable[..., Path]

@@ -10,16 +10,16 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import LeakageError
-from workflows import features
 from workflows.audit.fitted import check_fitted
-from workflows.encode import load_workflow
-from workflows.features import FeatureReport, fit_features
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
+from workflows.encoding.encode import load_workflow
+from workflows.prepare import features
+from workflows.prepare.features import FeatureReport, fit_features
 from workflows.settings import FeatureSettings
 
 with quiet_nvtabular():
-    from workflows import feature_graph
+    from workflows.encoding import feature_graph
 
 SETTINGS = FeatureSettings()
 

@@ -8,11 +8,11 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import CartwheelError, DataError, ParityError, RunError
-from workflows.encode import encode
-from workflows.features import FeatureReport, fit_features, load_schema, load_workflow
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.parity import check_parity
-from workflows.plan.read import read_plan
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import read_plan
+from workflows.encoding.encode import encode
+from workflows.prepare.features import FeatureReport, fit_features, load_schema, load_workflow
 from workflows.settings import FeatureSettings
 
 

@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 import polars as pl
 
-from workflows.fit import fit_workflow
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Plan
-from workflows.plan.parity import check_parity
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
-from workflows.saved import load_saved
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Plan
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
+from workflows.compiler.saved import load_saved
 
 Graph = Callable[[Any, str], Any]
 """``ops`` and the caller's ``out_path`` -> the graph."""

@@ -15,10 +15,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import DataError, MissingDependencyError, NotCompilableError, UsageError
-from workflows.fit import fit_workflow, passes, sums
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.fit import fit_workflow, passes, sums
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
 
 EVENTS = pl.DataFrame(
     {

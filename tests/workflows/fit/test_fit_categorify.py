@@ -11,11 +11,11 @@ import pytest
 from both_fits import by_nvtabular, by_polars, fit_both, operator, read_categories, transform, vocabulary
 
 from cartwheel.core.errors import DataError, UsageError
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
 
 
 def repeated(values: list[Any]) -> list[Any]:
@@ -133,7 +133,7 @@ def test_given_vocabularies_stay(tmp_path: Path) -> None:
 def test_a_vocabulary_that_was_given_to_all_columns_needs_no_fitting(tmp_path: Path) -> None:
     def graph(ops: Any, out: str) -> Any:
         with quiet_nvtabular():
-            from workflows.shared_categorify import SharedCategorify
+            from workflows.compiler.shared_categorify import SharedCategorify
 
             return ["item", "recent"] >> SharedCategorify("item", ["b", "a"], ["item", "recent"], Path(out))
 

@@ -11,9 +11,9 @@ import polars as pl
 import pytest
 from both_fits import by_nvtabular, by_polars, make, operator, operators, read_categories, saved, transform, vocabulary
 
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
 
 
 def normalize(ops: Any, out: str) -> Any:

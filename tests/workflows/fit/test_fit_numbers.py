@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import DataError
-from workflows.fit.median import Median
-from workflows.fit.numbers import Lengths, Moments, Range
+from workflows.compiler.fit.median import Median
+from workflows.compiler.fit.numbers import Lengths, Moments, Range
 
 NUMBERS = pl.DataFrame(
     {

@@ -12,11 +12,11 @@ import pytest
 from both_fits import by_nvtabular, by_polars, fit_both, operator, transform
 
 from cartwheel.core.errors import DataError
-from workflows.column_arithmetic import Arithmetic
-from workflows.comparison import Comparison
-from workflows.operators.folds import Folds
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.read import read_plan
+from workflows.compiler.column_arithmetic import Arithmetic
+from workflows.compiler.comparison import Comparison
+from workflows.compiler.operators.folds import Folds
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.read import read_plan
 
 RNG = np.random.default_rng(5)
 EVENTS = pl.DataFrame(

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import DataError, RunError, UsageError
-from workflows.fit import fit_workflow
-from workflows.fit.vocabulary import COUNT, Limits, choose
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.fit.vocabulary import COUNT, Limits, choose
 
 OLD = pl.DataFrame({"x": ["c", "c", "c", "b", "b", "gone"]})
 NEW = pl.DataFrame({"x": ["new", "new", "b", "a", "a", "a", "c", "newer"]})

@@ -14,9 +14,9 @@ from merlin.dag import ColumnSelector
 from merlin.schema import ColumnSchema, Schema, Tags
 
 from cartwheel.core.errors import DataError, NotCompilableError
-from workflows.fit import fit_workflow
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.read import read_plan
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.read import read_plan
 
 EVENTS = pl.DataFrame({"a": ["x", "y", "x"], "b": ["u", "u", "v"], "p": [1.0, 2.0, 4.0], "n": [1, 2, 3], "y": [1, 0, 1]})
 SCHEMA = Schema(

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from workflows.fit import sums
-from workflows.fit.sums import Sums
+from workflows.compiler.fit import sums
+from workflows.compiler.fit.sums import Sums
 
 SCHEMA = {"key": pl.String, "fold": pl.UInt8, "count": pl.Int64}
 ROWS = st.lists(st.tuples(st.sampled_from([None, "", "a", "b"]), st.integers(0, 2), st.integers(-3, 3)), max_size=6)

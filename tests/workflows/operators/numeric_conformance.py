@@ -10,8 +10,8 @@ import polars as pl
 from hypothesis import strategies as st
 from operator_conformance import FLOAT32, FLOAT64, OperatorConformance
 
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 INTEGERS: Final = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 FLOATS: Final = ("float32", "float64")

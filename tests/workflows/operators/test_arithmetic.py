@@ -9,9 +9,9 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import DataError, NotCompilableError, UsageError
-from workflows.operators.arithmetic import Combine
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.operators.arithmetic import Combine
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 INF, NAN = float("inf"), float("nan")
 LEFT = [6.0, -1.0, 0.0, NAN, INF, NAN]
@@ -25,7 +25,7 @@ def made(*arguments: Any, frame: pl.DataFrame | None = None, **options: Any) -> 
         from merlin.io import Dataset
         from nvtabular import Workflow
 
-        from workflows.column_arithmetic import Arithmetic
+        from workflows.compiler.column_arithmetic import Arithmetic
 
         operator = Arithmetic(*arguments, name="result", **options)
         workflow = Workflow(operator.columns >> operator).fit(Dataset(table.to_pandas()))
@@ -73,7 +73,7 @@ def test_integers_do_not_wrap_around() -> None:
     ],
 )
 def test_an_argument_that_means_nothing_is_refused(arguments: tuple[Any, ...], words: str) -> None:
-    from workflows.column_arithmetic import Arithmetic
+    from workflows.compiler.column_arithmetic import Arithmetic
 
     with pytest.raises(UsageError, match=words):
         Arithmetic(*arguments)
@@ -82,7 +82,7 @@ def test_an_argument_that_means_nothing_is_refused(arguments: tuple[Any, ...], w
 def test_columns_that_it_does_not_compute_with_are_refused() -> None:
     from nvtabular import ColumnSelector
 
-    from workflows.column_arithmetic import Arithmetic
+    from workflows.compiler.column_arithmetic import Arithmetic
 
     operator = Arithmetic("add", "a", "b", "c")
     with pytest.raises(UsageError, match=r"'c' computes with \['a', 'b'\] and is applied to \['a', 'z'\]"):
@@ -92,7 +92,7 @@ def test_columns_that_it_does_not_compute_with_are_refused() -> None:
 def test_lists_are_combined_with_constants_only() -> None:
     from nvtabular import ColumnSelector
 
-    from workflows.column_arithmetic import Arithmetic
+    from workflows.compiler.column_arithmetic import Arithmetic
 
     frame = pl.DataFrame({"a": [[1.0], [2.0]]}).to_pandas()
     with pytest.raises(DataError, match=r"combines the lists \['a'\] with a column"):

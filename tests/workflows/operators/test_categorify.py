@@ -164,7 +164,7 @@ class TestOfASharedVocabulary(Lists):
 
     @staticmethod
     def graph(ops: Any, folder: str) -> Any:
-        from workflows.shared_categorify import SharedCategorify
+        from workflows.compiler.shared_categorify import SharedCategorify
 
         return ["one", "many"] >> SharedCategorify("one", ["b", "a", "", "ä"], ["one", "many"], Path(folder))
 

@@ -13,17 +13,17 @@ import pytest
 from operator_conformance import by_nvtabular, fitted
 
 from cartwheel.core.errors import NotCompilableError, RunError
-from workflows.file_digests import remember_files
-from workflows.fit.fit import fit_workflow
-from workflows.operators.categorify import Lookup
-from workflows.operators.described import described
-from workflows.operators.keys import Keys
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.read import read_plan
-from workflows.plan.vocabularies import vocabulary
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.file_digests import remember_files
+from workflows.compiler.fit.fit import fit_workflow
+from workflows.compiler.operators.categorify import Lookup
+from workflows.compiler.operators.described import described
+from workflows.compiler.operators.keys import Keys
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.vocabularies import vocabulary
+from workflows.compiler.quiet import quiet_nvtabular
 
 Graph = Callable[[Any, str], Any]
 

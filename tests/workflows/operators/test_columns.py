@@ -11,11 +11,11 @@ import pytest
 from numeric_conformance import NumericConformance, table
 from operator_conformance import OperatorConformance, by_nvtabular, fitted
 
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.parity import check_parity
-from workflows.plan.read import read_plan
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import read_plan
 
 FLOATS = pl.DataFrame({"x": [0.5, None, 3.5], "y": [1.0, 2.0, None]}, schema={"x": pl.Float32, "y": pl.Float32})
 MIXED = pl.DataFrame({"x": [1, 2, 3], "y": [0.5, None, 2.0], "z": ["a", "b", ""], "many": [[1, 2], [], [3]]})

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from operator_conformance import FLOAT32, FLOAT64, INT64, TEXT, WORDS, OperatorConformance, by_nvtabular, fitted, nothing_missing
 
 from cartwheel.core.errors import NotCompilableError
-from workflows.onnx_graph import GraphBuilder
-from workflows.operators.float_bits import float_bits, float_bits_onnx
-from workflows.operators.step import Value
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.parity import check_parity
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.onnx_graph import GraphBuilder
+from workflows.compiler.operators.float_bits import float_bits, float_bits_onnx
+from workflows.compiler.operators.step import Value
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 ENDS = [0, 1, -1, 2**63 - 1, -(2**63), 2**53 + 1, -(2**31)]
 

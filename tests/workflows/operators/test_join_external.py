@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from operator_conformance import INT64, TEXT, WORDS, OperatorConformance, fitted
 
 from cartwheel.core.errors import NotCompilableError, RunError
-from workflows.fit import fit_workflow
-from workflows.operators.join_external import read_join_external
-from workflows.operators.keys import Keys
-from workflows.operators.step import Applied
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.operators.join_external import read_join_external
+from workflows.compiler.operators.keys import Keys
+from workflows.compiler.operators.step import Applied
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 ENDS = [-(2**63), -1, 0, 3, 2**53 + 1, 2**63 - 1]
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from operator_conformance import FLOAT64, INT64, TEXT, WORDS
 
 from cartwheel.core.errors import NotCompilableError
-from workflows.operators.keys import Keys
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Node, Plan
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.types import from_polars
+from workflows.compiler.operators.keys import Keys
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Node, Plan
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.types import from_polars
 
 ENDS = [-(2**63), 2**63 - 1, 0, 2**53 + 1, -7]
 DENSE = [3, 1, 2, 9, -4]

@@ -11,14 +11,14 @@ from hypothesis import strategies as st
 from operator_conformance import INT64, TEXT, OperatorConformance, by_nvtabular, fitted, nothing_missing
 
 from cartwheel.core.errors import NotCompilableError
-from workflows.operators.list_slice import Slice, most_elements
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Node, Plan
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.parity import check_parity
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType, from_polars
+from workflows.compiler.operators.list_slice import Slice, most_elements
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Node, Plan
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType, from_polars
 
 SLICES = [(2,), (0, 2), (0, 4), (-2,), (-3, -1), (-4, 2), (0,), (-100,)]
 EMPTYING = [(3, 3), (4, 2), (100, 200), (-1, -3), (1, -1), (-4, 0)]  # NVTabular cannot be fitted where no element is left

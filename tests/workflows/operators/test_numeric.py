@@ -280,7 +280,7 @@ class TestArithmetic(NumericConformance):
 
     @classmethod
     def graph(cls, ops: Any, folder: str) -> Any:
-        from workflows.column_arithmetic import Arithmetic
+        from workflows.compiler.column_arithmetic import Arithmetic
 
         made = []
         for name in cls.operations:
@@ -296,7 +296,7 @@ class TestArithmeticOfOneColumnWithItself(NumericConformance):
 
     @staticmethod
     def graph(ops: Any, folder: str) -> Any:
-        from workflows.column_arithmetic import Arithmetic
+        from workflows.compiler.column_arithmetic import Arithmetic
 
         made = [[name] >> Arithmetic("divide", name, name, f"{name} by itself") for name in (*NUMBERS, "bool")]
         return sum(made[1:], made[0])
@@ -307,7 +307,7 @@ class TestArithmeticOfListsAndConstants(NumericConformance):
 
     @staticmethod
     def graph(ops: Any, folder: str) -> Any:
-        from workflows.column_arithmetic import Arithmetic
+        from workflows.compiler.column_arithmetic import Arithmetic
 
         made = [[name] >> Arithmetic("divide", 6, name, f"six by {name}", dtype="float32") for name in LISTS]
         return sum(made[1:], made[0])
@@ -322,7 +322,7 @@ class TestArithmeticAmongOthers(NumericConformance):
 
     @staticmethod
     def graph(ops: Any, folder: str) -> Any:
-        from workflows.column_arithmetic import Arithmetic
+        from workflows.compiler.column_arithmetic import Arithmetic
 
         filled = ["float32", "int64"] >> ops.FillMissing(2)
         return filled >> Arithmetic("add", "float32", "int64", "sum") >> ops.Clip(min_value=0) >> ops.LogOp()

@@ -15,21 +15,21 @@ import pytest
 from numeric_conformance import table
 from operator_conformance import by_nvtabular, fitted
 
-from workflows.fit.fit import fit_workflow
-from workflows.operators.bucketize import Digitize
-from workflows.operators.clip import Bounds
-from workflows.operators.fill import Fill, IsMissing
-from workflows.operators.normalize_min_max import Rescale
-from workflows.operators.reduce_dtype_size import Convert
-from workflows.operators.step import Step
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Node, Plan
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.parity import check_parity
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.fit.fit import fit_workflow
+from workflows.compiler.operators.bucketize import Digitize
+from workflows.compiler.operators.clip import Bounds
+from workflows.compiler.operators.fill import Fill, IsMissing
+from workflows.compiler.operators.normalize_min_max import Rescale
+from workflows.compiler.operators.reduce_dtype_size import Convert
+from workflows.compiler.operators.step import Step
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Node, Plan
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 
 def both(plan: Plan, raw: pl.DataFrame) -> pl.DataFrame:

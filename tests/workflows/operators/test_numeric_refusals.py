@@ -12,9 +12,9 @@ import pytest
 from operator_conformance import fitted
 
 from cartwheel.core.errors import NotCompilableError, RunError
-from workflows.operators.constants import exact
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType
+from workflows.compiler.operators.constants import exact
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType
 
 TABLE = pl.DataFrame(
     {

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from operator_conformance import FLOAT32, INT64, TEXT, OperatorConformance, fitted
 
 from cartwheel.core.errors import NotCompilableError, UsageError
-from workflows.comparison import Comparison, Condition, IsMissing, OneOf
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.comparison import Comparison, Condition, IsMissing, OneOf
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
 
 ROWS = pl.DataFrame(
     {"price": [1.5, None, 0.1, -2.0, 9.0], "name": ["a", "b", None, "", "ä"], "day": [1, 2, 3, 4, 5]},

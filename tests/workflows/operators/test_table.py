@@ -8,12 +8,12 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import NotCompilableError, RunError
-from workflows.operators.step import require_number
-from workflows.operators.table import READERS
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.operators.step import require_number
+from workflows.compiler.operators.table import READERS
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 TABLE = pl.DataFrame({"price": [1.0, 2.0, None], "color": ["red", "blue", "red"], "day": [1, 2, 3]})
 
@@ -38,7 +38,7 @@ def test_a_lambda_is_refused_by_name_and_column() -> None:
     message = refused(lambda ops: ["price"] >> ops.LambdaOp(lambda column: column * 2))
     assert "'price'" in message
     assert "LambdaOp" in message
-    assert "use workflows.column_arithmetic.Arithmetic for arithmetic" in message
+    assert "use workflows.compiler.column_arithmetic.Arithmetic for arithmetic" in message
     assert "when the examples are made" in message
 
 

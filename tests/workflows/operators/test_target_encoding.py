@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from operator_conformance import INT64, TEXT, WORDS, OperatorConformance, fitted
 
 from cartwheel.core.errors import NotCompilableError, RunError
-from workflows.operators.step import Applied
-from workflows.operators.target_encoding import read_target_encoding
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.read import read_plan
+from workflows.compiler.operators.step import Applied
+from workflows.compiler.operators.target_encoding import read_target_encoding
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.read import read_plan
 
 ENDS = [-(2**63), -1, 0, 3, 2**53 + 1, 2**63 - 1]
 

@@ -23,15 +23,15 @@ import polars as pl
 from operator_conformance import check_bits
 
 from cartwheel.core.errors import CartwheelError
-from workflows.fit import fit_workflow
-from workflows.lists import leaves
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Plan
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.read import read_plan
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.lists import leaves
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Plan
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 INTEGERS: Final = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")
 WORDS: Final = ("", "a", "b", "ä", "a\0", "日本", "0", "nan", "None")
@@ -163,7 +163,7 @@ def draw_graph(drawing: Drawing, schema: dict[str, ColumnType]) -> Any:
 
 def _base(drawing: Drawing, schema: dict[str, ColumnType]) -> Node:
     """Return the node of all columns, of which some rows may be dropped."""
-    from workflows.comparison import Comparison, IsMissing
+    from workflows.compiler.comparison import Comparison, IsMissing
 
     names = list(schema)
     node = names >> drawing.ops.Rename(f=str)
@@ -258,8 +258,8 @@ def _fill(drawing: Drawing, node: Node, schema: dict[str, ColumnType]) -> Node:
 
 
 def _arithmetic(drawing: Drawing, node: Node, schema: dict[str, ColumnType]) -> Node:
-    from workflows.column_arithmetic import Arithmetic
-    from workflows.operators.arithmetic import OPERATIONS
+    from workflows.compiler.column_arithmetic import Arithmetic
+    from workflows.compiler.operators.arithmetic import OPERATIONS
 
     names = list(node.kinds)[:2]
     constant = drawing.one_of(3, 0.1, 7.7, -2, 0, 1e-3)

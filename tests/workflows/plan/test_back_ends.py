@@ -9,17 +9,17 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import DataError, NotCompilableError, ParityError, UsageError
-from workflows.onnx_graph import GraphBuilder
-from workflows.operators.fill import Fill
-from workflows.operators.list_slice import Slice
-from workflows.operators.log import LogPlusOne
-from workflows.operators.normalize import Standardize
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Node, Plan
-from workflows.plan.onnx_frames import encode_onnx, onnx_feeds, open_session
-from workflows.plan.parity import check_parity, unpadded
-from workflows.plan.types import DTYPES, ColumnType, accepts, from_polars
+from workflows.compiler.onnx_graph import GraphBuilder
+from workflows.compiler.operators.fill import Fill
+from workflows.compiler.operators.list_slice import Slice
+from workflows.compiler.operators.log import LogPlusOne
+from workflows.compiler.operators.normalize import Standardize
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Node, Plan
+from workflows.compiler.plan.onnx_frames import encode_onnx, onnx_feeds, open_session
+from workflows.compiler.plan.parity import check_parity, unpadded
+from workflows.compiler.plan.types import DTYPES, ColumnType, accepts, from_polars
 
 FLOAT = ColumnType("float32")
 INTS = ColumnType("int64", is_list=True)

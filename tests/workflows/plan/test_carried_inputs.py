@@ -6,11 +6,11 @@ from pathlib import Path
 
 import polars as pl
 
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
 
 TABLE = pl.DataFrame({"color": ["red", "blue", "red", "green"], "size": ["s", "m", "m", "s"]})
 

@@ -12,13 +12,13 @@ import pytest
 from operator_conformance import by_nvtabular
 
 from cartwheel.core.errors import NotCompilableError
-from workflows.column_arithmetic import Arithmetic
-from workflows.fit import fit_workflow
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.read import read_plan
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.column_arithmetic import Arithmetic
+from workflows.compiler.fit import fit_workflow
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.read import read_plan
+from workflows.compiler.quiet import quiet_nvtabular
 
 ROWS = pl.DataFrame(
     {

@@ -13,12 +13,12 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from operator_conformance import FLOAT32, FLOAT64, INT64, TEXT, by_nvtabular, fitted, nothing_missing
 
-from workflows.lists import leaves
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.parity import check_parity
-from workflows.plan.read import read_plan
+from workflows.compiler.lists import leaves
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import read_plan
 
 RAW: Final = {"i": "int", "n": "int", "f": "float", "d": "float", "s": "string", "l": "ints", "t": "strings"}
 TRAINING: Final = pl.DataFrame(

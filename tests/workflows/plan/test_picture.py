@@ -9,11 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from cartwheel.core.errors import NotCompilableError
-from workflows.operators.clip import Bounds
-from workflows.operators.log import LogPlusOne
-from workflows.plan.graph import Node, Plan
-from workflows.plan.picture import draw_plan, positions
-from workflows.plan.types import ColumnType
+from workflows.compiler.operators.clip import Bounds
+from workflows.compiler.operators.log import LogPlusOne
+from workflows.compiler.plan.graph import Node, Plan
+from workflows.compiler.plan.picture import draw_plan, positions
+from workflows.compiler.plan.types import ColumnType
 
 FLOAT = ColumnType("float32", False)
 

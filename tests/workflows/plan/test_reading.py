@@ -12,15 +12,15 @@ import pytest
 from operator_conformance import by_nvtabular, fitted
 
 from cartwheel.core.errors import NotCompilableError, RunError
-from workflows.operators.log import LogPlusOne
-from workflows.plan.compile_onnx import compile_onnx
-from workflows.plan.compile_polars import compile_polars
-from workflows.plan.graph import Plan
-from workflows.plan.onnx_frames import encode_onnx, open_session
-from workflows.plan.parity import check_parity
-from workflows.plan.read import raw_columns, read_plan
-from workflows.plan.types import ColumnType
-from workflows.quiet import quiet_nvtabular
+from workflows.compiler.operators.log import LogPlusOne
+from workflows.compiler.plan.compile_onnx import compile_onnx
+from workflows.compiler.plan.compile_polars import compile_polars
+from workflows.compiler.plan.graph import Plan
+from workflows.compiler.plan.onnx_frames import encode_onnx, open_session
+from workflows.compiler.plan.parity import check_parity
+from workflows.compiler.plan.read import raw_columns, read_plan
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 TABLE = pl.DataFrame({"x": [1.0, 2.5, 7.0], "y": [3.0, 0.5, 1.0], "k": [1, 2, 3]}, schema_overrides={"x": pl.Float32})
 
@@ -41,7 +41,7 @@ def diamonds(levels: int) -> Any:
         from merlin.io import Dataset
         from nvtabular import ColumnSelector, WorkflowNode, ops
 
-        from workflows.column_arithmetic import Arithmetic
+        from workflows.compiler.column_arithmetic import Arithmetic
 
         schema = Dataset(TABLE.to_pandas()).schema
         nodes = [WorkflowNode(ColumnSelector(["x"]))]

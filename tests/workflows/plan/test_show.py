@@ -13,20 +13,20 @@ import pytest
 from rich.console import Console
 
 from cartwheel.core.errors import NotCompilableError, UsageError
-from workflows.onnx_graph import GraphBuilder
-from workflows.operators.categorify import Lookup
-from workflows.operators.described import describe_value, described
-from workflows.operators.keys import Keys
-from workflows.operators.list_slice import Slice
-from workflows.operators.log import LogPlusOne
-from workflows.operators.normalize import Standardize
-from workflows.operators.step import RowStep, Step, Value
-from workflows.plan.difference import difference
-from workflows.plan.drawing import draw
-from workflows.plan.graph import Node, Plan, RowFilter
-from workflows.plan.show import as_dot, as_json, as_mermaid, as_text
-from workflows.plan.types import ColumnType
-from workflows.plan.vocabularies import compare_vocabularies, vocabulary
+from workflows.compiler.onnx_graph import GraphBuilder
+from workflows.compiler.operators.categorify import Lookup
+from workflows.compiler.operators.described import describe_value, described
+from workflows.compiler.operators.keys import Keys
+from workflows.compiler.operators.list_slice import Slice
+from workflows.compiler.operators.log import LogPlusOne
+from workflows.compiler.operators.normalize import Standardize
+from workflows.compiler.operators.step import RowStep, Step, Value
+from workflows.compiler.plan.difference import difference
+from workflows.compiler.plan.drawing import draw
+from workflows.compiler.plan.graph import Node, Plan, RowFilter
+from workflows.compiler.plan.show import as_dot, as_json, as_mermaid, as_text
+from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.plan.vocabularies import compare_vocabularies, vocabulary
 
 FLOAT, STRING, IDS = ColumnType("float32"), ColumnType("string"), ColumnType("int64", is_list=True)
 

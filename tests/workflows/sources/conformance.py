@@ -13,11 +13,11 @@ import pytest
 from dialects import AWKWARD, BROKEN, WAYS, Sheet, text
 
 from cartwheel.core.errors import ConfigError, DataError
-from workflows.events import ASIDE, CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, FLAW, ROW, EventSummary
+from workflows.events.schema import ASIDE, CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, FLAW, ROW, EventSummary
+from workflows.events.sources import open_source
+from workflows.events.sources.base import Source
+from workflows.events.validate import check_events
 from workflows.settings import EventSettings, SourceSettings
-from workflows.sources import open_source
-from workflows.sources.base import Source
-from workflows.validate import check_events
 
 
 def encodable(row: list[str]) -> bool:

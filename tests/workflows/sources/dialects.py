@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import pyarrow as pa
 
-from workflows import reading
+from workflows.events import reading
 
 Sheet: TypeAlias = list[list[str]]
 """The names of the columns, then the rows."""

@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 from conformance import SourceConformance
 
+from workflows.events.validate import check_events
 from workflows.settings import EventSettings
-from workflows.validate import check_events
 
 HEADER = "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
 REAL = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "online_retail" / "online_retail.parquet"

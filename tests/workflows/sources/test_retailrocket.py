@@ -58,8 +58,8 @@ class TestRetailRocket(SourceConformance):
 
 @pytest.mark.skipif(not REAL.exists(), reason=f"real data are absent: {REAL}")
 def test_the_published_rows(tmp_path: Path) -> None:
+    from workflows.events.validate import check_events
     from workflows.settings import EventSettings
-    from workflows.validate import check_events
 
     summary = check_events(TestRetailRocket().open(REAL), EventSettings(), tmp_path)
     assert summary.event_types == {"view": 75374, "cart": 12456, "purchase": 9551}

@@ -10,10 +10,10 @@ import pytest
 from conformance import SourceConformance
 
 from cartwheel.core.errors import ConfigError, DataError
-from workflows.event_log import code_events, read_events
+from workflows.events.event_log import code_events, read_events
+from workflows.events.sources import SOURCES, open_source
+from workflows.events.validate import check_events
 from workflows.settings import EventSettings, SourceSettings
-from workflows.sources import SOURCES, open_source
-from workflows.validate import check_events
 
 
 class TestTable(SourceConformance):

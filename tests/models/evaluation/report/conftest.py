@@ -7,12 +7,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from models.evaluate import evaluate_run
-from models.report.page import write_report
-from models.settings import EvaluateSettings
-from models.touched import record_touch
+from evaluation.evaluate import evaluate_run
+from evaluation.report.page import write_report
+from evaluation.settings import EvaluateSettings
+from evaluation.touched import record_touch
 from workflows.settings import PrepareSettings
-from workflows.split import told_split
+from workflows.tasks.split import told_split
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(3, 10), bootstrap=100, baselines=("popular_in_category", "item_knn"))
 SEED = 3

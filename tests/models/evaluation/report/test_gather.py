@@ -9,18 +9,18 @@ import polars as pl
 import pytest
 
 from cartwheel.core.frames import read_frame
-from models.evaluate_chances import read_forecasts
-from models.figures import Evaluation
+from evaluation.figures import Evaluation
+from evaluation.forecasts import read_forecasts
+from evaluation.report.details import Details
+from evaluation.report.gather import timeline
+from evaluation.report.items import TITLE_COLUMNS, read_items
+from evaluation.report.learning import read_learning
+from evaluation.report.line_segments import line_segments
+from evaluation.report.list_drawings import is_decided
+from evaluation.segments import segment_records, segments, show
+from evaluation.settings import EvaluateSettings
 from models.metrics.classification import log_loss, roc_auc, row_log_loss
 from models.metrics.significance import holm, permutation_p_values
-from models.report.details import Details
-from models.report.gather import timeline
-from models.report.items import TITLE_COLUMNS, read_items
-from models.report.learning import read_learning
-from models.report.line_segments import line_segments
-from models.report.list_drawings import is_decided
-from models.segments import segment_records, segments, show
-from models.settings import EvaluateSettings
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(3, 10), bootstrap=100, baselines=("popular_in_category", "item_knn"))
 SEED = 3

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cartwheel.core.files import write_json
-from models.report.lineage import read_lineage
+from evaluation.report.lineage import read_lineage
 
 
 def stage(**settings: Any) -> dict[str, Any]:

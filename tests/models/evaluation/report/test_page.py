@@ -11,15 +11,15 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import RunError
-from models.evaluate import evaluate_run
-from models.figures import Evaluation
-from models.judge_chances import AT_THRESHOLD
-from models.offline.protocol import SAMPLED_CHANCES_WARNING
-from models.report.details import DETAILS_FILE, NO_DETAILS, Details
-from models.report.page import write_report
-from models.settings import EvaluateSettings
-from models.task_names import OF_FORMS
-from workflows.columns import FORMS
+from evaluation.chances import AT_THRESHOLD
+from evaluation.evaluate import evaluate_run
+from evaluation.figures import Evaluation
+from evaluation.protocols.protocol import SAMPLED_CHANCES_WARNING
+from evaluation.report.details import DETAILS_FILE, NO_DETAILS, Details
+from evaluation.report.page import write_report
+from evaluation.settings import EvaluateSettings
+from workflows.features.columns import FORMS
+from workflows.tasks.task_names import OF_FORMS
 
 SETTINGS = EvaluateSettings(candidates=20, cutoffs=(3, 10), bootstrap=100, baselines=("popular_in_category", "item_knn"))
 SEED = 3

@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import pytest
 
-from models.figures import Evaluation, Protocol, Record, record
+from evaluation.figures import Evaluation, Protocol, Record, record
+from evaluation.report.details import SegmentDifference, SegmentRow, SegmentTable
+from evaluation.report.lineage import Lineage
+from evaluation.report.verdict import can_it_be_believed, for_whom, task_verdict
+from evaluation.report.views import TaskView, task_views
+from evaluation.touched import Touches
 from models.metrics.intervals import Interval
-from models.report.details import SegmentDifference, SegmentRow, SegmentTable
-from models.report.lineage import Lineage
-from models.report.verdict import can_it_be_believed, for_whom, task_verdict
-from models.report.views import TaskView, task_views
-from models.touched import Touches
 
 PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 300}, "nothing", "95%")
 

@@ -1,0 +1,89 @@
+"""``cartwheel recommend`` and ``cartwheel cart``: ask a running server from the command line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+Server = Annotated[Optional[str], typer.Option("--server", metavar="HOST:PORT", help="The server's gRPC address.")]  # noqa: UP045 - typer on 3.10
+Served = Annotated[Optional[Path], typer.Option("--run", help="Run directory whose running server is asked.")]  # noqa: UP045
+User = Annotated[Optional[str], typer.Option("--user", metavar="ID", help="The shopper's id; left out for an anonymous one.")]  # noqa: UP045
+Recent = Annotated[
+    Optional[list[str]],  # noqa: UP045
+    typer.Option("--recent", metavar="ITEM", help="An item that the shopper just looked at; repeat it, the latest last."),
+]
+At = Annotated[
+    str,
+    typer.Option(
+        "--at",
+        metavar="INSTANT",
+        help="When it is asked: now, snapshot (the instant of the exported state), or an ISO 8601 instant, UTC unless it has an offset.",
+    ),
+]
+K = Annotated[int, typer.Option("-k", help="How many items to answer.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
+
+
+def recommend(
+    server: Server = None,
+    run: Served = None,
+    user: User = None,
+    recent: Recent = None,
+    exclude: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--exclude", metavar="ITEM", help="An item to leave out; repeat it for more."),
+    ] = None,
+    at: At = "now",
+    k: K = 10,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a running server what to recommend.
+
+    Ids are taken exactly as they are written, blanks and commas included; quote them for the shell where it needs that.
+
+    Example: cartwheel recommend --run runs/shop --user anna --recent "Apples, red" --recent lamp -k 5
+    """
+    from cartwheel.cli.asking import age_of_state, find_server, parse_at, show_recommendations
+    from serving.client.client import Client
+
+    when = parse_at(at)
+    with Client(find_server(server, run)) as client:
+        answer = client.recommend(user, recent_items=recent or (), exclude=exclude or (), k=k, timestamp=when)
+        note = age_of_state(when, client.metadata())
+    show_recommendations(answer, Console(), as_json=as_json)
+    _show_note(note)
+
+
+def cart(
+    items: Annotated[list[str], typer.Argument(metavar="ITEM", help="The items in the cart, each an argument of its own.")],
+    server: Server = None,
+    run: Served = None,
+    user: User = None,
+    recent: Recent = None,
+    at: At = "now",
+    k: K = 5,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a running server whether a cart will be bought, and what completes it.
+
+    Ids are taken exactly as they are written, blanks and commas included; quote them for the shell where it needs that.
+
+    Example: cartwheel cart lamp "Apples, red" --run runs/shop --user anna
+    """
+    from cartwheel.cli.asking import age_of_state, find_server, parse_at, show_cart
+    from serving.client.client import Client
+
+    when = parse_at(at)
+    with Client(find_server(server, run)) as client:
+        answer = client.cart(items, user_id=user, recent_items=recent or (), k=k, timestamp=when)
+        note = age_of_state(when, client.metadata())
+    show_cart(answer, Console(), as_json=as_json)
+    _show_note(note)
+
+
+def _show_note(note: str) -> None:
+    if note:
+        Console(stderr=True).print(note, style="yellow", markup=False, highlight=False, soft_wrap=True)

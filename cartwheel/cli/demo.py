@@ -1,0 +1,86 @@
+"""The main job, once, on a simulated shop: from no data at all to answers over gRPC."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from cartwheel.cli.asking import show_cart, show_recommendations
+from cartwheel.config import RunSettings, parse_settings
+from cartwheel.core.frames import read_frame, scan_frame
+from cartwheel.core.run_layout import RunLayout
+from cartwheel.pipeline.stages import COMMANDS, run_stages
+from cartwheel.pipeline.work import show_evaluation
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+STRANGER: Final = "nobody-has-seen-me"
+
+
+def demo_settings(run: Path) -> RunSettings:
+    """Return the settings of the demo, for the run directory ``run``."""
+    text = resources.files("cartwheel").joinpath("demo.toml").read_text(encoding="utf-8")
+    return parse_settings({**tomllib.loads(text), "run": str(run)}, "demo.toml", run.parent)
+
+
+def run_demo(run: Path, console: Console) -> None:
+    """Simulate, prepare, train, evaluate, export, serve and ask.
+
+    Args:
+        run: the run directory; what is done in it already is skipped.
+        console: where to show it.
+
+    Raises:
+        CartwheelError: whatever goes wrong.
+    """
+    started = time.monotonic()
+    settings = demo_settings(run.resolve())
+    run_stages(settings, COMMANDS, Console(stderr=True))
+    console.rule("how good it is, on later events that no model has seen", align="left")
+    show_evaluation(settings.run, console, whole=False)
+    console.print("Every figure with its protocol: [bold]evaluation/metrics.json[/bold] in the run directory.")
+    _serve_and_ask(settings, console)
+    console.rule(align="left", title=f"done in {time.monotonic() - started:.0f} s")
+    console.print(f"Ask again: `cartwheel serve {run}`, and beside it `cartwheel recommend --run {run} --user u00042`")
+
+
+def _serve_and_ask(settings: RunSettings, console: Console) -> None:
+    from serving.client.client import Client
+    from serving.server.server import EmbeddedServer
+
+    shopper, recent, cart = _questions(settings.run)
+    with EmbeddedServer(RunLayout(settings.run).repository, settings.serve) as server, Client(server.grpc_address) as client:
+        console.rule(f"asked over gRPC at {server.grpc_address}", align="left")
+        console.print(f"[bold]a known shopper[/bold], {shopper}")
+        show_recommendations(client.recommend(shopper, k=5), console)
+        console.print(f"[bold]a shopper never seen before[/bold] who looked at {' and '.join(recent)}")
+        show_recommendations(client.recommend(STRANGER, recent_items=recent, k=5), console)
+        console.print("[bold]an anonymous visitor[/bold] of whom nothing is known")
+        show_recommendations(client.recommend(k=5), console)
+        console.print(f"[bold]a cart[/bold] of {shopper} with {', '.join(cart)}")
+        show_cart(client.cart(cart, user_id=shopper, k=3), console)
+
+
+def _questions(run: Path) -> tuple[str, Sequence[str], Sequence[str]]:
+    """Choose who asks what: the shopper with the latest cart, two items of one category, and that cart."""
+    import polars as pl
+
+    events = scan_frame(RunLayout(run).events)
+    carts = events.filter(pl.col("event_type") == "cart").sort("timestamp", "item_id").collect()
+    shopper = str(carts["user_id"][-1])
+    lines = carts.filter(pl.col("session_id") == carts["session_id"][-1])["item_id"].unique(maintain_order=True).to_list()
+    items = read_frame(RunLayout(run).snapshot("items"))
+    category = items.sort("item_recent_events", "item_id", descending=True)["item_category"][0]
+    recent = (
+        items.filter(pl.col("item_category") == category).sort("item_events", "item_id", descending=True)["item_id"][:2].to_list()
+    )
+    return shopper, recent, lines

@@ -1,0 +1,214 @@
+"""The command line: one command a stage, one for all of them, and the questions one can ask of a server."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+from rich.console import Console
+
+from cartwheel import __version__
+from cartwheel.cli import ask, audit, compare, plan, report, reproduce, tune
+from cartwheel.core.errors import CartwheelError
+
+app = typer.Typer(
+    name="cartwheel",
+    help="Recommendations and cart predictions for online shops: shop events in, gRPC answers out.",
+    epilog="Start with `cartwheel demo`; then `cartwheel run my.toml` on your own events, `cartwheel serve` and `cartwheel recommend`.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+app.add_typer(plan.app)
+app.command()(audit.audit)
+app.command()(compare.compare)
+app.command()(reproduce.reproduce)
+app.command()(report.report)
+app.command()(tune.tune)
+
+Config = Annotated[Path, typer.Argument(help="The configuration file; see the folder configs for examples.")]
+Run = Annotated[Optional[Path], typer.Option("--run", help="Run directory, instead of the one that the configuration names.")]  # noqa: UP045 - typer on 3.10
+Data = Annotated[Optional[Path], typer.Option("--data", help="Events to read, instead of source.path of the configuration.")]  # noqa: UP045
+
+_INTERRUPTED = 130  # what a shell calls a program that was interrupted; typer exits with it by itself
+_DEFAULT_CONFIG = Path("cartwheel.toml")
+
+
+class Target(str, Enum):
+    """What a repository is written for, instead of what the configuration says."""
+
+    EMBEDDED = "embedded"
+    NATIVE = "native"
+
+
+def _run(commands: list[str], config: Path, run: Path | None, data: Path | None, target: Target | None = None) -> None:
+    from cartwheel.config import load_settings
+    from cartwheel.pipeline.stages import run_stages
+
+    settings = load_settings(config)
+    if run is not None:
+        settings = settings.model_copy(update={"run": run.resolve()})
+    if data is not None:
+        settings = settings.model_copy(update={"source": settings.source.model_copy(update={"path": data.resolve()})})
+    if target is not None:
+        settings = settings.model_copy(update={"export": settings.export.model_copy(update={"target": target.value})})
+    run_stages(settings, commands, Console(stderr=True))
+    if "evaluate" in commands:
+        from cartwheel.pipeline.work import show_evaluation
+
+        show_evaluation(settings.run, Console())
+    if "export" in commands:
+        served = "serve it with" if settings.export.target == "embedded" else "an embedded export can be served with"
+        print(f"The run is in {settings.run}; {served} `cartwheel serve {settings.run}`.", file=sys.stderr)
+
+
+@app.command()
+def simulate(
+    out: Annotated[Path, typer.Argument(help="Folder to write events.parquet and truth/ to.")],
+    shoppers: Annotated[int, typer.Option(help="How many shoppers the shop ever has.", min=1)] = 4000,
+    items: Annotated[int, typer.Option(help="How many items the shop ever sells.", min=1)] = 2000,
+    days: Annotated[int, typer.Option(help="How many days the log covers.", min=7)] = 60,
+    seed: Annotated[int, typer.Option(help="The same seed writes the same bytes.", min=0)] = 1,
+) -> None:
+    """Simulate a shop: an event log, and the truth that it was drawn from."""
+    from cartwheel.pipeline.stages import require_training_packages
+    from cartwheel.pipeline.work import simulate_shop
+
+    require_training_packages()
+    rows = simulate_shop(out, shoppers, items, days, seed)
+    Console().print(f"{rows:,} events in {out / 'events.parquet'}, the truth beside them in {out / 'truth'}")
+
+
+@app.command()
+def prepare(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
+    """Check the events, cut point-in-time examples and fit the NVTabular features."""
+    _run(["prepare"], config, run, data)
+
+
+@app.command()
+def train(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
+    """Train the retrieval and the DLRM models."""
+    _run(["train"], config, run, data)
+
+
+@app.command()
+def evaluate(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
+    """Measure every model beside its baselines on the test split."""
+    _run(["evaluate"], config, run, data)
+
+
+@app.command()
+def export(
+    config: Config = _DEFAULT_CONFIG,
+    run: Run = None,
+    data: Data = None,
+    target: Annotated[
+        Optional[Target],  # noqa: UP045
+        typer.Option(help="embedded: for `cartwheel serve`; native: for any Triton with the onnxruntime backend."),
+    ] = None,
+) -> None:
+    """Write the Triton model repository, once its answers equal the offline ones."""
+    _run(["export"], config, run, data, target)
+
+
+@app.command("run")
+def run_all(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
+    """Run all stages: prepare, train, evaluate, export. What is done and unchanged is skipped."""
+    from cartwheel.pipeline.stages import COMMANDS
+
+    _run(list(COMMANDS), config, run, data)
+
+
+@app.command()
+def serve(
+    run: Annotated[Path, typer.Argument(help="A run directory, a repository exported from one, or a configuration file.")],
+    host: Annotated[Optional[str], typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,  # noqa: UP045
+    grpc_port: Annotated[Optional[int], typer.Option(help="gRPC port; 0 picks a free one [default: 8001].")] = None,  # noqa: UP045
+    http_port: Annotated[Optional[int], typer.Option(help="Port of health and metadata [default: a free one].")] = None,  # noqa: UP045
+    metrics_port: Annotated[Optional[int], typer.Option(help="Port of Prometheus metrics [default: a free one].")] = None,  # noqa: UP045
+    health_port: Annotated[Optional[int], typer.Option(help="Port of /health/ready [default: a free one].")] = None,  # noqa: UP045
+    threads: Annotated[Optional[int], typer.Option(help="ONNX Runtime threads within one step [default: 1].")] = None,  # noqa: UP045
+) -> None:
+    """Serve a repository on the embedded Triton until SIGTERM or Ctrl-C. Options override the configuration file."""
+    from cartwheel.pipeline.work import serve_run
+
+    told = {
+        "host": host,
+        "grpc_port": grpc_port,
+        "http_port": http_port,
+        "metrics_port": metrics_port,
+        "health_port": health_port,
+        "threads": threads,
+    }
+    serve_run(run, {name: value for name, value in told.items() if value is not None}, Console(stderr=True))
+
+
+app.command()(ask.recommend)
+app.command()(ask.cart)
+
+
+@app.command()
+def demo(
+    run: Annotated[Path, typer.Option("--run", help="Run directory of the demo.")] = Path("runs/demo"),
+) -> None:
+    """Do everything once on a simulated shop: train, evaluate, export, serve, and ask over gRPC."""
+    from cartwheel.cli.demo import run_demo
+
+    run_demo(run, Console())
+
+
+@app.command()
+def doctor(
+    grpc_port: Annotated[int, typer.Option(help="The gRPC port that a server would use.", min=1, max=65535)] = 8001,
+) -> None:
+    """Say what of this machine, its packages and ports is fit, and what to do about the rest."""
+    from cartwheel.cli.doctor import State, examine, show
+
+    findings = examine(grpc_port)
+    show(findings, Console())
+    if any(finding.state is State.UNFIT for finding in findings):
+        raise typer.Exit(7)
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        Console().print(f"cartwheel {__version__}")
+        raise typer.Exit
+
+
+def main() -> None:
+    """Run the command line; every error that was foreseen ends in one sentence and its own exit code."""
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    try:
+        app()
+    except CartwheelError as error:
+        _die(str(error), error.exit_code)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != _INTERRUPTED:
+            raise
+        for number in (signal.SIGINT, signal.SIGTERM):  # whoever is impatient is told the same
+            signal.signal(number, signal.SIG_IGN)
+        _die("Stopped. What was finished is kept: the same command goes on from there.", _INTERRUPTED)
+    except BrokenPipeError:
+        os._exit(0)
+    except Exception as error:  # noqa: BLE001 - the last resort that keeps tracebacks from users
+        if os.environ.get("CARTWHEEL_DEBUG"):
+            traceback.print_exc()
+        _die(f"Unexpected {type(error).__name__}: {error}. This is a defect; CARTWHEEL_DEBUG=1 shows where it is.", 1)
+
+
+def _die(message: str, code: int) -> None:
+    print(f"cartwheel: {message}", file=sys.stderr)
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

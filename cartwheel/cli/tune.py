@@ -1,0 +1,168 @@
+"""``cartwheel tune``: searches better settings of one model on the validation split."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Final, Optional
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from cartwheel.config import RunSettings, load_settings
+from cartwheel.core.errors import UsageError
+from cartwheel.core.run_layout import RELATIVE, SNAPSHOT, RunLayout
+
+if TYPE_CHECKING:
+    from models.tuning.study import Tuned
+    from models.tuning.subject import Subject
+
+_NEEDS: Final = ("events", "examples", "features")
+_TEST: Final = tuple(
+    f"{folder.as_posix()}/"
+    for folder in (
+        RELATIVE.examples_split("test"),
+        RELATIVE.features_split("test"),
+        RELATIVE.features_split(SNAPSHOT),
+        RELATIVE.simulation,
+    )
+)
+"""Files that tuning does without."""
+_SHOWN: Final = 5
+
+
+def tune(
+    config: Annotated[Path, typer.Argument(help="The configuration file of a run that is prepared.")] = Path("cartwheel.toml"),
+    model: Annotated[
+        str,
+        typer.Option(help="two_tower, ranking, cart, or a baseline: popular_in_category, item_knn, vsknn, ease, als, bpr, ..."),
+    ] = "two_tower",
+    trials: Annotated[
+        Optional[int],  # noqa: UP045 - typer on 3.10
+        typer.Option(help="Stop after so many trials [default: 20, unless --minutes is given].", min=1),
+    ] = None,
+    minutes: Annotated[
+        Optional[float],  # noqa: UP045
+        typer.Option(help="Begin no trial after so many minutes of trials."),
+    ] = None,
+    write: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option(metavar="FILE", help="Write a copy of the configuration with the best settings; beside it, in its folder."),
+    ] = None,
+    run: Annotated[
+        Optional[Path],  # noqa: UP045
+        typer.Option("--run", help="Run directory, instead of the one that the configuration names."),
+    ] = None,
+) -> None:
+    """Search better settings of a model, on the validation split alone.
+
+    Trials learn from the train split and are judged on the validation split, by NDCG@10 or, for chances, by log loss. They cannot see the
+    test split: they work on a folder that does not hold it. The first trial is what the configuration says now.
+
+    The search is kept in tuning/ of the run. The same command goes on where it stopped, and --trials and --minutes count what is done.
+    What is searched, and within which bounds, is told in docs/tuning.md.
+
+    Example: cartwheel tune shop.toml --model two_tower --minutes 30 --write tuned.toml
+    """
+    from cartwheel.cli.tuned_config import section_text, write_copy
+
+    settings = load_settings(config)
+    if run is not None:
+        settings = settings.model_copy(update={"run": run.resolve()})
+    _check(config, minutes, write)
+    found = search(settings, model, trials, minutes, Console(stderr=True))
+    console = Console()
+    _show(found, console)
+    values = found.best.values
+    if write is not None:
+        write_copy(config, write, found.subject.section, values, settings.run)
+        console.print(f"Written to {write}. Go on with `cartwheel train {write}`.", markup=False, highlight=False, soft_wrap=True)
+    else:
+        console.print("Put this into the configuration:\n")
+        print(section_text(found.subject.section, values))
+
+
+def search(settings: RunSettings, model: str, trials: int | None, minutes: float | None, console: Console) -> Tuned:
+    """Tune one model of a prepared run.
+
+    Args:
+        settings: the configuration; ``settings.run`` is the run directory.
+        model: a trained model or a baseline.
+        trials: how many, those of earlier searches counted; None with ``minutes`` for no limit.
+        minutes: how long, as ``Budget``.
+        console: where progress goes.
+
+    Raises:
+        UsageError: if there is nothing to tune by that name.
+        RunError: if the run is not prepared with these settings, or another process works in it.
+        DataError: if the validation split has nothing to judge by.
+    """
+    from cartwheel.pipeline.run_directory import RunDirectory
+    from cartwheel.pipeline.stages import require_done, require_training_packages
+    from models.tuning.space import space_of
+    from models.tuning.study import TRIALS, Budget
+    from models.tuning.study import tune as search_settings
+
+    space_of(model)
+    require_training_packages()
+    run = RunDirectory(settings.run)
+    budget = Budget(TRIALS if trials is None and minutes is None else trials, minutes)
+
+    def tell(line: str) -> None:
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    with run.lock():
+        require_done(settings, run, _NEEDS, without=_TEST)
+        return search_settings(_subject(settings, model), RunLayout(settings.run).tuning, budget, settings.seed, tell)
+
+
+def _subject(settings: RunSettings, model: str) -> Subject:
+    from models.tuning.space import MODELS
+    from models.tuning.subjects import baseline_subject, dlrm_subject, two_tower_subject
+    from models.tuning.validation import lay_out
+
+    data = lay_out(settings.run, RunLayout(settings.run).tuning_data, events=model not in MODELS)
+    if model == "two_tower":
+        return two_tower_subject(data, settings.two_tower, settings.seed)
+    if model in MODELS:
+        return dlrm_subject(data, model, getattr(settings, model), settings.seed)
+    parameters: Mapping[Any, Mapping[str, Any]] = settings.evaluate.baseline_parameters
+    return baseline_subject(data, model, parameters.get(model, {}), settings.seed)
+
+
+def _check(config: Path, minutes: float | None, write: Path | None) -> None:
+    if minutes is not None and not minutes > 0:
+        raise UsageError(f"--minutes is {minutes}.", "Give a number above 0.")
+    if write is None:
+        return
+    if write.resolve() == config.resolve():
+        raise UsageError(f"--write names the configuration {config} itself.", "Name another file; the original is left as it is.")
+    if write.resolve().parent != config.resolve().parent:
+        raise UsageError(
+            f"--write names {write}, which is not in the folder of {config}, where relative paths start.",
+            f"Name a file in {config.resolve().parent}.",
+        )
+
+
+def _show(found: Tuned, console: Console) -> None:
+    """Print the best trials, and what came of the others."""
+    best = found.ranked[:_SHOWN]
+    table = Table("", *(f"trial {trial.number}" for trial in best), title=f"{found.subject.name}: best on the validation split")
+    table.add_row(found.subject.metric, *(f"{trial.value:.4f}" for trial in best), end_section=True)
+    for name in found.subject.space:
+        table.add_row(name, *(escape(_told(trial.values[name])) for trial in best))
+    console.print(table)
+    ended = [trial.outcome for trial in found.trials]
+    counts = ", ".join(f"{ended.count(each)} {each}" for each in ("complete", "pruned", "diverged") if each in ended)
+    console.print(
+        f"{len(ended)} trial{'s' * (len(ended) != 1)}: {counts}. The figures are of the split that they were chosen on, so they flatter; "
+        "`cartwheel evaluate` judges the choice on the test split.",
+        markup=False,
+        highlight=False,
+    )
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else str(list(value) if isinstance(value, list | tuple) else value)

@@ -1,0 +1,1 @@
+"""The stages of a run, what each reads, and which are already done."""

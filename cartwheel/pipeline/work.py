@@ -1,0 +1,301 @@
+"""What each stage and command does, by calling the rooms; they are imported where they are used, so that the command line stays quick."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Final
+
+from pydantic import ValidationError
+from rich.console import Console
+
+from cartwheel.config import RunSettings, load_settings
+from cartwheel.core.errors import ConfigError, RunError
+from cartwheel.core.files import sha256
+from cartwheel.core.run_layout import RunLayout
+from cartwheel.pipeline.reads import READ_FROM_FILES, SIMULATED, fields_judged, is_simulated, values_of
+from cartwheel.pipeline.run_directory import stamps
+from serving.server.endpoint import ENDPOINT
+from serving.settings import ServeSettings
+from workflows.settings import SourceSettings
+
+_DEFAULT_GRPC_PORT: Final = 8001
+
+
+def source_files(settings: RunSettings) -> list[Path]:
+    """Return the files from outside the run that the events are read from.
+
+    Raises:
+        ConfigError: if the source cannot be opened, or events, or how to read them, are given to a simulated shop, which would ignore
+            them.
+        DataError: if there are no files to read.
+    """
+    if is_simulated(settings):
+        _check_nothing_to_read(settings.source)
+        return []
+    from workflows.events.sources import open_source
+
+    return open_source(settings.source, settings.run).inputs()
+
+
+def _check_nothing_to_read(source: SourceSettings) -> None:
+    default = SourceSettings()
+    for field in READ_FROM_FILES:
+        name = field.partition(".")[2]
+        value = getattr(source, name)
+        if value != getattr(default, name):
+            raise ConfigError(
+                f"{field} is {value}, but source.kind is {SIMULATED!r}, which reads no files.",
+                f"Name the kind of those files in source.kind ('table' for your own), or leave the {name} out to simulate a shop.",
+            )
+
+
+def events_from(settings: RunSettings) -> object:
+    """Return what identifies the files that the events are read from; raises as ``source_files``."""
+    return stamps(source_files(settings))
+
+
+def ids_from(settings: RunSettings) -> object:
+    """Return what identifies the earlier run whose ids are kept: the content of the workflow that holds them.
+
+    Raises:
+        RunError: if that run has no such workflow.
+    """
+    earlier = settings.features.keep_ids_of
+    if earlier is None:
+        return None
+    workflow = RunLayout(earlier).workflow("recommend")
+    if not workflow.is_dir():
+        raise RunError(
+            f"features.keep_ids_of is {earlier}, which holds no fitted workflow ({workflow} is not there).",
+            "Name an earlier run that has been prepared, or leave keep_ids_of out for new ids.",
+        )
+    return sha256(workflow)
+
+
+def simulate_shop(out: Path, shoppers: int, items: int, days: int, seed: int) -> int:
+    """Simulate a shop into ``out`` and return how many events it wrote."""
+    import polars as pl
+
+    from workflows.simulate import SimulateSettings, simulate
+
+    simulate(SimulateSettings(shoppers=shoppers, items=items, days=days), seed, out)
+    return int(pl.scan_parquet(out / "events.parquet").select(pl.len()).collect().item())
+
+
+def events(run: Path, settings: RunSettings) -> None:
+    """Read the events from their source, or simulate them, and check them."""
+    layout = RunLayout(run)
+    from workflows.events.sources import open_source
+    from workflows.events.validate import check_events
+
+    source = settings.source
+    if is_simulated(settings):
+        simulate_shop(layout.simulation, source.shoppers, source.items, source.days, settings.seed)
+        source = SourceSettings(kind="table", path=layout.simulated_events)
+    summary = check_events(open_source(source, run), settings.events, layout.events_folder)
+    Console(stderr=True).print(
+        f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
+    )
+    _warn(summary.remarks)
+    if summary.quarantined:
+        told = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items())
+        Console(stderr=True).print(
+            f"{summary.quarantined:,} rows quarantined ({told}), see {run / 'events' / 'quarantine.parquet'}"
+        )
+
+
+def examples(run: Path, settings: RunSettings) -> None:
+    """Cut point-in-time examples and the serving snapshot out of the events."""
+    from workflows.prepare.examples import build_examples
+
+    report = build_examples(RunLayout(run).events, run, settings.prepare, settings.seed, settings.recommend.leave_out)
+    _warn(report.warnings)
+
+
+def features(run: Path, settings: RunSettings) -> None:
+    """Fit the NVTabular workflows on train, encode every split and compile them to ONNX."""
+    from workflows.prepare.features import fit_features
+
+    _warn(fit_features(run, settings.features).warnings)
+
+
+def _warn(warnings: Iterable[str]) -> None:
+    for warning in warnings:
+        Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
+
+
+def check_parameters(settings: RunSettings) -> None:
+    """Check the parameters of the retrieval model before anything is prepared for it.
+
+    Raises:
+        ConfigError: if one is not known or not accepted.
+    """
+    if settings.retrieval.parameters:
+        from models.families.factors.train import unfitted
+
+        unfitted(settings.retrieval, settings.seed)
+
+
+def retrieval(run: Path, settings: RunSettings) -> None:
+    """Train the retrieval model; no model that retrieved before it must be served."""
+    from models.retrieval.retriever import TWO_TOWER, forget_others
+
+    forget_others(run, settings.retrieval.model)
+    if settings.retrieval.model == TWO_TOWER:
+        from models.families.two_tower.train import train_two_tower
+
+        train_two_tower(run, settings.two_tower, settings.seed)
+    else:
+        from models.families.factors.train import train_factors
+
+        train_factors(run, settings.retrieval, settings.seed)
+
+
+def item_to_item(run: Path, settings: RunSettings) -> None:
+    """Learn which items go together, and how much that counts beside the retrieval model."""
+    from evaluation.report.names import model_name
+    from models.retrieval.choose_neighbours import fit_item_to_item
+
+    alone = f"{model_name(settings.retrieval.model)} alone"
+
+    chosen = fit_item_to_item(run, settings.item_to_item, settings.evaluate, settings.seed)
+    told = f"retrieval {chosen.blend.sentence}" if chosen.blend.learner else f"retrieval by {alone}"
+    if chosen.alone:
+        told += f": NDCG@10 on validation {chosen.ndcg:.4f} ({alone}: {chosen.alone:.4f})"
+    Console(stderr=True).print(told, highlight=False)
+
+
+def ranking(run: Path, settings: RunSettings) -> None:
+    """Train the ranking DLRM, and choose on validation how much the retrieval score counts beside it, and whether the DLRM does."""
+    from evaluation.report.names import model_name
+    from models.families.dlrm.train import train_dlrm
+    from models.retrieval.fusion import Fusion, default_fusion_weight, write_fusion
+    from models.retrieval.retriever import TWO_TOWER
+    from models.retrieval.two_stage import served_name, tune_fusion
+
+    two_tower = settings.two_tower if settings.retrieval.model == TWO_TOWER else None
+    weight = default_fusion_weight(two_tower, settings.retrieval.model)
+    train_dlrm(run, "ranking", settings.ranking, settings.seed, lambda folder: write_fusion(folder, Fusion(weight)))
+    fusion = tune_fusion(run, settings.evaluate, settings.seed)
+    if not fusion.ranks:
+        _warn([f"{model_name(served_name(run, fusion))} {fusion.sentence}"])
+
+
+def train_cart(run: Path, settings: RunSettings) -> None:
+    """Train the cart DLRM, where the log has carts; where it has none, no model of an earlier log must be served."""
+    layout = RunLayout(run)
+    from cartwheel.core.tables import read_json
+    from models.families.dlrm.train import train_dlrm
+
+    if layout.examples("train", "cart").is_file():
+        train_dlrm(run, "cart", settings.cart, settings.seed)
+    else:
+        shutil.rmtree(layout.model("cart").path, ignore_errors=True)
+        Console(stderr=True).print(read_json(layout.examples_report)["no_cart"], markup=False, highlight=False)
+
+
+def evaluate(run: Path, settings: RunSettings) -> None:
+    """Measure the models beside their baselines and, on simulated data, the oracle; draw the report."""
+    from evaluation.evaluate import evaluate_run
+    from evaluation.report.page import write_report
+    from evaluation.touched import record_touch
+    from workflows.simulate.truth import Truth
+
+    truth = RunLayout(run).simulation
+    evaluate_run(run, settings.evaluate, settings.seed, Truth.load(truth) if is_simulated(settings) else None)
+    record_touch(run, judged_configuration(settings))
+    Console(stderr=True).print(f"report: {write_report(run)}", soft_wrap=True)
+
+
+def judged_configuration(settings: RunSettings) -> str:
+    """Return the hash of the settings that decide what is judged; how it is judged, as by more resamples, is left out."""
+    from evaluation.touched import configuration_hash
+
+    return configuration_hash(values_of(settings, fields_judged(settings)))
+
+
+def export(run: Path, settings: RunSettings) -> None:
+    """Write the model repository and check its answers against the offline ones."""
+    from serving.export.repository import write_repository
+
+    write_repository(run, settings.export, settings.evaluate.candidates)
+
+
+def show_evaluation(run: Path, console: Console, *, whole: bool = True) -> None:
+    """Print ``evaluation/metrics.json`` as tables: every figure with its protocol, or the headlines alone."""
+    from evaluation.figures import Evaluation
+    from evaluation.report.terminal import headlines, report
+    from evaluation.touched import read_touches
+
+    evaluation = Evaluation.read(run)
+    console.print(report(evaluation) if whole else headlines(evaluation))
+    touches = read_touches(run)
+    console.print(touches.sentence, style=None if touches.is_clean else "yellow", markup=False, highlight=False)
+
+
+def repository_of(path: Path) -> Path:
+    """Return the model repository that ``path`` is or holds.
+
+    Raises:
+        RunError: if there is none.
+    """
+    for candidate in (RunLayout(path).repository, path):
+        if (candidate / "cartwheel.json").is_file():
+            return candidate
+    raise RunError(
+        f"There is no exported repository in {path}.", "Give a run directory after `cartwheel export`, or the repository itself."
+    )
+
+
+def serve_run(path: Path, options: Mapping[str, str | int], console: Console) -> None:
+    """Serve until the process is told to stop; the address is written to ``server.json`` beside the repository.
+
+    Where that folder is read-only, the address and the log lie in the folder that :func:`serving.server.state_folder.state_folder` names.
+
+    Args:
+        path: a run directory, a repository, or a configuration file, whose section ``serve`` then counts.
+        options: values that override the section's.
+        console: where to say that the server is ready.
+
+    Raises:
+        ConfigError: if an option is not accepted.
+        RunError: if there is no repository.
+        ServerError: if the server cannot be started, or breaks.
+    """
+    from serving.server.endpoint import Endpoint
+    from serving.server.server import EmbeddedServer
+    from serving.server.state_folder import log_file, state_folder
+
+    configured = load_settings(path) if path.suffix == ".toml" else None
+    section = configured.serve if configured else ServeSettings(grpc_port=_DEFAULT_GRPC_PORT)
+    try:
+        settings = ServeSettings.model_validate({**section.model_dump(), **options})
+    except ValidationError as error:
+        detail = error.errors()[0]
+        option = str(detail["loc"][0]).replace("_", "-")
+        raise ConfigError(f"--{option} {detail['input']}: {detail['msg']}.", "See `cartwheel serve --help`.") from None
+    repository = repository_of(configured.run if configured else path)
+    folder = state_folder(repository.parent)
+    endpoint = folder / ENDPOINT
+    told: list[Endpoint] = []
+
+    def say_ready(address: Endpoint) -> None:
+        address.write(endpoint)
+        told.append(address)
+        console.print(
+            f"ready: gRPC {address.grpc}, HTTP {address.http}, health http://{address.health}/health/ready;"
+            " stop with Ctrl-C or SIGTERM",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def say(line: str) -> None:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+    try:
+        EmbeddedServer(repository, settings, log=log_file(folder), say=say).serve_forever(say_ready)
+    finally:
+        if told and told[0].is_told_in(endpoint):
+            endpoint.unlink()

@@ -1,0 +1,1 @@
+"""Measuring: protocols, metrics of a run, and its report."""

@@ -1,0 +1,1 @@
+"""Offline protocols: splits, folds, candidates and judging."""

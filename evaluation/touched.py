@@ -1,0 +1,109 @@
+"""How often a test split has been judged, and on how many configurations.
+
+A figure of the test split is an honest forecast of the first configuration that is judged on it. Whoever judges several and keeps the
+best has chosen on the test split, and the best figure flatters (Cawley and Talbot, JMLR 2010, https://jmlr.org/papers/v11/cawley10a.html).
+Cartwheel cannot know what was kept, so it counts, and says so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import sha256, write_json
+from cartwheel.core.run_layout import RELATIVE, RunLayout
+from cartwheel.core.tables import read_json
+from models.questions.run_log import split_start
+
+FILE: Final = RELATIVE.test_set_usage
+
+
+@dataclass(frozen=True)
+class Touches:
+    """What was judged on one test split.
+
+    Attributes:
+        configurations: hash of each configuration that was judged -> how often.
+    """
+
+    configurations: Mapping[str, int]
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether no more than one configuration has been judged."""
+        return len(self.configurations) <= 1
+
+    @property
+    def sentence(self) -> str:
+        """What a reader of the figures has to know.
+
+        >>> Touches({"5e7a": 1}).sentence
+        'The test split has been judged once, with one configuration: nothing was chosen on it.'
+        """
+        times = sum(self.configurations.values())
+        often = {1: "once", 2: "twice"}.get(times, f"{times} times")
+        if not times:
+            return "The test split has not been judged."
+        if self.is_clean:
+            return f"The test split has been judged {often}, with one configuration: nothing was chosen on it."
+        return (
+            f"The test split has been judged {often}, with {len(self.configurations)} configurations. If one of them was kept because of "
+            "its figures here, these figures flatter it; choose by `cartwheel tune`, which sees the validation split alone."
+        )
+
+
+def configuration_hash(settings: Mapping[str, Any]) -> str:
+    """Return the hash of settings given as JSON values."""
+    return hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:16]
+
+
+def record_touch(run: Path, configuration: str) -> Touches:
+    """Write into ``evaluation/touched.json`` that a configuration has been judged on the test split.
+
+    Args:
+        run: run directory after evaluation.
+        configuration: ``configuration_hash`` of what was judged.
+
+    Returns:
+        All that was judged on this split.
+
+    Raises:
+        RunError: if the file is there but cannot be read.
+    """
+    split, judged = _split(run), _read(run / FILE)
+    configurations = judged.setdefault(split, {})
+    configurations[configuration] = configurations.get(configuration, 0) + 1
+    others = {other: found for other, found in judged.items() if other != split}
+    write_json(run / FILE, {"split": split, "configurations": configurations, "other_splits": others})
+    return Touches(configurations)
+
+
+def read_touches(run: Path) -> Touches:
+    """Read what was judged on the test split of a run.
+
+    Raises:
+        RunError: if the file is there but cannot be read.
+    """
+    return Touches(_read(run / FILE).get(_split(run), {}))
+
+
+def _split(run: Path) -> str:
+    """Return what names the test split: other features or examples of the same part of the same log are the same split."""
+    events = sha256(RunLayout(run).events)
+    return hashlib.sha256(f"{events} {split_start(run, 'test')}".encode()).hexdigest()[:16]
+
+
+def _read(path: Path) -> dict[str, dict[str, int]]:
+    """Return split -> configuration -> how often it was judged."""
+    if not path.exists():
+        return {}
+    content = read_json(path)
+    try:
+        return {**content["other_splits"], content["split"]: content["configurations"]}
+    except (KeyError, TypeError) as error:
+        raise RunError(f"{path} does not say what was judged ({error!r}).", "Delete it; the count begins anew.") from error

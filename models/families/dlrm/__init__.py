@@ -1,0 +1,1 @@
+"""The DLRM that orders candidates and judges carts."""

@@ -1,0 +1,1 @@
+"""Matrix factorisation: ALS and BPR."""

@@ -1,0 +1,1 @@
+"""Items that go together, by counting: nearest neighbours, EASE, rules and sessions."""

@@ -1,0 +1,21 @@
+"""What may be set about the table of items that go together."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cartwheel.core.settings import Settings
+
+
+class ItemToItemSettings(Settings):
+    """The table of items that go together, which is added to the scores of the retrieval model.
+
+    Linden, Smith and York, IEEE Internet Computing 2003, https://doi.org/10.1109/MIC.2003.1167344.
+    """
+
+    learner: Literal["auto", "none", "item_knn", "ease", "sequential_rules", "discounted_rules"] = "auto"
+    """What it is learnt by; ``auto`` takes what validation likes best, and none of them where the retrieval model alone is as good."""
+    neighbours: Annotated[int, Field(gt=0, le=1000)] = 50
+    """Neighbours kept of each item."""

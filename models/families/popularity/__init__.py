@@ -1,0 +1,1 @@
+"""What is bought most, lately, or in a category."""

@@ -1,0 +1,1 @@
+"""SASRec, the self-attentive sequential recommender."""

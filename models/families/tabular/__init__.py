@@ -1,0 +1,1 @@
+"""Models of encoded rows: gradient boosting and logistic regression."""

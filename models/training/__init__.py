@@ -1,0 +1,1 @@
+"""What the training of every model shares: loop, tables, store, export and calibration."""

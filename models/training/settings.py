@@ -1,0 +1,30 @@
+"""What may be set about the training of any model."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cartwheel.core.settings import Settings
+
+Widths = tuple[Annotated[int, Field(gt=0)], ...]
+
+
+class TrainingSettings(Settings):
+    """What every trained model shares."""
+
+    epochs: Annotated[int, Field(gt=0)] = 10
+    """Passes over the training examples, at most; early stopping ends sooner."""
+    patience: Annotated[int, Field(gt=0)] = 2
+    """Epochs without a better validation figure before training stops; the best weights are kept."""
+    batch_size: Annotated[int, Field(gt=1)] = 2048
+    """Examples in a step."""
+    average_epochs: Annotated[int, Field(ge=1, le=20)] = 1
+    """Latest epochs over whose weights the mean is judged and kept; 1 takes those of each epoch as they are."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
+    """Step size of Adam."""
+    embedding_l2: Annotated[float, Field(ge=0.0)] = 0.0
+    """Weight of the squared embeddings in the loss."""
+    id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of user and item ids replaced by the out-of-vocabulary id in training, so that strangers are learnt too."""

@@ -1,0 +1,1 @@
+"""Clients for gRPC; they need neither ONNX nor a run."""

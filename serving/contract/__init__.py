@@ -1,0 +1,1 @@
+"""What passes over the wire: tensors, limits and model configurations."""

@@ -1,0 +1,172 @@
+"""``recommend`` computed in NumPy from the run's offline files: what the repository's answers are held against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RunLayout
+from cartwheel.core.tables import read_json, read_table
+from models.retrieval.retriever import retrieval_model
+from serving.contract.tensors import Contract
+from serving.export.neighbours import read_neighbours
+from serving.export.run_files import floats, integers, padded, strings
+from serving.export.snapshot import read_state
+from serving.settings import ExportSettings
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX
+from workflows.features.columns import CROSS, ITEM, ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_SCALARS
+from workflows.features.pair import cross_features
+
+_NEAR: Final = 1e-4
+"""Retrieval scores this close to the last candidate's may fall on either side of it, relative to the lengths of the vectors."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What ``recommend`` should answer.
+
+    Attributes:
+        scores: item id -> final score, of every item that may be answered.
+        best: the k best final scores, -inf where there are no more.
+        ambiguous: whether rounding decides which items are candidates, so that ``best`` cannot be held against an answer.
+    """
+
+    scores: dict[str, float]
+    best: npt.NDArray[np.float32]
+    ambiguous: bool
+
+
+class OfflineChain:
+    """The offline answer for the users of ``snapshot/queries.parquet``.
+
+    Args:
+        run: run directory.
+        contract: the repository's tensors, for the number of candidates.
+        settings: the rules of ordering.
+    """
+
+    def __init__(self, run: Path, contract: Contract, settings: ExportSettings) -> None:
+        layout = RunLayout(run)
+        self._settings = settings
+        self._state = read_state(run)
+        retrieve = next(model for model in contract.models if model.name == "recommend_retrieve")
+        self._candidates = int(retrieve.outputs[0].shape[1])
+        self._vectors = np.load(retrieval_model(run).item_vectors, allow_pickle=False)
+        fusion = read_json(layout.model("ranking").fusion)
+        self._weight, self._ranks = float(fusion["retrieval_weight"]), bool(fusion.get("ranking_weight", 1.0))
+        self._neighbours = read_neighbours(run, len(self._vectors))
+        self._ranking = OnnxModel(layout.model("ranking").scores)
+        self._cross = OnnxModel(layout.graph("cross"))
+        items = read_table(layout.snapshot("items"))
+        queries = read_table(layout.snapshot("queries"))
+        self.ids = strings(items["item_id"])
+        self.users = strings(queries["user_id"])
+        self._rows = {item: row for row, item in enumerate(self.ids)}
+        self._categories = strings(items["item_category"])
+        self._brands = strings(items["item_brand"])
+        self._prices = floats(items["item_price"])
+        self._mean_prices = floats(queries["user_mean_price"])
+        width = self._state.recent_items
+        self._left_out = queries["left_out"].to_pylist()
+        self._recents = {name: padded(queries[name], width, None, object) for name in QUERY_LISTS}
+        item_features = read_table(layout.features("snapshot", "items"))
+        self._items = {name: typed_column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
+        query_features = read_table(layout.features("snapshot", "queries"))
+        self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
+        offline = read_table(retrieval_model(run).offline_queries)
+        self._query_vectors = np.array(offline["query_vector"].to_pylist(), np.float32)
+
+    def places(self, most: int) -> list[int]:
+        """Return rows of ``snapshot/queries.parquet`` to ask for, half of them those that most is left out for, the last row among them."""
+        longest = sorted(range(len(self.users)), key=lambda place: -len(self._left_out[place]))
+        last = len(self.users) - 1
+        return sorted(set([last, *longest[: most // 2], *range(len(self.users))][:most]) | {last})
+
+    def recommend(self, place: int, k: int) -> Expected:
+        """Return the answer for one user.
+
+        Args:
+            place: row in ``snapshot/queries.parquet``.
+            k: how many items.
+        """
+        vectors, query = self._vectors.astype(np.float64), self._query_vectors[place].astype(np.float64)
+        similarity = (vectors @ query).astype(np.float32)
+        near = _NEAR * float(np.linalg.norm(query) * np.linalg.norm(vectors, axis=1).max())
+        self._add_neighbours(place, similarity)
+        similarity[[self._rows[item] for item in self._left_out[place]]] = -np.inf
+        boundary = np.sort(similarity)[::-1][self._candidates - 1]
+        pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
+        scores = self._score(place, pool) + np.float32(self._weight) * similarity[pool]
+        spread = self._spread(pool, scores)
+        best = np.full(k, -np.inf, np.float32)
+        ordered = np.sort(spread)[::-1][:k]
+        best[: len(ordered)] = ordered
+        answers = {self.ids[item]: float(score) for item, score in zip(pool, spread, strict=True)}
+        return Expected(answers, best, ambiguous=len(pool) > self._candidates)
+
+    def _add_neighbours(self, place: int, similarity: npt.NDArray[np.float32]) -> None:
+        """Add what the neighbours of the user's recent items say."""
+        table = self._neighbours
+        history = [item for item in self._recents["recent_items"][place] if item is not None]
+        for age, item in enumerate(reversed(history)):
+            if table is not None and item in self._rows:
+                columns, additions = table.columns[self._rows[item]], table.additions[self._rows[item]]
+                held = columns < len(similarity)
+                similarity[columns[held]] += np.float32(table.decay**age) * additions[held]
+
+    def _score(self, place: int, pool: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """Return the ranking logits of the items in ``pool``; 0 where they do not count."""
+        if not len(pool) or not self._ranks:
+            return np.zeros(len(pool), np.float32)
+        raw = self._cross_columns(place, pool)
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: np.repeat(value[place : place + 1], len(pool), axis=0) for name, value in self._queries.items()
+        }
+        columns.update({name: value[pool] for name, value in self._items.items()})
+        columns.update({name.removesuffix(ENCODED_SUFFIX): value for name, value in self._cross.run(raw).items()})
+        logits: npt.NDArray[np.float32] = self._ranking.run(columns)["logit"][:, 0]
+        return logits
+
+    def _cross_columns(self, place: int, pool: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float32]]:
+        categories = recent_codes(self._recents["recent_categories"][place], [self._categories[item] for item in pool])
+        brands = recent_codes(self._recents["recent_brands"][place], [self._brands[item] for item in pool])
+        prices = np.full(len(pool), self._mean_prices[place], np.float32)
+        values = cross_features(categories[0], brands[0], prices, categories[1], brands[1], self._prices[pool])
+        return {name: values[name].reshape(-1, 1) for name in CROSS}
+
+    def _spread(self, pool: npt.NDArray[np.int64], scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Apply the crowding penalty and the cap of a category, the best item first."""
+        seen: dict[str, int] = {}
+        result = scores.copy()
+        for index in np.argsort(-scores, kind="stable"):
+            category = self._categories[pool[index]]
+            better = seen.get(category, 0) if category else 0
+            seen[category] = better + 1
+            result[index] -= np.float32(better * self._settings.diversity)
+            if 0 < self._settings.max_per_category <= better:
+                result[index] = -np.inf
+        return result
+
+
+def typed_column(table: Any, name: str, categorical: tuple[str, ...]) -> npt.NDArray[Any]:
+    """Return an encoded column as the models read it: [N, 1], int64 where it is among ``categorical``, else float32."""
+    if name in categorical:
+        return integers(table[name]).reshape(-1, 1)
+    return floats(table[name]).reshape(-1, 1)
+
+
+def recent_codes(recent: npt.NDArray[Any], own: list[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Code texts as ``cross_features`` wants them: -1 pads, 0 is "". Returns the recents [1, L] and the items' own [items]."""
+    numbers = {"": 0}
+    for text in own:
+        numbers.setdefault(text, len(numbers))
+    for text in recent:
+        if text is not None:
+            numbers.setdefault(text, len(numbers))
+    codes = [-1 if text is None else numbers[text] for text in recent]
+    return np.array([codes], np.int64), np.array([numbers[text] for text in own], np.int64)

@@ -1,0 +1,346 @@
+"""Compares a repository's answers with offline answers, and refuses a repository that differs.
+
+Four comparisons: (1) the compiled feature graphs and models against NVTabular's features and TensorFlow's scores on the test
+split; (2) the encode step, which sees only a user id and an instant, against the offline features of the same users; (3) the encode
+step and the whole of ``cart`` for requests of every form, with recent items and lines, and carts of both sizes, against their offline
+features and probabilities; (4) the whole of ``recommend`` against the same chain computed in NumPy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.core.errors import ParityError
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import RELATIVE, SNAPSHOT, RunLayout
+from cartwheel.core.tables import read_table
+from models.retrieval.retriever import retrieval_model
+from serving.export.offline_carts import OfflineCarts, read_requests
+from serving.export.offline_chain import OfflineChain
+from serving.export.onnx_columns import FeatureGraph
+from serving.export.run_files import floats, integers, padded, strings
+from serving.export.snapshot import read_state
+from serving.local import LocalRepository
+from serving.settings import ExportSettings
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX
+from workflows.features.columns import (
+    CART,
+    CROSS,
+    FORMS,
+    ITEM,
+    ONE_LINE,
+    QUERY,
+    QUERY_CATEGORICAL,
+    QUERY_CONTINUOUS,
+    QUERY_LISTS,
+    QUERY_SCALARS,
+    SEVERAL_LINES,
+    SIZES,
+    STRINGS,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FEATURE_TOLERANCE: Final = 1e-6
+"""Largest difference of an encoded number: absolute, relative, or relative to mean / std where the mean was subtracted."""
+SCORE_TOLERANCE: Final = 1e-5
+"""Largest difference of a logit or a vector element, absolute or relative: single precision through a network."""
+CHAIN_TOLERANCE: Final = 1e-4
+"""Largest difference of a final score, absolute or relative."""
+CHAIN_USERS: Final = 64
+"""How many shoppers are asked for whole recommendations."""
+
+_CART_REQUESTS: Final = "cart_requests"
+"""Table of cart lines as requests ask for them, in no order that matters here; ``workflows.tasks.cart_requests`` writes it."""
+
+Columns = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One comparison that held.
+
+    Attributes:
+        name: what was compared.
+        rows: how many rows.
+        difference: the largest difference found, absolute or relative, whichever is smaller.
+        tolerance: the largest difference allowed.
+    """
+
+    name: str
+    rows: int
+    difference: float
+    tolerance: float
+
+
+@dataclass
+class ParityReport:
+    """All comparisons, in the order in which they were made."""
+
+    checks: list[Check] = field(default_factory=list)
+
+    def compare(self, name: str, served: npt.NDArray[Any], offline: npt.NDArray[Any], tolerance: float) -> None:
+        """Add a comparison; ``tolerance`` 0 demands equality.
+
+        Raises:
+            ParityError: if shapes or values differ.
+        """
+        if served.shape != offline.shape:
+            raise ParityError(
+                f"{name}: serving gives the shape {list(served.shape)} and offline has {list(offline.shape)}.", _REFUSED
+            )
+        difference = _difference(served, offline)
+        worst = float(difference.max(initial=0.0))
+        if not worst <= tolerance:
+            place = np.unravel_index(int(np.argmax(difference)), difference.shape)
+            where = f"row {place[0]}" + (f", element {', '.join(map(str, place[1:]))}" if len(place) > 1 else "")
+            raise ParityError(
+                f"{name}: serving gives {served[place]} and offline {offline[place]} at {where}; the difference {worst:.3g} is"
+                f" above {tolerance:g} ({int((difference > tolerance).sum())} of {difference.size} values differ).",
+                _REFUSED,
+            )
+        self.checks.append(Check(name, len(served), worst, tolerance))
+
+
+_REFUSED = "The repository was not written; run `cartwheel prepare` and `cartwheel train` again so that all files are of one run."
+
+
+def check_parity(run: Path, repository: Path, settings: ExportSettings) -> ParityReport:
+    """Compare a repository with the run's offline answers.
+
+    Args:
+        run: run directory.
+        repository: the repository, which need not be in its place yet.
+        settings: export settings; ``parity_rows`` limits the rows compared.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        ParityError: if something differs.
+        RunError: if a file of the run is missing.
+    """
+    layout = RunLayout(run)
+    report = ParityReport()
+    graphs = {name: FeatureGraph(layout.graph(name)) for name in ("query", "item", "cross")}
+    rows = settings.parity_rows
+    recommend = _check_features(report, run, "recommend", graphs, (*QUERY, *ITEM), rows)
+    _check_vectors(report, run, recommend)
+    ranking = _check_features(report, run, "ranking", graphs, (*QUERY_SCALARS, *ITEM, *CROSS), rows)
+    _check_logits(report, run, "ranking", ranking)
+    if layout.model("cart").scores.exists():
+        graphs["cart"] = FeatureGraph(layout.graph("cart"))
+        cart = _check_features(report, run, "cart", graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
+        _check_logits(report, run, "cart", cart)
+        if layout.examples("test", _CART_REQUESTS).exists():
+            _check_features(report, run, _CART_REQUESTS, graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
+    served = LocalRepository(repository)
+    _check_snapshot(report, run, served, graphs["query"].offsets, rows)
+    _check_requests(report, run, served, graphs["query"].offsets)
+    if "cart" in graphs:
+        _check_carts(report, run, served)
+    _check_items(report, run)
+    _check_chain(report, run, served, settings)
+    return report
+
+
+def _difference(served: npt.NDArray[Any], offline: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+    """Return the absolute or relative difference, whichever is smaller; infinite where only one is missing."""
+    if served.dtype.kind in "iu" and offline.dtype.kind in "iu":
+        return np.where(served != offline, 1.0, 0.0)
+    left, right = served.astype(np.float64), offline.astype(np.float64)
+    same = (left == right) | (np.isnan(left) & np.isnan(right))
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(left - right)
+        apart = np.minimum(apart, apart / np.maximum(np.abs(right), 1e-30))
+    difference: npt.NDArray[np.float64] = np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
+    return difference
+
+
+def raw_columns(table: pa.Table, names: Sequence[str], width: int) -> Columns:
+    """Return raw columns as the feature graphs read them; lists that the table lacks are empty.
+
+    Args:
+        table: raw examples.
+        names: columns wanted.
+        width: length to which lists are padded.
+    """
+    columns: Columns = {}
+    for name in names:
+        if name in QUERY_LISTS:
+            columns[name] = _texts(table, name, width)
+        elif name in STRINGS:
+            columns[name] = np.array(strings(table[name]), dtype=object).reshape(-1, 1)
+        elif name in QUERY_CATEGORICAL:
+            columns[name] = integers(table[name]).reshape(-1, 1)
+        else:
+            columns[name] = floats(table[name]).reshape(-1, 1)
+    return columns
+
+
+def _texts(table: pa.Table, name: str, width: int) -> npt.NDArray[Any]:
+    if name not in table.column_names:
+        return np.full((len(table), 1), "", dtype=object)
+    return padded(table[name], width, "", object)
+
+
+def _check_features(
+    report: ParityReport, run: Path, table: str, graphs: Mapping[str, FeatureGraph], names: Sequence[str], rows: int
+) -> Columns:
+    """Compare encoded columns with NVTabular's, and return the served ones by name."""
+    raw = read_table(RunLayout(run).examples("test", table))
+    offline = read_table(RunLayout(run).features("test", table))
+    if len(raw) != len(offline):
+        raise ParityError(f"examples/test/{table} has {len(raw)} rows and features/test/{table} has {len(offline)}.", _REFUSED)
+    width = read_state(run).recent_items
+    wanted = list(dict.fromkeys((*QUERY, *names)))
+    feeds = raw_columns(raw.slice(0, rows), wanted, width)
+    encoded: Columns = {}
+    for graph in graphs.values():
+        encoded.update({name.removesuffix(ENCODED_SUFFIX): value for name, value in graph.run_where_fed(feeds).items()})
+    columns = {name: encoded[name] for name in names}
+    offsets = {name: offset for graph in graphs.values() for name, offset in graph.offsets.items()}
+    _compare_encoded(report, RELATIVE.features("test", table).as_posix(), columns, offline.slice(0, rows), offsets)
+    return columns
+
+
+def _compare_encoded(report: ParityReport, where: str, served: Columns, offline: pa.Table, offsets: Mapping[str, float]) -> None:
+    for name, value in served.items():
+        if name in QUERY_LISTS:
+            report.compare(f"{where} {name}", value, padded(offline[name], value.shape[1], 0, np.int64), 0.0)
+        elif value.dtype.kind == "i":
+            report.compare(f"{where} {name}", value[:, 0], integers(offline[name]), 0.0)
+        else:
+            tolerance = FEATURE_TOLERANCE * max(1.0, offsets.get(name, 0.0))
+            report.compare(f"{where} {name}", value[:, 0], floats(offline[name]), tolerance)
+
+
+def _picked(columns: Columns, table: pa.Table) -> tuple[Columns, npt.NDArray[np.int64]]:
+    """Return the rows of ``columns`` that an offline table names, and which of the table's rows those are."""
+    numbers = integers(table["row"]) if "row" in table.column_names else np.arange(len(table))
+    kept = np.flatnonzero(numbers < len(next(iter(columns.values()))))
+    return {name: value[numbers[kept]] for name, value in columns.items()}, kept
+
+
+def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
+    rows = column.to_pylist()
+    return np.array(rows, np.float32) if rows else np.zeros((0, 0), np.float32)
+
+
+def _check_vectors(report: ParityReport, run: Path, encoded: Columns) -> None:
+    model = retrieval_model(run)
+    offline = read_table(model.offline)
+    feeds, kept = _picked(encoded, offline)
+    if len(kept):
+        vectors = OnnxModel(model.query).run(feeds)["query_vector"]
+        report.compare(
+            f"models/{model.path.name} query vectors", vectors, _matrix(offline["query_vector"])[kept], SCORE_TOLERANCE
+        )
+
+
+def _check_logits(report: ParityReport, run: Path, model: str, encoded: Columns) -> None:
+    offline = read_table(RunLayout(run).model(model).offline)
+    feeds, kept = _picked(encoded, offline)
+    if len(kept):
+        logits = OnnxModel(RunLayout(run).model(model).scores).run(feeds)["logit"]
+        report.compare(f"models/{model} logits", logits[:, 0], floats(offline["logit"])[kept], SCORE_TOLERANCE)
+
+
+def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float], rows: int) -> None:
+    """Ask the encode step about users whom it knows only by id, at the instant of the snapshot."""
+    state = read_state(run)
+    raw = read_table(RunLayout(run).snapshot("queries")).slice(0, rows)
+    users = np.array(strings(raw["user_id"]), dtype=object).reshape(-1, 1)
+    answer = served.run("recommend_encode", {"user_id": users, "timestamp": np.full(users.shape, state.as_of_us, np.int64)})
+    columns = unpacked(answer, state.recent_items)
+    features = read_table(RunLayout(run).features("snapshot", "queries")).slice(0, rows)
+    _compare_encoded(report, RELATIVE.features(SNAPSHOT, "queries").as_posix(), columns, features, offsets)
+    offline = _matrix(read_table(retrieval_model(run).offline_queries)["query_vector"])[:rows]
+    vectors = OnnxModel(retrieval_model(run).query).run(columns)["query_vector"]
+    report.compare("snapshot query vectors", vectors, offline, SCORE_TOLERANCE)
+
+
+def _check_requests(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float]) -> None:
+    """Ask the encode step requests of every form."""
+    requests = read_requests(run)
+    inputs = {
+        name: _padded([getattr(request, name) for request in requests]) for name in ("recent_items", "cart_items")
+    }  # fmt: skip
+    inputs["user_id"] = np.array([[request.user] for request in requests], dtype=object)
+    inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
+    answer = served.run("recommend_encode", inputs)
+    columns = unpacked(answer, read_state(run).recent_items)
+    features = read_table(RunLayout(run).features("snapshot", "requests"))
+    _compare_encoded(report, RELATIVE.features(SNAPSHOT, "requests").as_posix(), columns, features, offsets)
+    forms = np.array([[FORMS.index(request.form)] for request in requests])
+    report.compare("form of each request", answer["form"], forms, 0.0)
+
+
+def _padded(rows: Sequence[Sequence[str]]) -> npt.NDArray[Any]:
+    width = max((len(row) for row in rows), default=1)
+    return np.array([[*row, *[""] * (max(width, 1) - len(row))] for row in rows], dtype=object)
+
+
+def _check_carts(report: ParityReport, run: Path, served: LocalRepository) -> None:
+    """Ask ``cart`` requests of every form and size of cart and compute the same offline; an empty cart counts as one of one line."""
+    carts = OfflineCarts(run)
+    kinds = [(form, size) for form in FORMS for size in SIZES]
+    lines, whole, found_lines, found_whole = ({kind: [np.zeros(0)] for kind in kinds} for _ in range(4))
+    for place, request in enumerate(carts.requests):
+        asked = {"recent_items": [request.recent_items or [""]], "cart_items": [request.cart_items or [""]]}
+        answer = served.ask("cart", user_id=[[request.user]], timestamp=[[request.timestamp]], **asked)
+        chances, cart = carts.probabilities(place)
+        kind = request.form, SEVERAL_LINES if len(set(request.cart_items)) > 1 else ONE_LINE
+        lines[kind].append(chances)
+        whole[kind].append(np.array([cart]))
+        found_lines[kind].append(answer["line_probability"][0, : len(chances)])
+        found_whole[kind].append(answer["cart_probability"][0])
+    for kind in kinds:
+        name = f"cart of {kind[1]} asked by a {kind[0]}"
+        for what, found, offline in (("lines", found_lines, lines), ("carts", found_whole, whole)):
+            report.compare(f"{name}: {what}", np.concatenate(found[kind]), np.concatenate(offline[kind]), CHAIN_TOLERANCE)
+
+
+def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int) -> Columns:
+    """Return the encoded QUERY columns by name from the encode step's packed outputs."""
+    columns: Columns = {}
+    packed = (
+        ("query_categorical", QUERY_CATEGORICAL, 1),
+        ("query_continuous", QUERY_CONTINUOUS, 1),
+        ("query_lists", QUERY_LISTS, recents),
+    )
+    for name, names, width in packed:
+        columns.update({part: answer[name][:, place * width : (place + 1) * width] for place, part in enumerate(names)})
+    return columns
+
+
+def _check_items(report: ParityReport, run: Path) -> None:
+    features = read_table(RunLayout(run).features("snapshot", "items"))
+    stored = np.load(retrieval_model(run).item_vectors, allow_pickle=False)
+    tower = OnnxModel(retrieval_model(run).item)
+    columns = {
+        name: (integers if tower.inputs[name] is np.int64 else floats)(features[name]).reshape(-1, 1) for name in tower.inputs
+    }
+    report.compare("item vectors", tower.run(columns)["item_vector"], stored, SCORE_TOLERANCE)
+
+
+def _check_chain(report: ParityReport, run: Path, served: LocalRepository, settings: ExportSettings) -> None:
+    """Ask ``recommend`` for shoppers of the snapshot and compute the same offline."""
+    chain = OfflineChain(run, served.contract, settings)
+    k = min(settings.max_k, len(chain.ids))
+    for place in chain.places(CHAIN_USERS):
+        answer = served.ask("recommend", user_id=[[chain.users[place]]], k=[k])
+        expected = chain.recommend(place, k)
+        shown = answer["items"][0].tolist()
+        name = f"recommend for user {chain.users[place]!r}"
+        offline = np.array([expected.scores.get(item, np.nan if item else -np.inf) for item in shown], np.float32)
+        report.compare(f"{name}: score of each item", answer["scores"][0], offline, CHAIN_TOLERANCE)
+        if not expected.ambiguous:
+            report.compare(f"{name}: best scores", answer["scores"][0], expected.best, CHAIN_TOLERANCE)

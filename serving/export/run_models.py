@@ -1,0 +1,124 @@
+"""The compiled feature graphs and trained models of a run, as serving composes them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import ModelLayout, RunLayout
+from cartwheel.core.tables import read_json
+from models.retrieval.retriever import retrieval_model
+from serving.export.neighbours import read_neighbours
+from serving.export.run_files import item_ids
+from serving.pieces.cart import CartModels, Floats
+from serving.pieces.rank import RankingModels
+from serving.pieces.retrieve import RetrievalModels
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX
+from workflows.features.columns import FORMS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, SIZES, STRINGS
+
+
+@dataclass(frozen=True)
+class RunModels:
+    """The ONNX files and figures of a run that the repository is composed of."""
+
+    query: onnx.ModelProto
+    item: onnx.ModelProto
+    retrieval: RetrievalModels
+    ranking: RankingModels
+    cart: CartModels | None
+
+
+def read_models(run: Path) -> RunModels:
+    """Read the ONNX files of a run.
+
+    Raises:
+        RunError: if one is missing or no ONNX.
+    """
+    layout = RunLayout(run)
+    cross = read_onnx(layout.graph("cross"))
+    fusion = read_json(layout.model("ranking").fusion)
+    logits, used = read_onnx(layout.model("ranking").scores), bool(fusion.get("ranking_weight", 1.0))
+    ranking = RankingModels(cross, logits, float(fusion["retrieval_weight"]), used)
+    return RunModels(
+        query=read_onnx(layout.graph("query")),
+        item=read_onnx(layout.graph("item")),
+        retrieval=RetrievalModels(read_onnx(retrieval_model(run).query), read_neighbours(run, len(item_ids(run)))),
+        ranking=ranking,
+        cart=_read_cart(run, cross) if layout.model("cart").scores.exists() else None,
+    )
+
+
+def _read_cart(run: Path, cross: onnx.ModelProto) -> CartModels:
+    model = RunLayout(run).model("cart")
+    slopes, intercepts, heads, biases = read_calibration(model)
+    lines = read_onnx(model.scores)
+    return CartModels(cross, read_onnx(RunLayout(run).graph("cart")), lines, slopes, intercepts, heads, biases)
+
+
+def read_calibration(model: ModelLayout) -> tuple[Floats, Floats, Floats, Floats]:
+    """Read how the cart model's logits become probabilities in each form of request and size of cart.
+
+    Args:
+        model: the files of the cart model.
+
+    Returns:
+        Slopes and intercepts of lines, [forms, sizes] each; weights [forms, sizes, 3] and biases [forms, sizes] of carts, those of carts of
+        one line being their line's; float32.
+
+    Raises:
+        RunError: if a file is missing or lacks a form or a size.
+    """
+    calibration, head = read_json(model.calibration), read_json(model.head)
+    try:
+        lines = [[calibration["forms"][form][size] for size in SIZES] for form in FORMS]
+        carts = [head["forms"][form] for form in FORMS]
+        slopes, intercepts = (
+            np.array([[own[name] for own in row] for row in lines], np.float32) for name in ("slope", "intercept")
+        )
+        weights, biases = (np.array([own[name] for own in carts], np.float32) for name in ("weights", "bias"))
+    except KeyError as error:
+        raise RunError(f"{model.path}: its calibration has no {error}.", "Run `cartwheel train` again.") from None
+    of_line = np.stack([slopes[:, 0], np.zeros_like(slopes[:, 0]), np.zeros_like(slopes[:, 0])], axis=1)
+    return slopes, intercepts, np.stack([of_line, weights], axis=1), np.stack([intercepts[:, 0], biases], axis=1)
+
+
+def read_onnx(path: Path) -> onnx.ModelProto:
+    """Read an ONNX file.
+
+    Raises:
+        RunError: if it is missing or no ONNX.
+    """
+    try:
+        return onnx.load(path)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.", "Run `cartwheel prepare` and `cartwheel train` first.") from None
+    except Exception as error:  # protobuf's decoding errors share no public base
+        raise RunError(f"{path} is no ONNX model: {error}.", "Run the stage that writes it again.") from error
+
+
+def unknown_item(item: onnx.ModelProto, known: set[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+    """Encode an item of which nothing is known.
+
+    Args:
+        item: ``workflow/item.onnx``.
+        known: all item ids, so that an id can be found that is none of them.
+
+    Returns:
+        Encoded ITEM_CATEGORICAL [3] and ITEM_CONTINUOUS [6].
+    """
+    stranger = "?"
+    while stranger in known:
+        stranger += "?"
+    feeds: dict[str, npt.NDArray[Any]] = {name: np.full((1, 1), 0.0, np.float32) for name in ITEM_CONTINUOUS}
+    feeds.update({name: np.full((1, 1), np.nan, np.float32) for name in ("item_price", "item_price_ratio")})
+    feeds.update({name: np.array([[stranger if name == "item_id" else ""]], dtype=object) for name in STRINGS})
+    encoded = OnnxModel(item.SerializeToString()).run(feeds)
+    ids, numbers = ([encoded[name + ENCODED_SUFFIX].item() for name in names] for names in (ITEM_CATEGORICAL, ITEM_CONTINUOUS))
+    return np.array(ids, np.int64), np.array(numbers, np.float32)

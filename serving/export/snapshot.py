@@ -1,0 +1,147 @@
+"""The state of the shop as of the last event, read from a run directory into plain arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import RunLayout
+from cartwheel.core.tables import read_json, read_table
+from models.retrieval.retriever import retrieval_model
+from serving.export.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, strings
+from serving.pieces.state import SHOPPER_NUMBERS, Catalogue, Shoppers, Snapshot, State
+from workflows.features.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_STRANGER: Final = tuple(np.nan if name == "user_mean_price" else 0.0 for name in SHOPPER_NUMBERS)
+
+
+def read_snapshot(run: Path, unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]) -> Snapshot:
+    """Read the snapshot of a run.
+
+    Args:
+        run: run directory after ``prepare`` and ``train``.
+        unknown: the encoded ITEM_CATEGORICAL [3] and ITEM_CONTINUOUS [6] of an item that training never saw.
+
+    Raises:
+        RunError: if a file is missing or its rows do not match the others.
+        MissingDependencyError: if PyArrow is not installed.
+    """
+    state = read_state(run)
+    items = read_table(RunLayout(run).snapshot("items"))
+    users = read_table(RunLayout(run).snapshot("users"))
+    categories = _vocabulary(items["item_category"], users["recent_categories"])
+    brands = _vocabulary(items["item_brand"], users["recent_brands"])
+    catalogue = _catalogue(run, items, categories, brands, unknown)
+    return Snapshot(state, catalogue, _shoppers(users, catalogue, state.recent_items))
+
+
+def read_state(run: Path) -> State:
+    """Read ``snapshot/state.json``.
+
+    Raises:
+        RunError: if it is missing or lacks a key.
+    """
+    content = read_json(RunLayout(run).state)
+    try:
+        return State(**{name: content[name] for name in State.__dataclass_fields__})
+    except KeyError as error:
+        raise RunError(f"{run / 'snapshot' / 'state.json'} has no key {error}.", "Run `cartwheel prepare` again.") from None
+
+
+def _vocabulary(single: pa.ChunkedArray, lists: pa.ChunkedArray) -> list[str]:
+    names = {name for name in single.unique().to_pylist() if name}
+    names.update(name for name in flattened(lists)[0].unique().to_pylist() if name)
+    return ["", *sorted(names)]
+
+
+def _codes(column: pa.ChunkedArray, vocabulary: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the place of each value in the vocabulary, -1 where it is not there."""
+    import pyarrow as pa
+
+    places = {text: place for place, text in enumerate(vocabulary)}
+    coded = column.combine_chunks().dictionary_encode()
+    table = np.array([places.get(text, -1) for text in [*coded.dictionary.to_pylist(), None]], dtype=np.int64)
+    codes: npt.NDArray[np.int64] = table[integers(pa.chunked_array([coded.indices]), len(coded.dictionary))]
+    return codes
+
+
+def _list_codes(column: pa.ChunkedArray, vocabulary: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the places of the values of all lists, one list after the other, and the length of each list."""
+    values, lengths = flattened(column)
+    return _codes(values, vocabulary), lengths
+
+
+def _catalogue(
+    run: Path,
+    items: pa.Table,
+    categories: list[str],
+    brands: list[str],
+    unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
+) -> Catalogue:
+    features = read_table(RunLayout(run).features("snapshot", "items"))
+    vectors_file = retrieval_model(run).item_vectors
+    vectors = _vectors(vectors_file)
+    for path, rows in ((RunLayout(run).features("snapshot", "items"), len(features)), (vectors_file, len(vectors))):
+        if rows != len(items):
+            raise RunError(
+                f"{path} has {rows} rows and {run / 'snapshot' / 'items.parquet'} has {len(items)}; they must be equal.",
+                "Run `cartwheel prepare` and `cartwheel train` again, in this order.",
+            )
+    return Catalogue(
+        ids=strings(items["item_id"]),
+        categories=categories,
+        brands=brands,
+        category_codes=np.append(np.maximum(_codes(items["item_category"], categories), 0), 0),
+        brand_codes=np.append(np.maximum(_codes(items["item_brand"], brands), 0), 0),
+        prices=np.append(floats(items["item_price"]), np.float32(np.nan)),
+        popularity=np.append(np.nan_to_num(floats(items["item_recent_events"])), np.float32(0)),
+        categorical=np.concatenate([encoded(features, ITEM_CATEGORICAL, np.int64), unknown[0][None]]),
+        continuous=np.concatenate([encoded(features, ITEM_CONTINUOUS, np.float32), unknown[1][None]]),
+        vectors=vectors,
+    )
+
+
+def _vectors(path: Path) -> npt.NDArray[np.float32]:
+    try:
+        vectors = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise RunError(f"{path} is missing.", "Run `cartwheel train` first.") from None
+    except ValueError as error:
+        raise RunError(f"{path} is not a NumPy array: {error}.", "Run `cartwheel train` again.") from None
+    if vectors.ndim != 2 or not np.isfinite(vectors).all():
+        raise RunError(f"{path} must hold finite numbers of shape [items, dimension].", "Run `cartwheel train` again.")
+    return np.asarray(vectors, dtype=np.float32)
+
+
+def _shoppers(users: pa.Table, catalogue: Catalogue, width: int) -> Shoppers:
+    numbers = np.stack([floats(users[name]) for name in SHOPPER_NUMBERS], axis=1)
+    times = np.stack([microseconds(users[name]) for name in ("last_seen", "session_start")], axis=1)
+    vocabularies = ((catalogue.ids, -1), (catalogue.categories, 0), (catalogue.brands, 0))
+    lists = [
+        padded_rows(*_list_codes(users[name], vocabulary), width, filler, np.int32)
+        for name, (vocabulary, filler) in zip(QUERY_LISTS, vocabularies, strict=True)
+    ]
+    left_out, lengths = flattened(users["left_out"])
+    indices = integers(left_out)
+    if len(indices) and not 0 <= indices.min() <= indices.max() < len(catalogue.ids):
+        raise RunError(
+            "snapshot/users.parquet leaves out items that are no rows of snapshot/items.parquet.",
+            "Run `cartwheel prepare` again.",
+        )
+    nobody = np.repeat(np.array([[-1, 0, 0]], np.int32), width, axis=1)
+    return Shoppers(
+        ids=strings(users["user_id"]),
+        numbers=np.concatenate([np.array([_STRANGER], np.float32), numbers]),
+        times=np.concatenate([np.zeros((1, 2), np.int64), times]),
+        recents=np.concatenate([nobody, np.concatenate(lists, axis=1)]),
+        left_out=indices.astype(np.int32),
+        left_out_starts=np.concatenate([[0, 0], np.cumsum(lengths)]).astype(np.int64),
+    )

@@ -1,0 +1,231 @@
+"""What the step graphs share: looking up items, joining columns, and running compiled feature graphs inside them.
+
+Items are numbered by their row in ``snapshot/items.parquet``: 0 .. N-1. N is an item that the snapshot does not know, -1 is
+"none". Every item table has N + 1 rows, the last for unknown items; as ONNX reads index -1 from the end, "none" reads it too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from cartwheel.core.errors import RunError
+from serving.contract.tensors import StepModel, Tensor
+from serving.pieces.state import Catalogue
+from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
+from workflows.features.columns import CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
+
+INFINITY = np.float32(np.inf)
+_STRIDE = 1 << 40
+"""More than any item code, so that a row, a group and a code make one number."""
+
+
+def declare_inputs(
+    graph: GraphBuilder, model: StepModel, defaults: Mapping[str, npt.NDArray[Any]] | None = None
+) -> dict[str, str]:
+    """Declare the inputs of a step as its contract has them; those with a default are optional."""
+    given = defaults or {}
+    return {
+        tensor.name: graph.input(tensor.name, tensor.dtype, _shape(tensor), given.get(tensor.name)) for tensor in model.inputs
+    }
+
+
+def declare_outputs(graph: GraphBuilder, model: StepModel, values: Mapping[str, str]) -> onnx.ModelProto:
+    """Declare the outputs of a step as its contract has them and return the finished model."""
+    for tensor in model.outputs:
+        graph.output(values[tensor.name], tensor.name, tensor.dtype, _shape(tensor))
+    return graph.model()
+
+
+def _shape(tensor: Tensor) -> Sequence[int | str]:
+    return tensor.shape
+
+
+def item_index(graph: GraphBuilder, catalogue: Catalogue, ids: str) -> str:
+    """Return the catalogue indices (int64) of item ids (string): N where unknown, -1 for the empty string."""
+    count = len(catalogue.ids)
+    return graph.add(
+        "LabelEncoder",
+        ids,
+        domain="ai.onnx.ml",
+        keys_strings=["", *catalogue.ids],
+        values_int64s=[-1, *range(count)],
+        default_int64=count,
+    )
+
+
+def split(graph: GraphBuilder, packed: str, widths: Sequence[int]) -> list[str]:
+    """Return the parts of ``packed`` [B, sum(widths)], each [B, width]."""
+    if len(widths) == 1:
+        return [packed]
+    return graph.add_many("Split", len(widths), packed, graph.constant(list(widths), np.int64), axis=1)
+
+
+def size(graph: GraphBuilder, value: str, axis: int) -> str:
+    """Return one size of ``value`` as an int64 tensor [1]."""
+    return graph.add("Shape", value, start=axis, end=axis + 1)
+
+
+def counting(graph: GraphBuilder, stop: str) -> str:
+    """Return 0 .. stop - 1 as int64 for ``stop`` of shape [1]."""
+    last = graph.add("Squeeze", stop, graph.constant([0], np.int64))
+    return graph.add("Range", graph.constant(0, np.int64), last, graph.constant(1, np.int64))
+
+
+def last_mentions(graph: GraphBuilder, codes: str, groups: str) -> str:
+    """Tell which places of a row hold the last mention of their item: bool [B, T].
+
+    Args:
+        graph: where to.
+        codes: item codes below 2**40, int64 [B, T]; negative where there is none.
+        groups: int64 0 or 1, broadcast to [B, T]: mentions of different groups are different.
+    """
+    one = graph.constant([1], np.int64)
+    total = size(graph, codes, 1)
+    # From the latest to the oldest, so that the first mention is the last: Unique tells first mentions.
+    backwards = graph.add("Sub", graph.add("Sub", total, one), counting(graph, total))
+    rows = graph.add("Unsqueeze", counting(graph, size(graph, codes, 0)), one)
+    apart = graph.add("Add", graph.add("Mul", rows, graph.constant(2, np.int64)), groups)
+    keyed = graph.add("Add", codes, graph.add("Mul", apart, graph.constant(_STRIDE, np.int64)))
+    flat = graph.add("Reshape", graph.add("Gather", keyed, backwards, axis=1), graph.constant([-1], np.int64))
+    _, first = graph.add_many("Unique", 2, flat, sorted=1)
+    zeros = graph.add("Mul", flat, graph.constant(0, np.int64))
+    ones = graph.add("Expand", one, graph.add("Shape", first))
+    latest_first = graph.add("Reshape", graph.add("ScatterElements", zeros, first, ones, axis=0), graph.add("Shape", codes))
+    mentioned = graph.add("Greater", graph.add("Gather", latest_first, backwards, axis=1), graph.constant(0, np.int64))
+    return graph.add("And", mentioned, graph.add("GreaterOrEqual", codes, graph.constant(0, np.int64)))
+
+
+def cast(graph: GraphBuilder, value: str, to: int) -> str:
+    """Cast to an ONNX element type such as ``onnx.TensorProto.FLOAT``."""
+    return graph.add("Cast", value, to=to)
+
+
+def encode_columns(graph: GraphBuilder, workflow: onnx.ModelProto, raw: Mapping[str, str]) -> dict[str, str]:
+    """Inline a compiled feature graph.
+
+    Args:
+        graph: where to.
+        workflow: one of the run's ``workflow/*.onnx``.
+        raw: raw columns by name, at least those that the workflow reads.
+
+    Returns:
+        Encoded columns by name.
+
+    Raises:
+        RunError: if the workflow reads a column that serving does not have.
+    """
+    wanted = [value.name for value in workflow.graph.input]
+    missing = [name for name in wanted if name not in raw]
+    if missing:
+        raise RunError(
+            f"The feature graph {workflow.graph.name!r} reads the columns {missing}, which serving does not compute.",
+            "Run `cartwheel prepare` again with this version of Cartwheel.",
+        )
+    outputs = graph.inline(workflow, {name: raw[name] for name in wanted})
+    return {name.removesuffix(ENCODED_SUFFIX): value for name, value in outputs.items()}
+
+
+def run_model(graph: GraphBuilder, model: onnx.ModelProto, encoded: Mapping[str, str], output: str) -> str:
+    """Inline a trained model that reads encoded columns by their names, and return one of its outputs.
+
+    Raises:
+        RunError: if it reads a column that serving does not have, or has no such output.
+    """
+    wanted = [value.name for value in model.graph.input]
+    missing = [name for name in wanted if name not in encoded]
+    if missing:
+        raise RunError(f"The model {model.graph.name!r} reads the columns {missing}, which serving lacks.", "Train it again.")
+    outputs = graph.inline(model, {name: encoded[name] for name in wanted})
+    if output not in outputs:
+        raise RunError(f"The model {model.graph.name!r} has the outputs {sorted(outputs)}, not {output!r}.", "Train it again.")
+    return outputs[output]
+
+
+class PairColumns:
+    """Columns of (query, item) pairs, flattened to [B * W, 1]: W items for each of B queries.
+
+    Args:
+        graph: where the columns are built.
+        catalogue: item tables.
+        inputs: values ``query_categorical``, ``query_continuous``, ``recents`` and ``user_mean_price`` of the graph.
+        items: catalogue indices [B, W].
+        recents: number of recent items in the packed ``recents``.
+    """
+
+    def __init__(self, graph: GraphBuilder, catalogue: Catalogue, inputs: Mapping[str, str], items: str, recents: int) -> None:
+        self._graph = graph
+        self._catalogue = catalogue
+        self._items = items
+        self._column = graph.constant([-1, 1], np.int64)
+        self._inputs = inputs
+        self._recents = split(graph, inputs["recents"], [recents] * 3)
+
+    def flat(self, pairs: str) -> str:
+        """Reshape [B, W] to [B * W, 1]."""
+        return self._graph.add("Reshape", pairs, self._column)
+
+    def repeated(self, value: str) -> str:
+        """Repeat a query's value [B, 1] for each of its items: [B * W, 1]."""
+        return self.flat(self._graph.add("Expand", value, self._graph.add("Shape", self._items)))
+
+    def query(self) -> dict[str, str]:
+        """Return the encoded scalar columns of the query."""
+        columns: dict[str, str] = {}
+        for packed, names in (("query_categorical", QUERY_CATEGORICAL), ("query_continuous", QUERY_CONTINUOUS)):
+            parts = split(self._graph, self._inputs[packed], [1] * len(names))
+            columns.update({name: self.repeated(part) for name, part in zip(names, parts, strict=True)})
+        return columns
+
+    def item(self) -> dict[str, str]:
+        """Return the encoded columns of the items."""
+        rows = self._graph.add("Reshape", self._items, self._graph.constant([-1], np.int64))
+        columns: dict[str, str] = {}
+        tables = ((self._catalogue.categorical, ITEM_CATEGORICAL), (self._catalogue.continuous, ITEM_CONTINUOUS))
+        for table, names in tables:
+            parts = split(self._graph, self._graph.add("Gather", self._graph.constant(table), rows, axis=0), [1] * len(names))
+            columns.update(zip(names, parts, strict=True))
+        return columns
+
+    def cross(self) -> dict[str, str]:
+        """Return the raw columns that compare query and item, as ``workflows.features.pair`` defines them."""
+        _, categories, brands = self._recents
+        columns = (
+            self._affinity(categories, self._catalogue.category_codes),
+            self._affinity(brands, self._catalogue.brand_codes),
+            self._price_gap(),
+        )
+        return {name: self.flat(value) for name, value in zip(CROSS, columns, strict=True)}
+
+    def _affinity(self, recent_codes: str, codes: npt.NDArray[np.int64]) -> str:
+        """Return the share of recent items that share the item's code: [B, W]."""
+        graph = self._graph
+        own = graph.add("Gather", graph.constant(codes), self._items, axis=0)
+        axis = graph.constant([2], np.int64)
+        same = graph.add(
+            "Equal", graph.add("Unsqueeze", own, axis), graph.add("Unsqueeze", recent_codes, graph.constant([1], np.int64))
+        )
+        hits = graph.add("ReduceSum", cast(graph, same, onnx.TensorProto.FLOAT), axis, keepdims=0)
+        zero = graph.constant(0, np.int64)
+        present = cast(graph, graph.add("GreaterOrEqual", self._recents[0], zero), onnx.TensorProto.FLOAT)
+        count = graph.add("ReduceSum", present, graph.constant([1], np.int64), keepdims=1)
+        share = graph.add("Div", hits, graph.add("Max", count, graph.constant(1, np.float32)))
+        return graph.add("Where", graph.add("Greater", own, zero), share, graph.constant(0, np.float32))
+
+    def prices(self) -> str:
+        """Return the raw prices of the items [B, W]; NaN where unknown."""
+        return self._graph.add("Gather", self._graph.constant(self._catalogue.prices), self._items, axis=0)
+
+    def _price_gap(self) -> str:
+        graph = self._graph
+        return graph.add("Sub", self._log(self.prices()), self._log(self._inputs["user_mean_price"]))
+
+    def _log(self, value: str) -> str:
+        """Return the logarithm, NaN where the value is missing or not positive."""
+        graph = self._graph
+        positive = graph.add("Greater", value, graph.constant(0, np.float32))
+        return graph.add("Log", graph.add("Where", positive, value, graph.constant(np.nan, np.float32)))

@@ -1,0 +1,353 @@
+"""Encode: who asks, when, and what the request adds to what is stored of them, as the encoded QUERY features.
+
+What is stored of a shopper comes from the snapshot. What the request tells of is added to it as ``workflows.features.requests``
+defines: each recent item and each line of the cart is one more event, a microsecond before the request. The compiled NVTabular graph
+(``workflow/query.onnx``) then encodes the raw columns exactly as in training.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import onnx
+
+from serving.contract.tensors import StepModel
+from serving.pieces.common import (
+    cast,
+    counting,
+    declare_inputs,
+    declare_outputs,
+    encode_columns,
+    item_index,
+    last_mentions,
+    size,
+    split,
+)
+from serving.pieces.state import SHOPPER_NUMBERS, Snapshot
+from workflows.compiler.onnx_graph import GraphBuilder
+from workflows.features.columns import COUNTED_KINDS, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+
+HOUR: Final = 3_600_000_000
+"""Microseconds."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """What the request itself tells of: R recent items, then N cart lines.
+
+    Attributes:
+        ids: item ids [B, R + N], "" pads.
+        index: their catalogue indices [B, R + N], -1 pads.
+        codes: one number an item [B, R + N], also for items that the catalogue does not know; negative where there is none.
+        counts: bool [B, R + N], the last mention of each recent item and of each line; other mentions add nothing.
+        looked: how many recent items there are, float32 [B, 1].
+        lines: how many lines there are, float32 [B, 1].
+        cart: catalogue indices of the lines [B, N].
+        line_counts: ``counts`` of the lines, int64 [B, N].
+    """
+
+    ids: str
+    index: str
+    codes: str
+    counts: str
+    looked: str
+    lines: str
+    cart: str
+    line_counts: str
+
+
+@dataclass(frozen=True)
+class _Recents:
+    """The recent items of each query, oldest first, [B, L]: ids, catalogue indices, category and brand codes.
+
+    Also ``mentioned``, the catalogue indices of all that is stored or told of [B, L + R + N]; -1 pads.
+    """
+
+    ids: str
+    index: str
+    categories: str
+    brands: str
+    mentioned: str
+
+
+def encode_graph(step: StepModel, snapshot: Snapshot, workflow: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph of ``recommend_encode``.
+
+    Args:
+        step: its tensors.
+        snapshot: shoppers, items and settings as of the last event.
+        workflow: ``workflow/query.onnx``.
+    """
+    return _Encode(step, snapshot).model(workflow)
+
+
+class _Encode:
+    def __init__(self, step: StepModel, snapshot: Snapshot) -> None:
+        self._step = step
+        self._snapshot = snapshot
+        self._graph = GraphBuilder(step.name)
+        empty = np.array([[""]], dtype=object)
+        defaults = {tensor.name: empty for tensor in step.inputs if tensor.dtype == "string"}
+        inputs = declare_inputs(self._graph, step, {**defaults, "timestamp": np.zeros((1, 1), np.int64)})
+        self._inputs = self._broadcast(inputs)
+
+    def model(self, workflow: onnx.ModelProto) -> onnx.ModelProto:
+        graph = self._graph
+        row, known = self._shopper()
+        told = self._told()
+        recents = self._recents(row, told)
+        given = graph.add("Greater", told.looked, graph.constant(0, np.float32))
+        nobody = graph.constant(np.array("", dtype=object))
+        raw = {
+            "user_id": graph.add("Where", known, self._inputs["user_id"], nobody),  # an id that is not stored tells nothing
+            **self._numbers(row, told),
+            "recent_items": recents.ids,
+            "recent_categories": self._text(self._snapshot.catalogue.categories, recents.categories),
+            "recent_brands": self._text(self._snapshot.catalogue.brands, recents.brands),
+        }
+        encoded = encode_columns(graph, workflow, raw)
+        values = {
+            "query_categorical": self._packed([encoded[name] for name in QUERY_CATEGORICAL]),
+            "query_continuous": self._packed([encoded[name] for name in QUERY_CONTINUOUS]),
+            "query_lists": self._packed([encoded[name] for name in QUERY_LISTS]),
+            "recents": self._packed([recents.index, recents.categories, recents.brands]),
+            "user_mean_price": raw["user_mean_price"],
+            "known_user": cast(graph, known, onnx.TensorProto.INT64),
+            "form": self._form(known, given),
+            "excluded": self._excluded(row, recents, told.cart),
+            "cart_index": told.cart,
+            "cart_counts": told.line_counts,
+        }
+        return declare_outputs(graph, self._step, values)
+
+    def _form(self, known: str, given: str) -> str:
+        """Return the place in ``columns.FORMS`` of each request, int64 [B, 1]."""
+        graph = self._graph
+        of_known, of_given = (cast(graph, value, onnx.TensorProto.INT64) for value in (known, given))
+        return graph.add("Add", graph.add("Mul", of_known, graph.constant(2, np.int64)), of_given)
+
+    def _packed(self, parts: list[str]) -> str:
+        return self._graph.add("Concat", *parts, axis=1)
+
+    def _broadcast(self, inputs: dict[str, str]) -> dict[str, str]:
+        """Repeat inputs of one row for every request of the batch: an absent one is a default of one row."""
+        graph = self._graph
+        batch = graph.add("Max", *(size(graph, value, 0) for value in inputs.values()))
+        shape = graph.add("Concat", batch, graph.constant([1], np.int64), axis=0)
+        return {name: graph.add("Expand", value, shape) for name, value in inputs.items()}
+
+    def _shopper(self) -> tuple[str, str]:
+        """Return the row of the shopper in the snapshot tables [B] (0 is a stranger) and whether it is known [B, 1]."""
+        graph = self._graph
+        ids = self._snapshot.shoppers.ids
+        row = graph.add(
+            "LabelEncoder",
+            self._inputs["user_id"],
+            domain="ai.onnx.ml",
+            keys_strings=["", *ids],
+            values_int64s=list(range(len(ids) + 1)),
+            default_int64=0,
+        )
+        known = graph.add("Greater", row, graph.constant(0, np.int64))
+        return graph.add("Squeeze", row, graph.constant([1], np.int64)), known
+
+    def _told(self) -> _Told:
+        graph, catalogue = self._graph, self._snapshot.catalogue
+        given, cart = (item_index(graph, catalogue, self._inputs[name]) for name in ("recent_items", "cart_items"))
+        ids = self._packed([self._inputs["recent_items"], self._inputs["cart_items"]])
+        index = self._packed([given, cart])
+        codes = self._codes(index, ids)
+        width = size(graph, given, 1)
+        places = graph.add("Unsqueeze", counting(graph, size(graph, index, 1)), graph.constant([0], np.int64))
+        of_cart = cast(graph, graph.add("GreaterOrEqual", places, width), onnx.TensorProto.INT64)
+        counts = last_mentions(graph, codes, of_cart)
+        looked = graph.add("Slice", counts, graph.constant([0], np.int64), width, graph.constant([1], np.int64))
+        end = graph.constant([np.iinfo(np.int64).max], np.int64)
+        lines = graph.add("Slice", counts, width, end, graph.constant([1], np.int64))
+        return _Told(
+            ids, index, codes, counts, self._count(looked), self._count(lines), cart, cast(graph, lines, onnx.TensorProto.INT64)
+        )
+
+    def _numbers(self, row: str, told: _Told) -> dict[str, str]:
+        """Return hour, weekday and the continuous QUERY columns, raw, each [B, 1]."""
+        graph = self._graph
+        asked = self._inputs["timestamp"]
+        as_of = graph.constant(self._snapshot.state.as_of_us, np.int64)
+        now = graph.add("Where", graph.add("Greater", asked, graph.constant(0, np.int64)), asked, as_of)
+        hours = graph.add("Div", now, graph.constant(HOUR, np.int64))
+        days = graph.add("Div", hours, graph.constant(24, np.int64))
+        # 1 January 1970 was a Thursday, and Monday is 1.
+        weekday = graph.add("Mod", graph.add("Add", days, graph.constant(3, np.int64)), graph.constant(7, np.int64))
+        numbers = graph.add("Gather", graph.constant(self._snapshot.shoppers.numbers), row, axis=0)
+        stored = dict(zip(SHOPPER_NUMBERS, split(graph, numbers, [1] * len(SHOPPER_NUMBERS)), strict=True))
+        more = graph.add("Add", told.looked, told.lines)
+        return {
+            "user_events": graph.add("Add", stored["user_events"], more),
+            **{name: self._counted(name, stored[name], told) for name in COUNTED_KINDS},
+            "user_mean_price": self._mean_price(stored["user_mean_price"], stored["priced_events"], told),
+            "hour": graph.add("Mod", hours, graph.constant(24, np.int64)),
+            "weekday": graph.add("Add", weekday, graph.constant(1, np.int64)),
+            **self._session(row, now, stored["session_events"], more),
+        }
+
+    def _counted(self, name: str, stored: str, told: _Told) -> str:
+        """Add to the stored number of events of one kind those that the request tells of."""
+        kinds = self._snapshot.state.request_kinds
+        for source, number in (("recent_items", told.looked), ("cart_items", told.lines)):
+            if kinds[source] == COUNTED_KINDS[name]:
+                stored = self._graph.add("Add", stored, number)
+        return stored
+
+    def _session(self, row: str, now: str, stored_events: str, more: str) -> dict[str, str]:
+        """Return what depends on the clock: hours since the last event, events and minutes of the running session.
+
+        Args:
+            row: rows of the snapshot tables [B].
+            now: instant of the request, microseconds [B, 1].
+            stored_events: events of the last stored session, float32 [B, 1].
+            more: how many events the request tells of, float32 [B, 1].
+        """
+        graph = self._graph
+        zero, one, none = graph.constant(0, np.int64), graph.constant(1, np.int64), graph.constant(0, np.float32)
+        seen_at, session_at = split(
+            graph, graph.add("Gather", graph.constant(self._snapshot.shoppers.times), row, axis=0), [1, 1]
+        )
+        seen, told = graph.add("Greater", seen_at, zero), graph.add("Greater", more, none)
+        idle = graph.add("Max", graph.add("Sub", now, seen_at), zero)
+        # What the request tells of happened one microsecond before it, and so the pause ends then.
+        pause = graph.add("Sub", idle, cast(graph, told, onnx.TensorProto.INT64))
+        within = graph.add("LessOrEqual", pause, graph.constant(self._snapshot.state.session_gap_us, np.int64))
+        running = graph.add("And", seen, within)
+        start = graph.add("Where", running, session_at, graph.add("Sub", now, one))
+        length = graph.add("Max", graph.add("Sub", now, start), zero)
+        since = graph.add("Where", told, one, idle)
+        return {
+            "user_recency_hours": graph.add(
+                "Where", graph.add("Or", told, seen), self._scaled(since, HOUR), graph.constant(np.nan, np.float32)
+            ),
+            "session_events": graph.add("Add", graph.add("Where", running, stored_events, none), more),
+            "session_minutes": graph.add("Where", graph.add("Or", told, running), self._scaled(length, HOUR // 60), none),
+        }
+
+    def _scaled(self, microseconds: str, unit: int) -> str:
+        """Return a duration in units as float32, divided in double precision as offline."""
+        graph = self._graph
+        exact = graph.add("Div", self._double(microseconds), graph.constant(unit, np.float64))
+        return cast(graph, exact, onnx.TensorProto.FLOAT)
+
+    def _double(self, value: str) -> str:
+        return cast(self._graph, value, onnx.TensorProto.DOUBLE)
+
+    def _mean_price(self, stored: str, priced: str, told: _Told) -> str:
+        """Return the mean price of the stored events and of those that the request tells of, float32 [B, 1]; NaN where unknown.
+
+        Args:
+            stored: the stored mean, float32 [B, 1]; NaN where unknown.
+            priced: how many stored events it is the mean of, float32 [B, 1].
+            told: the events of the request.
+        """
+        graph = self._graph
+        prices = graph.add("Gather", graph.constant(self._snapshot.catalogue.prices), told.index, axis=0)
+        known = graph.add("And", graph.add("Not", graph.add("IsNaN", prices)), told.counts)
+        summands = self._double(graph.add("Where", known, prices, graph.constant(0, np.float32)))
+        total = graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
+        count = self._count(known)
+        before = graph.add("Where", graph.add("IsNaN", stored), graph.constant(0, np.float32), stored)
+        whole = graph.add("Add", graph.add("Mul", self._double(before), self._double(priced)), total)
+        mean = graph.add("Div", whole, self._double(graph.add("Add", priced, count)))
+        some = graph.add("Greater", count, graph.constant(0, np.float32))
+        return graph.add("Where", some, cast(graph, mean, onnx.TensorProto.FLOAT), stored)
+
+    def _recents(self, row: str, told: _Told) -> _Recents:
+        """Return the effective recent items: the stored ones, then the given ones, then the lines of the cart."""
+        graph = self._graph
+        catalogue, width = self._snapshot.catalogue, self._snapshot.state.recent_items
+        stored_row = graph.add("Gather", graph.constant(self._snapshot.shoppers.recents), row, axis=0)
+        stored_index, stored_categories, stored_brands = split(
+            graph, cast(graph, stored_row, onnx.TensorProto.INT64), [width] * 3
+        )
+        index = self._packed([stored_index, told.index])
+        positions, valid = self._last_distinct(self._packed([stored_index, told.codes]))
+
+        def chosen(values: str, filler: str) -> str:
+            return graph.add("Where", valid, graph.add("GatherElements", values, positions, axis=1), filler)
+
+        def codes(stored: str, table: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
+            return self._packed([stored, graph.add("Gather", graph.constant(table), told.index, axis=0)])
+
+        zero = graph.constant(0, np.int64)
+        return _Recents(
+            ids=chosen(
+                self._packed([self._text([*catalogue.ids, ""], stored_index), told.ids]),
+                graph.constant(np.array("", dtype=object)),
+            ),
+            index=chosen(index, graph.constant(-1, np.int64)),
+            categories=chosen(codes(stored_categories, catalogue.category_codes), zero),
+            brands=chosen(codes(stored_brands, catalogue.brand_codes), zero),
+            mentioned=index,
+        )
+
+    def _text(self, table: list[str], codes: str) -> str:
+        return self._graph.add("Gather", self._graph.constant(np.array(table, dtype=object)), codes, axis=0)
+
+    def _count(self, mask: str) -> str:
+        """Return how many of a row are true, float32 [B, 1]."""
+        graph = self._graph
+        return graph.add("ReduceSum", cast(graph, mask, onnx.TensorProto.FLOAT), graph.constant([1], np.int64), keepdims=1)
+
+    def _codes(self, index: str, ids: str) -> str:
+        """Return one number an item, also for items that the catalogue does not know: those are numbered after it by their text."""
+        graph = self._graph
+        count = graph.constant(len(self._snapshot.catalogue.ids), np.int64)
+        _, _, distinct = graph.add_many("Unique", 3, graph.add("Reshape", ids, graph.constant([-1], np.int64)), sorted=1)
+        numbered = graph.add("Add", graph.add("Reshape", distinct, graph.add("Shape", ids)), count)
+        return graph.add("Where", graph.add("Equal", index, count), numbered, index)
+
+    def _last_distinct(self, codes: str) -> tuple[str, str]:
+        """Keep the last mention of each item, and of those the last L.
+
+        Args:
+            codes: item codes [B, T], the latest last, negative where there is none; the first L are the stored ones.
+
+        Returns:
+            Positions in ``codes`` [B, L], oldest first, and whether each holds an item [B, L].
+        """
+        graph = self._graph
+        zero, one = graph.constant(0, np.int64), graph.constant([1], np.int64)
+        width = self._snapshot.state.recent_items
+        kept = last_mentions(graph, codes, zero)
+        places = graph.add("Add", counting(graph, size(graph, codes, 1)), one)
+        latest, _ = graph.add_many("TopK", 2, graph.add("Where", kept, places, zero), graph.constant([width], np.int64), axis=1)
+        held = cast(graph, self._count(graph.add("Greater", latest, zero)), onnx.TensorProto.INT64)
+        slots = graph.constant(np.arange(width).reshape(1, -1), np.int64)
+        oldest_first = graph.add("Max", graph.add("Sub", graph.add("Sub", held, one), slots), zero)
+        positions = graph.add("Sub", graph.add("GatherElements", latest, oldest_first, axis=1), one)
+        return graph.add("Max", positions, zero), graph.add("Less", slots, held)
+
+    def _excluded(self, row: str, recents: _Recents, cart: str) -> str:
+        """Return the catalogue indices that must not be answered; -1 and N stand for none.
+
+        What the request tells of besides a cart was looked at, not bought: it comes back where only what was bought is left out.
+        """
+        parts = [item_index(self._graph, self._snapshot.catalogue, self._inputs["exclude"]), cart]
+        if self._snapshot.state.leave_out in ("recent", "interacted"):
+            parts.append(recents.mentioned)
+        if len(self._snapshot.shoppers.left_out):
+            parts.append(self._stored_left_out(row))
+        return self._packed(parts)
+
+    def _stored_left_out(self, row: str) -> str:
+        """Return what the snapshot leaves out for the shoppers, int64 [B, the longest of their lists], -1 behind the shorter ones."""
+        graph, shoppers = self._graph, self._snapshot.shoppers
+        starts, zero = graph.constant(shoppers.left_out_starts), graph.constant(0, np.int64)
+        start = graph.add("Gather", starts, row, axis=0)
+        length = graph.add("Sub", graph.add("Gather", starts, graph.add("Add", row, graph.constant(1, np.int64)), axis=0), start)
+        longest = graph.add("ReduceMax", length, axes=[0], keepdims=1)
+        slots = graph.add("Unsqueeze", counting(graph, longest), graph.constant([0], np.int64))
+        one = graph.constant([1], np.int64)
+        held = graph.add("Less", slots, graph.add("Unsqueeze", length, one))
+        place = graph.add("Where", held, graph.add("Add", slots, graph.add("Unsqueeze", start, one)), zero)
+        index = cast(graph, graph.add("Gather", graph.constant(shoppers.left_out), place, axis=0), onnx.TensorProto.INT64)
+        return graph.add("Where", held, index, graph.constant(-1, np.int64))

@@ -1,0 +1,61 @@
+"""What the neighbours of the recent items add to retrieval scores."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+
+from serving.pieces.common import cast
+from serving.pieces.state import NeighbourTable
+from workflows.compiler.onnx_graph import GraphBuilder
+
+
+class Additions:
+    """The additions of each query, one for each neighbour of each recent item: M = L * K, an item of the catalogue at several places.
+
+    Args:
+        graph: where to.
+        table: the neighbours.
+        recent: int64 [B, L], catalogue indices of the recent items, oldest first; N for an unknown item, -1 behind the last.
+        recents: L.
+    """
+
+    def __init__(self, graph: GraphBuilder, table: NeighbourTable, recent: str, recents: int) -> None:
+        self.places = recents * table.columns.shape[1]
+        """M."""
+        held = cast(graph, graph.add("GreaterOrEqual", recent, graph.constant(0, np.int64)), onnx.TensorProto.FLOAT)
+        count = graph.add("ReduceSum", held, graph.constant([1], np.int64), keepdims=1)
+        steps = graph.add("Sub", count, graph.constant(np.arange(1, recents + 1).reshape(1, -1), np.float32))
+        age = graph.add("Max", steps, graph.constant(0, np.float32))
+        share = graph.add("Pow", graph.constant(table.decay, np.float32), age)
+        additions = graph.add("Gather", graph.constant(table.additions), recent, axis=0)
+        weighted = graph.add("Mul", additions, graph.add("Unsqueeze", share, graph.constant([2], np.int64)))
+        flat = graph.constant([0, self.places], np.int64)
+        self.items = graph.add("Reshape", graph.add("Gather", graph.constant(table.columns), recent, axis=0), flat)
+        """int64 [B, M], catalogue indices; N where there is no neighbour."""
+        self.values = graph.add("Reshape", weighted, flat)
+        """float32 [B, M]"""
+
+    def to(self, graph: GraphBuilder, scores: str) -> str:
+        """Return ``scores`` [B, columns], more columns than items, with the additions."""
+        return graph.add("ScatterElements", scores, self.items, self.values, axis=1, reduction="add")
+
+    def first_mentions(self, graph: GraphBuilder, columns: int, batch: str) -> str:
+        """Return bool [B, M]: true at one place of each item, wherever else it is mentioned.
+
+        Args:
+            graph: where to.
+            columns: more than there are items.
+            batch: B, int64 [1].
+        """
+        place = graph.add(
+            "Expand",
+            graph.constant(np.arange(self.places, dtype=np.int32).reshape(1, -1)),
+            graph.add("Concat", batch, graph.constant([1], np.int64), axis=0),
+        )
+        # Whichever place is written last stays, and no other.
+        empty = graph.add(
+            "Expand", graph.constant(np.int32(-1)), graph.add("Concat", batch, graph.constant([columns], np.int64), axis=0)
+        )
+        written = graph.add("ScatterElements", empty, self.items, place, axis=1)
+        return graph.add("Equal", graph.add("GatherElements", written, self.items, axis=1), place)

@@ -1,0 +1,1 @@
+"""Triton as a process: started, watched, restarted, ended."""

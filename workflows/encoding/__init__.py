@@ -1,0 +1,1 @@
+"""Encoded features: the graph of NVTabular operators, its vocabularies and its schema."""

@@ -1,0 +1,106 @@
+"""The rules that a row must keep, as expressions on raw events: what is wrong with it, and its values in their proper types."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Collection
+from typing import Final
+
+import polars as pl
+
+from workflows.events.instants import UTC, clock_change, local_time, parse_instant
+from workflows.events.numbers import NUMBERS, parse_number
+from workflows.events.schema import ASIDE, EVENT_TYPES, FILE, FLAW, REFUND
+
+MISSING_USER: Final = "missing user_id"
+MISSING_ITEM: Final = "missing item_id"
+MISSING_TIME: Final = "missing time"
+UNPARSEABLE_TIME: Final = "unparseable time"
+FUTURE_TIME: Final = "future time"
+UNKNOWN_TYPE: Final = "unknown event type"
+BAD_PRICE: Final = "price is not a number"
+NON_FINITE_PRICE: Final = "non-finite price"
+NEGATIVE_PRICE: Final = "negative price"
+BAD_QUANTITY: Final = "quantity is not a positive number"
+DUPLICATE: Final = "duplicate"
+
+REASON: Final = "_reason"
+"""Column of checked rows: why the row is refused, or null."""
+RAW_PREFIX: Final = "_raw_"
+"""Checked rows keep the text of a parsed column under this prefix, for the quarantine."""
+CLOCK: Final = "_clock"
+"""Column of checked rows: whether the local time of the row came twice or never (see ``workflows.events.instants``), else null."""
+PARSED: Final = ("timestamp", "price", "quantity")
+"""Columns whose text is parsed."""
+
+
+def check(
+    events: pl.LazyFrame,
+    *,
+    timestamp_formats: tuple[str, ...],
+    zone: str,
+    files_with_comma: Collection[str],
+    text_numbers: Collection[str],
+    until: dt.datetime,
+    anonymous_baskets: bool,
+) -> pl.LazyFrame:
+    """Parse the values of raw events and say of each row why it is refused, if it is.
+
+    Args:
+        events: raw events, as of ``workflows.events.sources.base.Source.scan``.
+        timestamp_formats: what ``parse_instant`` should try.
+        zone: IANA name of the zone of times without an offset.
+        files_with_comma: names of the files whose numbers have a decimal comma.
+        text_numbers: columns of numbers that the files hold as text; others have a point, whatever the file.
+        until: instants at or after this one lie in the future.
+        anonymous_baskets: whether a row without user but with a session is sound.
+
+    Returns:
+        ``events`` with the columns ``PARSED`` in the types of ``EVENT_SCHEMA``, their text under ``RAW_PREFIX``, ``CLOCK`` and
+        ``REASON``. A row that breaks several rules gets the reason of the first.
+    """
+    raw = [pl.col(column).alias(RAW_PREFIX + column) for column in PARSED]
+    stamp = pl.col(RAW_PREFIX + "timestamp")
+    comma = pl.col(FILE).is_in(list(files_with_comma)) if files_with_comma else pl.lit(value=False)
+    point = pl.lit(value=False)
+    nothing = pl.lit(None, pl.String)
+    parsed = (
+        events.with_columns(*raw)
+        .with_columns(
+            parse_instant(stamp, timestamp_formats, zone).alias("timestamp"),
+            *(
+                parse_number(pl.col(RAW_PREFIX + column), comma if column in text_numbers else point).alias(column)
+                for column in NUMBERS
+            ),
+            (nothing if zone == UTC else clock_change(local_time(stamp, timestamp_formats), zone)).alias(CLOCK),
+        )
+        .with_columns(
+            pl.when(pl.col("event_type") == REFUND).then(pl.col("quantity").abs()).otherwise("quantity").alias("quantity")
+        )
+    )
+    return parsed.with_columns(_reason(until, anonymous_baskets=anonymous_baskets).alias(REASON)).drop(FLAW, ASIDE)
+
+
+def _reason(until: dt.datetime, *, anonymous_baskets: bool) -> pl.Expr:
+    no_user = pl.col("user_id").is_null()
+    if anonymous_baskets:
+        no_user = no_user & pl.col("session_id").is_null()
+    price, quantity = pl.col("price"), pl.col("quantity")
+    rules = (
+        (no_user, MISSING_USER),
+        (pl.col("item_id").is_null(), MISSING_ITEM),
+        (pl.col(RAW_PREFIX + "timestamp").is_null(), MISSING_TIME),
+        (pl.col("timestamp").is_null(), UNPARSEABLE_TIME),
+        (pl.col("timestamp") >= pl.lit(until), FUTURE_TIME),
+        (~pl.col("event_type").is_in(EVENT_TYPES).fill_null(value=False), UNKNOWN_TYPE),
+        (price.is_null() & pl.col(RAW_PREFIX + "price").is_not_null(), BAD_PRICE),
+        (price.is_not_null() & ~price.is_finite(), NON_FINITE_PRICE),
+        (price < 0.0, NEGATIVE_PRICE),
+        (pl.col(RAW_PREFIX + "quantity").is_not_null() & ~_positive(quantity), BAD_QUANTITY),
+    )
+    broken = [pl.when(rule).then(pl.lit(reason)) for rule, reason in rules]
+    return pl.coalesce(pl.col(FLAW), *broken, pl.col(ASIDE))
+
+
+def _positive(number: pl.Expr) -> pl.Expr:
+    return (number.is_finite() & (number > 0)).fill_null(value=False)

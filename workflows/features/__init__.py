@@ -1,0 +1,1 @@
+"""Raw features, each strictly from before its anchor."""

@@ -1,0 +1,1 @@
+"""The stages that build examples and features from checked events."""

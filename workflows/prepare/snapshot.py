@@ -1,0 +1,214 @@
+"""The state of the shop at the end of the log: what the server starts from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
+from cartwheel.core.run_layout import EventsLayout, SnapshotLayout
+from workflows.events.asof import Ints
+from workflows.events.event_log import DAY_US, MINUTE_US, EventLog, codes_in, float32, instants
+from workflows.features.columns import FORMS
+from workflows.features.item import ItemHistory
+from workflows.features.requests import Requests, request_kinds, request_queries
+from workflows.features.shopper import History
+from workflows.settings import PrepareSettings
+from workflows.tasks.catalogue import catalogue_frame
+from workflows.tasks.leave_out import LeftOut, left_out_codes, left_out_lists
+from workflows.tasks.split import iso
+
+PARITY_USERS = 512
+PARITY_LONGEST = 16
+"""Of these, so many are the users of the longest histories."""
+PARITY_REQUESTS = 24
+"""Requests of each form that serving is compared with."""
+REQUESTS = "requests"
+_LATEST_REQUEST = 3 * DAY_US
+_MOST_LINES = 4
+
+
+def snapshot_instant(last: int, state_minutes: int) -> int:
+    """Return the first refresh after the last event: ``ceil(last + 1 us, state_minutes)``, microseconds."""
+    step = state_minutes * MINUTE_US
+    return -(-(last + 1) // step) * step
+
+
+def write_snapshot(
+    folder: Path,
+    log: EventLog,
+    history: History,
+    items: ItemHistory,
+    settings: PrepareSettings,
+    rng: np.random.Generator,
+    state: dict[str, Any],
+    left_out: LeftOut,
+) -> dict[str, int]:
+    """Write ``items.parquet``, ``users.parquet``, ``queries.parquet``, ``requests.parquet`` and ``state.json``.
+
+    Args:
+        folder: an existing folder.
+        log: the coded events.
+        history: their interactions.
+        items: the item statistics.
+        settings: how features were computed.
+        rng: samples the parity queries.
+        state: what else ``state.json`` says (``id_types``, ``has_cart``, ``no_cart``).
+        left_out: what must not be recommended to whom.
+
+    Returns:
+        Rows of each table.
+    """
+    as_of = snapshot_instant(log.last, settings.state_minutes)
+    users, queries = users_frame(log, history, as_of), parity_queries(log, history, as_of, rng)
+    tables = {
+        "items": catalogue_frame(items, as_of),
+        "users": users.hstack([_stored(log, history, users, as_of, left_out)]),
+        "queries": queries.hstack([left_out_lists(log.items, *_hidden(log, history, queries, as_of, left_out), len(queries))]),
+        REQUESTS: parity_requests(log, history, items, as_of, settings, rng),
+    }
+    for name, table in tables.items():
+        table.write_parquet(SnapshotLayout(folder).table(name))
+    facts = {
+        "as_of": iso(as_of),
+        "as_of_us": as_of,
+        "session_gap_us": settings.session_gap_minutes * MINUTE_US,
+        "recent_items": settings.recent_items,
+        "leave_out": left_out.rule,
+        "interaction_types": list(settings.interaction_types),
+        "request_kinds": request_kinds(log),
+    }
+    write_json(SnapshotLayout(folder).state, facts | state)
+    return {name: len(table) for name, table in tables.items()}
+
+
+def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
+    """Describe every identified user with an interaction, sorted by ``user_id``.
+
+    Returns:
+        ``user_id``, ``user_events`` to ``user_purchases`` (Float32), ``user_mean_price`` (Float32, null = unknown),
+        ``priced_events`` (Float32, how many events that is the mean of), ``last_seen`` and ``session_start`` (UTC instants),
+        ``session_events`` (Int64, of the last running session, whenever it was), and the recent items, categories and brands, most
+        recent LAST.
+    """
+    keys = _identified(log, history)
+    at = np.full(len(keys), as_of, dtype=np.int64)
+    queries = history.queries(keys, at)
+    last = history.bounds(keys, at)[1] - 1
+    counts = ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price")
+    return pl.DataFrame(
+        {
+            "user_id": log.users.gather(keys),
+            **{name: float32(queries.continuous[name]) for name in counts},
+            "priced_events": float32(history.priced(keys, at)),
+            "last_seen": instants(history.time[last]),
+            "session_start": instants(history.time[history.runs.starts[last]]),
+            "session_events": pl.Series(values=last - history.runs.starts[last] + 1, dtype=pl.Int64),
+            **history.list_columns(queries.recent),
+        }
+    )
+
+
+def _stored(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> pl.Series:
+    """What is left out for each user of a ``users_frame``; the recent items, which are there already, are not told again."""
+    if left_out.rule == "recent":
+        none = np.empty(0, dtype=np.int64)
+        return left_out_codes(none, none, len(users))
+    return left_out_codes(*_hidden(log, history, users, as_of, left_out), len(users))
+
+
+def _hidden(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> tuple[Ints, Ints]:
+    known = (log.users != "").to_numpy()
+    keys = np.append(np.flatnonzero(known), -1)[codes_in(log.users.filter(pl.Series(known)), users["user_id"]).to_numpy()]
+    at = np.full(len(keys), as_of, dtype=np.int64)
+    return left_out.pairs(keys, at, history.recent(*history.bounds(keys, at)))
+
+
+def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.Generator) -> pl.DataFrame:
+    """Compute the query features of some users and of a stranger at ``as_of``, by the code that made the training examples.
+
+    Returns:
+        ``columns.QUERY``; at most ``PARITY_USERS`` users, those of the longest histories among them, sorted by ``user_id``, then a
+        stranger, whose id is "".
+    """
+    keys = _identified(log, history)
+    start, stop = history.bounds(keys, np.full(len(keys), as_of, dtype=np.int64))
+    by_length = np.argsort(start - stop, kind="stable")
+    others = rng.permutation(by_length[PARITY_LONGEST:])[: PARITY_USERS - PARITY_LONGEST]
+    keys = np.append(np.sort(keys[np.concatenate([by_length[:PARITY_LONGEST], others])]), -1)
+    return history.frame(history.queries(keys, np.full(len(keys), as_of, dtype=np.int64)), lists=True)
+
+
+def parity_requests(
+    log: EventLog, history: History, items: ItemHistory, as_of: int, settings: PrepareSettings, rng: np.random.Generator
+) -> pl.DataFrame:
+    """Draw requests of each form at and after ``as_of``, and compute their query features by the code that made the training examples.
+
+    Items are drawn with repetition, so that requests tell of an item twice and of items that are stored; the first requests of each form
+    have no lines, one, and several.
+
+    Returns:
+        ``form``, ``timestamp`` (Int64, microseconds), ``given_items`` and ``cart_items`` (as told of), ``columns.QUERY``.
+    """
+    forms = np.repeat(np.arange(len(FORMS)), PARITY_REQUESTS)
+    users = _identified(log, history)
+    forms = forms[(forms < 2) | (len(users) > 0)]
+    count = len(forms)
+    key = np.where(forms >= 2, users[rng.integers(0, max(len(users), 1), count)] if len(users) else -1, -1)
+    anchor = as_of + rng.integers(0, _LATEST_REQUEST, count)
+    sizes = np.where(forms % 2 == 1, rng.integers(1, settings.recent_items + 3, count), 0)
+    lines = rng.integers(0, _MOST_LINES + 1, count)
+    for place, certain in enumerate((0, 1, _MOST_LINES)):
+        lines[np.arange(count) % PARITY_REQUESTS == place] = certain
+    asked = [[rng.integers(0, len(log.items), size) for size in part] for part in (sizes, lines)]
+    number, item, line = [], [], []
+    for row in range(count):
+        for part, told in enumerate(asked):
+            distinct = list(dict.fromkeys(told[row][::-1].tolist()))[::-1]
+            item += distinct
+            number += [row] * len(distinct)
+            line += [part == 1] * len(distinct)
+    requests = Requests(
+        key, anchor, anchor, np.array(number, dtype=np.int64), np.array(item, dtype=np.int64), np.array(line, dtype=bool)
+    )
+    longer, queries = request_queries(log, history, items, requests, settings.state_minutes)
+    names = log.items.to_list()
+    head = pl.DataFrame(
+        {
+            "form": pl.Series([FORMS[form] for form in forms], dtype=pl.String),
+            "timestamp": pl.Series(values=anchor, dtype=pl.Int64),
+            **{
+                column: pl.Series([[names[code] for code in codes] for codes in told], dtype=pl.List(pl.String))
+                for column, told in zip(("given_items", "cart_items"), asked, strict=True)
+            },
+        }
+    )
+    return head.hstack(longer.frame(queries, lists=True))
+
+
+def _identified(log: EventLog, history: History) -> Ints:
+    """Codes of the users that have an id and at least one interaction, in order."""
+    with_history = np.unique(history.key)
+    named: Ints = with_history[(log.users != "").to_numpy()[with_history]]
+    return named
+
+
+def read_id_types(events: Path) -> dict[str, str]:
+    """Read which ids were integers in the source from the ``summary.json`` beside the events; strings where it is absent.
+
+    Raises:
+        RunError: the summary is not JSON, or does not say.
+    """
+    summary = EventsLayout(events.parent).summary
+    if not summary.exists():
+        return {"user_id": "string", "item_id": "string"}
+    try:
+        types: dict[str, str] = json.loads(summary.read_text(encoding="utf-8"))["id_types"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise RunError(f"{summary} has no readable id_types ({error}).", "Run the prepare stage again from its start.") from error
+    return types
