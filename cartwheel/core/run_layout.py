@@ -219,6 +219,73 @@ class ModelLayout:
 
 
 @dataclass(frozen=True)
+class TaskLayout:
+    """The files of one declared task.
+
+    Examples and features, models, and metrics lie in a folder of the run each, so that each stage writes one whole folder.
+
+    Attributes:
+        run: the run directory.
+        name: the task.
+    """
+
+    run: Path
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the examples and features."""
+        return self.run / "tasks" / self.name
+
+    @property
+    def spec(self) -> Path:
+        """JSON: entity, answer, columns, rows of each split, instants, costs and warnings."""
+        return self.folder / "task.json"
+
+    def examples(self, split: str) -> Path:
+        """Return the Parquet file of a split: ``entity``, ``anchor``, ``label`` and the raw columns."""
+        return self.folder / "examples" / f"{split}.parquet"
+
+    @property
+    def stored(self) -> Path:
+        """Parquet file: ``entity`` and the raw columns as of the end of the log, which the server answers from."""
+        return self.folder / "stored.parquet"
+
+    @property
+    def workflow(self) -> Path:
+        """Folder of the saved NVTabular workflow."""
+        return self.folder / "workflow"
+
+    @property
+    def graph(self) -> Path:
+        """ONNX: raw columns -> encoded columns."""
+        return self.folder / "encode.onnx"
+
+    def features(self, split: str) -> Path:
+        """Return the folder of the encoded rows of a split, row-aligned with its examples."""
+        return self.folder / "features" / split
+
+    @property
+    def models(self) -> Path:
+        """Folder of the fitted models."""
+        return self.run / "task_models" / self.name
+
+    @property
+    def leaderboard(self) -> Path:
+        """JSON: the learners by their validation metric, and which one is served."""
+        return self.models / "leaderboard.json"
+
+    def model(self, learner: str) -> ModelLayout:
+        """Return the folder of a fitted model."""
+        return ModelLayout(self.models / learner)
+
+    @property
+    def metrics(self) -> Path:
+        """JSON: metrics of every learner and rule on the test split."""
+        return self.run / "task_evaluation" / f"{self.name}.json"
+
+
+@dataclass(frozen=True)
 class RunLayout:
     """The files and folders of a run.
 
@@ -359,6 +426,25 @@ class RunLayout:
     def test_set_usage(self) -> Path:
         """How often the test split was judged, and with which configurations."""
         return self.evaluation_folder / "touched.json"
+
+    def task(self, name: str) -> TaskLayout:
+        """Return the files of a declared task."""
+        return TaskLayout(self.path, name)
+
+    @property
+    def tasks_folder(self) -> Path:
+        """Folder of the examples and features of declared tasks."""
+        return self.path / "tasks"
+
+    @property
+    def task_models_folder(self) -> Path:
+        """Folder of the models of declared tasks."""
+        return self.path / "task_models"
+
+    @property
+    def task_evaluation_folder(self) -> Path:
+        """Folder of the metrics of declared tasks."""
+        return self.path / "task_evaluation"
 
     @property
     def repository(self) -> Path:

@@ -1,0 +1,143 @@
+"""What a model family is: a learner with typed settings that fits encoded rows, and what it leaves, which scores, exports and explains.
+
+A family that answers rows (``learns_from="rows"``) is one file: a ``Learner`` with its settings, registered by name in
+``models.families.registry``. The suite ``cartwheel.testing.LearnerConformance`` holds every family to the same laws.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Literal, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.core.settings import Settings
+from models.training.tables import Table
+from workflows.features.column import Column, Kind
+from workflows.tasks.task import Answer
+
+Floats = npt.NDArray[np.float64]
+C = TypeVar("C", bound=Settings)
+
+
+@dataclass(frozen=True)
+class Tune:
+    """The range of a setting that a study searches: ``field: Annotated[float, Tune(0.001, 0.1, log=True)]``.
+
+    Attributes:
+        low: least value.
+        high: highest value.
+        log: whether steps are even on a logarithmic scale.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Tags:
+    """What a family can do.
+
+    Attributes:
+        answers: the kinds of answers that it gives.
+        learns_from: rows with labels, or the pairs and interactions of a recommender.
+        reads: kinds of columns that it reads; others are refused in a sentence.
+        random: whether the seed changes what it learns.
+    """
+
+    answers: frozenset[Answer]
+    learns_from: Literal["rows", "pairs", "interactions"]
+    reads: frozenset[Kind]
+    random: bool = False
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Encoded rows of one task.
+
+    Attributes:
+        task: name, for messages.
+        answer: what the labels are.
+        columns: what the rows hold, in the order of the model's inputs.
+        sizes: categorical or list column -> number of ids, the three reserved ones included (0 padding, 1 null, 2 out of vocabulary).
+        train: rows to learn from: int32 ids, float32 numbers, ``[N, width]`` lists and vectors.
+        label: [N] float64.
+        valid: rows to stop and to choose by.
+        valid_label: [M] float64.
+    """
+
+    task: str
+    answer: Answer
+    columns: tuple[Column, ...]
+    sizes: Mapping[str, int]
+    train: Table
+    label: Floats
+    valid: Table
+    valid_label: Floats
+
+
+class Fitted(ABC):
+    """A fitted model of rows. A row's score does not depend on the other rows of a call.
+
+    Attributes:
+        columns: what it reads, a subset of the training data's in their order.
+        notes: what a reader of the report should know.
+    """
+
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def scores(self, rows: Table) -> Floats:
+        """Return [n] float64, finite: log odds of a probability, the expected value of a quantity (at least 0)."""
+
+    @abstractmethod
+    def onnx(self) -> Any:
+        """Return the model as an ``onnx.ModelProto``.
+
+        One input a column, by its name: int64 ids and float32 numbers are ``[B, 1]``, lists and vectors ``[B, width]``. One float32
+        output ``score`` ``[B, 1]``, within 1e-5 of ``scores``.
+        """
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write what ``Learner.load`` needs into an existing folder; no pickle."""
+
+    def contributions(self, rows: Table) -> Floats | None:
+        """Return [n, columns] exact additive contributions to the score, or None where the family has none."""
+        del rows
+        return None
+
+
+class Learner(ABC, Generic[C]):
+    """Fits one family with given settings.
+
+    Args:
+        config: the family's settings; its defaults where None.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    tags: ClassVar[Tags]
+    settings: ClassVar[type[Settings]]
+    config: C
+
+    def __init__(self, config: C | None = None) -> None:
+        self.config = self.settings() if config is None else config  # type: ignore[assignment]
+
+    @abstractmethod
+    def fit(self, data: TrainingData, seed: int) -> Fitted:
+        """Fit; equal data and seed give an equal model.
+
+        Raises:
+            DataError: if there is nothing to learn: no row, one class only, or a column of a kind that the family does not read.
+        """
+
+    @abstractmethod
+    def load(self, folder: Path) -> Fitted:
+        """Read what ``Fitted.save`` wrote."""
