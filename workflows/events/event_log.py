@@ -50,6 +50,8 @@ class EventLog:
         categories: categories; the first is "".
         brands: brands; the first is "".
         own: the shop's own columns that were read, [N] rows; none where there are none.
+        session: int64, code of the session that the event names; -1 where it names none.
+        sessions: session ids, sorted.
     """
 
     key: Ints
@@ -68,6 +70,8 @@ class EventLog:
     categories: pl.Series
     brands: pl.Series
     own: pl.DataFrame
+    session: Ints
+    sessions: pl.Series
 
     @property
     def last(self) -> int:
@@ -139,11 +143,14 @@ def code_events(events: pl.DataFrame, interaction_types: Iterable[str]) -> Event
         pl.col("price").fill_nan(None),
         "quantity",
         pl.col("event_type").is_in(list(interaction_types)).alias("interaction"),
+        pl.col("session_id").alias("session"),
     )
     tables: dict[str, pl.Series] = {}
     for name, always in (("key", []), ("item_id", []), ("category", [""]), ("brand", [""])):
         tables[name] = pl.concat([coded[name], pl.Series(name, always, dtype=pl.String)]).unique().sort()
         coded = coded.with_columns(codes_in(tables[name], coded[name]).alias(name))
+    sessions = coded["session"].drop_nulls().unique().sort()
+    coded = coded.with_columns(codes_in(sessions, coded["session"]).alias("session"))
     coded = coded.sort("key", "time", "row")
     is_user, bare = tables["key"].str.starts_with("u"), tables["key"].str.slice(1)
     named = pl.DataFrame({"user": is_user, "bare": bare})
@@ -164,6 +171,8 @@ def code_events(events: pl.DataFrame, interaction_types: Iterable[str]) -> Event
         categories=tables["category"],
         brands=tables["brand"],
         own=events.select(own)[coded["row"]] if own else pl.DataFrame(),
+        session=_ints(coded["session"]),
+        sessions=sessions,
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from workflows.events.asof import Ints, group_starts
-from workflows.events.event_log import ANONYMOUS_PREFIX, MINUTE_US
+from workflows.events.event_log import ANONYMOUS_PREFIX, MINUTE_US, EventLog
 
 
 @dataclass(frozen=True)
@@ -65,3 +65,18 @@ def with_sessions(events: pl.DataFrame, gap_minutes: int) -> pl.DataFrame:
     )
     joined = events.with_row_index("_row").join(numbered, on="_row", how="left", maintain_order="left")
     return joined.with_columns(pl.coalesce("session_id", "_session").alias("session_id")).drop("_row", "_session")
+
+
+def session_rows(log: EventLog) -> Ints:
+    """Return for each event the first row of its session in the log, int64 [N]: the code of the session.
+
+    Args:
+        log: the coded events of ``with_sessions``, each of which has a session; a name that several shoppers share is a session of each.
+    """
+    rows = np.arange(len(log.key), dtype=np.int64)
+    order = np.lexsort((rows, log.session, log.key))
+    new = np.ones(len(order), dtype=bool)
+    new[1:] = (np.diff(log.key[order]) != 0) | (np.diff(log.session[order]) != 0)
+    first = np.empty(len(order), dtype=np.int64)
+    first[order] = order[np.maximum.accumulate(np.where(new, rows, 0))] if len(order) else rows
+    return first

@@ -7,7 +7,7 @@ suite ``cartwheel.testing.FeatureFamilyConformance`` holds ``compute`` to ``reco
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -27,7 +27,8 @@ class Moments:
 
     Attributes:
         entity: int64, code of the shopper (``EventLog.keys``), of the item (``EventLog.items``) or of the session (its first row in the
-            log), by the ``owner`` of the family that is asked; -1 for one that the log does not have.
+            log, see ``workflows.events.sessions.session_rows``), by the ``owner`` of the family that is asked; -1 for one that the log
+            does not have.
         anchor: int64, microseconds since 1970 UTC; nothing at or after it may be looked at.
     """
 
@@ -43,10 +44,12 @@ class Event:
     """One event in plain values, as ``recompute`` sees it.
 
     Attributes:
-        user: history key.
+        user: history key: the user, or "session:" and the session of an anonymous event.
         item: item id.
         kind: event type.
         time: microseconds since 1970 UTC.
+        session: the session that it belongs to: the log's own name, or one found by pauses.
+        interaction: whether it is of one of ``prepare.interaction_types``.
         price: None where missing.
         quantity: None where missing.
         category: "" where missing.
@@ -58,6 +61,8 @@ class Event:
     item: str
     kind: str
     time: int
+    session: str
+    interaction: bool
     price: float | None
     quantity: float | None
     category: str
@@ -65,8 +70,32 @@ class Event:
     own: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Past:
+    """What ``recompute`` may look at: one entity, and what happened strictly before the anchor.
+
+    Attributes:
+        entity: id of the user, item or session; "" for one that the log does not have.
+        anchor: microseconds since 1970 UTC.
+        events: the events strictly before ``anchor`` in time order, those at one instant in file order: of the user; of the item; for a
+            session those of its shopper, of which the session's own have its name in ``session``.
+        of_item: returns the events of any item strictly before ``anchor``, likewise.
+    """
+
+    entity: str
+    anchor: int
+    events: Sequence[Event]
+    of_item: Callable[[str], Sequence[Event]]
+
+
 class FeatureFamily(ABC):
-    """Columns that are computed together."""
+    """Columns that are computed together.
+
+    Attributes:
+        name: what configurations call it.
+        owner: whose values they are: ``MOMENT`` (no entity at all), ``SHOPPER``, ``SESSION`` or ``ITEM``.
+        columns: what ``compute`` returns.
+    """
 
     name: ClassVar[str]
     owner: ClassVar[Owner]
@@ -77,10 +106,5 @@ class FeatureFamily(ABC):
         """Return the columns for Q moments, vectorised: a frame of [Q] rows with exactly ``columns``, of their raw types."""
 
     @abstractmethod
-    def recompute(self, events: Sequence[Event], anchor: int) -> Mapping[str, Any]:
-        """Return the values for one moment, in the plainest code.
-
-        Args:
-            events: the entity's events strictly before ``anchor``, in time order.
-            anchor: microseconds since 1970 UTC.
-        """
+    def recompute(self, past: Past) -> Mapping[str, Any]:
+        """Return the values for one moment, in the plainest code; column -> value, ``Column.missing`` where it is not known."""

@@ -7,7 +7,7 @@ build examples, train, judge, export and serve iterate over declarations and kno
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from workflows.events.event_log import EventLog
-from workflows.features.family import Event, Moments
+from workflows.features.column import Kind
+from workflows.features.family import Event, Ints, Moments
 
 Floats = npt.NDArray[np.float64]
 
@@ -42,36 +43,104 @@ class Labels:
     """What came true: [Q] parallel to the moments.
 
     Attributes:
-        value: float64; 0 or 1 of a probability.
-        censored: bool, whether the log ends before the truth is known; such rows neither train nor test.
+        value: float64; 0 or 1 of a probability; NaN where there is nothing to predict, as with the price of a purchase that never came.
+        known_at: int64, the instant from which on the truth is known, microseconds: where the label's window ends. A row whose truth is
+            known only after the next split begins, or after the log ends (it is censored), neither trains nor tests.
     """
 
     value: Floats
-    censored: npt.NDArray[np.bool_]
+    known_at: Ints
 
 
 class AnchorRule(ABC):
-    """When a task asks, and about whom."""
+    """When a task asks, and about whom.
+
+    Attributes:
+        every_us: the step of anchors that stand on a grid, microseconds: asked for ``start``, ``start + every_us`` and so on. None where
+            they stand where events of the log put them.
+    """
+
+    every_us: int | None = None
 
     @abstractmethod
     def moments(self, log: EventLog, start: int, stop: int) -> Moments:
-        """Return the moments with ``start <= anchor < stop`` (microseconds), by anchor and then by entity."""
+        """Return the moments with ``start <= anchor < stop`` (microseconds), by anchor and then by entity, none twice."""
 
 
 class Label(ABC):
-    """What counts as true."""
+    """What counts as true.
+
+    Attributes:
+        answer: what kind of value it is.
+        horizon_us: how long after the anchor the truth is known at the latest, microseconds; 0 where that differs from row to row.
+    """
 
     answer: Answer
     horizon_us: int
-    """How long after the anchor the truth is known, microseconds."""
 
     @abstractmethod
     def of(self, log: EventLog, at: Moments) -> Labels:
         """Return the labels, vectorised; nothing before the anchor is looked at."""
 
     @abstractmethod
-    def recompute(self, events: Sequence[Event], anchor: int) -> float:
-        """Return the label of one moment in the plainest code, from the entity's events at or after ``anchor``, in time order."""
+    def recompute(self, future: Future) -> float:
+        """Return the label of one moment in the plainest code."""
+
+    def check(self, log: EventLog) -> None:
+        """Raise a ``ConfigError`` where the log has nothing of what the label asks for, such as its event type."""
+        del log
+
+
+@dataclass(frozen=True)
+class Future:
+    """What ``Label.recompute`` may look at.
+
+    Attributes:
+        entity: id of the user, item or session.
+        anchor: microseconds since 1970 UTC.
+        events: the events at or after ``anchor``, in time order: of the user; of the item; for a session those of its shopper, of which
+            the session's own have its name in ``session``.
+    """
+
+    entity: str
+    anchor: int
+    events: Sequence[Event]
+
+
+@dataclass(frozen=True)
+class TaskSplit:
+    """Where a task is split otherwise than ``[prepare]`` splits the log; microseconds since 1970 UTC, None where it is not given.
+
+    Attributes:
+        valid_from: where validation begins.
+        test_from: where test begins.
+        test_at: the one instant at which the test split is asked; it begins there.
+    """
+
+    valid_from: int | None = None
+    test_from: int | None = None
+    test_at: int | None = None
+
+
+@dataclass(frozen=True)
+class RowTable:
+    """The table of a task about rows.
+
+    Attributes:
+        path: a file, a folder or a glob; a relative one starts at the folder of the configuration file.
+        label: its column that is to be predicted.
+        time: its column that rows are split by; empty to split by the order of the rows.
+        positive: the value of a label of two values that counts as yes; empty for true, yes or 1.
+        leave_out: its columns that are no features.
+        kinds: column -> what it means, where its type does not show it (a category in digits).
+    """
+
+    path: str
+    label: str
+    time: str = ""
+    positive: str = ""
+    leave_out: tuple[str, ...] = ()
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -84,15 +153,15 @@ class Task:
         entity: who or what it is about.
         anchors: when it is asked; None for rows of a table.
         label: what counts as true; None for rows of a table, which bring it.
-        answer: what kind of value answers it.
-        families: names of the feature families that it sees (``workflows.features.registry``).
-        learners: names of the learners that are tried (``models.families.registry``); validation decides which is served.
+        answer: what kind of value answers it; None for rows of a table, whose label decides.
+        families: the feature families that it sees (``workflows.features.registry``): names, or ``module:name`` of the shop's own.
+        learners: names of the learners that are tried (``models.families.registry``), empty for all that can; validation decides which
+            is served.
         cost_of_false_positive: what a wrong yes costs; with the other one it decides the threshold.
         cost_of_false_negative: what a wrong no costs, in the same unit.
-        table: path of the table of a task about rows, relative to the folder of the configuration file.
-        label_column: its column that holds the label.
-        time_column: its column that rows are split by; empty to split by the order of the rows.
-        leave_out: its columns that are no features.
+        split: where it is split otherwise than ``[prepare]`` splits the log.
+        max_examples: most examples of a split; of more a sample is drawn with the seed.
+        table: the table of a task about rows.
     """
 
     name: str
@@ -100,12 +169,11 @@ class Task:
     entity: Entity
     anchors: AnchorRule | None
     label: Label | None
-    answer: Answer
+    answer: Answer | None
     families: tuple[str, ...] = ()
     learners: tuple[str, ...] = ()
     cost_of_false_positive: float = 1.0
     cost_of_false_negative: float = 1.0
-    table: str = ""
-    label_column: str = ""
-    time_column: str = ""
-    leave_out: tuple[str, ...] = field(default=())
+    split: TaskSplit = TaskSplit()
+    max_examples: int = 200_000
+    table: RowTable | None = None
