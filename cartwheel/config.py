@@ -18,7 +18,16 @@ from models.families.neighbours.settings import ItemToItemSettings
 from models.families.settings import RetrievalSettings
 from models.families.two_tower.settings import TwoTowerSettings
 from serving.settings import ExportSettings, ServeSettings
-from workflows.settings import EventSettings, FeatureSettings, PrepareSettings, RecommendSettings, SourceSettings
+from workflows.events.schema import EVENT_TYPES
+from workflows.settings import (
+    EventSettings,
+    FeatureSettings,
+    Name,
+    PrepareSettings,
+    RecommendSettings,
+    SourceSettings,
+    TableSettings,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,6 +53,8 @@ class RunSettings(Settings):
     """``[source]``: where the events come from."""
     events: EventSettings = EventSettings()
     """``[events]``: how strictly they are checked."""
+    tables: dict[Name, TableSettings] = Field(default_factory=dict)
+    """``[tables.<name>]``: the shop's other tables: its items, its users, a calendar."""
     prepare: PrepareSettings = PrepareSettings()
     """``[prepare]``: how examples are cut out of them."""
     recommend: RecommendSettings = RecommendSettings()
@@ -109,13 +120,30 @@ def parse_settings(content: Mapping[str, Any], name: str, folder: Path) -> RunSe
         settings = RunSettings.model_validate(content)
     except ValidationError as error:
         raise _config_error(error, name) from None
+    _check_event_types(settings, name)
     source = settings.source
+    tables = {
+        table: section.model_copy(update={"path": folder / section.path.expanduser()})
+        for table, section in settings.tables.items()
+    }
     if source.path is not None:
         source = source.model_copy(update={"path": folder / source.path})
     features = settings.features
     if features.keep_ids_of is not None:
         features = features.model_copy(update={"keep_ids_of": folder / features.keep_ids_of})
-    return settings.model_copy(update={"run": folder / settings.run, "source": source, "features": features})
+    return settings.model_copy(update={"run": folder / settings.run, "source": source, "tables": tables, "features": features})
+
+
+def _check_event_types(settings: RunSettings, name: str) -> None:
+    known = (*EVENT_TYPES, *settings.events.extra_types)
+    unknown = [kind for kind in settings.prepare.interaction_types if kind not in known]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], known, n=1)
+        hint = f" Did you mean {close[0]!r}?" if close else ""
+        raise ConfigError(
+            f"{name}: prepare.interaction_types names {unknown[0]!r}, which is no event type.{hint}",
+            f"Event types are {', '.join(known)}; events.extra_types adds the shop's own.",
+        )
 
 
 def _config_error(error: ValidationError, name: str) -> ConfigError:
@@ -139,7 +167,12 @@ def _problem(detail: Mapping[str, Any]) -> str:
 def _known_keys(section: Sequence[Any]) -> list[str]:
     model: Any = RunSettings
     for part in section:
+        if get_origin(model) is dict:
+            model = get_args(model)[1]
+            continue
         field = model.model_fields.get(part) if isinstance(model, type) and issubclass(model, BaseModel) else None
         annotation = field.annotation if field else None
         model = get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return []
+    return [info.alias or name for name, info in model.model_fields.items()]

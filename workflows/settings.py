@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import codecs
 import re
+from collections.abc import Mapping
 from datetime import date, datetime, timezone
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 from zoneinfo import ZoneInfo
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, model_validator
 from typing_extensions import Self
 
 from cartwheel.core.settings import Settings
 
+_NAME: Final = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 _DATE: Final = re.compile(r"\s*\d{4}-\d{2}-\d{2}")
 
 
@@ -60,13 +62,22 @@ def _known_zone(value: str) -> str:
     return value
 
 
+def _plain_name(value: str) -> str:
+    """Let names through that can also be those of files and of tensors."""
+    if not _NAME.fullmatch(value):
+        raise ValueError("expected a name of letters, digits and underscores that begins with a letter")
+    return value
+
+
 NULL_VALUES: Final = ("NULL", "Null", "null", "\\N", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "#N/A", "None", "<NA>", "NaT")
 """How databases, pandas, R and spreadsheets write a missing value."""
 
 Encoding = Annotated[str, AfterValidator(_known_codec)]
 Mark = Annotated[str, AfterValidator(_one_mark)]
 ColumnName = Annotated[str, Field(min_length=1)]
+Name = Annotated[str, AfterValidator(_plain_name)]
 Zone = Annotated[str, AfterValidator(_known_zone)]
+EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 LeaveOut = Literal["recent", "purchased", "interacted", "nothing"]
 Instant = Annotated[datetime, BeforeValidator(_require_iso), AfterValidator(_in_utc)]
@@ -128,6 +139,8 @@ class EventSettings(Settings):
     missing one counting 1. ``refuse``: duplicates in the quarantine, as are rows that agree in user, item, type, time and session alone.
     ``auto``: purchases and refunds are summed; so are cart events, and the others kept, where a file has whole minutes, hours or days for
     times; other rows are refused, and so are rows that an earlier file has too, where two files overlap."""
+    extra_types: tuple[EventType, ...] = ()
+    """Event types of the shop's own, in lower case, beside those that Cartwheel knows; ``prepare.interaction_types`` may name them."""
     latest: date | None = None
     """Events after the end of this UTC day are "in the future"; None means the moment of the run."""
 
@@ -184,6 +197,111 @@ class PrepareSettings(Settings):
         return self
 
 
+IDENTITY: Final = "identity"
+"""The table that says which visitor is which customer; it changes the users of the events and gives no features."""
+TABLE_OF: Final[Mapping[str, str]] = {
+    "items": "item",
+    "users": "user",
+    "sessions": "session",
+    "calendar": "date",
+    IDENTITY: "user",
+}
+"""Name of a table -> what its key names, where ``on`` does not say otherwise."""
+DEFAULT_KEYS: Final[Mapping[str, str]] = {
+    "item": "item_id",
+    "user": "user_id",
+    "session": "session_id",
+    "date": "date",
+    "category": "category",
+    "brand": "brand",
+}
+"""What a key names -> the column that holds it, where ``key`` does not say otherwise."""
+OwnKind = Literal["category", "tags", "number", "amount", "text", "vector", "date", "boolean"]
+OwnOwner = Literal["item", "user", "session", "moment"]
+
+
+class TableSettings(Settings):
+    """``[tables.<name>]``: a table beside the events, and how its rows are joined to them."""
+
+    path: Path
+    """A file, a folder or a glob: Parquet, CSV or JSON lines; relative paths start at the folder of the configuration file."""
+    on: Literal["item", "user", "session", "date", "category", "brand"] | None = None
+    """What the key names: an item, a user, a session, a day (UTC, of the moment that is asked about), the category or the brand of an
+    item. Tables called ``items``, ``users``, ``sessions``, ``calendar`` and ``identity`` need not say it."""
+    key: ColumnName | None = None
+    """The column of the file that holds the key; None means ``item_id``, ``user_id``, ``session_id``, ``date``,
+    ``category`` or ``brand``."""
+    valid_from: ColumnName | None = None
+    """The column of the file that holds the instant from which on a row is known; an entity may then have several rows, and a moment sees
+    the last one that was valid strictly before it. None takes every row as always known, and warns."""
+    customer: ColumnName = "customer_id"
+    """``identity`` only: the column of the file that holds the customer that the visitor is."""
+    columns: dict[str, str] = Field(default_factory=dict)
+    """Own name of a column -> its name in the file; columns without an entry keep the name that they have."""
+    encoding: Encoding | None = None
+    """The encoding of text files; None means UTF-8, or what the file itself proves."""
+    separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
+    """What stands between the fields of a text file; None means what the first records show."""
+    quote: Mark | None = None
+    """What fields may stand in, as in ``[source]``."""
+    escape: Mark | None = None
+    """What takes the special meaning from the character after it, as in ``[source]``."""
+    header: bool | tuple[ColumnName, ...] = True
+    """Whether the first record of a text file names the columns, as in ``[source]``."""
+    timestamp_format: str | None = None
+    """How ``valid_from`` and dates are written: a strptime pattern, or ``s``, ``ms``, ``us``, ``ns`` for Unix time; None means ISO 8601."""
+    timezone: Zone | None = None
+    """IANA name of the zone of instants that come without an offset; None means UTC."""
+    null_values: tuple[str, ...] = NULL_VALUES
+    """Cells that mean "missing", in every column."""
+    exact_ids: bool = False
+    """Whether keys stay as they stand in the file; must be what ``source.exact_ids`` is, or the two do not meet."""
+    decimal: Literal[".", ","] = "."
+    """The decimal sign of numbers in text files."""
+    max_bad_share: Share = 0.01
+    """The run fails when more than this share of the rows is quarantined."""
+
+    def as_source(self) -> SourceSettings:
+        """Return how the files are laid out, as a source of events says it."""
+        return SourceSettings(
+            kind="table",
+            path=self.path,
+            encoding=self.encoding,
+            separator=self.separator,
+            quote=self.quote,
+            escape=self.escape,
+            header=self.header,
+            null_values=self.null_values,
+            exact_ids=self.exact_ids,
+        )
+
+
+class OwnFeatureSettings(Settings):
+    """``[features.own.<name>]``: a column of the shop's own, of a table or of the events, as a feature."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    owner: OwnOwner | None = None
+    """Whose value it is: ``item``, ``user``, ``session``, or ``moment`` for a calendar; None means what the table is about."""
+    kind: OwnKind
+    """What a value means, and so how it is encoded: ``category`` (one of several names), ``tags`` (a list of them), ``number``, ``amount``
+    (not negative, of very different sizes, such as money), ``text``, ``vector``, ``date`` or ``boolean``."""
+    origin: str = Field(default="", alias="from")
+    """``table.column``, or the name of an own column of the events; empty for the column of the feature's own name."""
+    separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
+    """What stands between the tags, or the numbers of a vector, that come as one text; None means ``|`` for tags, and a comma, semicolon
+    or blank for vectors."""
+    decimal: Literal[".", ","] = "."
+    """The decimal sign of numbers that an own column of the events holds as text; tables have their own setting."""
+    min_events: Annotated[int, Field(gt=0)] = 1
+    """How often a name must be seen in training to get an id of its own."""
+    width: Annotated[int, Field(gt=0, le=512)] = 16
+    """The longest list of tags, and the length to which texts and vectors are reduced."""
+    embedding: str = ""
+    """``text`` only: a model of model2vec (extra ``text``), by its folder or name; empty means TF-IDF and a truncated singular value
+    decomposition."""
+
+
 LEAVE_OUT: Final[LeaveOut] = "interacted"
 """The rule where a shop gives none: what a shopper knows is no news, whatever is sold."""
 
@@ -209,3 +327,5 @@ class FeatureSettings(Settings):
     keep_ids_of: Path | None = None
     """An earlier run whose ids are kept: its users, items, categories and brands stay where they were, and new ones get the ids behind
     them, so that its trained embeddings stay valid; relative paths start at the folder of the configuration file."""
+    own: dict[Name, OwnFeatureSettings] = Field(default_factory=dict)
+    """``[features.own.<name>]``: the shop's own columns as features; `cartwheel features suggest` proposes them."""

@@ -66,6 +66,43 @@ class ExamplesLayout:
 
 
 @dataclass(frozen=True)
+class TablesLayout:
+    """The folder of the checked side tables and of the own features made of them.
+
+    Attributes:
+        path: the folder.
+    """
+
+    path: Path
+
+    @property
+    def summary(self) -> Path:
+        """JSON: table -> what was read, kept and refused, and how its keys meet the log's."""
+        return self.path / "summary.json"
+
+    @property
+    def own_features(self) -> Path:
+        """JSON: the own features, each with its columns and where its values come from."""
+        return self.path / "own.json"
+
+    def table(self, name: str) -> Path:
+        """Return the Parquet file of a checked table: ``key``, ``valid_from`` (null is always), then its columns."""
+        return self.path / f"{name}.parquet"
+
+    def quarantine(self, name: str) -> Path:
+        """Return the Parquet file of the refused rows of a table, each with its reason."""
+        return self.path / f"{name}.quarantine.parquet"
+
+    def history(self, feature: str) -> Path:
+        """Return the Parquet file that says from when on whose value of an own feature is which: ``key``, ``time``, ``code``."""
+        return self.path / "own" / f"{feature}.history.parquet"
+
+    def values(self, feature: str) -> Path:
+        """Return the Parquet file of the distinct values of an own feature: ``raw`` as the shop has it, ``value``."""
+        return self.path / "own" / f"{feature}.values.parquet"
+
+
+@dataclass(frozen=True)
 class SnapshotLayout:
     """The folder of what is known when the log ends.
 
@@ -324,6 +361,15 @@ class RunLayout:
     def events_summary(self) -> Path:
         """What was read, kept and refused."""
         return EventsLayout(self.events_folder).summary
+
+    @property
+    def tables_folder(self) -> Path:
+        """Folder of the checked side tables and of the own features."""
+        return self.path / "tables"
+
+    def table(self, name: str) -> Path:
+        """Return the file of a checked side table."""
+        return TablesLayout(self.tables_folder).table(name)
 
     @property
     def examples_folder(self) -> Path:

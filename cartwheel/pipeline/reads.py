@@ -82,7 +82,7 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
         Reads(("prepare.test_from",), _splits_by_dates),
         Reads(tuple(f"prepare.{name}" for name in _SHARES), _splits_by_shares),
     ),
-    "features": (Reads(every("features")),),
+    "features": (Reads(every("features", but=("own",))),),
     "retrieval": (
         Reads(("seed", "retrieval.model")),
         Reads(every("two_tower"), _has_two_tower),

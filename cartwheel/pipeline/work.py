@@ -36,7 +36,7 @@ def source_files(settings: RunSettings) -> list[Path]:
         return []
     from workflows.events.sources import open_source
 
-    return open_source(settings.source, settings.run).inputs()
+    return open_source(settings.source, settings.run, settings.events.extra_types).inputs()
 
 
 def _check_nothing_to_read(source: SourceSettings) -> None:
@@ -94,7 +94,7 @@ def events(run: Path, settings: RunSettings) -> None:
     if is_simulated(settings):
         simulate_shop(layout.simulation, source.shoppers, source.items, source.days, settings.seed)
         source = SourceSettings(kind="table", path=layout.simulated_events)
-    summary = check_events(open_source(source, run), settings.events, layout.events_folder)
+    summary = check_events(open_source(source, run, settings.events.extra_types), settings.events, layout.events_folder)
     Console(stderr=True).print(
         f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
     )

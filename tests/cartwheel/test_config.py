@@ -42,6 +42,11 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
             "retrieval.model = 'ease' is not accepted: input should be 'two_tower', 'als' or 'bpr'.",
         ),
         ("[retrieval]\nparameters = { factors = 8 }\n", 'parameters holds factors, which model = "two_tower" does not read'),
+        ('[tables.items]\npath = "i.csv"\nkei = "sku"\n', "tables.items.kei is not a known key; did you mean 'key'?"),
+        ('[features.own.colour]\nkind = "colour"\n', "features.own.colour.kind = 'colour' is not accepted"),
+        ('[features.own."the colour"]\nkind = "category"\n', "expected a name of letters, digits and underscores"),
+        ('[prepare]\ninteraction_types = ["vew"]\n', "names 'vew', which is no event type. Did you mean 'view'?"),
+        ('[events]\nextra_types = ["Scan"]\n', "events.extra_types.0 = 'Scan' is not accepted"),
         ("[source\n", "is not valid TOML"),
     ],
 )
@@ -62,6 +67,18 @@ def test_a_missing_file_and_a_folder_are_said_so(tmp_path: Path) -> None:
         load_settings(tmp_path / "absent.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_settings(tmp_path)
+
+
+def test_tables_and_own_features_are_read(tmp_path: Path) -> None:
+    text = '[tables.items]\npath = "items.csv"\n[features.own.colour]\nkind = "category"\nfrom = "items.farbe"\n'
+    settings = load_settings(write(tmp_path, text))
+    assert settings.tables["items"].path == tmp_path.resolve() / "items.csv"
+    assert settings.features.own["colour"].origin == "items.farbe"
+
+
+def test_event_types_of_the_shop_can_be_interactions(tmp_path: Path) -> None:
+    text = '[events]\nextra_types = ["scan"]\n[prepare]\ninteraction_types = ["click", "scan"]\n'
+    assert load_settings(write(tmp_path, text)).prepare.interaction_types == ("click", "scan")
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)

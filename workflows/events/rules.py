@@ -43,6 +43,7 @@ def check(
     text_numbers: Collection[str],
     until: dt.datetime,
     anonymous_baskets: bool,
+    extra_types: Collection[str] = (),
 ) -> pl.LazyFrame:
     """Parse the values of raw events and say of each row why it is refused, if it is.
 
@@ -54,6 +55,7 @@ def check(
         text_numbers: columns of numbers that the files hold as text; others have a point, whatever the file.
         until: instants at or after this one lie in the future.
         anonymous_baskets: whether a row without user but with a session is sound.
+        extra_types: event types that are known beside ``EVENT_TYPES``.
 
     Returns:
         ``events`` with the columns ``PARSED`` in the types of ``EVENT_SCHEMA``, their text under ``RAW_PREFIX``, ``CLOCK`` and
@@ -78,10 +80,12 @@ def check(
             pl.when(pl.col("event_type") == REFUND).then(pl.col("quantity").abs()).otherwise("quantity").alias("quantity")
         )
     )
-    return parsed.with_columns(_reason(until, anonymous_baskets=anonymous_baskets).alias(REASON)).drop(FLAW, ASIDE)
+    return parsed.with_columns(
+        _reason(until, (*EVENT_TYPES, *extra_types), anonymous_baskets=anonymous_baskets).alias(REASON)
+    ).drop(FLAW, ASIDE)
 
 
-def _reason(until: dt.datetime, *, anonymous_baskets: bool) -> pl.Expr:
+def _reason(until: dt.datetime, event_types: tuple[str, ...], *, anonymous_baskets: bool) -> pl.Expr:
     no_user = pl.col("user_id").is_null()
     if anonymous_baskets:
         no_user = no_user & pl.col("session_id").is_null()
@@ -92,7 +96,7 @@ def _reason(until: dt.datetime, *, anonymous_baskets: bool) -> pl.Expr:
         (pl.col(RAW_PREFIX + "timestamp").is_null(), MISSING_TIME),
         (pl.col("timestamp").is_null(), UNPARSEABLE_TIME),
         (pl.col("timestamp") >= pl.lit(until), FUTURE_TIME),
-        (~pl.col("event_type").is_in(EVENT_TYPES).fill_null(value=False), UNKNOWN_TYPE),
+        (~pl.col("event_type").is_in(event_types).fill_null(value=False), UNKNOWN_TYPE),
         (price.is_null() & pl.col(RAW_PREFIX + "price").is_not_null(), BAD_PRICE),
         (price.is_not_null() & ~price.is_finite(), NON_FINITE_PRICE),
         (price < 0.0, NEGATIVE_PRICE),

@@ -70,7 +70,7 @@ def check_events(
     until = _until(settings, now)
     parts = source.parts()
     with _work_folder(target) as work:
-        checked, commas = _check_parts(source, parts, until, work)
+        checked, commas = _check_parts(source, parts, until, settings.extra_types, work)
         for line in _told(parts, commas):
             print(line, file=sys.stderr)
         rows_read = int(_collect(checked.select(pl.len())).item())
@@ -144,7 +144,9 @@ def _collect(table: pl.LazyFrame) -> pl.DataFrame:
     return table.collect(engine="streaming")
 
 
-def _check_parts(source: Source, parts: Sequence[Part], until: dt.datetime, work: Path) -> tuple[pl.LazyFrame, frozenset[str]]:
+def _check_parts(
+    source: Source, parts: Sequence[Part], until: dt.datetime, extra_types: tuple[str, ...], work: Path
+) -> tuple[pl.LazyFrame, frozenset[str]]:
     """Stream each file through the rules to disk.
 
     Returns:
@@ -153,7 +155,7 @@ def _check_parts(source: Source, parts: Sequence[Part], until: dt.datetime, work
     paths = [work / f"checked-{number:06d}.parquet" for number in range(len(parts))]
     with progress(f"check {source.kind}", total=len(parts)) as advance:
         for part, path in zip(parts, paths, strict=True):
-            _check_part(source, part, until, path, frozenset())
+            _check_part(source, part, until, extra_types, path, frozenset())
             advance(note=part.files[0])
     as_text = sorted(frozenset[str]().union(*(part.text_numbers for part in parts)))
     if source.decimal == COMMA:
@@ -165,7 +167,7 @@ def _check_parts(source: Source, parts: Sequence[Part], until: dt.datetime, work
             again = (
                 work / f"checked-{number:06d}-again.parquet"
             )  # a name of its own, for what was scanned is remembered by its path
-            _check_part(source, part, until, again, commas)
+            _check_part(source, part, until, extra_types, again, commas)
             paths[number].unlink()
             paths[number] = again
     return _scan(paths), commas
@@ -175,7 +177,9 @@ def _scan(paths: Sequence[Path]) -> pl.LazyFrame:
     return pl.concat([pl.scan_parquet(path, glob=False) for path in paths], how="vertical_relaxed")
 
 
-def _check_part(source: Source, part: Part, until: dt.datetime, path: Path, commas: frozenset[str]) -> None:
+def _check_part(
+    source: Source, part: Part, until: dt.datetime, extra_types: tuple[str, ...], path: Path, commas: frozenset[str]
+) -> None:
     checked = check(
         part.events,
         timestamp_formats=part.timestamp_formats,
@@ -184,6 +188,7 @@ def _check_part(source: Source, part: Part, until: dt.datetime, path: Path, comm
         text_numbers=part.text_numbers,
         until=until,
         anonymous_baskets=source.anonymous_baskets,
+        extra_types=extra_types,
     )
     try:
         _sink(checked, path)
@@ -347,7 +352,11 @@ def _summarise(
         reasons=reasons,
         first=figures["first"],
         last=figures["last"],
-        event_types={event_type: types[event_type] for event_type in EVENT_TYPES if event_type in types},
+        event_types={
+            event_type: types[event_type]
+            for event_type in (*EVENT_TYPES, *sorted(types.keys() - set(EVENT_TYPES)))
+            if event_type in types
+        },
         users=figures["users"],
         items=figures["items"],
         files=tuple(name for part in parts for name in part.files),

@@ -11,6 +11,7 @@ from conformance import SourceConformance
 
 from cartwheel.core.errors import ConfigError, DataError
 from workflows.events.event_log import code_events, read_events
+from workflows.events.schema import EVENT_TYPES
 from workflows.events.sources import SOURCES, open_source
 from workflows.events.validate import check_events
 from workflows.settings import EventSettings, SourceSettings
@@ -130,6 +131,18 @@ def test_mapped_sessions_allow_anonymous_baskets(tmp_path: Path) -> None:
     assert found["events"].row(0)[:5] == (None, "2", "view", dt.datetime(2020, 1, 1, tzinfo=dt.timezone.utc), "v 1")
     assert found["summary"].users == 0
     assert found["summary"].id_types["user_id"] == "string"
+
+
+def test_event_types_of_every_log_and_of_the_shop_are_events(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    kinds = [*EVENT_TYPES, "scan", "scann"]
+    path.write_text(
+        "user_id,item_id,event_type,timestamp\n" + "".join(f"u,i{n},{kind},2020-01-01\n" for n, kind in enumerate(kinds))
+    )
+    source = open_source(SourceSettings(kind="table", path=path, event_types={"gescannt": "scan"}), tmp_path, ("scan",))
+    summary = check_events(source, EventSettings(extra_types=("scan",), max_bad_share=0.5), tmp_path / "events")
+    assert summary.event_types == dict.fromkeys((*EVENT_TYPES, "scan"), 1)
+    assert summary.reasons == {"unknown event type": 1}
 
 
 def test_nested_columns_are_refused(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -13,7 +13,7 @@ from workflows.events.sources.movielens import MovieLens
 from workflows.events.sources.online_retail import OnlineRetail
 from workflows.events.sources.rees46 import Rees46
 from workflows.events.sources.retailrocket import RetailRocket
-from workflows.events.sources.table import Table
+from workflows.events.sources.table import Table, check_event_types
 from workflows.settings import SourceSettings
 
 SOURCES: Final[dict[str, Callable[[SourceSettings, Path], Source]]] = {
@@ -26,12 +26,13 @@ SOURCES: Final[dict[str, Callable[[SourceSettings, Path], Source]]] = {
 """Kind -> what opens it; a new source is one file and one line here."""
 
 
-def open_source(settings: SourceSettings, base_folder: Path) -> Source:
+def open_source(settings: SourceSettings, base_folder: Path, extra_types: Sequence[str] = ()) -> Source:
     """Return the source that ``settings`` names, its files found but not yet read.
 
     Args:
         settings: the section ``source`` of the configuration.
         base_folder: where relative paths start: the folder of the configuration file.
+        extra_types: event types that are known beside those that every log may have.
 
     Raises:
         ConfigError: the kind is unknown, a path is missing, or a setting does not fit the kind.
@@ -43,4 +44,5 @@ def open_source(settings: SourceSettings, base_folder: Path) -> Source:
             f"source.kind is '{settings.kind}', which is no known source.{did_you_mean(settings.kind, SOURCES)}",
             f"Known are {', '.join(sorted(SOURCES))}.",
         )
+    check_event_types(settings, extra_types)
     return opener(settings, base_folder)

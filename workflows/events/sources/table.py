@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -52,11 +53,7 @@ class Table(FileSource):
         return "session_id" in self._settings.columns
 
     def check_settings(self, settings: SourceSettings) -> None:
-        """Raise ``ConfigError`` for event types, a time format or column names that cannot work."""
-        for value, canonical in settings.event_types.items():
-            _check_event_type(f"source.event_types.{value}", canonical)
-        if settings.default_event_type is not None:
-            _check_event_type("source.default_event_type", settings.default_event_type)
+        """Raise ``ConfigError`` for a time format or column names that cannot work."""
         if settings.timestamp_format is not None and (fault := fault_of(settings.timestamp_format)):
             raise ConfigError(
                 f"source.timestamp_format is '{settings.timestamp_format}', which {fault}.", "Leave it out for ISO 8601."
@@ -97,9 +94,15 @@ def _check_own_name(column: str, name: str) -> None:
         )
 
 
-def _check_event_type(where: str, event_type: str) -> None:
-    if event_type not in EVENT_TYPES:
-        raise ConfigError(
-            f"{where} is '{event_type}', which is no event type.{reading.did_you_mean(event_type, EVENT_TYPES)}",
-            f"Event types are {', '.join(EVENT_TYPES)}.",
-        )
+def check_event_types(settings: SourceSettings, extra_types: Sequence[str]) -> None:
+    """Raise ``ConfigError`` for an event type that ``settings`` map to and that neither Cartwheel nor ``extra_types`` knows."""
+    named = {f"source.event_types.{value}": canonical for value, canonical in settings.event_types.items()}
+    if settings.default_event_type is not None:
+        named["source.default_event_type"] = settings.default_event_type
+    known = (*EVENT_TYPES, *extra_types)
+    for where, event_type in named.items():
+        if event_type not in known:
+            raise ConfigError(
+                f"{where} is '{event_type}', which is no event type.{reading.did_you_mean(event_type, known)}",
+                f"Event types are {', '.join(known)}; events.extra_types adds the shop's own.",
+            )
