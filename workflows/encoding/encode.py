@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -72,12 +72,13 @@ def check_columns(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> No
             raise DataError(f"{path}: column {column!r} has {frame[column].null_count()} nulls; '' means missing.", _REFIT)
 
 
-def encode(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:
+def encode(workflow: Any, frame: pl.DataFrame, types: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
     """Encode raw features with NVTabular's own transform.
 
     Args:
         workflow: a fitted workflow.
         frame: rows with at least the workflow's raw columns.
+        types: encoded column -> its type; None takes those of the built-in columns.
 
     Returns:
         The encoded columns alone, in the workflow's order and the rows' order: int64, float32, and lists of int64.
@@ -86,8 +87,9 @@ def encode(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:
         RunError: if the workflow cannot be run on these rows.
     """
     columns = list(workflow.output_schema.column_names)
+    types = {column: _encoded_type(column) for column in columns} if types is None else types
     if not frame.height:
-        return pl.DataFrame(schema={column: _encoded_type(column) for column in columns})
+        return pl.DataFrame(schema={column: types[column] for column in columns})
     with quiet_nvtabular():
         raw = _where_nvtabular_runs(frame.select(workflow.input_schema.column_names).to_pandas())
         try:
@@ -95,7 +97,7 @@ def encode(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:
             encoded = encoded.to_pandas() if hasattr(encoded, "to_pandas") else encoded
         except Exception as error:  # whatever NVTabular meets in a damaged workflow
             raise RunError(f"The NVTabular workflow cannot encode these rows ({error}).", _REFIT) from error
-    return pl.DataFrame([_series(column, encoded[column]) for column in columns])
+    return pl.DataFrame([_series(column, encoded[column], types[column]) for column in columns])
 
 
 def _where_nvtabular_runs(table: Any) -> Any:
@@ -117,14 +119,14 @@ def _encoded_type(column: str) -> pl.DataType:
     return pl.Int64() if column in STRINGS + CALENDAR else pl.Float32()
 
 
-def _series(column: str, values: Any) -> pl.Series:
-    if column not in QUERY_LISTS:
-        return pl.Series(column, values.to_numpy(), dtype=_encoded_type(column))
+def _series(column: str, values: Any, dtype: pl.DataType) -> pl.Series:
+    if not isinstance(dtype, pl.List):
+        return pl.Series(column, values.to_numpy(), dtype=dtype)
     import pyarrow as pa
 
     rows = values.to_list()
     offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-    leaves = np.concatenate([np.asarray(row, dtype=np.int64) for row in rows])
+    leaves = np.concatenate([np.asarray(row) for row in rows]).astype(np.float32 if dtype.inner == pl.Float32 else np.int64)
     series = pl.from_arrow(pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(leaves)))
     assert isinstance(series, pl.Series)
     return series.alias(column)

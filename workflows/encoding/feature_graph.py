@@ -9,7 +9,7 @@ cart lines.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any, Final
@@ -25,23 +25,11 @@ from workflows.compiler.fit import fit_workflow
 from workflows.compiler.plan.compile_polars import compile_polars
 from workflows.compiler.plan.read import read_plan
 from workflows.compiler.shared_categorify import SharedCategorify
-from workflows.features.columns import CALENDAR, QUERY_LISTS, SHARED_VOCABULARY, STRINGS
+from workflows.features.column import Column, Kind
+from workflows.features.columns import CALENDAR, COLUMNS, QUERY_LISTS, SHARED_VOCABULARY, STRINGS
 
-COUNT: Final = "count"
-AMOUNT: Final = "amount"
-RATIO: Final = "ratio"
-PLAIN: Final = "plain"
-
-RECIPES: Final[Mapping[str, str]] = {
-    "user_recency_hours": AMOUNT,
-    "user_mean_price": AMOUNT,
-    "item_price": AMOUNT,
-    "item_price_ratio": RATIO,
-    "category_affinity": PLAIN,
-    "brand_affinity": PLAIN,
-    "price_gap": PLAIN,
-}
-"""Continuous column -> recipe; every other one is a count."""
+NUMBERS: Final = (Kind.COUNT, Kind.AMOUNT, Kind.RATIO, Kind.NUMBER)
+"""Kinds of numbers, in the order of their chains."""
 
 
 @dataclass(frozen=True)
@@ -74,64 +62,70 @@ class Fitting:
     previous: Path | None = None
 
 
-def _operators(recipe: str) -> tuple[Any, ...]:
-    """Return new operators for a recipe.
+def _operators(column: Column) -> tuple[Any, ...]:
+    """Return new operators for columns of a kind.
 
     Counts, amounts and ratios are held at 0 before the logarithm, so that a clock that runs backwards cannot make a feature NaN.
     """
-    logarithm = (ops.Clip(min_value=0), ops.LogOp(), ops.Normalize(out_dtype=np.float32))
-    return {
-        COUNT: (ops.FillMissing(fill_val=0), *logarithm),
-        AMOUNT: (ops.FillMedian(), *logarithm),
-        RATIO: (ops.FillMissing(fill_val=1), *logarithm),
-        PLAIN: (ops.FillMissing(fill_val=0), ops.Normalize(out_dtype=np.float32)),
-    }[recipe]
+    value = fill_value(column)
+    fill = ops.FillMedian() if value is None else ops.FillMissing(fill_val=value)
+    normalize = ops.Normalize(out_dtype=np.float32)
+    return (fill, normalize) if column.kind is Kind.NUMBER else (fill, ops.Clip(min_value=0), ops.LogOp(), normalize)
 
 
-def fit_numbers(table: pl.DataFrame, fitting: Fitting) -> Block:
+def fill_value(column: Column) -> float | None:
+    """Return what stands for a number that is not known; None where it is the median of training."""
+    return column.fill if column.fill is not None else {Kind.COUNT: 0, Kind.RATIO: 1}.get(column.kind)
+
+
+def fit_numbers(table: pl.DataFrame, fitting: Fitting, declared: Sequence[Column] = COLUMNS) -> Block:
     """Fit the continuous columns.
 
     Args:
         table: numeric columns only, at least one row; float32 with null for what is missing.
         fitting: how to fit.
+        declared: the declarations of those columns, and maybe of others.
 
     Returns:
         The fitted block.
     """
-    chains = _continuous_chains(table)
+    chains = _continuous_chains(table, {column.name: column for column in declared})
     workflow = _fit(chains, table, fitting)
     _still_constants(chains, workflow, table)
     return chains
 
 
 def fit_calendar(table: pl.DataFrame, fitting: Fitting) -> Block:
-    """Fit ``hour`` and ``weekday``.
+    """Fit columns of the calendar, such as ``hour`` and ``weekday``.
 
     Args:
-        table: with those two int64 columns, at least one row.
+        table: with int64 columns alone, at least one row.
         fitting: how to fit; ids of an earlier workflow are kept.
 
     Returns:
         The fitted block.
     """
-    chains = (Chain(CALENDAR, (ops.Categorify(out_path=str(fitting.folder)),)),)
+    chains = (Chain(tuple(table.columns), (ops.Categorify(out_path=str(fitting.folder)),)),)
     _fit(chains, table, fitting)
     return chains
 
 
-def categorical_block(vocabularies: Mapping[str, Sequence[str]], out_path: Path) -> Block:
+def categorical_block(
+    vocabularies: Mapping[str, Sequence[str]], out_path: Path, shared: Mapping[str, str] = SHARED_VOCABULARY
+) -> Block:
     """Make the block of string columns from given vocabularies; it needs no fitting.
 
     Args:
         vocabularies: domain -> values in the order of their ids.
         out_path: folder that the vocabularies are written to.
+        shared: column -> the domain whose vocabulary it shares; every domain is also a column.
 
     Returns:
         One chain a domain.
     """
     block = []
     for domain, values in vocabularies.items():
-        columns = (domain, *(column for column, shared in SHARED_VOCABULARY.items() if shared == domain))
+        columns = (domain, *(column for column, other in shared.items() if other == domain))
         block.append(Chain(columns, (SharedCategorify(domain, values, columns, out_path),)))
     return tuple(block)
 
@@ -150,16 +144,16 @@ def compose(chains: Sequence[Chain], columns: Sequence[str]) -> Any:
     return _workflow(kept).fit_schema(Schema([_raw_schema(column) for column in columns]))
 
 
-def _continuous_chains(table: pl.DataFrame) -> Block:
-    known = {column: table[column].null_count() < table.height for column in table.columns}
-    recipes = {column: RECIPES.get(column, COUNT) for column in table.columns}
-    # A median of nothing does not exist: a column that is never known in training is taken as a count, which fills with 0.
-    recipes = {column: recipe if known[column] else COUNT for column, recipe in recipes.items()}
-    return tuple(
-        Chain(tuple(column for column in recipes if recipes[column] == recipe), _operators(recipe))
-        for recipe in (COUNT, AMOUNT, RATIO, PLAIN)
-        if recipe in recipes.values()
-    )
+def _continuous_chains(table: pl.DataFrame, declared: Mapping[str, Column]) -> Block:
+    alike: dict[tuple[int, float | None], list[Column]] = {}
+    for name in table.columns:
+        column = declared[name]
+        if table[name].null_count() == table.height:
+            # A median of nothing does not exist: a column that is never known in training is taken as a count, which fills with 0.
+            column = replace(column, kind=Kind.COUNT, fill=None)
+        alike.setdefault((NUMBERS.index(column.kind), fill_value(column)), []).append(column)
+    ordered = sorted(alike.items(), key=lambda one: one[0][0])
+    return tuple(Chain(tuple(column.name for column in columns), _operators(columns[0])) for _, columns in ordered)
 
 
 def _fit(chains: Block, table: pl.DataFrame, fitting: Fitting) -> Any:
@@ -178,8 +172,17 @@ def _still_constants(chains: Block, workflow: Any, table: pl.DataFrame) -> None:
 
 
 def _workflow(chains: Sequence[Chain]) -> Any:
-    nodes = [reduce(lambda node, operator: node >> operator, chain.operators, list(chain.columns)) for chain in chains]
-    return nvtabular.Workflow(reduce(lambda left, right: left + right, nodes))
+    return nvtabular.Workflow(joined([node_of(chain) for chain in chains]))
+
+
+def node_of(chain: Chain) -> Any:
+    """Return the node of NVTabular's that a chain is."""
+    return reduce(lambda node, operator: node >> operator, chain.operators, list(chain.columns))
+
+
+def joined(nodes: Sequence[Any]) -> Any:
+    """Return the node of all columns of some nodes."""
+    return reduce(lambda left, right: left + right, nodes)
 
 
 def _raw_schema(column: str) -> Any:

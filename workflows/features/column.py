@@ -72,6 +72,7 @@ class Column:
         vocabulary: the column whose ids it shares; empty where it has its own.
         width: longest list, or length of a vector; 1 for scalars.
         min_events: how often a value must have been seen in training to get an id of its own.
+        fill: what stands for a number that is not known; None is 0 of counts, 1 of ratios and the training median of others.
     """
 
     name: str
@@ -81,6 +82,7 @@ class Column:
     vocabulary: str = ""
     width: int = 1
     min_events: int = 1
+    fill: float | None = None
 
     @property
     def raw_type(self) -> pl.DataType:

@@ -36,7 +36,17 @@ from workflows.compiler.quiet import quiet_nvtabular
 from workflows.encoding.encode import check_columns, encode, encode_slices, load_workflow
 from workflows.encoding.schema import build_schema, load_schema, write_schema
 from workflows.encoding.vocabulary import choose_vocabularies
-from workflows.features.columns import CALENDAR, CART, CROSS, ITEM, ITEM_CONTINUOUS, QUERY, QUERY_CONTINUOUS, QUERY_SCALARS
+from workflows.features.columns import (
+    CALENDAR,
+    CART,
+    COLUMNS,
+    CROSS,
+    ITEM,
+    ITEM_CONTINUOUS,
+    QUERY,
+    QUERY_CONTINUOUS,
+    QUERY_SCALARS,
+)
 from workflows.settings import FeatureSettings
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
@@ -285,7 +295,7 @@ def _medians() -> tuple[str, ...]:
     """Return the columns whose missing values a median fills."""
     with quiet_nvtabular():
         from workflows.encoding import feature_graph
-    return tuple(column for column, recipe in feature_graph.RECIPES.items() if recipe == feature_graph.AMOUNT)
+    return tuple(c.name for c in COLUMNS if c.kind in feature_graph.NUMBERS and feature_graph.fill_value(c) is None)
 
 
 def _cardinalities(plans: Mapping[str, Plan]) -> dict[str, int]:
