@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
-
-import polars as pl
+from typing import TYPE_CHECKING, Any, Final
 
 from cartwheel.core.errors import ConfigError
+
+if TYPE_CHECKING:
+    import polars as pl
 
 
 class Owner(Enum):
@@ -37,20 +38,6 @@ class Kind(Enum):
     ID_LIST = "id_list"
     VECTOR = "vector"
 
-
-RAW_TYPES: Final[Mapping[Kind, pl.DataType]] = {
-    Kind.ID: pl.String(),
-    Kind.CATEGORY: pl.String(),
-    Kind.TAGS: pl.List(pl.String()),
-    Kind.CALENDAR: pl.Int64(),
-    Kind.COUNT: pl.Float32(),
-    Kind.AMOUNT: pl.Float32(),
-    Kind.RATIO: pl.Float32(),
-    Kind.NUMBER: pl.Float32(),
-    Kind.ID_LIST: pl.List(pl.String()),
-    Kind.VECTOR: pl.List(pl.Float32()),
-}
-"""Kind -> type of the raw column. Strings use "" for what is missing, floats null, lists the empty list."""
 
 CATEGORICAL: Final = frozenset({Kind.ID, Kind.CATEGORY, Kind.CALENDAR})
 """Kinds of which a row has one id."""
@@ -86,8 +73,16 @@ class Column:
 
     @property
     def raw_type(self) -> pl.DataType:
-        """Type of the raw column."""
-        return RAW_TYPES[self.kind]
+        """Type of the raw column. Strings use "" for what is missing, floats null, lists the empty list."""
+        import polars as pl  # the client reads declarations where Polars is not installed
+
+        if self.kind is Kind.VECTOR:
+            return pl.List(pl.Float32)
+        if self.kind in LISTS:
+            return pl.List(pl.String)
+        if self.kind is Kind.CALENDAR:
+            return pl.Int64()
+        return pl.Float32() if self.kind in CONTINUOUS else pl.String()
 
     @property
     def missing(self) -> Any:
