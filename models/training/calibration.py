@@ -78,10 +78,8 @@ class CartHead:
         """
         if not any(self.weights) and lines.slope == 0:
             return np.full(len(features), self.bias)
-        likeliest = lines.slope * features[:, 0] + lines.intercept
-        most = np.minimum(np.expm1(features[:, 2]) * sigmoid(likeliest), _ALMOST_SURE)
-        head = features @ np.asarray(self.weights) + self.bias
-        return np.maximum(likeliest, np.minimum(head, np.log(most) - np.log1p(-most)))
+        least, most = cart_bounds(features, lines)
+        return np.maximum(least, np.minimum(features @ np.asarray(self.weights) + self.bias, most))
 
     def content(self) -> dict[str, Any]:
         """Return what ``head.json`` holds."""
@@ -98,7 +96,7 @@ def fit_platt(logit: Array, label: Array) -> Platt:
         logit: ``[N]``.
         label: 0 or 1, ``[N]``.
     """
-    reason = _too_few(label, "validation rows")
+    reason = too_few(label, "validation rows")
     if reason:
         return Platt(note=f"calibration: {reason}, so logits are used as they are")
     logits = logit.astype(np.float64)
@@ -112,21 +110,16 @@ def fit_platt(logit: Array, label: Array) -> Platt:
     )
 
 
-def fit_head(features: Array, label: Array, platt: Platt) -> CartHead:
-    """Fit the cart head on validation carts.
-
-    With too few carts or one class only, a cart is as likely to be bought as its likeliest line.
+def cart_bounds(features: Array, lines: Platt) -> tuple[Array, Array]:
+    """Return the log-odds of the likeliest line of each cart and those of as many times its chance as the cart has lines, ``[C]`` each.
 
     Args:
-        features: ``HEAD_FEATURES``, ``[N, 3]``.
-        label: 0 or 1, whether any line was bought, ``[N]``.
-        platt: the calibration of lines, for the fall-back.
+        features: ``HEAD_FEATURES``, ``[C, 3]``.
+        lines: the calibration of lines.
     """
-    reason = _too_few(label, "validation carts")
-    if reason:
-        return CartHead.of_line(platt, f"cart head: {reason}, so a cart gets the chance of its likeliest line")
-    weights, bias = fit_logistic(features, smoothed(label))
-    return CartHead(tuple(float(weight) for weight in weights), bias)
+    likeliest = lines.slope * features[:, 0] + lines.intercept
+    most = np.minimum(np.expm1(features[:, 2]) * sigmoid(likeliest), _ALMOST_SURE)
+    return likeliest, np.log(most) - np.log1p(-most)
 
 
 def head_features(cart: Sequence[str] | Array, logit: Array) -> tuple[Array, Array]:
@@ -187,7 +180,13 @@ def sigmoid(value: Array) -> Array:
     return np.asarray(np.exp(-np.logaddexp(0.0, -np.asarray(value, dtype=np.float64))))
 
 
-def _too_few(label: Array, what: str) -> str:
+def too_few(label: Array, what: str) -> str:
+    """Return why rows calibrate nothing, or nothing.
+
+    Args:
+        label: 0 or 1, [N].
+        what: how to call the rows.
+    """
     positives = int(np.sum(label > 0))
     if len(label) < MIN_ROWS:
         return f"there are {len(label)} {what}, fewer than {MIN_ROWS}"

@@ -1,17 +1,15 @@
-"""A calibration of its own for each form of request and size of cart, or the base rate where that is no worse.
+"""A calibration of its own for each form of request and size of cart, no further from the base rate than held-out shoppers bear out.
 
 The cart model is asked by strangers and by users, with recent items and without, and what it knows of each differs; one calibration for
 all would be right on average and wrong for each. So would one for carts of one line and of several: most lines are in the large carts,
-whose lines are bought otherwise, and a cart of one line is bought exactly where its line is, so both must get one chance. Whether the
-logits of a form and size tell more than its base rate is decided on validation, each user's rows by a calibration that was fitted on
-other users: the gain must exceed its own standard error over users, as validation has few carts of a form and the base rate is the simpler
-model (the one-standard-error rule, Breiman et al., Classification and Regression Trees, 1984, 3.4.3).
+whose lines are bought otherwise, and a cart of one line is bought exactly where its line is, so both must get one chance. But validation
+has few shoppers of a form, and all forms ask for the same carts; so the forms share what they have in common (see ``evidence``).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -21,20 +19,21 @@ import numpy as np
 from cartwheel.core.errors import RunError
 from cartwheel.core.run_layout import ModelLayout
 from cartwheel.core.tables import read_json
-from models.metrics.classification import row_log_loss
-from models.training.calibration import CartHead, Platt, fit_head, fit_platt, head_features, sigmoid, smoothed
+from models.training.calibration import CartHead, Platt, cart_bounds, fit_platt, head_features, too_few
+from models.training.evidence import GroupedRows, Logistic, fit_groups
 from models.training.tables import Array
 from workflows.features.columns import FORMS, ONE_LINE, SEVERAL_LINES, SIZES
 
-FOLDS: Final = 5
+AS_LOGGED: Final = "as logged"
+"""The form of rows as the log has them."""
 
 
 @dataclass(frozen=True)
 class RequestRows:
-    """Validation rows as requests ask for them, [N] each.
+    """Validation rows as requests ask for them, or as the log has them, [N] each.
 
     Attributes:
-        form: one of ``FORMS``.
+        form: one of ``FORMS``, or ``AS_LOGGED``.
         cart: the cart of each line.
         user: the shopper of each line.
         logit: uncalibrated.
@@ -73,6 +72,20 @@ BySize = dict[str, FormCalibration]
 """One calibration for each of ``SIZES``."""
 
 
+def fit_log(rows: RequestRows) -> FormCalibration:
+    """Fit the calibration of carts as the log has them, whatever their size.
+
+    Args:
+        rows: validation rows of the log.
+
+    Returns:
+        Platt scaling of the lines, and a head no further from the base rate than held-out users bear out.
+    """
+    lines = fit_platt(rows.logit, rows.label)
+    head, notes = _fit_heads(rows, (AS_LOGGED,), {AS_LOGGED: lines}, lambda _: "")[AS_LOGGED]
+    return FormCalibration(lines, head, (*([lines.note] if lines.note else []), *notes))
+
+
 def fit_forms(rows: RequestRows, otherwise: FormCalibration) -> dict[str, BySize]:
     """Fit a calibration for each form of request and size of cart.
 
@@ -89,10 +102,8 @@ def fit_forms(rows: RequestRows, otherwise: FormCalibration) -> dict[str, BySize
     several = have_several(rows.cart)
     fitted: dict[str, BySize] = {form: {} for form in FORMS}
     for size in SIZES:
-        own = rows.at(several == (size == SEVERAL_LINES))
-        together = _fit(own, "all forms of request", size, otherwise)
-        for form in FORMS:
-            fitted[form][size] = _fit(own.at(own.form == form), form, size, together)
+        for form, own in _fit_size(rows.at(several == (size == SEVERAL_LINES)), size, otherwise).items():
+            fitted[form][size] = own
     return fitted
 
 
@@ -157,72 +168,56 @@ def _read_form(lines: Mapping[str, Mapping[str, Any]], head: Mapping[str, Any]) 
     return {ONE_LINE: FormCalibration(one, CartHead.of_line(one)), SEVERAL_LINES: FormCalibration(several, cart)}
 
 
-def _fit(rows: RequestRows, form: str, size: str, otherwise: FormCalibration) -> FormCalibration:
-    name = f"{form}, carts of {size}"
-    lines = fit_platt(rows.logit, rows.label)
-    if lines.note and lines.slope == 1.0 and lines.intercept == 0.0:  # too few
-        return otherwise if size == SEVERAL_LINES else FormCalibration(otherwise.lines, CartHead.of_line(otherwise.lines))
-    notes = [f"{name}: {lines.note}"] if lines.note else []
-    if not _beats_base_rate(rows.label, rows.user, lambda fit, held: _line_chances(rows, fit, held)):
-        lines = Platt(0.0, _log_odds(rows.label))
-        notes.append(_fallen("line", name, rows.label))
+def _fit_size(rows: RequestRows, size: str, otherwise: FormCalibration) -> BySize:
+    """Return the calibration of carts of one size in each of ``FORMS``."""
+    if too_few(rows.label, ""):
+        lines = otherwise.lines
+        return dict.fromkeys(FORMS, FormCalibration(lines, CartHead.of_line(lines)) if size == ONE_LINE else otherwise)
+
+    def name(form: str) -> str:
+        return f"{form}, carts of {size}: "
+
+    nowhere = np.full(len(rows.label), np.inf)
+    grouped = GroupedRows(rows.logit.astype(np.float64)[:, None], rows.label, rows.user, rows.form, -nowhere, nowhere)
+    together, own = fit_groups(grouped, FORMS, rising=True)
+    calibrations = {}
+    for form in FORMS:
+        found = own.get(form, together)
+        platt = Platt(float(found.weights[0]), found.bias)
+        notes = () if platt.slope else (name(form) + _fallen("line", found),)
+        calibrations[form] = FormCalibration(platt, CartHead.of_line(platt), notes)
     if size == ONE_LINE:
-        return FormCalibration(lines, CartHead.of_line(lines), tuple(notes))
-    head, more = _fit_head(rows, name, lines)
-    return FormCalibration(lines, head, (*notes, *more))
+        return calibrations
+    heads = _fit_heads(rows, FORMS, {form: each.lines for form, each in calibrations.items()}, name)
+    return {
+        form: FormCalibration(each.lines, heads[form][0], (*each.notes, *heads[form][1])) for form, each in calibrations.items()
+    }
 
 
-def _fit_head(rows: RequestRows, name: str, lines: Platt) -> tuple[CartHead, list[str]]:
-    """Return the head of carts of several lines, and sentences where it is not the usual one."""
+def _fit_heads(
+    rows: RequestRows, forms: Sequence[str], lines: Mapping[str, Platt], name: Callable[[str], str]
+) -> dict[str, tuple[CartHead, tuple[str, ...]]]:
+    """Return the head of carts in each form, and a sentence where it is not the usual one."""
     features, first = head_features(rows.cart, rows.logit)
-    label = rows.cart_label[first]
-    head = fit_head(features, label, lines)
-    if head.note:
-        return head, [f"{name}: {head.note}"]
-    if _beats_base_rate(label, rows.user[first], lambda fit, held: _cart_chances(features, label, lines, fit, held)):
-        return head, []
-    return CartHead((0.0, 0.0, 0.0), _log_odds(label)), [_fallen("cart", name, label)]
+    label, form = rows.cart_label[first], rows.form[first]
+    reason = too_few(label, "validation carts")
+    if reason:
+        note = f"cart head: {reason}, so a cart gets the chance of its likeliest line"
+        return {each: (CartHead.of_line(lines[each]), (name(each) + note,)) for each in forms}
+    least, most = np.full(len(label), -np.inf), np.full(len(label), np.inf)
+    for each in forms:
+        if lines[each].slope:  # base rates of carts and of lines do not bound each other
+            mine = form == each
+            least[mine], most[mine] = cart_bounds(features[mine], lines[each])
+    together, own = fit_groups(GroupedRows(features, label, rows.user[first], form, least, most), forms)
+    heads: dict[str, tuple[CartHead, tuple[str, ...]]] = {}
+    for each in forms:
+        found = own.get(each, together)
+        head = CartHead(tuple(float(weight) for weight in found.weights), found.bias)
+        heads[each] = head, () if any(head.weights) else (name(each) + _fallen("cart", found),)
+    return heads
 
 
-def _fallen(what: str, name: str, label: Array) -> str:
-    rate = f"{float(label.mean()):.3f}"
-    return f"{name}: on validation the model tells no more of a {what} than the base rate {rate}, so every {what} gets that"
-
-
-def _folds(user: Array) -> Array:
-    """Return the fold of each row, int64 [N]; all rows of a user are in one."""
-    return np.unique(user, return_inverse=True)[1] % FOLDS
-
-
-def _beats_base_rate(label: Array, user: Array, chances: Callable[[Array, Array], Array]) -> bool:
-    """Tell whether the log loss of held-out rows lies below that of the base rate of the other rows, by more than its standard error.
-
-    Args:
-        label: 0 or 1, [N].
-        user: whose row each is, [N]; the standard error is over users.
-        chances: returns the probabilities of held-out rows, fitted on others; both are masks [N].
-    """
-    folds, gain = _folds(user), np.zeros(len(label))
-    for fold in np.unique(folds):
-        held = folds == fold
-        fit = ~held
-        if not 0 < label[fit].sum() < fit.sum():
-            return False
-        base = np.full(held.sum(), smoothed(label[fit]).mean())
-        gain[held] = row_log_loss(label[held], base) - row_log_loss(label[held], chances(fit, held))
-    # Of the mean of rows that come in clusters: the sum of a user's deviations counts as one.
-    deviations = np.bincount(np.unique(user, return_inverse=True)[1], weights=gain - gain.mean())
-    return bool(gain.mean() > np.sqrt(np.square(deviations).sum()) / len(label))
-
-
-def _line_chances(rows: RequestRows, fit: Array, held: Array) -> Array:
-    return fit_platt(rows.logit[fit], rows.label[fit]).probability(rows.logit[held])
-
-
-def _cart_chances(features: Array, label: Array, lines: Platt, fit: Array, held: Array) -> Array:
-    return sigmoid(fit_head(features[fit], label[fit], lines).log_odds(features[held], lines))
-
-
-def _log_odds(label: Array) -> float:
-    rate = float(smoothed(label).mean())
-    return math.log(rate) - math.log1p(-rate)
+def _fallen(what: str, base: Logistic) -> str:
+    rate = f"{1.0 / (1.0 + math.exp(-base.bias)):.3f}"
+    return f"on validation the model tells no more of a {what} than the base rate {rate}, so every {what} gets that"

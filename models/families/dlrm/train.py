@@ -16,8 +16,8 @@ from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import ModelLayout, RunLayout
 from models.families.dlrm.settings import DLRMSettings
 from models.metrics.classification import expected_calibration_error
-from models.training.calibration import fit_head, fit_platt, head_features, sigmoid
-from models.training.form_calibration import FormCalibration, RequestRows, fit_forms, form_contents
+from models.training.calibration import head_features, sigmoid
+from models.training.form_calibration import AS_LOGGED, RequestRows, fit_forms, fit_log, form_contents
 from models.training.loop import History, assign, fit
 from models.training.onnx_export import export
 from models.training.store import ModelConfig
@@ -172,36 +172,31 @@ def _calibrate(dlrm: Any, run: RunLayout, model: ModelLayout, notes: list[str]) 
         model: the model's files.
         notes: gets sentences about what did not go the usual way.
     """
-    lines = run.features("valid", "cart")
-    valid = optional_table(lines, (*dlrm.columns, "label"), dlrm.sizes)
-    logits = np.zeros(0, np.float32) if valid is None else dlrm.logits(valid)
-    labels = np.zeros(0, np.int32) if valid is None else valid["label"]
-    platt = fit_platt(logits, labels)
-    features, cart_labels = np.zeros((0, 3)), labels
-    if valid is not None:
-        features, first = head_features(read_strings(lines, "cart_id"), logits)
-        cart_labels = read_table(lines, ["cart_label"])["cart_label"][first]
-    head = fit_head(features, cart_labels, platt)
-    notes.extend(note for note in (platt.note, head.note) if note)
-    forms = fit_forms(_request_rows(dlrm, run.features("valid", CART_REQUESTS)), FormCalibration(platt, head))
+    rows = _valid_rows(dlrm, run.features("valid", "cart"))
+    log = fit_log(rows)
+    forms = fit_forms(_valid_rows(dlrm, run.features("valid", CART_REQUESTS)), log)
+    notes.extend(log.notes)
     notes.extend(dict.fromkeys(note for each in forms.values() for own in each.values() for note in own.notes))
     of_lines, of_carts = form_contents(forms)
-    write_json(model.calibration, {**platt.content(), "forms": of_lines})
-    write_json(model.head, {**head.content(), "forms": of_carts})
-    if valid is None:
+    write_json(model.calibration, {**log.lines.content(), "forms": of_lines})
+    write_json(model.head, {**log.cart.content(), "forms": of_carts})
+    if not len(rows.label):
         return {}
+    features, first = head_features(rows.cart, rows.logit)
+    chances = sigmoid(log.cart.log_odds(features, log.lines))
     return {
-        "calibration_error_before": expected_calibration_error(labels, sigmoid(logits)),
-        "calibration_error_after": expected_calibration_error(labels, platt.probability(logits)),
-        "cart_calibration_error": expected_calibration_error(cart_labels, sigmoid(head.log_odds(features, platt))),
+        "calibration_error_before": expected_calibration_error(rows.label, sigmoid(rows.logit)),
+        "calibration_error_after": expected_calibration_error(rows.label, log.lines.probability(rows.logit)),
+        "cart_calibration_error": expected_calibration_error(rows.cart_label[first], chances),
     }
 
 
-def _request_rows(dlrm: Any, folder: Path) -> RequestRows:
-    """Return the rows of a table of requests with their logits; none where there is no such table."""
+def _valid_rows(dlrm: Any, folder: Path) -> RequestRows:
+    """Return the rows of a table of carts with their logits, those of the log as one form; none where there is no such table."""
     table = optional_table(folder, (*dlrm.columns, "label", "cart_label"), dlrm.sizes)
     if table is None:
         nothing, none = np.zeros(0), np.zeros(0, np.int32)
         return RequestRows(nothing, nothing, nothing, nothing, none, none)
-    form, cart, user = (read_strings(folder, name) for name in ("form", "cart_id", "user_key"))
+    cart, user = (read_strings(folder, name) for name in ("cart_id", "user_key"))
+    form = read_strings(folder, "form") if folder.name == CART_REQUESTS else np.full(len(cart), AS_LOGGED, dtype=object)
     return RequestRows(form, cart, user, dlrm.logits(table), table["label"], table["cart_label"])

@@ -106,6 +106,7 @@ def make_pairs(shop: Shop, rows: int, seed: int, *, cart: bool) -> dict[str, Any
         carts = np.sort(rng.integers(max(rows // 3, 1), size=rows))
         bought = np.bincount(carts, weights=columns["label"], minlength=carts.max() + 1) > 0
         columns["cart_id"] = [f"cart-{c}" for c in carts]
+        columns["user_key"] = [f"user-{c % shop.users}" for c in carts]
         columns["cart_label"] = bought[carts].astype(np.int8)
     return columns
 

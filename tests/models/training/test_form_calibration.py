@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +13,14 @@ from hypothesis import strategies as st
 
 from cartwheel.core.errors import RunError
 from models.metrics.classification import log_loss
-from models.training.calibration import CartHead, Platt, sigmoid
+from models.training.calibration import CartHead, Platt, head_features, sigmoid
 from models.training.form_calibration import (
+    AS_LOGGED,
     BySize,
     FormCalibration,
     RequestRows,
     fit_forms,
+    fit_log,
     form_contents,
     form_log_odds,
     have_several,
@@ -223,3 +226,62 @@ def test_noise_is_hardly_ever_taken_for_knowledge_and_knowledge_always_is_used()
 
     assert used(0.0) <= 2
     assert used(1.0) == 60
+
+
+def carts_with(chance: Callable[[np.ndarray], np.ndarray], carts: int = 3_000, users: int = 300) -> RequestRows:
+    """Carts of the log of up to eight lines, bought by the chance of ``HEAD_FEATURES`` [C, 3], one line of them."""
+    rng = np.random.default_rng(1)
+    cart = np.repeat(np.arange(carts), rng.integers(2, 9, carts))
+    logit = rng.normal(0, 1.5, len(cart))
+    features, first = head_features(cart, logit)
+    bought = (rng.random(carts) < chance(features))[cart].astype(int)
+    label = np.where(np.isin(np.arange(len(cart)), first), bought, 0)
+    who = np.array([f"u{number % users}" for number in cart], dtype=object)
+    return RequestRows(np.full(len(cart), AS_LOGGED, dtype=object), cart, who, logit, label, bought)
+
+
+def test_the_head_of_the_log_learns_that_full_carts_are_bought() -> None:
+    head = fit_log(carts_with(lambda features: sigmoid(features @ [0.0, 0.0, 3.0] - 5.5), 6_000, 600)).cart
+    assert head.weights == pytest.approx((0.0, 0.0, 3.0), abs=0.4)
+
+
+def test_the_head_of_the_log_gets_the_base_rate_where_no_cart_is_told_from_another() -> None:
+    found = fit_log(carts_with(lambda features: np.full(len(features), 0.3)))
+    assert found.cart.weights == (0.0, 0.0, 0.0)
+    assert sigmoid(np.array(found.cart.bias)) == pytest.approx(0.3, abs=0.03)
+    assert "tells no more of a cart than the base rate 0." in found.notes[-1]
+
+
+@pytest.mark.parametrize("carts", [0, 1, 9])
+def test_the_head_of_too_few_carts_is_the_likeliest_line(carts: int) -> None:
+    rows = carts_with(lambda features: np.full(len(features), 0.5), carts)
+    found = fit_log(rows)
+    assert found.cart == CartHead.of_line(found.lines)
+    assert found.notes[-1] == (
+        f"cart head: there are {carts} validation carts, fewer than 20, so a cart gets the chance of its likeliest line"
+    )
+
+
+def lucky(seed: int, users: int, carts: int) -> RequestRows:
+    """Carts of one form and of few shoppers, each of whom looks alike to the model and buys by a taste that it does not know."""
+    rng = np.random.default_rng(seed)
+    looks, taste = rng.normal(0, 1.5, users), rng.normal(1.0, 1.5, users)
+    who = np.repeat(np.arange(users), carts)
+    cart = np.repeat(np.arange(len(who)), LINES)
+    logit = looks[who][cart] + rng.normal(0, 1, len(cart))
+    bought = (rng.random(len(who)) < sigmoid(taste[who]))[cart].astype(int)
+    label = bought * (rng.integers(0, LINES, len(who))[cart] == np.arange(len(cart)) % LINES)
+    names = np.array([f"u{number}" for number in who], dtype=object)[cart]
+    return RequestRows(np.full(len(cart), FORMS[2], dtype=object), cart, names, logit, label, bought)
+
+
+def test_carts_of_few_shoppers_cost_hardly_more_than_their_base_rate() -> None:
+    """Whatever the tastes of some twenty shoppers show by luck, new shoppers lose little by it."""
+    cost = []
+    for seed in range(20):
+        own, new = fit_forms(lucky(seed, 20, 30), OTHERWISE)[FORMS[2]], lucky(seed + 100, 300, 10)
+        _, carts, first = form_log_odds(own, new.cart, new.logit)
+        rate = lucky(seed, 20, 30).cart_label.mean()
+        cost.append(log_loss(new.cart_label[first], sigmoid(carts)) - log_loss(new.cart_label[first], np.full(len(first), rate)))
+    assert np.mean(cost) < 0.002
+    assert max(cost) < 0.03

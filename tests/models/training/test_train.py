@@ -219,8 +219,7 @@ def test_the_cart_model_learns_from_requests_and_calibrates_each_form(small_run:
             if split == "valid"
             else pl.col("label")
         )
-        user = pl.format("u{}", pl.int_range(pl.len()) % 50).alias("user_key")
-        table.with_columns(form, user).with_columns(turned.cast(table["label"].dtype).alias("label")).write_parquet(file)
+        table.with_columns(form).with_columns(turned.cast(table["label"].dtype).alias("label")).write_parquet(file)
     settings = DLRMSettings(epochs=2, batch_size=512, bottom=(8,), top=(8,), embedding_dimension=4)
     report = train_dlrm(tmp_path, "cart", settings, 1)
     assert report.examples == 2 * len(pl.read_parquet(tmp_path / "features/train/cart/*.parquet"))
