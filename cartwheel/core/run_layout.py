@@ -56,6 +56,11 @@ class ExamplesLayout:
         """Instants of the split, numbers of rows and warnings."""
         return self.path / "report.json"
 
+    @property
+    def columns(self) -> Path:
+        """JSON: the own columns of the run's items."""
+        return self.path / "columns.json"
+
     def split(self, split: str) -> Path:
         """Return the folder of a split."""
         return self.path / split
@@ -380,6 +385,11 @@ class RunLayout:
     def examples_report(self) -> Path:
         """Instants of the split, numbers of rows and warnings."""
         return ExamplesLayout(self.examples_folder).report
+
+    @property
+    def columns(self) -> Path:
+        """JSON: the own columns of the run's items."""
+        return ExamplesLayout(self.examples_folder).columns
 
     @property
     def snapshot_folder(self) -> Path:

@@ -16,7 +16,8 @@ from models.metrics.ranking import Ints, Numbers
 from models.retrieval.retriever import retrieval_model
 from models.training.store import files_for
 from models.training.tables import read_table as read_features
-from workflows.features.columns import ITEM, QUERY, QUERY_LISTS
+from workflows.features.columns import QUERY, QUERY_LISTS
+from workflows.features.feature_set import read_feature_set
 
 
 class Towers:
@@ -67,7 +68,7 @@ def read_catalogue(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:
         RunError: if they are not row-aligned with the examples.
     """
     folder = RunLayout(run).features(split, "catalogue")
-    table = read_features(folder, ITEM)
+    table = read_features(folder, read_feature_set(RunLayout(run)).item)
     examples = RunLayout(run).examples(split, "catalogue")
     check_aligned(folder, len(table), examples, len(read_frame(examples, ["item_id"])))
     return dict(table.columns)

@@ -30,6 +30,7 @@ class ModelConfig(Generic[S]):
         seed: the seed it was trained with.
         examples: rows it was trained and validated on, by split.
         notes: sentences about anything that did not go the usual way.
+        own: declarations of the own columns that it reads; see ``workflows.features.feature_set``.
     """
 
     model: str
@@ -38,6 +39,7 @@ class ModelConfig(Generic[S]):
     seed: int
     examples: dict[str, int]
     notes: list[str] = field(default_factory=list)
+    own: list[dict[str, Any]] = field(default_factory=list)
 
 
 def files_for(model: ModelLayout, split: str) -> ModelLayout:

@@ -18,7 +18,7 @@ from cartwheel.core import tables
 from cartwheel.core.errors import DataError, MissingDependencyError, RunError
 from cartwheel.core.packages import INSTALL
 from cartwheel.merlin_compat import silence
-from workflows.features.columns import ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, SHARED_VOCABULARY
+from workflows.features.columns import SHARED_VOCABULARY
 
 Array = npt.NDArray[Any]
 
@@ -27,7 +27,6 @@ NULL_ID: Final = 1
 OOV_ID: Final = 2
 FIRST_ID: Final = 3
 
-CATEGORICAL: Final = QUERY_CATEGORICAL + ITEM_CATEGORICAL + QUERY_LISTS
 SCHEMA_FILE: Final = "schema.pbtxt"
 
 
@@ -140,6 +139,7 @@ def read_sizes(folder: Path) -> dict[str, int]:
     """
     silence()
     try:
+        from merlin.schema import Tags
         from merlin.schema.io.tensorflow_metadata import TensorflowMetadata
     except ImportError as error:
         raise MissingDependencyError(
@@ -150,7 +150,8 @@ def read_sizes(folder: Path) -> dict[str, int]:
         schema = TensorflowMetadata.from_proto_text_file(str(folder), SCHEMA_FILE).to_merlin_schema()
     except Exception as error:  # the text format's parser raises errors of its own module
         raise RunError(f"{path} cannot be read as a Merlin schema ({tables.first_line(error)}).", "Run prepare again.") from error
-    sizes = {name: _domain_size(schema[name].properties, path, name) for name in CATEGORICAL if name in schema.column_names}
+    categorical = schema.select_by_tag(Tags.CATEGORICAL)
+    sizes = {name: _domain_size(categorical[name].properties, path, name) for name in categorical.column_names}
     for listed, source in SHARED_VOCABULARY.items():
         if listed in sizes and source in sizes:
             sizes[listed] = sizes[source] = max(sizes[listed], sizes[source])

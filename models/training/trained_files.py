@@ -23,7 +23,8 @@ from models.training.loop import History, Learner, remove_checkpoint, save_weigh
 from models.training.settings import TrainingSettings
 from models.training.store import ModelConfig, write_config
 from models.training.tables import Array, Table, read_table
-from workflows.features.columns import ITEM, QUERY
+from workflows.features.columns import QUERY
+from workflows.features.feature_set import read_feature_set
 
 OFFLINE_ROWS: Final = 512
 """Rows whose TensorFlow scores are kept, to compare serving with."""
@@ -122,7 +123,7 @@ def write_offline_vectors(towers: Towers, run: RunLayout, model: ModelLayout, si
     queries = optional_table(run.features(SNAPSHOT, "queries"), QUERY, sizes)
     if queries is not None:
         write_offline(model.offline_queries, "query_vector", towers.encode_queries(queries))
-    items = optional_table(run.features(SNAPSHOT, "items"), ITEM, sizes)
+    items = optional_table(run.features(SNAPSHOT, "items"), read_feature_set(run).item, sizes)
     if items is not None:
         with atomic_path(model.item_vectors) as aside:
             np.save(aside, towers.encode_items(items))

@@ -19,7 +19,8 @@ from serving.export.run_files import floats, integers, padded, strings
 from serving.export.snapshot import read_state
 from serving.settings import ExportSettings
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
-from workflows.features.columns import CROSS, ITEM, ITEM_CATEGORICAL, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_SCALARS
+from workflows.features.columns import CROSS, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_SCALARS
+from workflows.features.feature_set import read_feature_set
 from workflows.features.pair import cross_features
 
 _NEAR: Final = 1e-4
@@ -75,7 +76,8 @@ class OfflineChain:
         self._left_out = queries["left_out"].to_pylist()
         self._recents = {name: padded(queries[name], width, None, object) for name in QUERY_LISTS}
         item_features = read_table(layout.features("snapshot", "items"))
-        self._items = {name: typed_column(item_features, name, ITEM_CATEGORICAL) for name in ITEM}
+        columns = read_feature_set(layout)
+        self._items = {name: typed_column(item_features, name, columns.item_categorical) for name in columns.item}
         query_features = read_table(layout.features("snapshot", "queries"))
         self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
         offline = read_table(retrieval_model(run).offline_queries)

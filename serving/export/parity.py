@@ -31,9 +31,7 @@ from serving.settings import ExportSettings
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
 from workflows.features.columns import (
     CART,
-    CROSS,
     FORMS,
-    ITEM,
     ONE_LINE,
     QUERY,
     QUERY_CATEGORICAL,
@@ -42,8 +40,8 @@ from workflows.features.columns import (
     QUERY_SCALARS,
     SEVERAL_LINES,
     SIZES,
-    STRINGS,
 )
+from workflows.features.feature_set import ranking_columns, read_feature_set
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -131,16 +129,17 @@ def check_parity(run: Path, repository: Path, settings: ExportSettings) -> Parit
     report = ParityReport()
     graphs = {name: FeatureGraph(layout.graph(name)) for name in ("query", "item", "cross")}
     rows = settings.parity_rows
-    recommend = _check_features(report, run, "recommend", graphs, (*QUERY, *ITEM), rows)
+    features = read_feature_set(layout)
+    recommend = _check_features(report, run, "recommend", graphs, features.recommend, rows)
     _check_vectors(report, run, recommend)
-    ranking = _check_features(report, run, "ranking", graphs, (*QUERY_SCALARS, *ITEM, *CROSS), rows)
+    ranking = _check_features(report, run, "ranking", graphs, ranking_columns(features, QUERY_SCALARS), rows)
     _check_logits(report, run, "ranking", ranking)
     if layout.model("cart").scores.exists():
         graphs["cart"] = FeatureGraph(layout.graph("cart"))
-        cart = _check_features(report, run, "cart", graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
+        cart = _check_features(report, run, "cart", graphs, ranking_columns(features, QUERY_SCALARS, CART), rows)
         _check_logits(report, run, "cart", cart)
         if layout.examples("test", _CART_REQUESTS).exists():
-            _check_features(report, run, _CART_REQUESTS, graphs, (*QUERY_SCALARS, *ITEM, *CROSS, *CART), rows)
+            _check_features(report, run, _CART_REQUESTS, graphs, ranking_columns(features, QUERY_SCALARS, CART), rows)
     served = LocalRepository(repository)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
     _check_requests(report, run, served, graphs["query"].offsets)
@@ -172,11 +171,13 @@ def raw_columns(table: pa.Table, names: Sequence[str], width: int) -> Columns:
         names: columns wanted.
         width: length to which lists are padded.
     """
+    import pyarrow as pa
+
     columns: Columns = {}
     for name in names:
         if name in QUERY_LISTS:
             columns[name] = _texts(table, name, width)
-        elif name in STRINGS:
+        elif pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type):
             columns[name] = np.array(strings(table[name]), dtype=object).reshape(-1, 1)
         elif name in QUERY_CATEGORICAL:
             columns[name] = integers(table[name]).reshape(-1, 1)

@@ -32,6 +32,7 @@ from serving.pieces.retrieve import retrieve_graph
 from serving.pieces.similar import neighbours_graph, similar_graph
 from serving.pieces.state import Snapshot
 from serving.settings import ExportSettings, ServeSettings
+from workflows.features.feature_set import read_feature_set
 
 _RUNNER = Path(__file__).resolve().parents[1] / "server" / "runner.py"
 
@@ -52,7 +53,7 @@ def write_repository(run: Path, settings: ExportSettings, candidates: int = 200)
         ParityError: if the repository answers differently than the offline models; the previous repository stays.
     """
     models = read_models(run)
-    snapshot = read_snapshot(run, unknown_item(models.item, set(item_ids(run))))
+    snapshot = read_snapshot(run, unknown_item(models.item, set(item_ids(run)), read_feature_set(RunLayout(run))))
     sizes = repository_sizes(snapshot, settings, candidates, has_cart=models.cart is not None)
     target = RunLayout(run).repository
     with atomic_path(target) as aside:

@@ -21,7 +21,8 @@ from serving.pieces.cart import CartModels, Floats
 from serving.pieces.rank import RankingModels
 from serving.pieces.retrieve import RetrievalModels
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
-from workflows.features.columns import FORMS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, SIZES, STRINGS
+from workflows.features.columns import FORMS, ITEM_CONTINUOUS, SIZES
+from workflows.features.feature_set import FeatureSet
 
 
 @dataclass(frozen=True)
@@ -103,22 +104,29 @@ def read_onnx(path: Path) -> onnx.ModelProto:
         raise RunError(f"{path} is no ONNX model: {error}.", "Run the stage that writes it again.") from error
 
 
-def unknown_item(item: onnx.ModelProto, known: set[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+def unknown_item(
+    item: onnx.ModelProto, known: set[str], features: FeatureSet
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
     """Encode an item of which nothing is known.
 
     Args:
         item: ``workflow/item.onnx``.
         known: all item ids, so that an id can be found that is none of them.
+        features: the columns of the run.
 
     Returns:
-        Encoded ITEM_CATEGORICAL [3] and ITEM_CONTINUOUS [6].
+        Its encoded ids and its encoded numbers, in the order of ``features``.
     """
     stranger = "?"
     while stranger in known:
         stranger += "?"
     feeds: dict[str, npt.NDArray[Any]] = {name: np.full((1, 1), 0.0, np.float32) for name in ITEM_CONTINUOUS}
-    feeds.update({name: np.full((1, 1), np.nan, np.float32) for name in ("item_price", "item_price_ratio")})
-    feeds.update({name: np.array([[stranger if name == "item_id" else ""]], dtype=object) for name in STRINGS})
+    unknown = ("item_price", "item_price_ratio", *features.item_continuous[len(ITEM_CONTINUOUS) :])
+    feeds.update({name: np.full((1, 1), np.nan, np.float32) for name in unknown})
+    feeds.update({name: np.array([[stranger if name == "item_id" else ""]], dtype=object) for name in features.strings})
     encoded = OnnxModel(item.SerializeToString()).run(feeds)
-    ids, numbers = ([encoded[name + ENCODED_SUFFIX].item() for name in names] for names in (ITEM_CATEGORICAL, ITEM_CONTINUOUS))
+    ids, numbers = (
+        [encoded[name + ENCODED_SUFFIX].item() for name in names]
+        for names in (features.item_categorical, features.item_continuous)
+    )
     return np.array(ids, np.int64), np.array(numbers, np.float32)

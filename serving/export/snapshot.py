@@ -15,7 +15,8 @@ from cartwheel.core.tables import read_json, read_table
 from models.retrieval.retriever import retrieval_model
 from serving.export.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, strings
 from serving.pieces.state import SHOPPER_NUMBERS, Catalogue, Shoppers, Snapshot, State
-from workflows.features.columns import ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_LISTS
+from workflows.features.columns import QUERY_LISTS
+from workflows.features.feature_set import read_feature_set
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,7 +29,7 @@ def read_snapshot(run: Path, unknown: tuple[npt.NDArray[np.int64], npt.NDArray[n
 
     Args:
         run: run directory after ``prepare`` and ``train``.
-        unknown: the encoded ITEM_CATEGORICAL [3] and ITEM_CONTINUOUS [6] of an item that training never saw.
+        unknown: the encoded ids and numbers of an item that training never saw.
 
     Raises:
         RunError: if a file is missing or its rows do not match the others.
@@ -86,6 +87,7 @@ def _catalogue(
     brands: list[str],
     unknown: tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]],
 ) -> Catalogue:
+    columns = read_feature_set(RunLayout(run))
     features = read_table(RunLayout(run).features("snapshot", "items"))
     vectors_file = retrieval_model(run).item_vectors
     vectors = _vectors(vectors_file)
@@ -103,9 +105,10 @@ def _catalogue(
         brand_codes=np.append(np.maximum(_codes(items["item_brand"], brands), 0), 0),
         prices=np.append(floats(items["item_price"]), np.float32(np.nan)),
         popularity=np.append(np.nan_to_num(floats(items["item_recent_events"])), np.float32(0)),
-        categorical=np.concatenate([encoded(features, ITEM_CATEGORICAL, np.int64), unknown[0][None]]),
-        continuous=np.concatenate([encoded(features, ITEM_CONTINUOUS, np.float32), unknown[1][None]]),
+        categorical=np.concatenate([encoded(features, columns.item_categorical, np.int64), unknown[0][None]]),
+        continuous=np.concatenate([encoded(features, columns.item_continuous, np.float32), unknown[1][None]]),
         vectors=vectors,
+        features=columns,
     )
 
 

@@ -17,7 +17,7 @@ from cartwheel.core.errors import RunError
 from serving.contract.tensors import StepModel, Tensor
 from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
-from workflows.features.columns import CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
+from workflows.features.columns import CROSS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
 
 INFINITY = np.float32(np.inf)
 _STRIDE = 1 << 40
@@ -185,7 +185,11 @@ class PairColumns:
         """Return the encoded columns of the items."""
         rows = self._graph.add("Reshape", self._items, self._graph.constant([-1], np.int64))
         columns: dict[str, str] = {}
-        tables = ((self._catalogue.categorical, ITEM_CATEGORICAL), (self._catalogue.continuous, ITEM_CONTINUOUS))
+        features = self._catalogue.features
+        tables = (
+            (self._catalogue.categorical, features.item_categorical),
+            (self._catalogue.continuous, features.item_continuous),
+        )
         for table, names in tables:
             parts = split(self._graph, self._graph.add("Gather", self._graph.constant(table), rows, axis=0), [1] * len(names))
             columns.update(zip(names, parts, strict=True))

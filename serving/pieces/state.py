@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workflows.features.columns import COUNTED_KINDS
+from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 SHOPPER_NUMBERS: Final = ("user_events", *COUNTED_KINDS, "user_mean_price", "priced_events", "session_events")
 """Columns of ``Shoppers.numbers``."""
@@ -54,9 +55,10 @@ class Catalogue:
         brand_codes: int64 [N + 1].
         prices: last known price, float32 [N + 1], NaN where unknown.
         popularity: recent events, float32 [N + 1].
-        categorical: encoded ITEM_CATEGORICAL, int64 [N + 1, 3].
-        continuous: encoded ITEM_CONTINUOUS, float32 [N + 1, 6].
+        categorical: encoded columns of ids, int64 [N + 1, columns], in the order of ``features.item_categorical``.
+        continuous: encoded columns of numbers, float32 [N + 1, columns], in the order of ``features.item_continuous``.
         vectors: item vectors of the retrieval model, of any length, float32 [N, D].
+        features: the columns of the run.
     """
 
     ids: list[str]
@@ -69,6 +71,7 @@ class Catalogue:
     categorical: npt.NDArray[np.int64]
     continuous: npt.NDArray[np.float32]
     vectors: npt.NDArray[np.float32]
+    features: FeatureSet = BUILT_IN
 
     @cached_property
     def directions(self) -> npt.NDArray[np.float32]:

@@ -27,19 +27,20 @@ from workflows.compiler.plan.graph import Plan
 from workflows.compiler.plan.read import read_plan
 from workflows.encoding.encode import load_workflow
 from workflows.encoding.vocabulary import choose_vocabularies
-from workflows.features.columns import CALENDAR, CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, SHARED_VOCABULARY
+from workflows.features.column import Column
+from workflows.features.columns import CALENDAR, CART, CROSS, QUERY_CONTINUOUS, SHARED_VOCABULARY
+from workflows.features.feature_set import FeatureSet, read_feature_set
 from workflows.settings import FeatureSettings
 
-FITTED_ON: Final[Mapping[str, tuple[str, ...]]] = {
-    "recommend": QUERY_CONTINUOUS + ITEM_CONTINUOUS,
-    "ranking": CROSS,
-    "cart": CART,
-}
-"""Table of training examples, and the workflow of that name -> the numbers that are fitted on it."""
 _TOLERANCE: Final = 1e-5
 _MEDIAN_SLACK: Final[Mapping[str, float]] = {"nvtabular": 0.05}
 """Engine -> how far from the middle, as a share of the rows, its median may lie: NVTabular's is an approximation."""
 _FIX: Final = "Fit features on examples/train alone; if Cartwheel itself fitted them, report it, and do not train on them."
+
+
+def fitted_on(features: FeatureSet) -> dict[str, tuple[str, ...]]:
+    """Return, for each table of training examples and the workflow of its name, the numbers that are fitted on it."""
+    return {"recommend": QUERY_CONTINUOUS + features.item_continuous, "ranking": CROSS, "cart": CART}
 
 
 def check_fitted(run: Path, plans: Mapping[str, Plan], medians: Sequence[str], settings: FeatureSettings) -> Audited:
@@ -59,13 +60,14 @@ def check_fitted(run: Path, plans: Mapping[str, Plan], medians: Sequence[str], s
         LeakageError: a key, its place, a median, a mean or a deviation is not what the training examples give.
     """
     audited = Audited()
+    features = read_feature_set(RunLayout(run))
     train = read_frame(RunLayout(run).examples("train", "recommend"))
     earlier = _earlier(settings)
     fitted = _vocabularies(plans["recommend"])
     audited.counts["vocabulary_keys_checked"] = sum(len(keys) for keys in fitted.values())
     for domain, keys in fitted.items():
         _check_known(run, domain, keys, train, earlier.get(domain, []))
-    _check_order(fitted, train, settings, earlier)
+    _check_order(fitted, train, settings, earlier, features.own)
     _check_shared(fitted, plans)
     kept = _kept(run, fitted, train)
     audited.counts["keys_of_an_earlier_run"] = sum(kept.values())
@@ -78,7 +80,7 @@ def check_fitted(run: Path, plans: Mapping[str, Plan], medians: Sequence[str], s
     slack = _MEDIAN_SLACK.get(settings.engine, 0.0)
     audited.counts["statistics_recomputed"] = sum(
         _check_numbers(read_frame(RunLayout(run).examples("train", name), columns), plans[name], name, medians, slack)
-        for name, columns in FITTED_ON.items()
+        for name, columns in fitted_on(features).items()
         if name in plans
     )
     return audited
@@ -128,10 +130,11 @@ def _check_order(
     train: pl.DataFrame,
     settings: FeatureSettings,
     earlier: Mapping[str, Sequence[str | int]],
+    own: Sequence[Column],
 ) -> None:
     """Check that the ids of strings follow from how often training has them."""
     before = {domain: [str(key) for key in keys] for domain, keys in earlier.items() if domain not in CALENDAR}
-    for domain, expected in choose_vocabularies(train, settings, before).items():
+    for domain, expected in choose_vocabularies(train, settings, before, own).items():
         both = list(zip_longest(fitted[domain], expected))
         place = next((place for place, (found, wanted) in enumerate(both) if found != wanted), None)
         if place is not None:

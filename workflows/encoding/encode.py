@@ -14,13 +14,13 @@ from workflows.compiler.plan.read import raw_columns
 from workflows.compiler.plan.types import from_polars
 from workflows.compiler.quiet import quiet_nvtabular
 from workflows.compiler.saved import check_raw_columns, load_saved
-from workflows.features.columns import CALENDAR, QUERY_LISTS, STRINGS
+from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 SLICE_ROWS: Final = 250_000
 _REFIT = "Run prepare again."
 
 
-def load_workflow(folder: Path, columns: Sequence[str] | None = None) -> Any:
+def load_workflow(folder: Path, columns: Sequence[str] | None = None, features: FeatureSet = BUILT_IN) -> Any:
     """Load a workflow that NVTabular saved.
 
     The file is a pickle, which can run any code while it is loaded: load only what this program wrote.
@@ -28,6 +28,7 @@ def load_workflow(folder: Path, columns: Sequence[str] | None = None) -> Any:
     Args:
         folder: for example ``<run>/workflow/ranking``.
         columns: raw feature columns to keep, for tables that have no others, of the types of the contract; None keeps all.
+        features: the columns of the run.
 
     Returns:
         The fitted ``nvtabular.Workflow``.
@@ -40,22 +41,13 @@ def load_workflow(folder: Path, columns: Sequence[str] | None = None) -> Any:
         return workflow
     fitted = raw_columns(workflow)
     kept = {column: kind for column, kind in fitted.items() if column in columns}
-    check_raw_columns(folder, kept, {column: from_polars(raw_type(column)) for column in columns})
+    check_raw_columns(folder, kept, {column: from_polars(features.raw_type(column)) for column in columns})
     with quiet_nvtabular():
         workflow.remove_inputs([column for column in fitted if column not in columns])
     return workflow
 
 
-def raw_type(column: str) -> pl.DataType:
-    """Return the type that a raw feature column has by contract."""
-    if column in QUERY_LISTS:
-        return pl.List(pl.String)
-    if column in STRINGS:
-        return pl.String()
-    return pl.Int64() if column in CALENDAR else pl.Float32()
-
-
-def check_columns(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> None:
+def check_columns(frame: pl.DataFrame, columns: Sequence[str], path: Path, features: FeatureSet = BUILT_IN) -> None:
     """Check that a table of examples has the raw feature columns that a workflow reads.
 
     Raises:
@@ -65,20 +57,23 @@ def check_columns(frame: pl.DataFrame, columns: Sequence[str], path: Path) -> No
     if missing:
         raise DataError(f"{path} lacks the columns {missing}; it has {frame.columns}.", _REFIT)
     for column in columns:
-        found, expected = frame.schema[column], raw_type(column)
+        found, expected = frame.schema[column], features.raw_type(column)
         if found != expected:
             raise DataError(f"{path}: column {column!r} is {found}, expected {expected}.", _REFIT)
         if expected != pl.Float32 and frame[column].null_count():
             raise DataError(f"{path}: column {column!r} has {frame[column].null_count()} nulls; '' means missing.", _REFIT)
 
 
-def encode(workflow: Any, frame: pl.DataFrame, types: Mapping[str, pl.DataType] | None = None) -> pl.DataFrame:
+def encode(
+    workflow: Any, frame: pl.DataFrame, types: Mapping[str, pl.DataType] | None = None, features: FeatureSet = BUILT_IN
+) -> pl.DataFrame:
     """Encode raw features with NVTabular's own transform.
 
     Args:
         workflow: a fitted workflow.
         frame: rows with at least the workflow's raw columns.
-        types: encoded column -> its type; None takes those of the built-in columns.
+        types: encoded column -> its type; None takes those of ``features``.
+        features: the columns of the run.
 
     Returns:
         The encoded columns alone, in the workflow's order and the rows' order: int64, float32, and lists of int64.
@@ -87,7 +82,7 @@ def encode(workflow: Any, frame: pl.DataFrame, types: Mapping[str, pl.DataType] 
         RunError: if the workflow cannot be run on these rows.
     """
     columns = list(workflow.output_schema.column_names)
-    types = {column: _encoded_type(column) for column in columns} if types is None else types
+    types = {column: encoded_type(features, column) for column in columns} if types is None else types
     if not frame.height:
         return pl.DataFrame(schema={column: types[column] for column in columns})
     with quiet_nvtabular():
@@ -107,16 +102,18 @@ def _where_nvtabular_runs(table: Any) -> Any:
     return cudf.from_pandas(table) if HAS_GPU and cudf is not None else table
 
 
-def encode_slices(workflow: Any, frame: pl.DataFrame) -> pl.DataFrame:
+def encode_slices(workflow: Any, frame: pl.DataFrame, features: FeatureSet = BUILT_IN) -> pl.DataFrame:
     """Like ``encode``, some rows at a time, so that pandas never holds them all."""
     slices = frame.iter_slices(SLICE_ROWS) if frame.height else [frame]
-    return pl.concat([encode(workflow, piece) for piece in slices])
+    return pl.concat([encode(workflow, piece, features=features) for piece in slices])
 
 
-def _encoded_type(column: str) -> pl.DataType:
-    if column in QUERY_LISTS:
+def encoded_type(features: FeatureSet, column: str) -> pl.DataType:
+    """Return the type of an encoded column: ids int64, lists of them, and numbers float32."""
+    raw = features.raw_type(column)
+    if isinstance(raw, pl.List):
         return pl.List(pl.Int64)
-    return pl.Int64() if column in STRINGS + CALENDAR else pl.Float32()
+    return raw if raw == pl.Float32 else pl.Int64()
 
 
 def _series(column: str, values: Any, dtype: pl.DataType) -> pl.Series:

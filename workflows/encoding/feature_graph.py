@@ -26,7 +26,8 @@ from workflows.compiler.plan.compile_polars import compile_polars
 from workflows.compiler.plan.read import read_plan
 from workflows.compiler.shared_categorify import SharedCategorify
 from workflows.features.column import Column, Kind
-from workflows.features.columns import CALENDAR, COLUMNS, QUERY_LISTS, SHARED_VOCABULARY, STRINGS
+from workflows.features.columns import COLUMNS, SHARED_VOCABULARY
+from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 NUMBERS: Final = (Kind.COUNT, Kind.AMOUNT, Kind.RATIO, Kind.NUMBER)
 """Kinds of numbers, in the order of their chains."""
@@ -130,18 +131,19 @@ def categorical_block(
     return tuple(block)
 
 
-def compose(chains: Sequence[Chain], columns: Sequence[str]) -> Any:
+def compose(chains: Sequence[Chain], columns: Sequence[str], features: FeatureSet = BUILT_IN) -> Any:
     """Compose a workflow of fitted chains.
 
     Args:
         chains: fitted chains, which need not stop at ``columns``.
         columns: raw columns that the workflow encodes.
+        features: the columns of the run.
 
     Returns:
         An ``nvtabular.Workflow`` with schemas, ready to transform and to save.
     """
     kept = [chain for chain in (chain.restricted(columns) for chain in chains) if chain.columns]
-    return _workflow(kept).fit_schema(Schema([_raw_schema(column) for column in columns]))
+    return _workflow(kept).fit_schema(Schema([raw_schema(features[column]) for column in columns]))
 
 
 def _continuous_chains(table: pl.DataFrame, declared: Mapping[str, Column]) -> Block:
@@ -185,9 +187,11 @@ def joined(nodes: Sequence[Any]) -> Any:
     return reduce(lambda left, right: left + right, nodes)
 
 
-def _raw_schema(column: str) -> Any:
-    if column in QUERY_LISTS:
-        return ColumnSchema(column, dtype=md.string, is_list=True, is_ragged=True)
-    if column in STRINGS:
-        return ColumnSchema(column, dtype=md.string)
-    return ColumnSchema(column, dtype=md.int64 if column in CALENDAR else md.float32)
+def raw_schema(column: Column) -> Any:
+    """Return the schema of a raw column."""
+    raw = column.raw_type
+    element = raw.inner if isinstance(raw, pl.List) else raw
+    dtype = md.string if element == pl.String else md.int64 if element == pl.Int64 else md.float32
+    if isinstance(raw, pl.List):
+        return ColumnSchema(column.name, dtype=dtype, is_list=True, is_ragged=True)
+    return ColumnSchema(column.name, dtype=dtype)

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_text
-from workflows.features.columns import CALENDAR, CART, CROSS, ITEM, QUERY, QUERY_LISTS, SHARED_VOCABULARY
+from workflows.features.columns import CALENDAR, QUERY, QUERY_LISTS, SHARED_VOCABULARY
+from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 SCHEMA_FILE: Final = "schema.pbtxt"
 TARGETS: Final = ("label", "cart_label")
@@ -16,7 +17,7 @@ TARGETS: Final = ("label", "cart_label")
 _SESSION = ("session_events", "session_minutes")
 
 
-def build_schema(columns: Sequence[str], cardinalities: Mapping[str, int]) -> Any:
+def build_schema(columns: Sequence[str], cardinalities: Mapping[str, int], features: FeatureSet = BUILT_IN) -> Any:
     """Describe encoded columns, and the targets among them, as a ``merlin.schema.Schema``.
 
     A categorical column's domain runs from 0 to its cardinality - 1 and carries the name of its vocabulary; columns of one vocabulary
@@ -25,14 +26,15 @@ def build_schema(columns: Sequence[str], cardinalities: Mapping[str, int]) -> An
     Args:
         columns: columns of the table; those that are neither features nor targets are left out.
         cardinalities: categorical column -> number of ids, the reserved ones included.
+        features: the columns of the run.
 
     Returns:
         The schema, in the order of ``columns``.
     """
     from merlin.schema import Schema
 
-    wanted = {*QUERY, *ITEM, *CROSS, *CART, *TARGETS}
-    return Schema([_column(name, cardinalities) for name in columns if name in wanted])
+    wanted = {*(column.name for column in features.columns), *TARGETS}
+    return Schema([_column(name, cardinalities, features) for name in columns if name in wanted])
 
 
 def write_schema(schema: Any, folder: Path) -> None:
@@ -69,13 +71,13 @@ def load_schema(folder: Path) -> Any:
         raise RunError(f"{path} is no Merlin schema ({error}).", "Run prepare again.") from error
 
 
-def _column(name: str, cardinalities: Mapping[str, int]) -> Any:
+def _column(name: str, cardinalities: Mapping[str, int], features: FeatureSet) -> Any:
     import merlin.dtypes as md
     from merlin.schema import ColumnSchema, Tags
 
     if name in TARGETS:
         return ColumnSchema(name, dtype=md.int8, tags=[Tags.TARGET, Tags.BINARY_CLASSIFICATION])
-    tags = [*_side(name), Tags.CATEGORICAL if name in cardinalities else Tags.CONTINUOUS]
+    tags = [*_side(name, features), Tags.CATEGORICAL if name in cardinalities else Tags.CONTINUOUS]
     if name not in cardinalities:
         return ColumnSchema(name, dtype=md.float32, tags=tags)
     domain = {"min": 0, "max": cardinalities[name] - 1, "name": SHARED_VOCABULARY.get(name, name)}
@@ -86,7 +88,7 @@ def _column(name: str, cardinalities: Mapping[str, int]) -> Any:
     return ColumnSchema(name, dtype=md.int64, tags=tags, properties={"domain": domain})
 
 
-def _side(name: str) -> list[Any]:
+def _side(name: str, features: FeatureSet) -> list[Any]:
     """Return the tags that say whom a feature is about; what is known when the question is asked is CONTEXT and the user's."""
     from merlin.schema import Tags
 
@@ -96,4 +98,4 @@ def _side(name: str) -> list[Any]:
         return [Tags.USER, Tags.CONTEXT]
     if name in QUERY:
         return [Tags.USER]
-    return [Tags.ITEM] if name in ITEM else [Tags.CONTEXT]
+    return [Tags.ITEM] if name in features.item else [Tags.CONTEXT]

@@ -120,9 +120,8 @@ def _fit(
     scratch.mkdir(parents=True)
     try:
         with quiet_nvtabular():
-            import merlin.dtypes as md
             import nvtabular
-            from merlin.schema import ColumnSchema, Schema
+            from merlin.schema import Schema
             from nvtabular import ops
 
             from workflows.encoding import feature_graph
@@ -139,7 +138,7 @@ def _fit(
             filled = ops.FillMissing(fill_val=0, add_binary_cols=True)
             nodes += [([column.name] >> filled)[column.name + FLAG] for column in flagged]
             nodes += [[column.name] >> ops.Rename(f=str) for column in columns if column.kind is Kind.VECTOR]
-            raw = Schema([ColumnSchema(c.name, **_raw(md, c)) for c in columns])
+            raw = Schema([feature_graph.raw_schema(column) for column in columns])
             workflow = nvtabular.Workflow(feature_graph.joined(nodes)).fit_schema(raw)
             workflow.save(str(folder))
     finally:
@@ -148,14 +147,6 @@ def _fit(
     sizes |= {column.name: sizes[column.vocabulary] for column in columns if column.vocabulary}
     sizes |= {name: RESERVED + table[name].n_unique() for name in calendar}
     return workflow, sizes
-
-
-def _raw(md: Any, column: Column) -> dict[str, Any]:
-    dtype = {pl.String: md.string, pl.Int64: md.int64, pl.Float32: md.float32}
-    raw = column.raw_type
-    if isinstance(raw, pl.List):
-        return {"dtype": md.float32 if column.kind is Kind.VECTOR else md.string, "is_list": True, "is_ragged": True}
-    return {"dtype": dtype[type(raw)]}
 
 
 def _vocabularies(table: pl.DataFrame, columns: Sequence[Column]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import polars as pl
 
 from workflows.compiler.lists import leaves
+from workflows.features.column import Column, Kind
 from workflows.settings import FeatureSettings
 
 _LISTS = {"item_category": "recent_categories", "item_brand": "recent_brands"}
@@ -82,7 +83,10 @@ def grown(earlier: Sequence[str], chosen: Sequence[str]) -> list[str]:
 
 
 def choose_vocabularies(
-    examples: pl.DataFrame, settings: FeatureSettings, earlier: Mapping[str, Sequence[str]] | None = None
+    examples: pl.DataFrame,
+    settings: FeatureSettings,
+    earlier: Mapping[str, Sequence[str]] | None = None,
+    own: Sequence[Column] = (),
 ) -> dict[str, list[str]]:
     """Choose the vocabularies that all tables share.
 
@@ -90,6 +94,7 @@ def choose_vocabularies(
         examples: the training ``recommend`` table, not empty.
         settings: frequency thresholds.
         earlier: the vocabularies that grow; None starts anew.
+        own: a shop's own columns of items, of which categories get a vocabulary each.
 
     Returns:
         Domain (``user_id``, ``item_id``, ``item_category``, ``item_brand``) -> its values in the order of their ids.
@@ -100,4 +105,8 @@ def choose_vocabularies(
         "item_category": choose(count_properties(examples, "item_category"), 1),
         "item_brand": choose(count_properties(examples, "item_brand"), 1),
     }
+    for column in own:
+        if column.kind is Kind.CATEGORY:
+            counts = examples.group_by(pl.col(column.name).alias("value")).agg(pl.len().alias("count"))
+            chosen[column.name] = choose(counts, column.min_events)
     return {domain: grown((earlier or {}).get(domain, ()), values) for domain, values in chosen.items()}

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 import polars as pl
 
 from workflows.events.asof import AsOf, Floats, Ints, before, group_starts, last_valid, running_sum
 from workflows.events.event_log import DAY_US, EventLog, float32
 from workflows.features import columns
+from workflows.features.feature_set import BUILT_IN, FeatureSet
+from workflows.features.own_items import OwnItems
+
+NEVER: Final = np.iinfo(np.int64).max
 
 
 def state_instant(anchor: Ints, state_minutes: int) -> Ints:
@@ -25,9 +31,12 @@ class ItemHistory:
     Args:
         log: the coded events.
         popularity_days: window of ``item_recent_events``.
+        own: the shop's own columns of items; None where it has none.
+        listed: int64, the instant from which the shop lists each item of the log; ``NEVER`` of one that no table lists.
     """
 
-    def __init__(self, log: EventLog, popularity_days: float) -> None:
+    def __init__(self, log: EventLog, popularity_days: float, own: OwnItems | None = None, listed: Ints | None = None) -> None:
+        self.own = own
         order = np.lexsort((log.row, log.time, log.item))
         self._log = log
         self._window = round(popularity_days * DAY_US)
@@ -42,8 +51,18 @@ class ItemHistory:
         price = log.price[order]
         self._price = _carried(price, ~np.isnan(price), starts, np.nan)
         self._time = time
-        self.first_seen: Ints = time[np.flatnonzero(starts == np.arange(len(item)))]
+        first = np.flatnonzero(starts == np.arange(len(item)))
+        self.first_seen: Ints = np.full(len(log.items), NEVER, np.int64)
+        """Instant of the first event of each item; ``NEVER`` of one that is listed and was not seen."""
+        self.first_seen[item[first]] = time[first]
+        self.on_sale: Ints = self.first_seen if listed is None else np.minimum(self.first_seen, listed)
+        """Instant from which each item can be recommended: that of its first event, or from which the shop lists it."""
         self._category_prices = _CategoryPrices(self._category, self._price, time, starts)
+
+    @property
+    def features(self) -> FeatureSet:
+        """The columns of ``frame`` among the run's."""
+        return BUILT_IN if self.own is None else FeatureSet(self.own.columns)
 
     def arrays(self, item: Ints, instant: Ints) -> dict[str, Floats | Ints]:
         """Compute the state of items.
@@ -70,7 +89,7 @@ class ItemHistory:
         mean = self._category_prices.mean(category, instant)
         with np.errstate(divide="ignore", invalid="ignore"):
             ratio = np.where(mean > 0, price / mean, np.nan)
-        return {
+        state = {
             "item_category": category,
             "item_brand": np.where(seen, self._brand[last], 0),
             "item_price": price,
@@ -80,15 +99,19 @@ class ItemHistory:
             "item_purchases": before(self._purchases, start, stop),
             "item_age_days": np.where(seen, (instant - self.first_seen[item]) / DAY_US, 0.0),
         }
+        return state if self.own is None else state | self.own.arrays(item, instant)
 
     def frame(self, item: Ints, state: dict[str, Floats | Ints]) -> pl.DataFrame:
-        """Write the ``arrays`` of ``item`` [Q] as a frame in the order of ``columns.ITEM``."""
+        """Write the ``arrays`` of ``item`` [Q] as a frame in the order of ``FeatureSet.item``."""
         data = {
             "item_id": self._log.items.gather(item),
             "item_category": self._log.categories.gather(state["item_category"]),
             "item_brand": self._log.brands.gather(state["item_brand"]),
         }
-        return pl.DataFrame(data | {name: float32(state[name].astype(np.float64)) for name in columns.ITEM_CONTINUOUS})
+        own = {} if self.own is None else self.own.series(state)
+        data |= {name: own[name] for name in own if own[name].dtype == pl.String}
+        data |= {name: float32(state[name].astype(np.float64)) for name in columns.ITEM_CONTINUOUS}
+        return pl.DataFrame(data | {name: own[name] for name in own if own[name].dtype != pl.String})
 
 
 class _CategoryPrices:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import polars as pl
@@ -16,9 +18,11 @@ from workflows.audit.examples import audit_examples
 from workflows.events.bots import warn_of_bots
 from workflows.events.event_log import EventLog, code_events, read_events
 from workflows.events.sessions import with_sessions
-from workflows.features.item import ItemHistory
+from workflows.features.family import FeatureFamily
+from workflows.features.item import NEVER, ItemHistory
+from workflows.features.own_items import OwnItems
 from workflows.features.shopper import History
-from workflows.prepare.snapshot import read_id_types, write_snapshot
+from workflows.prepare.snapshot import read_id_types, snapshot_instant, write_snapshot
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.tasks.cart import CartLog, cart_frame, choose_carts
 from workflows.tasks.cart_absence import why_no_carts
@@ -39,6 +43,21 @@ from workflows.tasks.recommend import (
 )
 from workflows.tasks.split import SPLITS, Split, SplitName, iso, split_log, told_split
 
+
+@dataclass(frozen=True)
+class KnownItems:
+    """What a shop's tables and own columns say of its items.
+
+    Attributes:
+        families: feature families that own items.
+        listed: item id -> microseconds since 1970 UTC from which the shop lists it; the least integer where it always does.
+    """
+
+    families: tuple[FeatureFamily, ...] = ()
+    listed: Mapping[str, int] = field(default_factory=dict)
+
+
+NOTHING_KNOWN: Final = KnownItems()
 MIN_KEYS = 3
 _STREAMS = ("recommend", "ranking", "cart", "snapshot", CART_REQUESTS)
 _STEPS = 6
@@ -105,7 +124,12 @@ Tables = dict[tuple[SplitName, str], pl.DataFrame]
 
 
 def build_examples(
-    events: Path, target: Path, settings: PrepareSettings, seed: int, leave_out: LeaveOut = LEAVE_OUT
+    events: Path,
+    target: Path,
+    settings: PrepareSettings,
+    seed: int,
+    leave_out: LeaveOut = LEAVE_OUT,
+    known: KnownItems = NOTHING_KNOWN,
 ) -> PrepareReport:
     """Make the examples of every task and the serving snapshot; equal events, settings and seed give equal bytes.
 
@@ -115,6 +139,7 @@ def build_examples(
         settings: how examples are cut out of the log.
         seed: the only source of chance.
         leave_out: what is neither asked for nor true.
+        known: what the shop's tables and own columns say of its items.
 
     Returns:
         Counts, split instants and warnings.
@@ -125,7 +150,7 @@ def build_examples(
     """
     with progress("prepare examples", _STEPS) as advance:
         frame = read_events(events)
-        shop = _open_shop(frame, settings, seed, leave_out)
+        shop = _open_shop(frame, settings, seed, leave_out, known)
         advance(note="events coded")
         tables = _recommend_and_ranking(shop)
         advance(2, note="recommend and ranking examples")
@@ -145,16 +170,20 @@ def build_examples(
             )
         with atomic_path(RunLayout(target).examples_folder) as folder:
             _write_examples(folder, shop, tables)
+            shop.items.features.write(ExamplesLayout(folder).columns)
         advance(note="written")
     return shop.report
 
 
-def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_out: LeaveOut) -> _Shop:
-    log = code_events(frame, settings.interaction_types)
+def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_out: LeaveOut, known: KnownItems) -> _Shop:
+    as_of = snapshot_instant(int(frame["timestamp"].dt.epoch("us").max()), settings.state_minutes)  # type: ignore[arg-type]
+    log = code_events(frame, settings.interaction_types, [item for item, since in known.listed.items() if since < as_of])
     _check_enough(log, settings)
     split = split_log(log.time, settings)
     history = History(log, settings.session_gap_minutes, settings.recent_items)
-    items = ItemHistory(log, settings.popularity_days)
+    listed = np.array([known.listed.get(item, NEVER) for item in log.items], np.int64) if known.listed else None
+    own = OwnItems(known.families, log, split.t_valid) if known.families else None
+    items = ItemHistory(log, settings.popularity_days, own, listed)
     report = PrepareReport(
         warnings=warn_of_bots(log),
         split=told_split(settings),

@@ -39,34 +39,17 @@ from workflows.encoding.vocabulary import choose_vocabularies
 from workflows.features.columns import (
     CALENDAR,
     CART,
-    COLUMNS,
     CROSS,
-    ITEM,
-    ITEM_CONTINUOUS,
     QUERY,
     QUERY_CONTINUOUS,
     QUERY_SCALARS,
 )
+from workflows.features.feature_set import BUILT_IN, FeatureSet, ranking_columns, read_feature_set
 from workflows.settings import FeatureSettings
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
 
 __all__ = ["FeatureReport", "fit_features", "load_schema", "load_workflow"]
-
-WORKFLOWS: Final[Mapping[str, tuple[str, ...]]] = {
-    "recommend": QUERY + ITEM,
-    "ranking": QUERY_SCALARS + ITEM + CROSS,
-    "cart": QUERY_SCALARS + ITEM + CROSS + CART,
-}
-"""Workflow -> the columns that it encodes."""
-
-GRAPHS: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
-    "query": ("recommend", QUERY),
-    "item": ("recommend", ITEM),
-    "cross": ("ranking", CROSS),
-    "cart": ("cart", CART),
-}
-"""ONNX file -> the workflow that it is compiled from, and its columns."""
 
 SPLITS: Final = ("train", "valid", "test")
 PARITY_ROWS: Final = 256
@@ -107,6 +90,25 @@ class FeatureReport:
     warnings: tuple[str, ...]
 
 
+def workflow_columns(features: FeatureSet) -> dict[str, tuple[str, ...]]:
+    """Return the columns that each workflow encodes."""
+    return {
+        "recommend": features.recommend,
+        "ranking": ranking_columns(features, QUERY_SCALARS),
+        "cart": ranking_columns(features, QUERY_SCALARS, CART),
+    }
+
+
+def graph_columns(features: FeatureSet) -> dict[str, tuple[str, tuple[str, ...]]]:
+    """Return, for each ONNX file, the workflow that it is compiled from and its columns."""
+    return {
+        "query": ("recommend", QUERY),
+        "item": ("recommend", features.item),
+        "cross": ("ranking", CROSS),
+        "cart": ("cart", CART),
+    }
+
+
 def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
     """Fit, save, encode and compile the features of a run.
 
@@ -127,25 +129,26 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
         LeakageError: if anything was fitted on more than the training examples; nothing is written then.
         ParityError: if the compiled graph differs from NVTabular; nothing is written then.
     """
+    columns_of = read_feature_set(RunLayout(run))
     tables = list_tables(run)
     with progress("features", 2 + len(tables)) as advance:
         with atomic_path(RunLayout(run).workflow_folder) as folder:
-            names = _fit_and_save(run, settings, folder)
+            names = _fit_and_save(run, settings, folder, columns_of)
             advance(1, "fitted")
             made = WorkflowLayout(folder)
             plans = {name: read_plan(load_workflow(made.workflow(name))) for name in names}
-            audited = check_fitted(run, plans, _medians(), settings)
-            for name, (workflow, columns) in GRAPHS.items():
+            audited = check_fitted(run, plans, _medians(columns_of), settings)
+            for name, (workflow, columns) in graph_columns(columns_of).items():
                 if workflow in plans:
                     model = compile_onnx(plans[workflow], columns, name)
-                    _check(run, made.workflow(workflow), plans[workflow], model, columns)
+                    _check(run, made.workflow(workflow), plans[workflow], model, columns, columns_of)
                     onnx.save_model(model, str(made.graph(name)))
             advance(1, "compiled and checked")
         cardinalities = _cardinalities(plans)
         rows, unknown = {}, {}
         for table in tables:
             name = table.target.relative_to(RELATIVE.features_folder).as_posix()
-            rows[name], unknown[name] = _encode_table(run, table, plans[table.workflow], settings, cardinalities)
+            rows[name], unknown[name] = _encode_table(run, table, plans[table.workflow], settings, cardinalities, columns_of)
             advance(1, name)
     written = {table.target for table in tables}
     for stale in {RELATIVE.features(split, name) for split in SPLITS for name in ("cart", CART_REQUESTS)} - written:
@@ -159,38 +162,39 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
 
 def list_tables(run: Path) -> list[Table]:
     """List the tables of a run that get encoded; those of carts only where training has them."""
-    layout = RunLayout(run)
-    carts = layout.examples("train", "cart").is_file()
+    layout, features = RunLayout(run), read_feature_set(RunLayout(run))
+    workflows, carts = workflow_columns(features), layout.examples("train", "cart").is_file()
     tables = [
         Table(RELATIVE.examples(split, name), RELATIVE.features(split, name), name, columns)
         for split in SPLITS
-        for name, columns in WORKFLOWS.items()
+        for name, columns in workflows.items()
         if name != "cart" or (carts and layout.examples(split, "cart").is_file())
     ]
     asked = [split for split in SPLITS if carts and layout.examples(split, CART_REQUESTS).is_file()]
     tables += [
-        Table(RELATIVE.examples(split, CART_REQUESTS), RELATIVE.features(split, CART_REQUESTS), "cart", WORKFLOWS["cart"])
+        Table(RELATIVE.examples(split, CART_REQUESTS), RELATIVE.features(split, CART_REQUESTS), "cart", workflows["cart"])
         for split in asked
     ]
     tables += [
-        Table(RELATIVE.examples(split, "catalogue"), RELATIVE.features(split, "catalogue"), "recommend", ITEM)
+        Table(RELATIVE.examples(split, "catalogue"), RELATIVE.features(split, "catalogue"), "recommend", features.item)
         for split in SPLITS[1:]
     ]
     tables.append(
-        Table(RELATIVE.examples("valid", REFIT), RELATIVE.features("valid", REFIT), "recommend", WORKFLOWS["recommend"])
+        Table(RELATIVE.examples("valid", REFIT), RELATIVE.features("valid", REFIT), "recommend", workflows["recommend"])
     )
-    tables.append(Table(RELATIVE.snapshot("items"), RELATIVE.features(SNAPSHOT, "items"), "recommend", ITEM))
+    tables.append(Table(RELATIVE.snapshot("items"), RELATIVE.features(SNAPSHOT, "items"), "recommend", features.item))
     tables.append(Table(RELATIVE.snapshot("queries"), RELATIVE.features(SNAPSHOT, "queries"), "recommend", QUERY))
     tables.append(Table(RELATIVE.snapshot("requests"), RELATIVE.features(SNAPSHOT, "requests"), "recommend", QUERY))
     return tables
 
 
-def read_table(path: Path, columns: Sequence[str], *, only: bool = False) -> pl.DataFrame:
+def read_table(path: Path, columns: Sequence[str], features: FeatureSet = BUILT_IN, *, only: bool = False) -> pl.DataFrame:
     """Read a table of examples and check its raw feature columns.
 
     Args:
         path: a Parquet file.
         columns: the raw features wanted of it.
+        features: the columns of the run.
         only: whether to read those columns and no others.
 
     Returns:
@@ -202,13 +206,14 @@ def read_table(path: Path, columns: Sequence[str], *, only: bool = False) -> pl.
     """
     held = scan_frame(path).collect_schema().names() if only else ()
     frame = read_frame(path, [column for column in held if column in columns] if only else None)
-    check_columns(frame, columns, path)
+    check_columns(frame, columns, path, features)
     return frame
 
 
-def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path) -> tuple[str, ...]:
+def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path, features: FeatureSet) -> tuple[str, ...]:
     """Fit the blocks on the training tables and save the workflows that they make up; return their names."""
-    recommend = _training_table(run, "recommend")
+    workflows = workflow_columns(features)
+    recommend = _training_table(run, "recommend", features)
     scratch = folder / ".fitting"
     scratch.mkdir(parents=True)
     with quiet_nvtabular():
@@ -218,21 +223,21 @@ def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path) -> tuple[s
         fitting = feature_graph.Fitting(scratch, settings.engine)
         growing = feature_graph.Fitting(scratch, settings.engine, previous)
         chains = [
-            *feature_graph.categorical_block(choose_vocabularies(recommend, settings, _earlier(previous)), scratch),
+            *feature_graph.categorical_block(choose_vocabularies(recommend, settings, _earlier(previous), features.own), scratch),
             *feature_graph.fit_calendar(recommend.select(CALENDAR), growing),
             *feature_graph.fit_numbers(recommend.select(QUERY_CONTINUOUS), fitting),
-            *feature_graph.fit_numbers(recommend.select(ITEM_CONTINUOUS), fitting),
+            *feature_graph.fit_numbers(recommend.select(features.item_continuous), fitting, features.columns),
         ]
-        for name, columns in WORKFLOWS.items():
+        for name, columns in workflows.items():
             if name == "ranking":
-                chains += feature_graph.fit_numbers(_training_table(run, name).select(CROSS), fitting)
+                chains += feature_graph.fit_numbers(_training_table(run, name, features).select(CROSS), fitting)
             if name == "cart":
                 if not RunLayout(run).examples("train", "cart").is_file():
                     continue
-                chains += feature_graph.fit_numbers(_training_table(run, name).select(CART), fitting)
-            feature_graph.compose(chains, columns).save(str(folder / name))
+                chains += feature_graph.fit_numbers(_training_table(run, name, features).select(CART), fitting)
+            feature_graph.compose(chains, columns, features).save(str(folder / name))
     shutil.rmtree(scratch)
-    return tuple(name for name in WORKFLOWS if (folder / name).is_dir())
+    return tuple(name for name in workflows if (folder / name).is_dir())
 
 
 def _earlier(previous: Path | None) -> dict[str, Sequence[str]]:
@@ -244,9 +249,9 @@ def _earlier(previous: Path | None) -> dict[str, Sequence[str]]:
     return {step.domain: step.keys.columns[0].cast(pl.String).to_list() for step in steps if step.domain not in CALENDAR}
 
 
-def _training_table(run: Path, name: str) -> pl.DataFrame:
+def _training_table(run: Path, name: str, features: FeatureSet) -> pl.DataFrame:
     path = RunLayout(run).examples("train", name)
-    frame = read_table(path, WORKFLOWS[name])
+    frame = read_table(path, workflow_columns(features)[name], features)
     if not frame.height:
         raise DataError(
             f"{path} has no rows to fit features on.",
@@ -255,31 +260,32 @@ def _training_table(run: Path, name: str) -> pl.DataFrame:
     return frame
 
 
-def _check(run: Path, folder: Path, plan: Plan, model: onnx.ModelProto, columns: Sequence[str]) -> None:
+def _check(run: Path, folder: Path, plan: Plan, model: onnx.ModelProto, columns: Sequence[str], features: FeatureSet) -> None:
     """Check both back ends on rows of every split against the saved workflow."""
-    workflow = load_workflow(folder, columns)
+    workflow = load_workflow(folder, columns, features)
     session = open_session(model)
     for split in SPLITS:
         path = RunLayout(run).examples(split, folder.name)
         if path.is_file():
-            raw = read_table(path, columns, only=True)
+            raw = read_table(path, columns, features, only=True)
             raw = raw.gather_every(max(1, raw.height // PARITY_ROWS)).head(PARITY_ROWS)
             if raw.height:
-                expected = encode(workflow, raw)
+                expected = encode(workflow, raw, features=features)
                 check_parity(plan, raw, expected, compile_polars(plan, raw.lazy(), columns).collect(), ("NVTabular", "Polars"))
                 check_parity(plan, raw, expected, unpadded(encode_onnx(session, raw), expected), ("NVTabular", "ONNX"))
 
 
 def _encode_table(
-    run: Path, table: Table, plan: Plan, settings: FeatureSettings, cardinalities: Mapping[str, int]
+    run: Path, table: Table, plan: Plan, settings: FeatureSettings, cardinalities: Mapping[str, int], features: FeatureSet
 ) -> tuple[int, float]:
     """Encode one table; return its rows and the share of its items that are out of vocabulary."""
-    frame = read_table(run / table.source, table.columns)
-    kept = [column for column in frame.columns if column not in (*QUERY, *ITEM, *CROSS, *CART, *_TOLD)]
+    frame = read_table(run / table.source, table.columns, features)
+    encoded_columns = {*(column.name for column in features.columns), *_TOLD}
+    kept = [column for column in frame.columns if column not in encoded_columns]
     if settings.engine == "nvtabular":
-        encoded = encode_slices(load_workflow(RunLayout(run).workflow(table.workflow), table.columns), frame).select(
-            table.columns
-        )
+        encoded = encode_slices(
+            load_workflow(RunLayout(run).workflow(table.workflow), table.columns, features), frame, features
+        ).select(table.columns)
     else:
         engine: Literal["gpu", "streaming"] = "gpu" if settings.engine == "polars-gpu" else "streaming"
         encoded = compile_polars(plan, frame.lazy(), table.columns).collect(engine=engine)
@@ -287,15 +293,15 @@ def _encode_table(
     with atomic_path(run / table.target) as folder:
         folder.mkdir()
         pl.DataFrame([*frame.select(kept).get_columns(), *encoded.get_columns()]).write_parquet(folder / "part.0.parquet")
-        write_schema(build_schema([*kept, *table.columns], cardinalities), folder)
+        write_schema(build_schema([*kept, *table.columns], cardinalities, features), folder)
     return frame.height, unknown / max(frame.height, 1)
 
 
-def _medians() -> tuple[str, ...]:
+def _medians(features: FeatureSet) -> tuple[str, ...]:
     """Return the columns whose missing values a median fills."""
     with quiet_nvtabular():
         from workflows.encoding import feature_graph
-    return tuple(c.name for c in COLUMNS if c.kind in feature_graph.NUMBERS and feature_graph.fill_value(c) is None)
+    return tuple(c.name for c in features.columns if c.kind in feature_graph.NUMBERS and feature_graph.fill_value(c) is None)
 
 
 def _cardinalities(plans: Mapping[str, Plan]) -> dict[str, int]:

@@ -9,7 +9,7 @@ from workflows.features.item import ItemHistory
 
 
 def catalogue_frame(items: ItemHistory, instant: int) -> pl.DataFrame:
-    """List every item first seen strictly before an instant.
+    """List every item that was seen, or that the shop listed, strictly before an instant.
 
     Args:
         items: the item statistics.
@@ -18,5 +18,5 @@ def catalogue_frame(items: ItemHistory, instant: int) -> pl.DataFrame:
     Returns:
         The item columns, sorted by ``item_id``.
     """
-    seen = np.flatnonzero(items.first_seen < instant).astype(np.int64)
+    seen = np.flatnonzero(items.on_sale < instant).astype(np.int64)
     return items.frame(seen, items.arrays(seen, np.full(len(seen), instant, dtype=np.int64)))

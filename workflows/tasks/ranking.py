@@ -47,7 +47,7 @@ def ranking_frame(
         follow one another, the target first), and how many examples were left out because their target was not yet sold.
     """
     instant = state_instant(examples.anchors.anchor, settings.state_minutes)
-    sold = items.first_seen[examples.anchors.item] < instant
+    sold = items.on_sale[examples.anchors.item] < instant
     kept = np.flatnonzero(sold)[-max(settings.max_train_examples // (1 + settings.negatives), 1) :]
     anchors, instant = examples.anchors.take(kept), instant[kept]
 

@@ -26,8 +26,10 @@ from models.metrics.classification import roc_auc
 from models.training.loop import DROPPED, drop_ids, in_turn, lazy_adam, load_weights
 from models.training.tables import Array, Packed, Table
 from workflows.features.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
+from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 CATEGORICAL: Final = QUERY_CATEGORICAL + ITEM_CATEGORICAL
+"""Columns of ids where a shop has no own ones."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ TASKS: Final[Mapping[str, Task]] = {
     "cart": Task(QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART, chances_of_carts=True),
 }
 CONTINUOUS: Final = {name: task.continuous for name, task in TASKS.items()}
-"""Continuous columns of each model."""
+"""Continuous columns of each model where a shop has no own ones."""
 LABEL: Final = "label"
 _DROPPED: Final[tuple[str, ...]] = tuple(name for name in CATEGORICAL if name in DROPPED)
 _SCORE_ROWS: Final = 16_384
@@ -68,6 +70,7 @@ class DLRM:
         sizes: ids of each categorical column.
         merlin: the Merlin model with its linear shortcut; it maps ``[B, 1]`` columns to the logit ``[B, 1]``.
         parts: its layers, of which a training step reads and changes the variables.
+        features: the columns of the run that it was built for.
     """
 
     name: str
@@ -75,11 +78,22 @@ class DLRM:
     sizes: dict[str, int]
     merlin: Any
     parts: DLRMParts
+    features: FeatureSet = BUILT_IN
+
+    @property
+    def categorical(self) -> tuple[str, ...]:
+        """Input columns of ids."""
+        return dlrm_columns(self.name, self.features)[0]
+
+    @property
+    def continuous(self) -> tuple[str, ...]:
+        """Input columns of numbers."""
+        return dlrm_columns(self.name, self.features)[1]
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Input columns: ids first."""
-        return CATEGORICAL + CONTINUOUS[self.name]
+        return self.categorical + self.continuous
 
     @cached_property
     def variables(self) -> list[Any]:
@@ -99,7 +113,7 @@ class DLRM:
         labels = np.asarray(train[LABEL])[rows]
         if len(np.unique(labels)) < 2:
             return
-        features = np.concatenate([np.asarray(train[name])[rows].reshape(-1, 1) for name in CONTINUOUS[self.name]], axis=1)
+        features = np.concatenate([np.asarray(train[name])[rows].reshape(-1, 1) for name in self.continuous], axis=1)
         fitted = LogisticRegression(max_iter=_REGRESSION_STEPS).fit(features.astype(np.float64), labels)
         self.merlin.linear.set_weights([fitted.coef_.T.astype(np.float32), fitted.intercept_.astype(np.float32)])
 
@@ -124,7 +138,15 @@ def check_name(name: str) -> None:
         raise UsageError(f"There is no DLRM named {name!r}; there are {sorted(CONTINUOUS)}.", "Use one of these names.")
 
 
-def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed: int = 0) -> DLRM:
+def dlrm_columns(name: str, features: FeatureSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the columns of ids and those of numbers that a model reads of a run with these features."""
+    own = features.item_continuous[len(ITEM_CONTINUOUS) :]
+    return QUERY_CATEGORICAL + features.item_categorical, CONTINUOUS[name] + own
+
+
+def build_dlrm(
+    name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed: int = 0, features: FeatureSet = BUILT_IN
+) -> DLRM:
     """Build the model with fresh weights.
 
     Args:
@@ -132,22 +154,24 @@ def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed
         settings: its configuration.
         sizes: ids of each categorical column.
         seed: fixes the initial weights.
+        features: the columns of the run.
 
     Raises:
         UsageError: if there is no DLRM of that name.
     """
     check_name(name)
+    categorical, continuous = dlrm_columns(name, features)
     from cartwheel.merlin_compat import mm, tf
     from models.families.two_tower.layers import LinearShortcut
     from models.training.merlin_schema import model_schema
 
     tf.keras.utils.set_random_seed(seed)
-    schema = model_schema(CATEGORICAL, CONTINUOUS[name], sizes, LABEL)
+    schema = model_schema(categorical, continuous, sizes, LABEL)
     embeddings = mm.Embeddings(
-        model_schema(CATEGORICAL, (), sizes),
+        model_schema(categorical, (), sizes),
         dim=settings.embedding_dimension,
         # One initializer a column: a shared one would start every table with the same numbers.
-        embeddings_initializer={c: tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD) for c in CATEGORICAL},
+        embeddings_initializer={c: tf.keras.initializers.RandomNormal(stddev=_INITIAL_SPREAD) for c in categorical},
         l2_batch_regularization_factor=settings.embedding_l2 / settings.batch_size,  # Merlin sums over the batch
     )
     bottom, top = mm.MLPBlock([*settings.bottom, settings.embedding_dimension]), mm.MLPBlock(list(settings.top))
@@ -155,11 +179,11 @@ def build_dlrm(name: str, settings: DLRMSettings, sizes: Mapping[str, int], seed
     deep = mm.DLRMModel(
         schema, embeddings=embeddings, bottom_block=bottom, top_block=top, prediction_tasks=mm.BinaryOutput(LABEL, to_call=head)
     )
-    merlin = LinearShortcut(deep, CONTINUOUS[name])
-    merlin({c: tf.zeros([1, 1], tf.int32 if c in CATEGORICAL else tf.float32) for c in CATEGORICAL + CONTINUOUS[name]})
-    tables = {column: embeddings.parallel_layers[column] for column in CATEGORICAL}
-    parts = DLRMParts(tables, bottom, top, head, merlin.linear, CONTINUOUS[name])
-    return DLRM(name, settings, dict(sizes), merlin, parts)
+    merlin = LinearShortcut(deep, continuous)
+    merlin({c: tf.zeros([1, 1], tf.int32 if c in categorical else tf.float32) for c in categorical + continuous})
+    tables = {column: embeddings.parallel_layers[column] for column in categorical}
+    parts = DLRMParts(tables, bottom, top, head, merlin.linear, continuous)
+    return DLRM(name, settings, dict(sizes), merlin, parts, features)
 
 
 def load_dlrm(folder: Path) -> DLRM:
@@ -171,7 +195,7 @@ def load_dlrm(folder: Path) -> DLRM:
     from models.training.store import read_config
 
     config = read_config(folder, folder.name, DLRMSettings)
-    built = build_dlrm(config.model, config.settings, config.sizes)
+    built = build_dlrm(config.model, config.settings, config.sizes, features=FeatureSet.from_json(config.own))
     load_weights(folder, built.variables)
     return built
 

@@ -34,6 +34,7 @@ from models.training.trained_files import (
     validation_notes,
     write_offline,
 )
+from workflows.features.feature_set import read_feature_set
 from workflows.tasks.cart_requests import CART_REQUESTS
 
 TABLES: Final[Mapping[str, tuple[str, ...]]] = {"ranking": ("ranking",), "cart": ("cart", CART_REQUESTS)}
@@ -84,17 +85,19 @@ def fit_dlrm(
         RunError, DataError: if features are missing or corrupt.
         ConfigError: if the loss becomes NaN.
     """
-    from models.families.dlrm.model import CATEGORICAL, CONTINUOUS, LABEL, DLRMLearner, build_dlrm, check_name
+    from models.families.dlrm.model import LABEL, DLRMLearner, build_dlrm, check_name, dlrm_columns
 
     check_name(name)
     inputs = [run.features(split, table) for split in ("train", "valid") for table in TABLES[name]]
-    sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in CATEGORICAL}
-    require_sizes(sizes, CATEGORICAL, inputs[0])
-    columns = (*CATEGORICAL, *CONTINUOUS[name], LABEL)
+    features = read_feature_set(run)
+    categorical, continuous = dlrm_columns(name, features)
+    sizes = {column: size for column, size in read_sizes(inputs[0]).items() if column in categorical}
+    require_sizes(sizes, categorical, inputs[0])
+    columns = (*categorical, *continuous, LABEL)
     train, valid = (_joined(run, split, name, columns, sizes) for split in ("train", "valid"))
     if train is None:
         train = read_table(inputs[0], columns, sizes)  # tells what is missing
-    dlrm = build_dlrm(name, settings, sizes, seed)
+    dlrm = build_dlrm(name, settings, sizes, seed, features)
     dlrm.start_at_logistic_regression(train, seed)
     learner = DLRMLearner(dlrm, train, valid)
     start, start_score = [variable.numpy() for variable in dlrm.variables], learner.validate().get("score", -math.inf)
@@ -134,7 +137,7 @@ def train_dlrm(
         ConfigError: if the loss becomes NaN.
         ParityError: if ONNX and TensorFlow differ.
     """
-    from models.families.dlrm.model import CATEGORICAL, CONTINUOUS, TASKS
+    from models.families.dlrm.model import TASKS
 
     started = time.monotonic()
     layout = RunLayout(run)
@@ -144,9 +147,9 @@ def train_dlrm(
     rows = fitted.train.head(PARITY_ROWS).batch(slice(None), dlrm.columns)
     difference = export(
         lambda columns: dlrm.merlin(columns, training=False),
-        CATEGORICAL,
+        dlrm.categorical,
         (),
-        CONTINUOUS[name],
+        dlrm.continuous,
         "logit",
         model.scores,
         rows,
@@ -159,7 +162,7 @@ def train_dlrm(
     if test is not None:
         write_offline(model.offline, "logit", dlrm.logits(test.head(OFFLINE_ROWS)))
     counts = {"train": len(fitted.train), "valid": len(valid) if valid is not None else 0}
-    config = ModelConfig(name, settings, dlrm.sizes, seed, counts, notes)
+    config = ModelConfig(name, settings, dlrm.sizes, seed, counts, notes, dlrm.features.to_json())
     return finish(folder, config, dlrm.variables, fitted.history, extra, started, difference)
 
 

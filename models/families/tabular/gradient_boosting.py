@@ -7,7 +7,7 @@ from typing import Any, Final
 import numpy as np
 import polars as pl
 
-from models.families.tabular.logistic_regression import CONTINUOUS, LEVELS, cart_features
+from models.families.tabular.logistic_regression import LEVELS, cart_features, numbers
 from models.metrics.classification import Floats, Labels
 
 GRADIENT_BOOSTING: Final = "gradient_boosting"
@@ -45,7 +45,7 @@ class GradientBoostingBaseline:
     """
 
     def __init__(self, table: pl.DataFrame, label: Labels, seed: int) -> None:
-        self._columns = [name for name in (*CONTINUOUS, *LEVELS) if name in table.columns]
+        self._columns = [*numbers(table.schema), *(name for name in LEVELS if name in table.columns)]
         self._model = _fitted(self._matrix(table), label, seed)
 
     def logit(self, table: pl.DataFrame) -> Floats:
@@ -60,7 +60,7 @@ class GradientBoostingCartBaseline:
     """``GradientBoostingBaseline`` on whole carts: the mean of the features of their lines, and how many lines there are."""
 
     def __init__(self, table: pl.DataFrame, label: Labels, cart: pl.Series, seed: int) -> None:
-        self._columns = [name for name in CONTINUOUS if name in table.columns]
+        self._columns = numbers(table.schema)
         features, labels = cart_features(table.select(self._columns), cart, label)
         self._model = _fitted(features, labels, seed)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,12 @@ MAX_ROWS: Final = 200_000
 
 CONTINUOUS: Final = QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART
 LEVELS: Final = ("hour", "weekday")
+
+
+def numbers(schema: Mapping[str, pl.DataType]) -> list[str]:
+    """Return the encoded numbers of a table: the built-in columns in their order, then a shop's own."""
+    own = [name for name, dtype in schema.items() if dtype == pl.Float32 and name not in CONTINUOUS]
+    return [*(name for name in CONTINUOUS if name in schema), *own]
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,8 @@ def read_train_rows(run: Path, task: str, label: str, seed: int, unit: str | Non
         RunError: if the folder is missing or lacks a column.
     """
     folder = RunLayout(run).features("train", task)
-    held = scan_frame(folder).collect_schema().names()
-    wanted = [name for name in (*CONTINUOUS, *LEVELS) if name in held]
+    schema = scan_frame(folder).collect_schema()
+    wanted = [*numbers(schema), *(name for name in LEVELS if name in schema)]
     kept = [*wanted, unit] if unit else wanted
     lazy = scan_frame(folder, [*kept, label])
     chosen = _chosen_rows(lazy, unit, seed)
@@ -102,7 +109,7 @@ class LogisticBaseline:
     """
 
     def __init__(self, table: pl.DataFrame, label: Labels, seed: int) -> None:
-        self._continuous = [name for name in CONTINUOUS if name in table.columns]
+        self._continuous = numbers(table.schema)
         self._levels = {name: np.unique(table[name].to_numpy()) for name in LEVELS if name in table.columns}
         self._model = _fitted(self._matrix(table), label, seed)
 
@@ -122,7 +129,7 @@ class CartBaseline:
     """``LogisticBaseline`` on whole carts: the mean of the features of their lines, and how many lines there are."""
 
     def __init__(self, table: pl.DataFrame, label: Labels, cart: pl.Series, seed: int) -> None:
-        self._continuous = [name for name in CONTINUOUS if name in table.columns]
+        self._continuous = numbers(table.schema)
         features, labels = cart_features(table.select(self._continuous), cart, label)
         self._model = _fitted(features, labels, seed)
 

@@ -21,20 +21,18 @@ from models.families.two_tower.settings import TwoTowerSettings
 from models.training.loop import DROPPED, drop_ids, in_turn, lazy_adam, load_weights
 from models.training.tables import FIRST_ID, Array, Packed, Table
 from workflows.features.columns import (
-    ITEM,
-    ITEM_CATEGORICAL,
-    ITEM_CONTINUOUS,
     QUERY,
     QUERY_CATEGORICAL,
     QUERY_CONTINUOUS,
     QUERY_LISTS,
     SHARED_VOCABULARY,
 )
+from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 IDS: Final = ("user_id", "item_id")
 """Vocabularies whose embeddings have the full dimension; the others have a quarter of it."""
 _DROPPED_QUERY: Final[tuple[str, ...]] = tuple(name for name in QUERY if name in DROPPED)
-_DROPPED_ITEM: Final[tuple[str, ...]] = tuple(name for name in ITEM if name in DROPPED)
+_DROPPED_ITEM: Final[tuple[str, ...]] = tuple(name for name in BUILT_IN.item if name in DROPPED)
 _ENCODE_ROWS: Final = 8192
 _VALID_ITEMS: Final = 50_000
 _INITIAL_SPREAD: Final = 0.05
@@ -53,6 +51,7 @@ class TwoTower:
         query: the query tower.
         item: the item tower.
         dropout_seed: int32 ``[2]`` variable that decides what a training step drops.
+        features: the columns of the run that it was built for.
     """
 
     settings: TwoTowerSettings
@@ -61,6 +60,7 @@ class TwoTower:
     query: Any
     item: Any
     dropout_seed: Any
+    features: FeatureSet = BUILT_IN
 
     @cached_property
     def variables(self) -> list[Any]:
@@ -74,7 +74,7 @@ class TwoTower:
 
     def encode_items(self, table: Table) -> Array:
         """Return float32 ``[N, D]`` item vectors."""
-        return _encode(self._item_function, table, ITEM)
+        return _encode(self._item_function, table, self.features.item)
 
     @cached_property
     def _query_function(self) -> Any:
@@ -90,7 +90,11 @@ class TwoTower:
 
 
 def build_two_tower(
-    settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int = 0, item_probabilities: Array | None = None
+    settings: TwoTowerSettings,
+    sizes: Mapping[str, int],
+    seed: int = 0,
+    item_probabilities: Array | None = None,
+    features: FeatureSet = BUILT_IN,
 ) -> TwoTower:
     """Build the model with fresh weights.
 
@@ -99,22 +103,22 @@ def build_two_tower(
         sizes: ids of each categorical column of QUERY and ITEM.
         seed: fixes the initial weights.
         item_probabilities: share of the training targets of each item id, ``[sizes["item_id"]]``; needed for training only.
+        features: the columns of the run.
     """
     from cartwheel.merlin_compat import mm, tf
     from models.families.two_tower.layers import FrequencySampler
 
     tf.keras.utils.set_random_seed(seed)
     dropout_seed = tf.Variable([0, 0], trainable=False, dtype=tf.int32)
-    parts = settings, sizes, _tables(settings, sizes), dropout_seed
+    parts = settings, sizes, _tables(settings, sizes, features), dropout_seed
     query = _tower("query", *parts, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_CONTINUOUS)
-    item = _tower("item", *parts, ITEM_CATEGORICAL, (), ITEM_CONTINUOUS)
+    item = _tower("item", *parts, features.item_categorical, (), features.item_continuous)
     probabilities = np.ones(sizes["item_id"], np.float32) if item_probabilities is None else item_probabilities
     merlin = mm.TwoTowerModelV2(query, item, negative_samplers=[FrequencySampler(probabilities)], logq_sampling_correction=True)
-    for tower, columns in ((query, QUERY), (item, ITEM)):
-        tower(
-            {name: tf.zeros([1, 1], tf.float32 if name in QUERY_CONTINUOUS + ITEM_CONTINUOUS else tf.int32) for name in columns}
-        )
-    return TwoTower(settings, dict(sizes), merlin, query, item, dropout_seed)
+    numbers = QUERY_CONTINUOUS + features.item_continuous
+    for tower, columns in ((query, QUERY), (item, features.item)):
+        tower({name: tf.zeros([1, 1], tf.float32 if name in numbers else tf.int32) for name in columns})
+    return TwoTower(settings, dict(sizes), merlin, query, item, dropout_seed, features)
 
 
 def load_two_tower(folder: Path) -> TwoTower:
@@ -126,7 +130,7 @@ def load_two_tower(folder: Path) -> TwoTower:
     from models.training.store import read_config
 
     config = read_config(folder, "two_tower", TwoTowerSettings)
-    built = build_two_tower(config.settings, config.sizes)
+    built = build_two_tower(config.settings, config.sizes, features=FeatureSet.from_json(config.own))
     load_weights(folder, built.variables)
     return built
 
@@ -149,6 +153,7 @@ class TwoTowerLearner:
         self.variables = tower.variables
         self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
         self._train = train
+        self._item_id = tower.features.item_categorical.index("item_id")
         self._uniform = UniformRows(train["item_id"])
         self._hard = HardRows(self._uniform)
         self._valid = _with_known_targets(valid)
@@ -173,17 +178,17 @@ class TwoTowerLearner:
             seeds.append(rng.integers(2**31, size=2, dtype=np.int32) if settings.dropout else np.zeros(2, np.int32))
         chosen = np.stack(candidates)
         query, item = (packed.at(each) for packed, each in zip(self._packed, (rows, chosen), strict=True))
-        item_ids = item.ids[..., ITEM_CATEGORICAL.index("item_id")].copy()
+        item_ids = item.ids[..., self._item_id].copy()
         for step, columns in enumerate(dropped):
             query.ids[step, :, QUERY_CATEGORICAL.index("user_id")] = columns["user_id"][:, 0]
             query.lists[step, :, QUERY_LISTS.index("recent_items")] = columns["recent_items"]
-            item.ids[step, :, ITEM_CATEGORICAL.index("item_id")] = columns["item_id"][:, 0]
+            item.ids[step, :, self._item_id] = columns["item_id"][:, 0]
         return query.ids, query.lists, query.floats, item.ids, item.floats, item_ids[..., None], np.stack(seeds)
 
     @cached_property
     def _packed(self) -> tuple[Packed, Packed]:
         query = Packed.of(self._train, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS)
-        return query, Packed.of(self._train, ITEM_CATEGORICAL, ITEM_CONTINUOUS)
+        return query, Packed.of(self._train, self.tower.features.item_categorical, self.tower.features.item_continuous)
 
     def _hard_rows(self, rows: Array, rng: np.random.Generator) -> Array:
         """Draw hard negatives; those to draw from are found anew as often as an epoch begins, by what the model is then."""
@@ -201,8 +206,8 @@ class TwoTowerLearner:
             ids: int32 ``[B, 3]`` QUERY_CATEGORICAL.
             lists: int32 ``[B, 3, L]`` QUERY_LISTS.
             floats: float32 ``[B, 8]`` QUERY_CONTINUOUS.
-            target_ids: int32 ``[B + U, 3]`` ITEM_CATEGORICAL of the targets, and of others drawn as negatives.
-            target_floats: float32 ``[B + U, 6]`` ITEM_CONTINUOUS.
+            target_ids: int32 ``[B + U, columns]`` ids of the targets, and of others drawn as negatives.
+            target_floats: float32 ``[B + U, columns]`` numbers of the same.
             item_ids: int32 ``[B + U, 1]`` item ids from before the drop-out.
             seed: int32 ``[2]`` of other drop-outs.
 
@@ -215,7 +220,7 @@ class TwoTowerLearner:
         tower.dropout_seed.assign(seed)
         asked = _columns(QUERY_CATEGORICAL, ids) | _columns(QUERY_CONTINUOUS, floats)
         asked |= dict(zip(QUERY_LISTS, tf.unstack(lists, axis=1), strict=True))
-        offered = _columns(ITEM_CATEGORICAL, target_ids) | _columns(ITEM_CONTINUOUS, target_floats)
+        offered = _columns(tower.features.item_categorical, target_ids) | _columns(tower.features.item_continuous, target_floats)
         with tf.GradientTape() as tape:
             query, item = tower.query(asked, training=True), tower.item(offered, training=True)
             logits = self.logits(query, item, item_ids)
@@ -329,13 +334,13 @@ def _thinned(catalogue: Table | None) -> Table | None:
     return Table(catalogue.folder, {name: values[rows] for name, values in catalogue.columns.items()})
 
 
-def _tables(settings: TwoTowerSettings, sizes: Mapping[str, int]) -> dict[str, Any]:
+def _tables(settings: TwoTowerSettings, sizes: Mapping[str, int], features: FeatureSet) -> dict[str, Any]:
     """Return column -> embedding table; columns that share a vocabulary share the table."""
     from cartwheel.merlin_compat import mm, tf
     from models.training.merlin_schema import categorical_column
 
     sharing: dict[str, list[str]] = {}
-    for name in QUERY_CATEGORICAL + ITEM_CATEGORICAL + QUERY_LISTS:
+    for name in QUERY_CATEGORICAL + features.item_categorical + QUERY_LISTS:
         sharing.setdefault(SHARED_VOCABULARY.get(name, name), []).append(name)
     tables = {}
     for vocabulary, names in sharing.items():

@@ -28,14 +28,12 @@ from models.training.trained_files import (
     write_offline_vectors,
 )
 from workflows.features.columns import (
-    ITEM,
-    ITEM_CATEGORICAL,
-    ITEM_CONTINUOUS,
     QUERY,
     QUERY_CATEGORICAL,
     QUERY_CONTINUOUS,
     QUERY_LISTS,
 )
+from workflows.features.feature_set import FeatureSet, read_feature_set
 from workflows.tasks.recommend import REFIT
 
 
@@ -77,11 +75,12 @@ def fit_two_tower(
     from models.families.two_tower.model import TwoTowerLearner
 
     inputs = [run.features("train", "recommend"), run.features("valid", "recommend"), run.features("valid", "catalogue")]
-    sizes = read_sizes(inputs[0])
-    require_sizes(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *ITEM_CATEGORICAL), inputs[0])
-    train = read_table(inputs[0], (*QUERY, *ITEM), sizes)
-    valid, catalogue = optional_table(inputs[1], (*QUERY, *ITEM), sizes), optional_table(inputs[2], ITEM, sizes)
-    tower = _started(settings, sizes, seed, train)
+    features, sizes = read_feature_set(run), read_sizes(inputs[0])
+    require_sizes(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *features.item_categorical), inputs[0])
+    train = read_table(inputs[0], features.recommend, sizes)
+    valid = optional_table(inputs[1], features.recommend, sizes)
+    catalogue = optional_table(inputs[2], features.item, sizes)
+    tower = _started(settings, sizes, seed, train, features)
     learner = TwoTowerLearner(tower, train, valid, catalogue)
     history = fit(watch(learner) if watch else learner, settings, seed, folder, fingerprint(settings, seed, sizes, inputs))
     counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
@@ -110,22 +109,23 @@ def refit_two_tower(
     from models.families.two_tower.model import TwoTowerLearner
 
     inputs, sizes = [run.features("train", "recommend"), run.features("valid", REFIT)], fitted.tower.sizes
-    latest = optional_table(inputs[1], (*QUERY, *ITEM), sizes)
+    features = fitted.tower.features
+    latest = optional_table(inputs[1], features.recommend, sizes)
     if latest is None:
         return None
     rows = fitted.train.followed_by(latest)
-    tower = _started(settings, sizes, seed, rows)
+    tower = _started(settings, sizes, seed, rows, features)
     learner = TwoTowerLearner(tower, rows, None, None)
     wanted = settings.model_copy(update={"epochs": fitted.history.best_epoch + 1})
     history = fit(learner, wanted, seed, folder, fingerprint(wanted, seed, sizes, inputs), "refit")
     return FittedTwoTower(tower, rows, fitted.examples | {REFIT: len(latest)}, history, [])
 
 
-def _started(settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int, rows: Table) -> Any:
+def _started(settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int, rows: Table, features: FeatureSet) -> Any:
     """Return a two-tower with the weights at which training on ``rows`` begins."""
     from models.families.two_tower.model import build_two_tower, item_probabilities
 
-    tower = build_two_tower(settings, sizes, seed, item_probabilities(rows, sizes["item_id"]))
+    tower = build_two_tower(settings, sizes, seed, item_probabilities(rows, sizes["item_id"]), features)
     if settings.start == "spectral":
         start_spectrally(tower, rows)
     return tower
@@ -159,7 +159,7 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
     tower = final.tower
     difference = _export_towers(tower, model, final.train)
     write_offline_vectors(tower, layout, model, tower.sizes)
-    config = ModelConfig("two_tower", settings, tower.sizes, seed, final.examples, fitted.notes)
+    config = ModelConfig("two_tower", settings, tower.sizes, seed, final.examples, fitted.notes, tower.features.to_json())
     report = finish(folder, config, tower.variables, fitted.history, extra, started, difference)
     remove_checkpoint(before)
     return report
@@ -183,11 +183,11 @@ def _export_towers(tower: Any, model: ModelLayout, rows: Table) -> float:
     some = rows.head(PARITY_ROWS)
     item = export(
         lambda columns: tower.item(columns, training=False),
-        ITEM_CATEGORICAL,
+        tower.features.item_categorical,
         (),
-        ITEM_CONTINUOUS,
+        tower.features.item_continuous,
         "item_vector",
         model.item,
-        some.batch(slice(None), ITEM),
+        some.batch(slice(None), tower.features.item),
     )
     return max(export_query(tower, model.query, some), item)
