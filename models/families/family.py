@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, TypeVar
+from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core.errors import DataError
 from cartwheel.core.settings import Settings
 from models.training.tables import Table
 from workflows.features.column import Column, Kind
@@ -22,6 +23,9 @@ from workflows.tasks.task import Answer
 
 Floats = npt.NDArray[np.float64]
 C = TypeVar("C", bound=Settings)
+
+ALL_KINDS: Final = frozenset(Kind)
+BOTH_ANSWERS: Final = frozenset(Answer)
 
 
 @dataclass(frozen=True)
@@ -117,12 +121,16 @@ class Fitted(ABC):
 class Learner(ABC, Generic[C]):
     """Fits one family with given settings.
 
+    ``complexity`` orders families from simple to complex: of learners that validation cannot tell apart, the simplest is served. The
+    base rate has 0, a rule of one column 1, linear models 2, trees 3, networks more.
+
     Args:
         config: the family's settings; its defaults where None.
     """
 
     name: ClassVar[str]
     title: ClassVar[str]
+    complexity: ClassVar[int]
     tags: ClassVar[Tags]
     settings: ClassVar[type[Settings]]
     config: C
@@ -140,4 +148,51 @@ class Learner(ABC, Generic[C]):
 
     @abstractmethod
     def load(self, folder: Path) -> Fitted:
-        """Read what ``Fitted.save`` wrote."""
+        """Read what ``Fitted.save`` wrote.
+
+        Raises:
+            RunError: if a file is missing or cannot be read.
+        """
+
+    def check(self, data: TrainingData) -> None:
+        """Refuse data that the family cannot learn from; ``fit`` calls it first.
+
+        Raises:
+            DataError: if the task's answer or a column's kind is not the family's, or there is no row, no column, one class only, or a
+                negative quantity.
+        """
+        where = f"{data.task}: {self.name}"
+        if data.answer not in self.tags.answers:
+            raise DataError(f"{where} does not answer with a {data.answer.value}.", "Leave it out of the task's learners.")
+        strange = [column for column in data.columns if column.kind not in self.tags.reads]
+        if strange:
+            read = ", ".join(sorted(kind.value for kind in self.tags.reads))
+            raise DataError(
+                f"{where} does not read the column {strange[0].name!r} of kind {strange[0].kind.value}; it reads {read}.",
+                "Leave the column out for it.",
+            )
+        if not data.columns:
+            raise DataError(f"{where} is given no column.", "Give the task features.")
+        _check_labels(data.label, data.answer, where)
+
+
+def _check_labels(label: Floats, answer: Answer, where: str) -> None:
+    if not len(label):
+        raise DataError(f"{where} has no training row.", "Give the task a longer log, or move the split.")
+    bad = np.flatnonzero(~np.isfinite(label))
+    if len(bad):
+        raise DataError(f"{where}: the label of training row {bad[0]} is {label[bad[0]]}.", "Leave such rows out.")
+    if answer is Answer.QUANTITY:
+        if label.min() < 0:
+            row = int(np.argmin(label))
+            raise DataError(
+                f"{where}: the label of training row {row} is {label[row]:g}, where a quantity of at least 0 is expected.",
+                "Predict another quantity.",
+            )
+        if label.max() == 0:
+            raise DataError(f"{where}: all {len(label)} training labels are 0.", "Choose a longer window or another event.")
+    elif len(np.unique(label)) < 2:
+        raise DataError(
+            f"{where}: all {len(label)} training labels are {label[0]:g}; both 0 and 1 are needed.",
+            "Choose another window or event.",
+        )

@@ -6,6 +6,8 @@ import numpy as np
 
 from models.metrics.classification import Floats, Numbers
 
+_LEAST_EXPECTED = 1e-9
+
 
 def rmse(actual: Numbers, predicted: Numbers) -> float:
     """Return the root of the mean squared error, sqrt(1/n * sum of (y - p)^2), in the unit of the quantity.
@@ -39,6 +41,31 @@ def wape(actual: Numbers, predicted: Numbers) -> float:
     """
     total = float(np.sum(np.abs(actual)))
     return float(np.sum(np.abs(predicted - actual))) / total if total else float("nan")
+
+
+def row_poisson_deviance(actual: Numbers, predicted: Numbers) -> Floats:
+    """Return [n] the Poisson deviance 2 (y log(y / p) - y + p), with y log y = 0 at y = 0; predictions are kept 1e-9 above 0.
+
+    McCullagh and Nelder, Generalized Linear Models, 1989, section 2.3.
+
+    Args:
+        actual: [n] what came, at least 0.
+        predicted: [n] expected quantities, at least 0.
+
+    >>> row_poisson_deviance(np.array([1.0, 0.0]), np.array([1.0, 2.0]))
+    array([0., 4.])
+    """
+    y, p = actual.astype(np.float64), np.maximum(predicted.astype(np.float64), _LEAST_EXPECTED)
+    return np.asarray(2.0 * (np.where(y > 0, y * np.log(np.where(y > 0, y, 1.0) / p), 0.0) - y + p))
+
+
+def poisson_deviance(actual: Numbers, predicted: Numbers) -> float:
+    """Return the mean of ``row_poisson_deviance``.
+
+    >>> poisson_deviance(np.array([1.0, 0.0]), np.array([1.0, 2.0]))
+    2.0
+    """
+    return float(np.mean(row_poisson_deviance(actual, predicted))) if len(actual) else float("nan")
 
 
 def row_pinball(actual: Numbers, predicted: Numbers, quantile: float) -> Floats:

@@ -1,0 +1,1 @@
+"""Families that learn from encoded rows with labels, one a file."""

@@ -1,0 +1,197 @@
+"""Gradient boosted trees: LightGBM (Ke et al., NIPS 2017), stopped early on validation rows.
+
+Columns are float32 when a model is served, and thresholds of LightGBM are float64 between two of them. They are rounded down to float32,
+which sends every float32 value the same way, so that trees answer alike in LightGBM and in ONNX.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Final, Literal
+
+import numpy as np
+from onnx import TensorProto
+from pydantic import Field
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_text
+from cartwheel.core.settings import Settings
+from models.families.family import ALL_KINDS, BOTH_ANSWERS, Fitted, Floats, Learner, Tags, TrainingData, Tune
+from models.families.rows.answers import add_score, ceiling, read_content, score, write_content
+from models.families.rows.design import Design
+from models.training.tables import Table
+from workflows.compiler.onnx_graph import GraphBuilder
+from workflows.features.column import Column
+from workflows.tasks.task import Answer
+
+TREES: Final = "trees.txt"
+_ROUNDS_WITHOUT_VALIDATION: Final = 100
+_CONVERTER_OPSET: Final = 15
+"""The latest that onnxmltools converts trees to; what it needs has not changed since."""
+
+
+class LightGBMSettings(Settings):
+    """What may be set about gradient boosting."""
+
+    rounds: Annotated[int, Field(ge=1, le=5000)] = 500
+    """Most trees; early stopping keeps fewer."""
+    patience: Annotated[int, Field(ge=1)] = 30
+    """Trees without a better validation loss before growing stops."""
+    learning_rate: Annotated[float, Field(gt=0.0, le=1.0), Tune(0.01, 0.3, log=True)] = 0.05
+    """How much of each tree is added."""
+    leaves: Annotated[int, Field(ge=2, le=1024), Tune(4, 128, log=True)] = 15
+    """Most leaves of a tree."""
+    min_rows: Annotated[int, Field(ge=1), Tune(5, 500, log=True)] = 30
+    """Fewest training rows of a leaf, and of a value of a column of ids to be split on."""
+    l2: Annotated[float, Field(ge=0.0), Tune(0.1, 100.0, log=True)] = 1.0
+    """Weight of the squared leaf values."""
+    feature_share: Annotated[float, Field(gt=0.0, le=1.0), Tune(0.3, 1.0)] = 0.8
+    """Share of the features that each tree may split on, drawn with the seed."""
+    max_levels: Annotated[int, Field(ge=1, le=1000)] = 100
+    """Most values of a column of ids that trees can split on: the most frequent ones."""
+    quantity: Literal["poisson", "tweedie"] = "poisson"
+    """Loss of quantities; ``tweedie`` suits sums of money with many zeros."""
+
+
+@dataclass
+class Trees(Fitted):
+    """Grown trees over a design.
+
+    Attributes:
+        design: how a row becomes numbers.
+        booster: ``lightgbm.Booster`` whose sum of leaves is the linear predictor.
+        most: highest predicted quantity; None of log odds.
+    """
+
+    design: Design
+    booster: Any
+    most: float | None
+    notes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[Column, ...]:  # type: ignore[override]
+        """The columns of the design."""
+        return self.design.columns
+
+    def scores(self, rows: Table) -> Floats:
+        """Return [n] log odds, or expected quantities."""
+        if not len(rows):
+            return np.zeros(0)
+        found = self.booster.predict(self.design.matrix(rows), raw_score=True, num_threads=1)
+        return score(np.asarray(found, np.float64), self.most)
+
+    def onnx(self) -> Any:
+        """Return the graph: the design, and a ``TreeEnsembleRegressor`` over it."""
+        from onnxmltools import convert_lightgbm
+        from onnxmltools.convert.common.data_types import FloatTensorType
+
+        graph = GraphBuilder("lightgbm")
+        design = self.design.add(graph)
+        trees = convert_lightgbm(
+            self.booster,
+            initial_types=[("design", FloatTensorType([None, self.design.width]))],
+            name="trees",
+            target_opset=_CONVERTER_OPSET,
+        )
+        (found,) = graph.inline(trees, {"design": design}).values()
+        add_score(graph, graph.add("Cast", found, to=TensorProto.DOUBLE), self.most)
+        return graph.model()
+
+    def save(self, folder: Path) -> None:
+        """Write design and trees, these in LightGBM's own text format."""
+        write_content(folder, {"design": self.design.content(), "most": self.most, "notes": list(self.notes)})
+        write_text(folder / TREES, self.booster.model_to_string())
+
+    def contributions(self, rows: Table) -> Floats | None:
+        """Return [n, columns] SHAP values (Lundberg et al., 2020) of the log odds; None of quantities."""
+        if self.most is not None or not len(rows):
+            return None
+        parts = self.booster.predict(self.design.matrix(rows), pred_contrib=True, num_threads=1)
+        return self.design.by_column(np.asarray(parts, np.float64)[:, :-1])
+
+
+class LightGBMLearner(Learner[LightGBMSettings]):
+    """Grows trees."""
+
+    name: ClassVar[str] = "lightgbm"
+    title: ClassVar[str] = "gradient boosting"
+    complexity: ClassVar[int] = 3
+    tags: ClassVar[Tags] = Tags(BOTH_ANSWERS, "rows", ALL_KINDS, random=True)
+    settings: ClassVar[type[Settings]] = LightGBMSettings
+
+    def fit(self, data: TrainingData, seed: int) -> Trees:
+        """Grow trees until validation stops improving; errors as in ``Learner.fit``."""
+        import lightgbm
+
+        self.check(data)
+        design = Design.of(data.columns, data.train, self.config.max_levels, self.config.min_rows)
+        parameters = self._parameters(data, seed)
+        train = lightgbm.Dataset(design.matrix(data.train), data.label, params=parameters)
+        rounds, stopping, sets = self.config.rounds, [], None
+        notes: tuple[str, ...] = ()
+        if _can_stop(data):
+            sets = [train.create_valid(design.matrix(data.valid), data.valid_label, params=parameters)]
+            stopping = [lightgbm.early_stopping(self.config.patience, verbose=False)]
+        else:
+            rounds = min(rounds, _ROUNDS_WITHOUT_VALIDATION)
+            notes = (f"validation rows cannot stop it, so it grew {rounds} trees",)
+        grown = lightgbm.train(parameters, train, rounds, valid_sets=sets, callbacks=stopping)
+        kept = grown.best_iteration if grown.best_iteration > 0 else rounds
+        return Trees(design, _served(grown.model_to_string(num_iteration=kept)), ceiling(data.answer, data.label), notes)
+
+    def _parameters(self, data: TrainingData, seed: int) -> dict[str, Any]:
+        config = self.config
+        return {
+            "objective": "binary" if data.answer is Answer.PROBABILITY else config.quantity,
+            "learning_rate": config.learning_rate,
+            "num_leaves": config.leaves,
+            "min_data_in_leaf": config.min_rows,
+            "lambda_l2": config.l2,
+            "feature_fraction": config.feature_share,
+            "seed": seed,
+            "deterministic": True,
+            "force_row_wise": True,
+            "num_threads": 1,  # sums of several threads run in an order that changes with the machine
+            "verbosity": -1,
+        }
+
+    def load(self, folder: Path) -> Trees:
+        """Read what ``Trees.save`` wrote."""
+        import lightgbm
+
+        content, path = read_content(folder), folder / TREES
+        try:
+            booster = lightgbm.Booster(model_str=path.read_text(encoding="utf-8"))
+        except (OSError, lightgbm.basic.LightGBMError) as error:
+            raise RunError(f"{path} cannot be read as trees ({error}).", "Train the model again.") from error
+        return Trees(Design.from_content(content["design"]), booster, content["most"], tuple(content["notes"]))
+
+
+def _can_stop(data: TrainingData) -> bool:
+    return len(np.unique(data.valid_label)) > 1
+
+
+def _served(text: str) -> Any:
+    """Return a booster of LightGBM's text whose thresholds are float32 and whose answer is the plain sum of leaves."""
+    import lightgbm
+
+    text = re.sub(r"(?m)^threshold=(.*)$", lambda found: "threshold=" + " ".join(map(_down, found[1].split())), text)
+    text = re.sub(r"(?m)^tree_sizes=.*\n", "", text)  # lengths of what was just changed; without them LightGBM reads in turn
+    text = re.sub(r"(?m)^objective=.*$", "objective=regression", text)
+    text = re.sub(r"(?m)^\[objective: \w+\]$", "[objective: regression]", text)
+    return lightgbm.Booster(model_str=text)
+
+
+def _down(threshold: str) -> str:
+    """Return the largest float32 that is at most ``threshold``.
+
+    >>> float(_down("0.1")) <= 0.1
+    True
+    """
+    value = float(threshold)
+    rounded = np.float32(value)
+    if float(rounded) > value:
+        rounded = np.nextafter(rounded, np.float32(-np.inf))
+    return repr(float(rounded))

@@ -1,0 +1,243 @@
+"""Fits every learner of a declared task, calibrates it, and leaves a folder that is served from, and a leaderboard."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any, Final, Literal
+
+import numpy as np
+import polars as pl
+from pydantic import Field
+
+from cartwheel.core.errors import DataError, RunError
+from cartwheel.core.files import atomic_path, write_json
+from cartwheel.core.progress import progress
+from cartwheel.core.run_layout import ModelLayout, TaskLayout
+from cartwheel.core.settings import Settings
+from cartwheel.core.tables import read_json
+from models.families.family import Fitted, Floats, Learner, TrainingData
+from models.families.rows.one_feature import OneFeatureLearner, row_loss
+from models.metrics.classification import roc_auc, row_log_loss
+from models.tasks.calibrate import calibrate
+from models.tasks.leaderboard import METRIC, Candidate, Leaderboard, rank
+from models.tasks.reasons import reason_groups, reasons, typical_values
+from models.tasks.rows import Rows, inputs_of, read_rows
+from models.training.calibration import Platt
+from models.training.onnx_export import write_checked
+from workflows.features.column import Column
+from workflows.tasks.task import Answer
+
+OFFLINE_ROWS: Final = 256
+"""Test rows whose answers are kept for the comparison with the server."""
+_PACKAGES: Final = ("lightgbm", "scikit-learn", "tensorflow", "tf-keras", "onnxmltools")
+
+
+class TaskTrainingSettings(Settings):
+    """How the learners of a task are fitted and compared."""
+
+    select: Literal["none", "l1", "mutual_information", "permutation"] = "none"
+    """How columns are left out before learners are fitted: not at all, where an L1 penalty gives them no weight, where they share no more
+    information with the label than shuffled ones, or where shuffling them on validation rows costs nothing."""
+    bootstrap: Annotated[int, Field(ge=100)] = 500
+    """Resamples of entities behind the intervals and standard errors of the leaderboard."""
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """What ``config.json`` holds of a trained model of a task.
+
+    Attributes:
+        model: name of the learner.
+        answer: what answers the task.
+        columns: inputs of ``model.onnx``, in their order.
+        sizes: column of ids -> number of ids.
+        typical: column -> typical encoded value, see ``models.tasks.reasons``.
+        reasons: column that is a reason -> inputs that are replaced together.
+        calibration: of the log odds; the identity for quantities.
+    """
+
+    model: str
+    answer: Answer
+    columns: tuple[Column, ...]
+    sizes: Mapping[str, int]
+    typical: Mapping[str, Any]
+    reasons: Mapping[str, Sequence[str]]
+    calibration: Platt
+
+    def answers(self, score: Floats) -> Floats:
+        """Return [n] the probabilities or quantities of [n] scores."""
+        return score if self.answer is Answer.QUANTITY else np.asarray(self.calibration.probability(score), np.float64)
+
+
+def train_task(
+    layout: TaskLayout,
+    answer: Answer,
+    columns: Sequence[Column],
+    sizes: Mapping[str, int],
+    learners: Sequence[Learner[Any]],
+    seed: int,
+    settings: TaskTrainingSettings | None = None,
+    title: str = "",
+) -> Leaderboard:
+    """Fit the learners of a task on its training rows and choose on validation rows which is served.
+
+    Reads ``features/``; writes a folder a learner (``model.onnx``, ``config.json``, ``calibration.json``, ``offline.parquet`` and what the
+    learner reads itself) and ``leaderboard.json``. A learner gets the columns of the kinds that it reads, and notes which it does not; one
+    that reads none of them is left out, and the leaderboard says so.
+
+    Args:
+        layout: the task's files.
+        answer: what answers the task.
+        columns: the encoded columns.
+        sizes: column of ids -> number of ids.
+        learners: see ``models.families.row_registry.learners_for``.
+        seed: of everything that is random.
+        settings: how learners are fitted and compared.
+        title: of the task, for readers.
+
+    Raises:
+        RunError: if features are missing.
+        DataError: if there is nothing to learn: no row, or one class only.
+        ParityError: if the ONNX graph of a learner answers otherwise than the learner.
+    """
+    settings = settings or TaskTrainingSettings()
+    splits = {split: read_rows(layout, split, columns, sizes) for split in ("train", "valid", "test")}
+    data = TrainingData(
+        layout.name,
+        answer,
+        tuple(columns),
+        dict(sizes),
+        splits["train"].table,
+        splits["train"].label,
+        splits["valid"].table,
+        splits["valid"].label,
+    )
+    dropped: dict[str, str] = {}
+    candidates, skipped = [], {}
+    with progress(f"train {layout.name}", len(learners)) as advance:
+        for learner in learners:
+            own, notes = _readable(data, learner)
+            if not own.columns:
+                skipped[learner.name] = notes[0]
+            else:
+                candidates.append(_train(layout, learner, own, splits, seed, notes))
+            advance(1, learner.name)
+    if not candidates:
+        raise DataError(f"{layout.name}: no learner reads any of its columns.", "Name other learners.")
+    valid = splits["valid"]
+    entries, served, why = rank(candidates, valid.entity, settings.bootstrap, seed)
+    board = Leaderboard(
+        layout.name,
+        title or layout.name,
+        answer,
+        METRIC[answer],
+        len(valid),
+        len(np.unique(valid.entity)),
+        served,
+        why,
+        entries,
+        skipped,
+        dropped,
+        alone(data),
+    )
+    board.write(layout)
+    return board
+
+
+def alone(data: TrainingData) -> dict[str, float]:
+    """Return column -> ROC AUC on validation rows of a rule of this column only, best first; empty for quantities and one class."""
+    if data.answer is not Answer.PROBABILITY or len(np.unique(data.valid_label)) < 2:
+        return {}
+    rules = OneFeatureLearner().rules(data)
+    label = data.valid_label.astype(np.int64)
+    areas = {name: float(roc_auc(label, rule.scores(data.valid[name]))) for name, rule in rules.items()}
+    return dict(sorted(areas.items(), key=lambda each: -each[1]))
+
+
+def read_model(model: ModelLayout) -> TaskModel:
+    """Read what is needed to answer with a model: its ``config.json`` and ``calibration.json``.
+
+    Raises:
+        RunError: if a file is missing or lacks what it should hold.
+    """
+    config, calibration = read_json(model.config), read_json(model.calibration)
+    try:
+        return TaskModel(
+            config["model"],
+            Answer(config["answer"]),
+            tuple(Column.from_json(each) for each in config["columns"]),
+            config["sizes"],
+            config["typical"],
+            config["reasons"],
+            Platt(float(calibration["slope"]), float(calibration["intercept"])),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{model.config} describes no model of a task ({error}).", "Run `cartwheel train` again.") from None
+
+
+def _readable(data: TrainingData, learner: Learner[Any]) -> tuple[TrainingData, tuple[str, ...]]:
+    """Return the data with only the columns of kinds that the family reads, and a note about the others."""
+    others = [column.name for column in data.columns if column.kind not in learner.tags.reads]
+    if not others:
+        return data, ()
+    kept = tuple(column for column in data.columns if column.kind in learner.tags.reads)
+    return replace(data, columns=kept), (f"it does not read {', '.join(others)}",)
+
+
+def _train(
+    layout: TaskLayout, learner: Learner[Any], data: TrainingData, splits: Mapping[str, Rows], seed: int, notes: tuple[str, ...]
+) -> Candidate:
+    fitted, valid = learner.fit(data, seed), splits["valid"]
+    notes = (*notes, *fitted.notes)
+    score = fitted.scores(valid.table)
+    if data.answer is Answer.PROBABILITY:
+        calibrated = calibrate(score, valid.label, valid.entity)
+        platt, loss = calibrated.platt, row_log_loss(valid.label.astype(np.int64), calibrated.held_out)
+        notes = (*notes, platt.note) if platt.note else notes
+    else:
+        platt, loss = Platt(), row_loss(valid.label, score, data.answer)
+    examples = {split: len(rows) for split, rows in splits.items()}
+    with atomic_path(layout.model(learner.name).path) as folder:
+        folder.mkdir()
+        _write(
+            ModelLayout(folder), learner, fitted, data, platt, splits, {"seed": seed, "examples": examples, "notes": list(notes)}
+        )
+    return Candidate(learner.name, learner.title, learner.complexity, loss, notes)
+
+
+def _write(
+    model: ModelLayout,
+    learner: Learner[Any],
+    fitted: Fitted,
+    data: TrainingData,
+    platt: Platt,
+    splits: Mapping[str, Rows],
+    about: Mapping[str, Any],
+) -> None:
+    columns = fitted.columns
+    typical = typical_values(columns, data.train)
+    config = {
+        "model": learner.name,
+        "title": learner.title,
+        "task": data.task,
+        "answer": data.answer.value,
+        "settings": learner.config.model_dump(mode="json"),
+        "columns": [column.to_json() for column in columns],
+        "sizes": {column.name: data.sizes[column.name] for column in columns if column.name in data.sizes},
+        "typical": typical,
+        "reasons": reason_groups(columns),
+        "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+        **about,
+    }
+    fitted.save(model.path)
+    write_json(model.config, config)
+    write_json(model.calibration, platt.content())
+    rows = splits["test"].table.head(OFFLINE_ROWS)
+    score = fitted.scores(rows)
+    write_checked(fitted.onnx(), inputs_of(rows, columns), score[:, None].astype(np.float32), model.scores, learner.title)
+    found = reasons(fitted.scores, columns, typical, rows)
+    task_model = TaskModel(learner.name, data.answer, columns, data.sizes, typical, {}, platt)
+    values = {"entity": splits["test"].entity[:OFFLINE_ROWS], "score": score, "answer": task_model.answers(score)}
+    pl.DataFrame({**values, **{f"reason_{name}": each for name, each in found.items()}}).write_parquet(model.offline)

@@ -1,0 +1,6 @@
+from cartwheel.testing import LearnerConformance
+from models.families.rows.lightgbm import LightGBMLearner
+
+
+class TestLightGBM(LearnerConformance):
+    learner = LightGBMLearner

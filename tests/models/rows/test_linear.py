@@ -1,0 +1,10 @@
+from cartwheel.testing import LearnerConformance
+from models.families.rows.linear import LogisticRegressionLearner, PoissonRegressionLearner
+
+
+class TestLogisticRegression(LearnerConformance):
+    learner = LogisticRegressionLearner
+
+
+class TestPoissonRegression(LearnerConformance):
+    learner = PoissonRegressionLearner

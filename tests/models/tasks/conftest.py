@@ -1,0 +1,54 @@
+"""The files of a task as prepare leaves them, with a planted signal."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from cartwheel.core.run_layout import TaskLayout
+from cartwheel.testing.learner import COLUMNS, answers, encoded, sizes_of
+from models.families.row_registry import learners_for
+from models.tasks.train import train_task
+from workflows.features.column import Column
+from workflows.tasks.task import Answer
+
+ROWS = 1200
+ENTITIES = 300
+TRIED = {
+    Answer.PROBABILITY: ("logistic_regression", "lightgbm"),
+    Answer.QUANTITY: ("poisson_regression", "lightgbm"),
+}
+
+
+def write_task(run: Path, name: str, answer: Answer, columns: tuple[Column, ...] = COLUMNS) -> TaskLayout:
+    """Write ``features/`` of a task."""
+    layout = TaskLayout(run, name)
+    for number, split in enumerate(("train", "valid", "test")):
+        table = encoded(columns, ROWS, 1000 * number)
+        entity = np.random.default_rng(number).integers(0, ENTITIES, ROWS)
+        about = {"entity": [f"u{each}" for each in entity], "label": answers(table, answer, number)}
+        frame = {column.name: _series(table[column.name]) for column in columns}
+        layout.features(split).mkdir(parents=True)
+        pl.DataFrame({**about, **frame}).write_parquet(layout.features(split) / "part.0.parquet")
+    return layout
+
+
+def _series(values: np.ndarray) -> list | np.ndarray:
+    """Lists without their padding, as the encoding writes them."""
+    if values.ndim == 1:
+        return values
+    return [row.tolist() if values.dtype == np.float32 else row[row != 0].tolist() for row in values]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[Answer, TaskLayout]:
+    """A trained task of each answer."""
+    run = tmp_path_factory.mktemp("run")
+    layouts = {}
+    for answer in Answer:
+        layouts[answer] = write_task(run, answer.value, answer)
+        train_task(layouts[answer], answer, COLUMNS, sizes_of(COLUMNS), learners_for(answer, TRIED[answer]), 0)
+    return layouts
