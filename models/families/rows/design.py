@@ -44,9 +44,9 @@ class Block:
     def matrix(self, values: npt.NDArray[Any]) -> Matrix:
         """Return [n, width] float32 of the encoded values."""
         if self.column.kind in CONTINUOUS or self.column.kind is Kind.VECTOR:
-            return np.asarray(values.reshape(len(values), self.width), np.float32)
+            return values.reshape(len(values), self.width).astype(np.float32)
         if self.column.kind not in LISTS:
-            return (values.reshape(-1, 1) == np.asarray(self.levels)).astype(np.float32)
+            return np.equal(values.reshape(-1, 1), np.asarray(self.levels)).astype(np.float32)
         count = np.maximum(1, (values != PADDING_ID).sum(axis=1)).astype(np.float32)
         return np.stack([(values == level).sum(axis=1).astype(np.float32) / count for level in self.levels], axis=1)
 
