@@ -287,7 +287,8 @@ class OwnFeatureSettings(Settings):
     """What a value means, and so how it is encoded: ``category`` (one of several names), ``tags`` (a list of them), ``number``, ``amount``
     (not negative, of very different sizes, such as money), ``text``, ``vector``, ``date`` or ``boolean``."""
     origin: str = Field(default="", alias="from")
-    """``table.column``, or the name of an own column of the events; empty for the column of the feature's own name."""
+    """``table.column``, or ``events.column`` for an own column of the events; empty for the column of the feature's own name, which must
+    then be in one of them alone."""
     separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
     """What stands between the tags, or the numbers of a vector, that come as one text; None means ``|`` for tags, and a comma, semicolon
     or blank for vectors."""

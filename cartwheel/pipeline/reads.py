@@ -6,6 +6,7 @@ stage that is skipped although it would write something else. That every declare
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +19,7 @@ from cartwheel.config import RunSettings
 SIMULATED: Final = "simulated"
 """``source.kind`` of a shop that is simulated rather than read."""
 PATHS: Final = (("source", "path"), ("features", "keep_ids_of"))
-"""Settings that point out of the run: what lies there counts, and not where it lies."""
+"""Settings that point out of the run, beside the paths of tables: what lies there counts, and not where it lies."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,10 @@ def _is_read(settings: RunSettings) -> bool:
     return not is_simulated(settings)
 
 
+def _has_own_features(settings: RunSettings) -> bool:
+    return bool(settings.features.own)
+
+
 def _splits_by_shares(settings: RunSettings) -> bool:
     return settings.prepare.valid_from is None
 
@@ -76,6 +81,15 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
         Reads(("source.kind", *every("events"))),
         Reads(("seed", *(f"source.{name}" for name in _SIZE)), is_simulated),
         Reads(READ_FROM_FILES, _is_read),
+    ),
+    "tables": (
+        Reads(("tables", "features.own")),
+        Reads(("seed", "prepare.valid_from", "prepare.session_gap_minutes"), _has_own_features),
+        Reads(("prepare.test_from",), lambda settings: _has_own_features(settings) and _splits_by_dates(settings)),
+        Reads(
+            tuple(f"prepare.{name}" for name in _SHARES),
+            lambda settings: _has_own_features(settings) and _splits_by_shares(settings),
+        ),
     ),
     "examples": (
         Reads(("seed", *every("recommend"), *every("prepare", but=(*_SHARES, "test_from")))),
@@ -119,9 +133,9 @@ def fields_judged(settings: RunSettings) -> tuple[str, ...]:
 def values_of(settings: RunSettings, fields: Collection[str]) -> dict[str, Any]:
     """Return the values of ``fields`` as JSON, section -> field -> value; of a path its last part, so that it stays true when moved."""
     content = settings.model_dump(mode="json")
-    for section, name in PATHS:
-        if content.get(section, {}).get(name) is not None:
-            content[section][name] = Path(content[section][name]).name
+    for holder, name in _path_places(content):
+        if holder.get(name) is not None:
+            holder[name] = Path(holder[name]).name
     values: dict[str, Any] = {}
     for field in fields:
         section, _, name = field.partition(".")
@@ -134,11 +148,16 @@ def values_of(settings: RunSettings, fields: Collection[str]) -> dict[str, Any]:
 
 def without_paths(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return what ``values_of`` gave, without what settings that point out of the run hold."""
-    found = {section: dict(value) if isinstance(value, Mapping) else value for section, value in values.items()}
-    for section, name in PATHS:
-        if section in found:
-            found[section].pop(name, None)
+    found: dict[str, Any] = copy.deepcopy(dict(values))
+    for holder, name in _path_places(found):
+        holder.pop(name, None)
     return found
+
+
+def _path_places(content: Mapping[str, Any]) -> list[tuple[dict[str, Any], str]]:
+    """Return the mappings of settings, as JSON values, that hold a path out of the run, and its name there."""
+    single = [(content[section], name) for section, name in PATHS if section in content]
+    return [*single, *((table, "path") for table in content.get("tables", {}).values())]
 
 
 def handed(settings: RunSettings, fields: Collection[str]) -> RunSettings:

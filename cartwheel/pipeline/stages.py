@@ -28,6 +28,8 @@ from cartwheel.pipeline.work import (
     item_to_item,
     ranking,
     retrieval,
+    tables,
+    tables_from,
     train_cart,
 )
 from models.retrieval.retriever import FACTOR_MODELS, TWO_TOWER
@@ -71,6 +73,7 @@ class Stage:
 
 STAGES: Final = (
     Stage("events", "prepare", (), (RELATIVE.events_folder, RELATIVE.simulation), events, events_from),
+    Stage("tables", "prepare", ("events",), (RELATIVE.tables_folder,), tables, tables_from),
     Stage("examples", "prepare", ("events",), (RELATIVE.examples_folder, RELATIVE.snapshot_folder), examples),
     Stage("features", "prepare", ("examples",), (RELATIVE.workflow_folder, RELATIVE.features_folder), features, ids_from),
     Stage(

@@ -18,7 +18,7 @@ from cartwheel.pipeline.reads import READ_FROM_FILES, SIMULATED, fields_judged, 
 from cartwheel.pipeline.run_directory import stamps
 from serving.server.endpoint import ENDPOINT
 from serving.settings import ServeSettings
-from workflows.settings import SourceSettings
+from workflows.settings import PrepareSettings, SourceSettings
 
 _DEFAULT_GRPC_PORT: Final = 8001
 
@@ -104,6 +104,26 @@ def events(run: Path, settings: RunSettings) -> None:
         Console(stderr=True).print(
             f"{summary.quarantined:,} rows quarantined ({told}), see {run / 'events' / 'quarantine.parquet'}"
         )
+
+
+def tables_from(settings: RunSettings) -> object:
+    """Return what identifies the files of the side tables.
+
+    Raises:
+        DataError: if there are no files to read.
+    """
+    from workflows.events.side_tables import table_inputs
+
+    return {name: stamps(table_inputs(name, table)) for name, table in settings.tables.items()}
+
+
+def tables(run: Path, settings: RunSettings) -> None:
+    """Check the side tables, and read the shop's own columns that are declared as features."""
+    from workflows.prepare.tables import build_tables
+
+    own = settings.features.own
+    prepare, seed = (settings.prepare, settings.seed) if own else (PrepareSettings(), 0)
+    _warn(build_tables(run, settings.tables, own, prepare, seed))
 
 
 def examples(run: Path, settings: RunSettings) -> None:

@@ -25,7 +25,8 @@ from cartwheel.pipeline.work import judged_configuration
 from serving.settings import ServeSettings
 
 ALL: Final = {stage.name for stage in STAGES}
-FROM_EXAMPLES: Final = ALL - {"events"}
+TABLES: Final = {"tables"}
+FROM_EXAMPLES: Final = ALL - {"events"} - TABLES
 FROM_FEATURES: Final = FROM_EXAMPLES - {"examples"}
 FROM_RETRIEVAL: Final = {"retrieval", "item_to_item", "ranking", "evaluate", "export"}
 FROM_ITEM_TO_ITEM: Final = FROM_RETRIEVAL - {"retrieval"}
@@ -38,6 +39,7 @@ NONE: Final[set[str]] = set()
 DATES: Final = {"prepare": {"valid_from": "2024-02-01", "test_from": "2024-02-08"}}
 FACTORS: Final = {"retrieval": {"model": "als"}}
 COSTS: Final = {"evaluate": {"threshold": "cost", "cost_of_false_positive": 1.0, "cost_of_false_negative": 1.0}}
+OWN: Final = {"features": {"own": {"colour": {"kind": "text"}}}}
 TABLE: Final = {"source": {"kind": "table", "path": "events.parquet"}}
 """Relative paths start at the folder of the test."""
 
@@ -76,6 +78,13 @@ ROWS: Final = (
     Row("events.max_bad_share", 0.5, ALL),
     Row("events.repeats", "keep", ALL),
     Row("events.latest", "2024-05-05", ALL),
+    Row("events.extra_types", ("scan",), ALL),
+    Row("tables", {"items": {"path": "other.parquet"}}, TABLES),
+    Row("features.own", {"colour": {"kind": "category"}}, TABLES),
+    Row("seed", 2, ALL, OWN),
+    *(Row(f"prepare.{name}", 0.2, FROM_EXAMPLES | TABLES, OWN) for name in ("valid_share", "test_share")),
+    Row("prepare.test_from", "2024-02-09", FROM_EXAMPLES | TABLES, {**OWN, **DATES}),
+    Row("prepare.session_gap_minutes", 31, FROM_EXAMPLES | TABLES, OWN),
     *(Row(f"prepare.{name}", 0.2, FROM_EXAMPLES) for name in ("valid_share", "test_share")),
     *(Row(f"prepare.{name}", 0.2, NONE, DATES) for name in ("valid_share", "test_share")),
     Row("prepare.valid_from", "2024-02-02", FROM_EXAMPLES, DATES),
@@ -451,3 +460,11 @@ class TestRunning:
         assert "max_two_stage_anchors=2000" in told
         assert "bootstrap" not in told
         assert "epochs" not in told
+
+    def test_a_table_counts_by_its_file_wherever_that_lies(self, folder: Path) -> None:
+        before = keys(settings_of({"tables": {"items": {"path": "other.parquet"}}}))
+        shutil.move(folder / "other.parquet", folder / "earlier" / "other.parquet")
+        settings = settings_of({"tables": {"items": {"path": "earlier/other.parquet"}}})
+        assert keys(settings) == before
+        write_log(folder / "earlier" / "other.parquet", "another, longer log")
+        assert {name for name, key in keys(settings).items() if key != before[name]} == TABLES

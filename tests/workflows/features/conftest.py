@@ -1,6 +1,7 @@
 """A small run whose examples follow the layout that the features read, fitted once, and a copy of it to damage."""
 
 import shutil
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 from workflows.features.columns import CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS, QUERY_LISTS
 from workflows.prepare.features import FeatureReport, fit_features
 from workflows.settings import FeatureSettings
+
+sys.path.insert(0, str(Path(__file__).parent))
 
 ITEMS = [f"i{number}" for number in range(12)] + ["ärtikel", "商品"]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, TypeAlias
@@ -237,18 +238,8 @@ class FileSource(Source):
             return pl.lit(None, pl.String)
         dtype = schema[name]
         _refuse_nested(name, dtype, file)
-        cell = pl.col(name)
-        if isinstance(dtype, pl.Datetime):
-            if dtype.time_zone:
-                return cell.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-            return cell.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
-        if dtype.is_float():
-            whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < _INTEGRAL_LIMIT)
-            integer = cell.cast(pl.Int64, strict=False).cast(pl.String)
-            # A whole float is an integer that a null forced into floating point; ``tidy`` makes it that, and reports it.
-            keeps_point = column in NAMES and not self.tidy.exact_ids
-            return pl.when(whole).then(pl.format("{}.0", integer) if keeps_point else integer).otherwise(cell.cast(pl.String))
-        return cell.cast(pl.String, strict=False)
+        # A whole float is an integer that a null forced into floating point; ``tidy`` makes it that, and reports it.
+        return plain_text(pl.col(name), dtype, keeps_point=column in NAMES and not self.tidy.exact_ids)
 
     def _places(self, found: Sequence[str], opened: reading.Opened) -> dict[str, str]:
         places = _present({**self.required, **self.optional}, found)
@@ -262,6 +253,27 @@ class FileSource(Source):
             if not set(names) & set(found):
                 reading.require(column, names, found, opened.files[0])
         return places
+
+
+def plain_text(cell: pl.Expr, dtype: pl.DataType, *, keeps_point: bool) -> pl.Expr:
+    """Return a cell of any plain type as text: a typed time as ISO 8601, a list as JSON.
+
+    Args:
+        cell: the expression.
+        dtype: its type.
+        keeps_point: whether a whole float becomes ``1288.0`` rather than ``1288``.
+    """
+    if isinstance(dtype, pl.List | pl.Array):
+        return cell.map_elements(lambda values: json.dumps(list(values), default=str), return_dtype=pl.String)
+    if isinstance(dtype, pl.Datetime):
+        if dtype.time_zone:
+            return cell.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
+        return cell.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
+    if dtype.is_float():
+        whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < _INTEGRAL_LIMIT)
+        integer = cell.cast(pl.Int64, strict=False).cast(pl.String)
+        return pl.when(whole).then(pl.format("{}.0", integer) if keeps_point else integer).otherwise(cell.cast(pl.String))
+    return cell.cast(pl.String, strict=False)
 
 
 def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
