@@ -13,6 +13,7 @@ from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from evaluation.figures import Evaluation, Protocol, Record, merged
 from evaluation.forecasts import cart_records, ranking_records
+from evaluation.list_requests import list_request_records
 from evaluation.lists import CatalogueFacts, Entry, left_out, list_records, read_facts
 from evaluation.oracle import Oracle, OracleQueries
 from evaluation.report.gather import gather
@@ -94,8 +95,9 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)
     requests, of_forms = request_records(run, settings, seed)
+    asked = list_request_records(run, settings, seed, lists.facts, lists.excluded)
     cut = str(read_json(RunLayout(run).examples_report).get("split", ""))  # a run of an earlier release does not tell
-    evaluation = merged([_retrieval_records(lists), of_both, ranking, carts, requests]).cut(cut)
+    evaluation = merged([_retrieval_records(lists), of_both, asked, ranking, carts, requests]).cut(cut)
     details = gather(run, evaluation, shown, of_ranking | of_carts, of_forms, settings, seed)
     evaluation.write(run)
     details.write(run)

@@ -16,6 +16,7 @@ from evaluation.report.examples_part import examples
 from evaluation.report.html import Child, Html, tag
 from evaluation.report.learning import LearningCurve, read_learning
 from evaluation.report.lineage import Lineage, read_lineage
+from evaluation.report.list_requests import list_requests
 from evaluation.report.svg import DARK, LIGHT
 from evaluation.report.views import task_views, without_forms
 
@@ -55,7 +56,10 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
     parts: dict[str, tuple[str, list[Html]]] = {
         "leaderboards": ("Who leads, and is it real?", sections.leaderboards(views)),
         "chances": ("Do the chances mean what they say?", sections.chances(details, views)),
-        "segments-part": ("Where it wins and loses", sections.segment_part(details)),
+        "segments-part": (
+            "Where it wins and loses",
+            [*sections.segment_part(details), *list_requests(evaluation)],
+        ),
         "learning-part": ("How the models learnt", sections.learning(curves)),
         "examples": ("What it recommends", examples(details)),
         "data": ("The data and its quality", provenance.data(lineage, details)),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +17,11 @@ from cartwheel.core.run_layout import RunLayout
 from models.metrics.ranked_lists import Chunk, Judged, pairs_of, rank
 from models.metrics.ranking import Floats, Ints, Numbers
 
+QUESTIONS: Final = "recommend"
+"""The table of questions, unless another is named."""
+
 Scorer = Callable[[Ints], Numbers]
-"""Rows of ``examples/<split>/recommend`` [b] -> scores of the catalogue [b, N]."""
+"""Rows of the table of questions [b] -> scores of the catalogue [b, N]."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +78,8 @@ class Anchors:
         }
 
 
-def read_anchors(run: Path, split: str) -> Anchors:
-    """Read the anchors of ``split`` that have something to find.
+def read_anchors(run: Path, split: str, table: str = QUESTIONS) -> Anchors:
+    """Read the anchors of a table of ``split`` that have something to find.
 
     What the run's ``recommend.leave_out`` leaves out for a shopper is neither a candidate nor true; anchors that have no other truth item
     are left out.
@@ -85,7 +88,7 @@ def read_anchors(run: Path, split: str) -> Anchors:
         RunError: if a file is missing or lacks a column.
     """
     layout = RunLayout(run)
-    queries = read_frame(layout.examples(split, "recommend"), ["user_key", "left_out", "target_items"]).with_row_index("row")
+    queries = read_frame(layout.examples(split, table), ["user_key", "left_out", "target_items"]).with_row_index("row")
     catalogue = read_frame(layout.examples(split, "catalogue"), ["item_id"]).with_row_index("column")
     truth = _exploded(queries, "target_items")
     hidden = _exploded(queries, "left_out")

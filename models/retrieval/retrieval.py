@@ -14,6 +14,7 @@ from cartwheel.core.tables import read_json
 from models.families.neighbours.blend import read_blend
 from models.families.neighbours.table import Neighbours
 from models.metrics.ranking import Ints, Numbers
+from models.questions.anchors import QUESTIONS
 from models.retrieval.towers import Towers
 from workflows.events.event_log import codes_in
 
@@ -24,16 +25,17 @@ class Retrieval:
     Args:
         run: run directory.
         split: ``valid`` or ``test``.
-        rows: the rows of ``examples/<split>/recommend`` that will be asked for; None means all.
+        rows: the rows of ``examples/<split>/<table>`` that will be asked for; None means all.
+        table: the table of questions.
 
     Raises:
         RunError: if a file of the run is missing or corrupt.
     """
 
-    def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
-        self.towers = Towers(run, split, rows)
+    def __init__(self, run: Path, split: str, rows: Ints | None = None, table: str = QUESTIONS) -> None:
+        self.towers = Towers(run, split, rows, table)
         self.blend = read_blend(run)
-        self._run, self._split = run, split
+        self._run, self._split, self._table = run, split, table
 
     def __call__(self, rows: Ints) -> Numbers:
         """Return [b, N] scores."""
@@ -57,18 +59,18 @@ class Retrieval:
 
     @cached_property
     def _recent(self) -> Ints:
-        return read_recent(self._run, self._split)
+        return read_recent(self._run, self._split, self._table)
 
 
-def read_recent(run: Path, split: str) -> Ints:
-    """Return the recent items of every row of ``examples/<split>/recommend`` as ``Neighbours.scores`` reads them, [A, L].
+def read_recent(run: Path, split: str, table: str = QUESTIONS) -> Ints:
+    """Return the recent items of every row of ``examples/<split>/<table>`` as ``Neighbours.scores`` reads them, [A, L].
 
     Raises:
         RunError: if a file of the run is missing or lacks a column.
     """
     layout = RunLayout(run)
     width = int(read_json(layout.state)["recent_items"])
-    lengths, items = flattened(read_frame(layout.examples(split, "recommend"), ["recent_items"])["recent_items"])
+    lengths, items = flattened(read_frame(layout.examples(split, table), ["recent_items"])["recent_items"])
     catalogue = read_frame(layout.examples(split, "catalogue"), ["item_id"])["item_id"]
     code = codes_in(catalogue, items).to_numpy()
     recent = np.full((len(lengths), width), -1, np.int64)

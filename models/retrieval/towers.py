@@ -13,6 +13,7 @@ from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned, read_json
 from models.metrics.ranking import Ints, Numbers
+from models.questions.anchors import QUESTIONS
 from models.retrieval.retriever import retrieval_model
 from models.training.store import files_for
 from models.training.tables import read_table as read_features
@@ -26,14 +27,15 @@ class Towers:
     Args:
         run: run directory.
         split: ``valid`` or ``test``.
-        rows: the rows of ``examples/<split>/recommend`` that will be asked for; None means all.
+        rows: the rows of ``examples/<split>/<table>`` that will be asked for; None means all.
+        table: the table of questions.
     """
 
-    def __init__(self, run: Path, split: str, rows: Ints | None = None) -> None:
+    def __init__(self, run: Path, split: str, rows: Ints | None = None, table: str = QUESTIONS) -> None:
         length = int(read_json(RunLayout(run).state)["recent_items"])
         model = files_for(retrieval_model(run), split)
         query, item = OnnxModel(model.query), OnnxModel(model.item)
-        queries = read_queries(run, split, length)
+        queries = read_queries(run, split, length, table)
         self.items = item.table(read_catalogue(run, split), "item_vector")
         """[N, D] item vectors."""
         number = len(next(iter(queries.values())))
@@ -48,17 +50,17 @@ class Towers:
         return np.asarray(self.queries[rows] @ self.items.T)
 
 
-def read_queries(run: Path, split: str, list_length: int) -> dict[str, npt.NDArray[Any]]:
-    """Return the encoded query columns of ``features/<split>/recommend``, lists as [A, ``list_length``] padded with 0.
+def read_queries(run: Path, split: str, list_length: int, table: str = QUESTIONS) -> dict[str, npt.NDArray[Any]]:
+    """Return the encoded query columns of ``features/<split>/<table>``, lists as [A, ``list_length``] padded with 0.
 
     Raises:
         RunError: if they are not row-aligned with the examples.
     """
-    folder = RunLayout(run).features(split, "recommend")
-    table = read_features(folder, QUERY)
-    examples = RunLayout(run).examples(split, "recommend")
-    check_aligned(folder, len(table), examples, len(read_frame(examples, ["user_key"])))
-    return {name: _widened(table[name], list_length) if name in QUERY_LISTS else table[name] for name in QUERY}
+    folder = RunLayout(run).features(split, table)
+    queries = read_features(folder, QUERY)
+    examples = RunLayout(run).examples(split, table)
+    check_aligned(folder, len(queries), examples, len(read_frame(examples, ["user_key"])))
+    return {name: _widened(queries[name], list_length) if name in QUERY_LISTS else queries[name] for name in QUERY}
 
 
 def read_catalogue(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:

@@ -21,7 +21,7 @@ from cartwheel.core.tables import read_json
 from models.families.neighbours.blend import read_blend
 from models.metrics.ranked_lists import Judged
 from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
-from models.questions.anchors import Anchors, judge, read_anchors, relevant, sample
+from models.questions.anchors import QUESTIONS, Anchors, judge, read_anchors, relevant, sample
 from models.retrieval.fusion import Fusion, fuse, read_fusion, write_fusion
 from models.retrieval.retrieval import Retrieval
 from models.retrieval.retriever import blended, retriever, two_stage
@@ -110,23 +110,26 @@ def tune_fusion(run: Path, settings: TwoStageSettings, seed: int) -> Fusion:
     return fusion
 
 
-def retrieve_and_rank(run: Path, split: str, settings: TwoStageSettings, anchors: Anchors, depth: int = 0) -> TwoStage:
+def retrieve_and_rank(
+    run: Path, split: str, settings: TwoStageSettings, anchors: Anchors, depth: int = 0, table: str = QUESTIONS
+) -> TwoStage:
     """Retrieve ``settings.candidates`` items for each anchor and score them with the ranking model.
 
     Args:
         run: run directory.
         split: ``valid`` or ``test``.
         settings: how many candidates.
-        anchors: anchors of that split.
+        anchors: anchors of that split and table.
         depth: how many places of what retrieval alone makes are looked at, if they are more than the candidates.
+        table: the table of questions.
 
     Returns:
         Candidates and both scores.
     """
-    retrieval = Retrieval(run, split, anchors.row)
+    retrieval = Retrieval(run, split, anchors.row, table)
     retrieved = judge(retrieval, anchors, max(settings.candidates, depth), f"retrieve {split}")
     candidates = retrieved.top[:, : settings.candidates]
-    pairs = _Pairs(run, split)
+    pairs = _Pairs(run, split, table)
     score = np.zeros(candidates.shape, np.float32)
     logit = np.full(candidates.shape, -np.inf, np.float32)
     step = max(1, _PAIRS // max(1, candidates.shape[1]))
@@ -145,14 +148,16 @@ def retrieve_and_rank(run: Path, split: str, settings: TwoStageSettings, anchors
 class _Pairs:
     """The ranking model over (anchor, item) pairs of one split."""
 
-    def __init__(self, run: Path, split: str) -> None:
+    def __init__(self, run: Path, split: str, table: str) -> None:
         layout = RunLayout(run)
         self._model = OnnxModel(layout.model("ranking").scores)
         self._cross = OnnxModel(layout.graph("cross"))
         length = int(read_json(layout.state)["recent_items"])
-        self._queries = {name: values for name, values in read_queries(run, split, length).items() if name in QUERY_SCALARS}
+        self._queries = {
+            name: values for name, values in read_queries(run, split, length, table).items() if name in QUERY_SCALARS
+        }
         self._items = read_catalogue(run, split)
-        self._raw = _read_raw(run, split)
+        self._raw = _read_raw(run, split, table)
 
     def logits(self, row: Ints, column: Ints) -> npt.NDArray[np.float32]:
         """Return [n] logits of the anchors in examples row ``row`` [n] with the catalogue items ``column`` [n]."""
@@ -186,9 +191,9 @@ class _Raw:
     price: Floats
 
 
-def _read_raw(run: Path, split: str) -> _Raw:
+def _read_raw(run: Path, split: str, table: str) -> _Raw:
     layout = RunLayout(run)
-    queries = read_frame(layout.examples(split, "recommend"), ["recent_categories", "recent_brands", "user_mean_price"])
+    queries = read_frame(layout.examples(split, table), ["recent_categories", "recent_brands", "user_mean_price"])
     items = read_frame(layout.examples(split, "catalogue"), ["item_category", "item_brand", "item_price"])
     recent_categories, category = _codes(queries["recent_categories"], items["item_category"])
     recent_brands, brand = _codes(queries["recent_brands"], items["item_brand"])

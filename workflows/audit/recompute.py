@@ -25,6 +25,7 @@ from workflows.features.recompute import (
 from workflows.settings import LeaveOut, PrepareSettings
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
+from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS
 from workflows.tasks.split import Split, SplitName, iso
 
 SAMPLE: Final = 200
@@ -100,11 +101,13 @@ def _compare(
     """Compare one row with brute force; the price ratio, which looks at a whole category, only where ``with_peers``."""
     own, anchor = log.of_key(row["user_key"]), row["_anchor"]
     instant = anchor // (settings.state_minutes * MINUTE_US) * settings.state_minutes * MINUTE_US
-    asked = name[1] == CART_REQUESTS
-    query = _request_features(row, own, log, instant, settings) if asked else query_features(own, anchor, settings)
+    told = _told(row, own, settings, lines=name[1] == CART_REQUESTS) if "form" in row else None
+    query = query_features(own, anchor, settings) if told is None else _request_features(row, told, log, instant, settings)
     related = log.of_item(row["item_id"]) + (log.peers(row["item_id"], instant) if with_peers else [])
     item = item_features(row["item_id"], related, instant, settings)
     expected = query | item | cross_columns(query, item) | _labels(row, own, split, settings, name, leave_out)
+    if name[1] == RECOMMEND_REQUESTS and told is not None:
+        expected["left_out"] = _left_out_of_request(told, query, anchor, settings, leave_out)
     if not with_peers:
         del expected["item_price_ratio"]
     for column, value in expected.items():
@@ -116,13 +119,32 @@ def _compare(
             )
 
 
+_Told = tuple[list[Event], list[tuple[str, str]]]
+"""What is stored of a shopper, and the items that a request tells of, each with the input that it comes in."""
+
+
+def _told(row: dict[str, Any], own: list[Event], settings: PrepareSettings, *, lines: bool) -> _Told:
+    """Find what is stored for a request and what it tells of: its recent items and, with ``lines``, those of its cart."""
+    stored, told = told_events(own, row["_anchor"], row["form"], settings)
+    return list(stored), [each for each in told if lines or each[1] == "recent_items"]
+
+
+def _left_out_of_request(
+    told: _Told, query: dict[str, Any], anchor: int, settings: PrepareSettings, leave_out: LeaveOut
+) -> list[str]:
+    """What a server leaves out, which knows what is stored and what the request tells."""
+    if leave_out == "recent":
+        return sorted(query["recent_items"])
+    hidden = left_out_items(told[0], anchor, settings, leave_out)
+    return sorted(hidden | {item for item, _ in told[1]} if leave_out == "interacted" else hidden)
+
+
 def _request_features(
-    row: dict[str, Any], own: list[Event], log: EventIndex, instant: int, settings: PrepareSettings
+    row: dict[str, Any], told: _Told, log: EventIndex, instant: int, settings: PrepareSettings
 ) -> dict[str, Any]:
     """Compute the query columns of a request: of what is stored, with what it tells of appended as events."""
-    stored, told = told_events(own, row["_anchor"], row["form"], settings)
-    events = list(stored)
-    for item, source in told:
+    events = list(told[0])
+    for item, source in told[1]:
         known = item_features(item, log.of_item(item), instant, settings)
         facts = {"category": known["item_category"], "brand": known["item_brand"], "price": known["item_price"]}
         kind = log.request_kinds[source]

@@ -20,6 +20,7 @@ from workflows.events.schema import CART, PURCHASE
 from workflows.settings import PrepareSettings
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
+from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS
 from workflows.tasks.split import iso
 
 MAX_ONE_INSTANT: Final = 0.9
@@ -85,7 +86,7 @@ def check_simultaneous(tables: Tables, log: EventIndex) -> int:
     """
     looked_at = 0
     for name, table in tables.items():
-        if name[1] in {"cart", CART_REQUESTS}:
+        if name[1] in {"cart", CART_REQUESTS, RECOMMEND_REQUESTS}:
             continue
         rows = table.filter(log.crowded.gather(table["example_id"]))
         looked_at += rows.height

@@ -20,11 +20,14 @@ from workflows.events.sessions import with_sessions
 from workflows.settings import PrepareSettings
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
+from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS
 from workflows.tasks.split import SPLITS, Split, SplitName, iso
 
 _IDENTITIES: Final = (
     ("recommend", ("example_id",)),
     ("recommend", ("user_key", "anchor", "item_id")),
+    (RECOMMEND_REQUESTS, ("example_id", "form")),
+    (RECOMMEND_REQUESTS, ("user_key", "anchor", "form", "item_id")),
     (REFIT, ("example_id",)),
     (REFIT, ("user_key", "anchor", "item_id")),
     ("ranking", ("example_id", "item_id")),

@@ -41,6 +41,7 @@ from workflows.tasks.recommend import (
     latest_anchors,
     recommend_frame,
 )
+from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS, recommend_requests
 from workflows.tasks.split import SPLITS, Split, SplitName, iso, split_log, told_split
 
 
@@ -221,6 +222,10 @@ def _recommend_and_ranking(shop: _Shop) -> Tables:
         else:
             examples = examples_to_judge(history, chosen[name], shop.split, name, settings, shop.left_out)
         tables[name, "recommend"] = recommend_frame(shop.log, history, shop.items, examples, settings)
+        if name == "test":
+            tables[name, RECOMMEND_REQUESTS] = recommend_requests(
+                shop.log, history, shop.items, examples, settings, shop.left_out
+            )
         rng = shop.rng("ranking", name)
         ranking, unsold = ranking_frame(history, shop.items, sampler, examples, settings, rng, shop.left_out)
         shop.report.dropped[name]["ranking_targets_not_yet_sold"] = unsold

@@ -48,6 +48,7 @@ from workflows.features.feature_set import BUILT_IN, FeatureSet, ranking_columns
 from workflows.settings import FeatureSettings
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
+from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS
 
 __all__ = ["FeatureReport", "fit_features", "load_schema", "load_workflow"]
 
@@ -179,6 +180,9 @@ def list_tables(run: Path) -> list[Table]:
         Table(RELATIVE.examples(split, "catalogue"), RELATIVE.features(split, "catalogue"), "recommend", features.item)
         for split in SPLITS[1:]
     ]
+    if layout.examples("test", RECOMMEND_REQUESTS).is_file():  # a run of an earlier release has none
+        paths = RELATIVE.examples("test", RECOMMEND_REQUESTS), RELATIVE.features("test", RECOMMEND_REQUESTS)
+        tables.append(Table(*paths, "recommend", workflows["recommend"]))
     tables.append(
         Table(RELATIVE.examples("valid", REFIT), RELATIVE.features("valid", REFIT), "recommend", workflows["recommend"])
     )

@@ -53,21 +53,21 @@ def cart_requests(
     Returns:
         The columns of ``cart_frame``, and in ``form`` one of ``columns.FORMS``.
     """
-    session = _session_items(history, carts, settings)
-    possible = _possible_forms(log, history, carts, session, settings)
+    session = session_items(history, carts, settings)
+    possible = possible_forms(log, history, carts, session, settings)
     if share is not None:
         drawn = rng.random(len(carts.key)) < share
         order = np.where(possible, rng.random(possible.shape), -1.0)
         possible &= drawn[:, None] & (order == order.max(axis=1, keepdims=True))
     cart, form = np.nonzero(possible)
-    requests, asked = _requests(history, carts, cart, form, session, settings)
+    requests, asked = requests_of(history, carts, cart, form, session, settings)
     longer, queries = request_queries(log, history, items, requests, settings.state_minutes)
     frame, number = line_frame(log, longer, items, asked, queries, settings, max_rows=max_rows)
     names = pl.Series("form", FORMS, dtype=pl.String).gather(form[number])
     return frame.with_columns(pl.format("{} {}", "cart_id", names).alias("cart_id"), names)
 
 
-def _session_items(history: History, carts: Carts, settings: PrepareSettings) -> Ints:
+def session_items(history: History, carts: Carts, settings: PrepareSettings) -> Ints:
     """Return the last distinct items of the session that runs at each anchor: rows of the history [C, L], latest first, -1 = none."""
     start, stop = history.bounds(carts.key, carts.anchor)
     last = np.maximum(stop - 1, 0)
@@ -79,7 +79,7 @@ def _session_items(history: History, carts: Carts, settings: PrepareSettings) ->
     return np.where(rows >= begin[:, None], rows, -1)
 
 
-def _possible_forms(
+def possible_forms(
     log: EventLog, history: History, carts: Carts, session: Ints, settings: PrepareSettings
 ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Tell which carts can be asked for in which form: bool [C, forms]."""
@@ -92,7 +92,7 @@ def _possible_forms(
     return np.stack([np.ones(len(known), bool), some, known, known & since], axis=1)
 
 
-def _requests(
+def requests_of(
     history: History, carts: Carts, cart: Ints, form: Ints, session: Ints, settings: PrepareSettings
 ) -> tuple[Requests, Carts]:
     """Make the request of each (cart, form), and the carts that they ask for, one a request."""

@@ -28,4 +28,6 @@ CART_LINE_OF: Final = {form: f"cart_line_of_{form.replace(' ', '_')}" for form i
 """Form of request -> the task of the lines that it asks for."""
 CART_OF: Final = {form: f"cart_of_{form.replace(' ', '_')}" for form in FORMS}
 """Form of request -> the task of the whole carts that it asks for."""
-OF_FORMS: Final = frozenset({*CART_LINE_OF.values(), *CART_OF.values()})
+RECOMMEND_OF: Final = {form: f"recommend_of_{form.replace(' ', '_')}" for form in FORMS}
+"""Form of request -> the task of the lists that it asks for."""
+OF_FORMS: Final = frozenset({*CART_LINE_OF.values(), *CART_OF.values(), *RECOMMEND_OF.values()})

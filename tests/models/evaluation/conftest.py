@@ -205,10 +205,20 @@ def write_split(run: Path, split: str, generator: np.random.Generator, items: pl
     tables = {"recommend": recommend, "ranking": ranking, "cart": cart, "cart_requests": pl.concat(asked)}
     if split != "train":
         tables["catalogue"] = items
+    if split == "test":
+        tables["recommend_requests"] = pl.concat([asked_as(form, recommend) for form in FORMS])
     for name, frame in tables.items():
         write(run, f"examples/{split}/{name}.parquet", frame)
         kept = encoded(frame).drop("target_items", "left_out", strict=False)
         write(run, f"features/{split}/{name}/part_0.parquet", kept)
+
+
+def asked_as(form: str, recommend: pl.DataFrame) -> pl.DataFrame:
+    """The questions as requests of a form: a known user with recent items is the shopper of the log, others lack id, items or both."""
+    lists = pl.lit([], pl.List(pl.String))
+    known = recommend if form in FORMS[2:] else recommend.with_columns(user_id=pl.lit(""))
+    told = known if form in FORMS[1::2] else known.with_columns(lists.alias(name) for name in QUERY_LISTS)
+    return told.with_columns(left_out="recent_items").with_columns(pl.lit(form).alias("form"))
 
 
 def event_log(queries: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:

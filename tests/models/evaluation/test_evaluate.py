@@ -20,7 +20,7 @@ from models.families.tabular.logistic_regression import POPULARITY
 from models.metrics.classification import pr_auc, roc_auc
 from models.questions.run_log import read_interactions, read_questions
 from models.retrieval.run_scorer import RunScorer
-from workflows.tasks.task_names import OF_FORMS
+from workflows.tasks.task_names import OF_FORMS, RECOMMEND_OF
 
 SETTINGS = EvaluateSettings(cutoffs=(5, 10), bootstrap=100, candidates=20, max_two_stage_anchors=50)
 
@@ -144,7 +144,8 @@ def test_baselines_stand_beside_every_model(evaluation: Evaluation) -> None:
         "cart_line": popular | chances,
         "cart": chances,
         "cart_line_just_added": popular | chances,
-        **{task: {"base_rate"} for task in OF_FORMS},
+        **{task: {"base_rate"} for task in OF_FORMS.difference(RECOMMEND_OF.values())},
+        **dict.fromkeys(RECOMMEND_OF.values(), popular),
     }
 
 
@@ -243,7 +244,7 @@ def test_an_item_that_no_event_names_is_refused(own_run: Path) -> None:
 
 
 def test_without_carts_there_are_no_cart_records(own_run: Path) -> None:
-    for name in ("cart", "cart_requests"):
+    for name in ("cart", "cart_requests", "recommend_requests"):
         (own_run / f"examples/test/{name}.parquet").unlink()
     assert evaluate_run(own_run, SETTINGS, 1, None).tasks == ("retrieval", "two_stage", "ranking")
 

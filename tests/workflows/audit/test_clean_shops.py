@@ -25,7 +25,10 @@ def prepare(run: Path, source: SourceSettings, settings: PrepareSettings) -> tup
 
 def check(examples: PrepareReport, features: FeatureReport) -> None:
     rows = sum(
-        sum(examples.rows[split].get(task, 0) for task in ("recommend", "refit", "ranking", "cart", "cart_requests"))
+        sum(
+            examples.rows[split].get(task, 0)
+            for task in ("recommend", "recommend_requests", "refit", "ranking", "cart", "cart_requests")
+        )
         for split in ("train", "valid", "test")
     )
     assert examples.audit["rows_in_time_order"] == examples.audit["rows_without_duplicates"] == rows

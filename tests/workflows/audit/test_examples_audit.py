@@ -29,6 +29,7 @@ from workflows.tasks.recommend import Anchors
 from workflows.tasks.split import SPLITS, Split, SplitName
 
 Tables = dict[tuple[SplitName, str], pl.DataFrame]
+_MORE = {"valid": ("refit",), "test": ("recommend_requests",)}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def tables(shop_run: Path) -> Tables:
     return {
         (name, task): pl.read_parquet(shop_run / "examples" / name / f"{task}.parquet")
         for name in SPLITS
-        for task in ("recommend", "ranking", "cart", "cart_requests", *(("refit",) if name == "valid" else ()))
+        for task in ("recommend", "ranking", "cart", "cart_requests", *_MORE.get(name, ()))
     }
 
 
@@ -146,6 +147,11 @@ def test_cart_labels_from_the_past_are_caught(
         ("recommend", "left_out", pl.col("left_out").list.slice(1)),
         ("recommend", "left_out", pl.concat_list("left_out", pl.lit("never seen"))),
         ("recommend", "user_mean_price", pl.col("user_mean_price").fill_null(0) + 1),
+        ("recommend_requests", "user_id", pl.col("user_key")),
+        ("recommend_requests", "user_views", pl.col("user_views") + 1),
+        ("recommend_requests", "recent_items", pl.concat_list("item_id", "recent_items")),
+        ("recommend_requests", "left_out", pl.concat_list("left_out", pl.lit("never seen"))),
+        ("recommend_requests", "target_items", pl.col("target_items").list.slice(1)),
         ("ranking", "item_events", pl.col("item_events") + 1),
         ("ranking", "price_gap", pl.lit(0, pl.Float32)),
         ("cart", "item_recent_events", pl.col("item_recent_events") + 1),
