@@ -1,3 +1,117 @@
-"""The front door of Cartwheel: command line, configuration, run directory and errors."""
+"""Cartwheel: shop events in, measured models, gRPC answers out.
+
+What is named here is the public interface. Each name is imported when it is first used, so ``import cartwheel`` is quick and needs no more
+than what is asked of it: a client needs gRPC and NumPy, ``open_run`` what the stages need.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any, Final
 
 __version__ = "0.3.0"
+
+if TYPE_CHECKING:
+    from cartwheel.api import Run, evaluate, export, open_run, prepare, train
+    from cartwheel.core.errors import (
+        CartwheelError,
+        ComparisonError,
+        ConfigError,
+        DataError,
+        LeakageError,
+        MissingDependencyError,
+        NotCompilableError,
+        ParityError,
+        RunError,
+        ServerError,
+        UsageError,
+    )
+    from evaluation.metric import Metric
+    from models.families.family import Fitted, Learner, Tags, TrainingData, Tune
+    from serving.client.async_client import AsyncClient
+    from serving.client.client import Client
+    from workflows.features.column import Column, Kind, Owner
+    from workflows.features.family import Event, FeatureFamily, Moments
+    from workflows.tasks.task import AnchorRule, Answer, Entity, Label, Labels, Task
+
+_HOMES: Final = {
+    "cartwheel.api": ("Run", "evaluate", "export", "open_run", "prepare", "train"),
+    "cartwheel.core.errors": (
+        "CartwheelError",
+        "ComparisonError",
+        "ConfigError",
+        "DataError",
+        "LeakageError",
+        "MissingDependencyError",
+        "NotCompilableError",
+        "ParityError",
+        "RunError",
+        "ServerError",
+        "UsageError",
+    ),
+    "evaluation.metric": ("Metric",),
+    "models.families.family": ("Fitted", "Learner", "Tags", "TrainingData", "Tune"),
+    "serving.client.async_client": ("AsyncClient",),
+    "serving.client.client": ("Client",),
+    "workflows.features.column": ("Column", "Kind", "Owner"),
+    "workflows.features.family": ("Event", "FeatureFamily", "Moments"),
+    "workflows.tasks.task": ("AnchorRule", "Answer", "Entity", "Label", "Labels", "Task"),
+}
+"""Module -> the public names that it defines."""
+_HOME_OF: Final = {name: module for module, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "AnchorRule",
+    "Answer",
+    "AsyncClient",
+    "CartwheelError",
+    "Client",
+    "Column",
+    "ComparisonError",
+    "ConfigError",
+    "DataError",
+    "Entity",
+    "Event",
+    "FeatureFamily",
+    "Fitted",
+    "Kind",
+    "Label",
+    "Labels",
+    "LeakageError",
+    "Learner",
+    "Metric",
+    "MissingDependencyError",
+    "Moments",
+    "NotCompilableError",
+    "Owner",
+    "ParityError",
+    "Run",
+    "RunError",
+    "ServerError",
+    "Tags",
+    "Task",
+    "TrainingData",
+    "Tune",
+    "UsageError",
+    "evaluate",
+    "export",
+    "open_run",
+    "prepare",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name from where it is defined."""
+    module = _HOME_OF.get(name)
+    if module is None:
+        raise AttributeError(f"module 'cartwheel' has no attribute {name!r}")
+    from cartwheel.core.rooms import check_rooms
+
+    check_rooms()
+    return getattr(importlib.import_module(module), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, "__version__"])

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 _SUITES: Final = {
     "LearnerConformance": "cartwheel.testing.learner",
+    "MetricConformance": "cartwheel.testing.metric",
 }
 
 __all__ = sorted(_SUITES)
