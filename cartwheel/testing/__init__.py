@@ -6,8 +6,10 @@ import importlib
 from typing import Any, Final
 
 _SUITES: Final = {
+    "FeatureFamilyConformance": "cartwheel.testing.feature_family",
     "LearnerConformance": "cartwheel.testing.learner",
     "MetricConformance": "cartwheel.testing.metric",
+    "TaskConformance": "cartwheel.testing.task",
 }
 
 __all__ = sorted(_SUITES)

@@ -1,0 +1,152 @@
+"""Declared tasks keep the laws of tasks, and what cannot be one is refused in a sentence."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from cartwheel.core.errors import ConfigError
+from cartwheel.testing import TaskConformance
+from workflows.settings import PrepareSettings
+from workflows.tasks.registry import DECLARATIONS, declaration
+from workflows.tasks.settings import TaskSettings, check_names, declared
+from workflows.tasks.task import Answer, Entity, Task
+
+PREPARE = PrepareSettings()
+
+
+def make(name: str = "mine", **settings: Any) -> Task:
+    return declared(name, TaskSettings.model_validate(settings), PREPARE)
+
+
+class TestChurn(TaskConformance):
+    def task(self) -> Task:
+        return make(use="churn", every_days=3, active_within_days=10, predict={"within_days": 6})
+
+
+class TestPurchaseIntent(TaskConformance):
+    def task(self) -> Task:
+        return make(use="purchase_intent")
+
+
+class TestDemand(TaskConformance):
+    def task(self) -> Task:
+        return make(use="demand", every_days=5)
+
+
+class TestDistinctItems(TaskConformance):
+    def task(self) -> Task:
+        return make(every_days=8, predict={"event": ["view", "cart"], "within_days": 4.5, "as": "distinct", "column": "item"})
+
+
+class TestMoods(TaskConformance):
+    def task(self) -> Task:
+        return make(
+            for_each="item", every_days=8, predict={"event": "purchase", "within_days": 9, "as": "distinct", "column": "mood"}
+        )
+
+
+class TestNextPrice(TaskConformance):
+    def task(self) -> Task:
+        return make(for_each="session", predict={"event": "purchase", "as": "value", "column": "price"})
+
+
+class TestRevenueAfterASession(TaskConformance):
+    def task(self) -> Task:
+        return make(for_each="session", predict={"event": "purchase", "within_days": 3, "as": "sum", "column": "revenue"})
+
+
+class TestMargin(TaskConformance):
+    def task(self) -> Task:
+        return make(every_days=9, predict={"event": "purchase", "within_days": 9, "as": "sum", "column": "margin"})
+
+
+class TestCounts(TaskConformance):
+    def task(self) -> Task:
+        return make(
+            for_each="item", every_days=9, active_within_days=4, predict={"event": "view", "within_days": 3, "as": "count"}
+        )
+
+
+@pytest.mark.parametrize("name", DECLARATIONS)
+def test_a_declaration_is_used_by_its_name_and_its_keys_can_be_replaced(name: str) -> None:
+    task = make("mine", use=name, title="Mine", predict={"event": "view"})
+    assert task.title == "Mine"
+    assert task.label is not None
+    assert task.label.answer is task.answer
+    assert vars(task.label)["kinds"] == ("view",)
+    assert task.families == tuple(declaration(name)["features"])
+
+
+def test_the_defaults_follow_what_is_asked_about() -> None:
+    task = make(predict={"event": "purchase", "within_days": 30, "as": "none"})
+    assert (task.entity, task.answer, task.title) == (Entity.USER, Answer.PROBABILITY, "No purchase of a user within 30 days")
+    task = make(for_each="session", predict={"event": "purchase", "as": "count"})
+    assert (task.answer, task.title) == (Answer.QUANTITY, "Number of purchase events in the rest of the session")
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, r"predict is missing; write predict = \{"),
+        ({"predict": {"event": "purchase"}}, "within_days is missing, which a task about a user needs; write within_days = 30"),
+        ({"for_each": "shop"}, "Input should be 'user', 'item', 'session' or 'row'"),
+        ({"use": "churns"}, "use = 'churns' is no declaration; did you mean 'churn'"),
+        ({"for_each": "row"}, 'needs a table; write table = "sessions.csv"'),
+        ({"for_each": "row", "table": "a.csv"}, 'needs the column that is predicted; write label = "bought"'),
+        ({"for_each": "row", "table": "a.csv", "label": "b", "leave_out": "b"}, "leave_out names the label 'b'"),
+        ({"for_each": "row", "table": "a.csv", "label": "b", "every_days": 3}, 'every_days is not read where for_each = "row"'),
+        (
+            {"use": "churn", "table": "a.csv"},
+            'table is not read where for_each = "user"; leave it out, or write for_each = "row"',
+        ),
+        ({"use": "purchase_intent", "test_at": "2024-01-01"}, 'test_at is not read where for_each = "session"'),
+        ({"use": "churn", "predict": {"as": "sum"}}, 'as = "sum" needs a column; write column = "quantity"'),
+        ({"use": "churn", "predict": {"column": "price"}}, 'as = "none" reads no column; leave column out'),
+        ({"use": "churn", "predict": {"within_days": 0}}, "greater than 0"),
+        ({"use": "churn", "test_at": "2024-01-01", "test_from": "2024-01-01"}, "leave test_from out"),
+        ({"use": "churn", "valid_from": "2024-01-01"}, "give both"),
+        ({"use": "churn", "valid_from": "2024-01-01", "test_from": "2023-01-01"}, "give an instant before 2023-01-01"),
+        ({"use": "purchase_intent", "after_events": []}, "at least 1 item"),
+        ({"use": "churn", "cost_of_false_negative": -1}, "greater than or equal to 0"),
+    ],
+)
+def test_settings_that_cannot_be_a_task_are_refused_with_a_valid_value(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        TaskSettings.model_validate(settings)
+
+
+@pytest.mark.parametrize("name", ["recommend", "cart", "similar_items", "ranking"])
+def test_a_name_that_is_served_already_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}' is served by Cartwheel itself .* Call the task my_{name}"):
+        make(name, use="churn")
+
+
+def test_two_tasks_of_one_name_are_refused() -> None:
+    with pytest.raises(ConfigError, match="Two tasks are called 'churn', and each is served under its name"):
+        check_names(["churn", "demand", "churn"])
+
+
+@pytest.mark.parametrize("name", ["Churn", "a b", "../x", "", "9lives"])
+def test_a_name_that_no_ensemble_can_have_is_refused(name: str) -> None:
+    with pytest.raises(ConfigError, match="small letters, digits and underscores"):
+        make(name, use="churn")
+
+
+def test_a_task_in_a_python_file_of_the_shop_is_loaded_under_the_name_of_its_section(tmp_path: Path) -> None:
+    (tmp_path / "my_shop_tasks.py").write_text(
+        "from workflows.settings import PrepareSettings\n"
+        "from workflows.tasks.settings import TaskSettings, declared\n"
+        "def churn():\n    return declared('x', TaskSettings(use='churn'), PrepareSettings())\n"
+        "ready = churn()\nnothing = 3\n"
+    )
+    for name in ("churn", "ready"):
+        task = declared("leaving", TaskSettings(python=f"my_shop_tasks:{name}"), PREPARE, tmp_path)
+        assert (task.name, task.entity) == ("leaving", Entity.USER)
+    with pytest.raises(ConfigError, match=r"tasks.leaving.python is a int, where a Task is expected"):
+        declared("leaving", TaskSettings(python="my_shop_tasks:nothing"), PREPARE, tmp_path)
+    with pytest.raises(ConfigError, match="has no 'chrn': did you mean 'churn'"):
+        declared("leaving", TaskSettings(python="my_shop_tasks:chrn"), PREPARE, tmp_path)

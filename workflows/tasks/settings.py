@@ -1,0 +1,307 @@
+"""``[tasks.<name>]``: a question of the shop's own, declared in the configuration."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from typing_extensions import Self
+
+from cartwheel.core.errors import ConfigError
+from cartwheel.core.hooks import called, load_hook
+from cartwheel.core.settings import Settings
+from workflows.features.column import Kind
+from workflows.settings import Instant, PrepareSettings
+from workflows.tasks.anchor_rules import AfterEvents, EveryDays
+from workflows.tasks.future_events import FutureEvents, How
+from workflows.tasks.registry import DECLARATIONS, RESERVED, declaration
+from workflows.tasks.task import AnchorRule, Entity, RowTable, Task, TaskSplit
+
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
+    "user": ("user_activity",),
+    "item": ("item_activity", "calendar"),
+    "session": ("session_activity", "session_items", "user_activity", "calendar"),
+    "row": (),
+}
+"""The feature families of a task that names none."""
+_ROW_KEYS: Final = ("table", "label", "time", "positive", "leave_out", "kinds")
+_EVENT_KEYS: Final = ("predict", "features")
+_GRID_KEYS: Final = ("every_days", "active_within_days", "active_events", "test_at")
+
+
+def _several(value: Any) -> Any:
+    """Take one name for a list of one."""
+    return (value,) if isinstance(value, str) else value
+
+
+Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_several)]
+Days = Annotated[float, Field(gt=0.0, le=3660.0)]
+Cost = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
+
+
+class PredictSettings(Settings):
+    """What counts as true."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    event: Annotated[Names, Field(min_length=1)]
+    """The event type that is predicted, such as ``"purchase"``, or a list of several."""
+    within_days: Days | None = None
+    """How long after the anchor it counts: ``anchor <= time < anchor + within_days``. Left out in a task about sessions it is the rest of
+    the session; others need it."""
+    as_: Annotated[How, Field(alias="as")] = "any"
+    """``any`` and ``none``: the probability that there is such an event, or none. ``count``: how many. ``sum`` and ``distinct``: the sum,
+    or the number of distinct values, of ``column``. ``value``: ``column`` of the first such event; rows without one are left out."""
+    column: str = ""
+    """Of ``sum`` and ``value``: ``quantity``, ``price``, ``revenue`` or an own column of numbers. Of ``distinct``: ``item``, ``user``,
+    ``session``, ``category``, ``brand`` or an own column."""
+
+    @model_validator(mode="after")
+    def _a_column_where_one_is_read(self) -> Self:
+        needs = self.as_ in ("sum", "distinct", "value")
+        if needs and not self.column:
+            raise ValueError(
+                f'as = "{self.as_}" needs a column; write column = "{"item" if self.as_ == "distinct" else "quantity"}", say'
+            )
+        if self.column and not needs:
+            raise ValueError(f'as = "{self.as_}" reads no column; leave column out, or write as = "sum"')
+        return self
+
+
+class TaskSettings(Settings):
+    """A question that the shop asks: who it is about, when it is asked, what counts as true and what answers it."""
+
+    use: str = ""
+    """Name of a declaration to start from: ``churn``, ``purchase_intent`` or ``demand``; keys that are given here replace its own."""
+    python: str = ""
+    """``module:name`` of a ``Task`` in a Python file of the shop, or of a function that returns one; other keys are not read."""
+    title: str = ""
+    """One line for a reader of the report; left out it is made of the other keys."""
+    for_each: Literal["user", "item", "session", "row"] = "user"
+    """Who or what is asked about; ``row``: the rows of ``table``, which have the label in them."""
+    every_days: Days = 7.0
+    """Users and items: the step between two questions."""
+    active_within_days: Days | None = None
+    """Users and items: asked about while they had an event in so many days before; None means ever."""
+    active_events: Names = ()
+    """Users and items: the event types that count as active; empty for all of ``prepare.interaction_types``."""
+    after_events: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1, 3, 5)
+    """Sessions: asked after so many interactions."""
+    predict: PredictSettings | None = None
+    """What counts as true, such as ``{ event = "purchase", within_days = 30, as = "none" }``."""
+    table: str = ""
+    """Rows: a file, a folder or a glob (Parquet, CSV, JSON lines); relative paths start at the folder of the configuration file."""
+    label: str = ""
+    """Rows: the column that is to be predicted: booleans, 0 and 1, or two words (see ``positive``) for a probability, numbers for a
+    quantity."""
+    time: str = ""
+    """Rows: the column that they are split by; left out they are split in the order of the table, with a warning."""
+    positive: str = ""
+    """Rows: the value of a label of two words that counts as yes; left out it is ``true``, ``yes``, ``y`` or ``1``."""
+    leave_out: Names = ()
+    """Rows: columns that are no features, such as an id or what is known only afterwards."""
+    kinds: dict[str, Literal["category", "number", "count", "amount", "ratio"]] = Field(default_factory=dict)
+    """Rows: column -> what it means, where its type does not show it, such as a category written in digits."""
+    features: Names | None = None
+    """The feature families that the task sees, by name or as ``module:name``; left out those that suit ``for_each``."""
+    learners: Names = ()
+    """The learners that are tried; left out all that can answer. Validation decides which of them is served."""
+    cost_of_false_positive: Cost = 1.0
+    """What a wrong yes costs; with the next it decides from which probability on the answer is yes."""
+    cost_of_false_negative: Cost = 1.0
+    """What a wrong no costs, in the same unit."""
+    max_examples: Annotated[int, Field(gt=0)] = 200_000
+    """Most examples of a split; of more a sample is drawn with the seed."""
+    valid_from: Instant | None = None
+    """Where validation begins, if otherwise than ``[prepare]`` splits the log; see there. Needs ``test_from`` or ``test_at``."""
+    test_from: Instant | None = None
+    """Where test begins, likewise; without ``valid_from`` the time before it is shared between training and validation."""
+    test_at: Instant | None = None
+    """Users and items: the one instant at which the test split is asked; training and validation lie before it."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _start_from_a_declaration(cls, content: Any) -> Any:
+        name = content.get("use") if isinstance(content, Mapping) else None
+        if not name:
+            return content
+        if name not in DECLARATIONS:
+            close = difflib.get_close_matches(str(name), DECLARATIONS, n=1)
+            hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(DECLARATIONS)}"
+            raise ValueError(f"use = {name!r} is no declaration; {hint}")
+        start = declaration(name)
+        predict = content.get("predict", {})
+        return {**start, **content, "predict": {**start["predict"], **predict} if isinstance(predict, Mapping) else predict}
+
+    @model_validator(mode="after")
+    def _keys_belong_together(self) -> Self:
+        if self.python:
+            return self
+        rows = self.for_each == "row"
+        strange = [
+            *(() if rows else _ROW_KEYS),
+            *(_EVENT_KEYS if rows else ()),
+            *(_GRID_KEYS if self.for_each in ("row", "session") else ()),
+        ]
+        for key in strange:
+            if key in self.model_fields_set and getattr(self, key):
+                owners = "row" if key in _ROW_KEYS else "user"
+                raise ValueError(
+                    f'{key} is not read where for_each = "{self.for_each}"; leave it out, or write for_each = "{owners}"'
+                )
+        if rows:
+            self._check_row_keys()
+        elif self.predict is None:
+            raise ValueError('predict is missing; write predict = { event = "purchase", within_days = 30, as = "any" }, say')
+        elif self.predict.within_days is None and self.for_each != "session":
+            raise ValueError(
+                f"predict.within_days is missing, which a task about a {self.for_each} needs; write within_days = 30, say"
+            )
+        self._check_instants()
+        return self
+
+    def _check_row_keys(self) -> None:
+        if not self.table:
+            raise ValueError('for_each = "row" needs a table; write table = "sessions.csv" and label = "bought", say')
+        if not self.label:
+            raise ValueError('for_each = "row" needs the column that is predicted; write label = "bought", say')
+        if self.label in self.leave_out:
+            raise ValueError(f"leave_out names the label {self.label!r}, which is no feature anyway; take it out of the list")
+
+    def _check_instants(self) -> None:
+        test = self.test_at or self.test_from
+        if self.test_at is not None and self.test_from is not None:
+            raise ValueError("test_at and test_from are both given; leave test_from out to test at one instant")
+        if self.valid_from is not None and test is None:
+            raise ValueError(
+                "valid_from is given without test_from; give both, such as valid_from = 2024-03-01 and test_from = 2024-04-01"
+            )
+        if self.valid_from is not None and test is not None and self.valid_from >= test:
+            raise ValueError(
+                f"valid_from is {self.valid_from.isoformat()}, which is not before test; give an instant before {test.isoformat()}"
+            )
+
+
+def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder: Path | None = None) -> Task:
+    """Return the task of ``[tasks.<name>]``.
+
+    Args:
+        name: of the section, the files and the served ensemble.
+        settings: the section.
+        prepare: for the session gap.
+        folder: of the configuration file, where the shop's modules and tables lie.
+
+    Raises:
+        ConfigError: the name cannot be one, or the shop's own Python is missing, raises, or gives something else.
+    """
+    _check_name(name)
+    if settings.python:
+        where = f"tasks.{name}.python"
+        return dataclasses.replace(called(load_hook(settings.python, where, folder), where, Task), name=name)
+    split = TaskSplit(_micro(settings.valid_from), _micro(settings.test_from), _micro(settings.test_at))
+    common = Task(
+        name=name,
+        title=settings.title,
+        entity=Entity(settings.for_each),
+        anchors=None,
+        label=None,
+        answer=None,
+        families=_FAMILIES[settings.for_each] if settings.features is None else settings.features,
+        learners=settings.learners,
+        cost_of_false_positive=settings.cost_of_false_positive,
+        cost_of_false_negative=settings.cost_of_false_negative,
+        split=split,
+        max_examples=settings.max_examples,
+    )
+    if settings.predict is None:
+        kinds = {column: Kind(kind) for column, kind in settings.kinds.items()}
+        path = str(folder / settings.table) if folder else settings.table
+        table = RowTable(path, settings.label, settings.time, settings.positive, settings.leave_out, kinds)
+        return dataclasses.replace(
+            common, table=table, title=settings.title or f"{settings.label} of {Path(settings.table).name}"
+        )
+    predict = settings.predict
+    label = FutureEvents(
+        common.entity, predict.event, predict.as_, predict.within_days, predict.column, prepare.session_gap_minutes
+    )
+    title = settings.title or _title(settings, predict)
+    return dataclasses.replace(common, title=title, anchors=_rule(settings, predict), label=label, answer=label.answer)
+
+
+def declared_tasks(
+    sections: Mapping[str, TaskSettings], prepare: PrepareSettings, folder: Path | None = None
+) -> tuple[Task, ...]:
+    """Return the tasks of all sections, in their order.
+
+    Raises:
+        ConfigError: as ``declared``.
+    """
+    return tuple(declared(name, settings, prepare, folder) for name, settings in sections.items())
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuse a name that is taken: each task is served as an ensemble of its name.
+
+    Raises:
+        ConfigError: naming it.
+    """
+    seen: set[str] = set()
+    for name in names:
+        _check_name(name)
+        if name in seen:
+            raise ConfigError(
+                f"Two tasks are called {name!r}, and each is served under its name.", "Give one of them another name."
+            )
+        seen.add(name)
+
+
+def _check_name(name: str) -> None:
+    if name in RESERVED:
+        raise ConfigError(
+            f"[tasks.{name}]: {name!r} is served by Cartwheel itself ({', '.join(RESERVED)} are).",
+            f"Call the task my_{name}, say.",
+        )
+    if not _NAME.fullmatch(name):
+        raise ConfigError(
+            f"[tasks.{name}]: a task is served under its name, which has small letters, digits and underscores and begins with a letter.",
+            'Call it "churn_30_days", say.',
+        )
+
+
+def _rule(settings: TaskSettings, predict: PredictSettings) -> AnchorRule:
+    if settings.for_each == "session":
+        return AfterEvents(settings.after_events)
+    events = settings.active_events or (predict.event if settings.for_each == "item" else ())
+    return EveryDays(Entity(settings.for_each), settings.every_days, settings.active_within_days, events)
+
+
+def _title(settings: TaskSettings, predict: PredictSettings) -> str:
+    """Put what is predicted in a line.
+
+    >>> _title(TaskSettings(use="churn", title=""), PredictSettings(event="purchase", within_days=30, as_="none"))
+    'No purchase of a user within 30 days'
+    """
+    events = " or ".join(predict.event)
+    what = {
+        "any": f"Any {events}",
+        "none": f"No {events}",
+        "count": f"Number of {events} events",
+        "sum": f"Sum of {predict.column} over {events} events",
+        "distinct": f"Distinct values of {predict.column} over {events} events",
+        "value": f"{predict.column.capitalize()} of the next {events}",
+    }[predict.as_]
+    when = "in the rest of the session" if predict.within_days is None else f"within {predict.within_days:g} days"
+    whose = {"user": " of a user", "item": " of an item", "session": ""}[settings.for_each]
+    return f"{what}{whose} {when}"
+
+
+def _micro(instant: datetime | None) -> int | None:
+    return None if instant is None else (instant - _EPOCH) // timedelta(microseconds=1)
