@@ -14,7 +14,7 @@ import polars as pl
 from cartwheel.core.errors import ConfigError, DataError
 from workflows.events.reading import MARKS, open_frame
 from workflows.events.schema import FLAW
-from workflows.features.column import CATEGORICAL, RAW_TYPES, Column, Kind, Owner
+from workflows.features.column import CATEGORICAL, Column, Kind, Owner
 from workflows.settings import NULL_VALUES, PrepareSettings
 from workflows.tasks.split import SPLITS, SplitName
 from workflows.tasks.task import Answer, RowTable, Task
@@ -184,7 +184,7 @@ def _typed(series: pl.Series, declared: Kind | None, task: str) -> tuple[Kind, p
         return Kind.CATEGORY, words.fill_null("")
     assert numbers is not None
     kind = declared or _kind(numbers)
-    return kind, numbers.cast(RAW_TYPES[kind])
+    return kind, numbers.cast(pl.Float32)
 
 
 def _kind(numbers: pl.Series) -> Kind:
