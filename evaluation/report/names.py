@@ -22,6 +22,9 @@ _MODELS: Final = {
     "popular_in_category": "popular in category",
     "logistic_regression": "logistic regression",
     "gradient_boosting": "gradient boosting",
+    "lightgbm": "gradient boosting",
+    "poisson_regression": "Poisson regression",
+    "one_feature": "best single column",
 }
 _TASKS: Final = {
     TWO_STAGE: "Recommendations as served",
@@ -53,6 +56,10 @@ _METRICS: Final = {
     "f1_at_threshold": "F1 at threshold",
     "average_popularity": "average popularity",
     "gini": "Gini",
+    "mae": "MAE",
+    "rmse": "RMSE",
+    "wape": "WAPE",
+    "poisson_deviance": "Poisson deviance",
 }
 GLOSSARY: Final = {
     "ndcg": "Normalised discounted cumulative gain: hits count more the higher they stand; 1 is every true item on top.",
@@ -76,6 +83,10 @@ GLOSSARY: Final = {
     "precision_at_threshold": "Share of those said yes to that came true.",
     "recall_at_threshold": "Share of those that came true that were said yes to.",
     "f1_at_threshold": "Harmonic mean of precision and recall at the threshold.",
+    "mae": "Mean absolute error, in the unit of the quantity; lower is better.",
+    "rmse": "Root of the mean squared error, in the unit of the quantity; lower is better.",
+    "wape": "Sum of absolute errors over the sum of quantities; lower is better.",
+    "poisson_deviance": "Mean Poisson deviance, the loss of counts; lower is better.",
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
@@ -18,12 +18,15 @@ from cartwheel.core.run_layout import ModelLayout, TaskLayout
 from cartwheel.core.settings import Settings
 from cartwheel.core.tables import read_json
 from models.families.family import Fitted, Floats, Learner, TrainingData
+from models.families.row_registry import learners_for
 from models.families.rows.one_feature import OneFeatureLearner, row_loss
 from models.metrics.classification import roc_auc, row_log_loss
 from models.tasks.calibrate import calibrate
+from models.tasks.decide import Decision, choose_threshold
 from models.tasks.leaderboard import METRIC, Candidate, Leaderboard, rank
 from models.tasks.reasons import reason_groups, reasons, typical_values
 from models.tasks.rows import Rows, inputs_of, read_rows
+from models.tasks.spec import TaskSpec
 from models.training.calibration import Platt
 from models.training.onnx_export import write_checked
 from workflows.features.column import Column
@@ -56,6 +59,7 @@ class TaskModel:
         typical: column -> typical encoded value, see ``models.tasks.reasons``.
         reasons: column that is a reason -> inputs that are replaced together.
         calibration: of the log odds; the identity for quantities.
+        decision: when a probability is a yes; None for quantities.
     """
 
     model: str
@@ -65,6 +69,7 @@ class TaskModel:
     typical: Mapping[str, Any]
     reasons: Mapping[str, Sequence[str]]
     calibration: Platt
+    decision: Decision | None
 
     def answers(self, score: Floats) -> Floats:
         """Return [n] the probabilities or quantities of [n] scores."""
@@ -73,40 +78,40 @@ class TaskModel:
 
 def train_task(
     layout: TaskLayout,
-    answer: Answer,
     columns: Sequence[Column],
     sizes: Mapping[str, int],
-    learners: Sequence[Learner[Any]],
     seed: int,
     settings: TaskTrainingSettings | None = None,
-    title: str = "",
+    learners: Sequence[Learner[Any]] | None = None,
 ) -> Leaderboard:
     """Fit the learners of a task on its training rows and choose on validation rows which is served.
 
-    Reads ``features/``; writes a folder a learner (``model.onnx``, ``config.json``, ``calibration.json``, ``offline.parquet`` and what the
-    learner reads itself) and ``leaderboard.json``. A learner gets the columns of the kinds that it reads, and notes which it does not; one
-    that reads none of them is left out, and the leaderboard says so.
+    Reads ``task.json`` and ``features/``; writes a folder a learner (``model.onnx``, ``config.json``, ``calibration.json``,
+    ``offline.parquet`` and what the learner reads itself) and ``leaderboard.json``. A learner gets the columns of the kinds that it
+    reads, and notes which it does not; one that reads none of them is left out, and the leaderboard holds why.
 
     Args:
         layout: the task's files.
-        answer: what answers the task.
         columns: the encoded columns.
         sizes: column of ids -> number of ids.
-        learners: see ``models.families.row_registry.learners_for``.
         seed: of everything that is random.
         settings: how learners are fitted and compared.
-        title: of the task, for readers.
+        learners: what is tried; None for the simple rules and those that the task names, see
+            ``models.families.row_registry.learners_for``.
 
     Raises:
-        RunError: if features are missing.
+        ConfigError: if the task names a learner that there is not, or that cannot answer it.
+        RunError: if ``task.json`` or features are missing.
         DataError: if there is nothing to learn: no row, or one class only.
         ParityError: if the ONNX graph of a learner answers otherwise than the learner.
     """
-    settings = settings or TaskTrainingSettings()
+    settings, spec = settings or TaskTrainingSettings(), TaskSpec.read(layout)
+    if learners is None:
+        learners = learners_for(spec.answer, spec.learners, where=f"tasks.{spec.name}.learners")
     splits = {split: read_rows(layout, split, columns, sizes) for split in ("train", "valid", "test")}
     data = TrainingData(
         layout.name,
-        answer,
+        spec.answer,
         tuple(columns),
         dict(sizes),
         splits["train"].table,
@@ -122,7 +127,7 @@ def train_task(
             if not own.columns:
                 skipped[learner.name] = notes[0]
             else:
-                candidates.append(_train(layout, learner, own, splits, seed, notes))
+                candidates.append(_train(layout, spec, learner, own, splits, seed, notes))
             advance(1, learner.name)
     if not candidates:
         raise DataError(f"{layout.name}: no learner reads any of its columns.", "Name other learners.")
@@ -130,9 +135,9 @@ def train_task(
     entries, served, why = rank(candidates, valid.entity, settings.bootstrap, seed)
     board = Leaderboard(
         layout.name,
-        title or layout.name,
-        answer,
-        METRIC[answer],
+        spec.title,
+        spec.answer,
+        METRIC[spec.answer],
         len(valid),
         len(np.unique(valid.entity)),
         served,
@@ -172,6 +177,7 @@ def read_model(model: ModelLayout) -> TaskModel:
             config["typical"],
             config["reasons"],
             Platt(float(calibration["slope"]), float(calibration["intercept"])),
+            Decision(float(calibration["threshold"]), calibration["rule"]) if "threshold" in calibration else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{model.config} describes no model of a task ({error}).", "Run `cartwheel train` again.") from None
@@ -187,7 +193,13 @@ def _readable(data: TrainingData, learner: Learner[Any]) -> tuple[TrainingData, 
 
 
 def _train(
-    layout: TaskLayout, learner: Learner[Any], data: TrainingData, splits: Mapping[str, Rows], seed: int, notes: tuple[str, ...]
+    layout: TaskLayout,
+    spec: TaskSpec,
+    learner: Learner[Any],
+    data: TrainingData,
+    splits: Mapping[str, Rows],
+    seed: int,
+    notes: tuple[str, ...],
 ) -> Candidate:
     fitted, valid = learner.fit(data, seed), splits["valid"]
     notes = (*notes, *fitted.notes)
@@ -195,15 +207,15 @@ def _train(
     if data.answer is Answer.PROBABILITY:
         calibrated = calibrate(score, valid.label, valid.entity)
         platt, loss = calibrated.platt, row_log_loss(valid.label.astype(np.int64), calibrated.held_out)
+        decision = choose_threshold(valid.label, calibrated.held_out, spec.false_positive, spec.false_negative)
         notes = (*notes, platt.note) if platt.note else notes
     else:
-        platt, loss = Platt(), row_loss(valid.label, score, data.answer)
+        platt, decision, loss = Platt(), None, row_loss(valid.label, score, data.answer)
     examples = {split: len(rows) for split, rows in splits.items()}
     with atomic_path(layout.model(learner.name).path) as folder:
         folder.mkdir()
-        _write(
-            ModelLayout(folder), learner, fitted, data, platt, splits, {"seed": seed, "examples": examples, "notes": list(notes)}
-        )
+        about = {"seed": seed, "examples": examples, "notes": list(notes)}
+        _write(ModelLayout(folder), learner, fitted, data, (platt, decision), splits, about)
     return Candidate(learner.name, learner.title, learner.complexity, loss, notes)
 
 
@@ -212,7 +224,7 @@ def _write(
     learner: Learner[Any],
     fitted: Fitted,
     data: TrainingData,
-    platt: Platt,
+    answering: tuple[Platt, Decision | None],
     splits: Mapping[str, Rows],
     about: Mapping[str, Any],
 ) -> None:
@@ -233,11 +245,12 @@ def _write(
     }
     fitted.save(model.path)
     write_json(model.config, config)
-    write_json(model.calibration, platt.content())
+    platt, decision = answering
+    write_json(model.calibration, {**platt.content(), **(asdict(decision) if decision else {})})
     rows = splits["test"].table.head(OFFLINE_ROWS)
     score = fitted.scores(rows)
     write_checked(fitted.onnx(), inputs_of(rows, columns), score[:, None].astype(np.float32), model.scores, learner.title)
     found = reasons(fitted.scores, columns, typical, rows)
-    task_model = TaskModel(learner.name, data.answer, columns, data.sizes, typical, {}, platt)
+    task_model = TaskModel(learner.name, data.answer, columns, data.sizes, typical, {}, platt, decision)
     values = {"entity": splits["test"].entity[:OFFLINE_ROWS], "score": score, "answer": task_model.answers(score)}
     pl.DataFrame({**values, **{f"reason_{name}": each for name, each in found.items()}}).write_parquet(model.offline)

@@ -8,9 +8,9 @@ import numpy as np
 import polars as pl
 import pytest
 
+from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import TaskLayout
 from cartwheel.testing.learner import COLUMNS, answers, encoded, sizes_of
-from models.families.row_registry import learners_for
 from models.tasks.train import train_task
 from workflows.features.column import Column
 from workflows.tasks.task import Answer
@@ -23,9 +23,13 @@ TRIED = {
 }
 
 
-def write_task(run: Path, name: str, answer: Answer, columns: tuple[Column, ...] = COLUMNS) -> TaskLayout:
-    """Write ``features/`` of a task."""
+def write_task(
+    run: Path, name: str, answer: Answer, columns: tuple[Column, ...] = COLUMNS, learners: tuple[str, ...] = ()
+) -> TaskLayout:
+    """Write ``features/`` and ``task.json`` of a task."""
     layout = TaskLayout(run, name)
+    about = {"name": name, "title": name.capitalize(), "entity": "user", "answer": answer.value, "learners": list(learners)}
+    write_json(layout.spec, {**about, "costs": {"false_positive": 1.0, "false_negative": 3.0}})
     for number, split in enumerate(("train", "valid", "test")):
         table = encoded(columns, ROWS, 1000 * number)
         entity = np.random.default_rng(number).integers(0, ENTITIES, ROWS)
@@ -49,6 +53,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[Answer, TaskLayout
     run = tmp_path_factory.mktemp("run")
     layouts = {}
     for answer in Answer:
-        layouts[answer] = write_task(run, answer.value, answer)
-        train_task(layouts[answer], answer, COLUMNS, sizes_of(COLUMNS), learners_for(answer, TRIED[answer]), 0)
+        layouts[answer] = write_task(run, answer.value, answer, learners=TRIED[answer])
+        train_task(layouts[answer], COLUMNS, sizes_of(COLUMNS), 0)
     return layouts

@@ -84,9 +84,8 @@ def test_the_leaderboard_puts_what_learnt_before_the_rules(trained: dict[Answer,
 
 def test_training_twice_gives_the_same_files(trained: dict[Answer, TaskLayout], tmp_path: Path) -> None:
     first = trained[Answer.PROBABILITY]
-    again = write_task(tmp_path, first.name, Answer.PROBABILITY)
-    learners = learners_for(Answer.PROBABILITY, TRIED[Answer.PROBABILITY])
-    train_task(again, Answer.PROBABILITY, COLUMNS, sizes_of(COLUMNS), learners, 0)
+    again = write_task(tmp_path, first.name, Answer.PROBABILITY, learners=TRIED[Answer.PROBABILITY])
+    train_task(again, COLUMNS, sizes_of(COLUMNS), 0)
     files = sorted(path.relative_to(again.models) for path in again.models.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(first.models) for path in first.models.rglob("*") if path.is_file())
     for file in files:
@@ -121,21 +120,20 @@ def test_rows_of_one_entity_count_as_one(tmp_path: Path) -> None:
 
 def test_a_learner_that_reads_none_of_the_columns_is_left_out_and_named(tmp_path: Path) -> None:
     columns = (Column("vector", Owner.SHOPPER, Kind.VECTOR, "a vector", width=3),)
-    layout = write_task(tmp_path, "churn", Answer.PROBABILITY, columns)
-    board = train_task(layout, Answer.PROBABILITY, columns, {}, learners_for(Answer.PROBABILITY, ("logistic_regression",)), 0)
+    layout = write_task(tmp_path, "churn", Answer.PROBABILITY, columns, ("logistic_regression",))
+    board = train_task(layout, columns, {}, 0)
     assert board.skipped == {"one_feature": "it does not read vector"}
     assert {entry.learner for entry in board.entries} == {"base_rate", "logistic_regression"}
 
 
 def test_what_is_missing_or_cannot_be_learnt_is_said(tmp_path: Path, trained: dict[Answer, TaskLayout]) -> None:
-    learners = learners_for(Answer.PROBABILITY, ("logistic_regression",))
-    with pytest.raises(RunError, match="features"):
-        train_task(TaskLayout(tmp_path, "none"), Answer.PROBABILITY, COLUMNS, sizes_of(COLUMNS), learners, 0)
+    with pytest.raises(RunError, match=r"task\.json is missing"):
+        train_task(TaskLayout(tmp_path, "none"), COLUMNS, sizes_of(COLUMNS), 0)
     layout = write_task(tmp_path, "flat", Answer.PROBABILITY)
     path = layout.features("train") / "part.0.parquet"
     pl.read_parquet(path).with_columns(label=pl.lit(0.0)).write_parquet(path)
     with pytest.raises(DataError, match="flat: base_rate: all 1200 training labels are 0"):
-        train_task(layout, Answer.PROBABILITY, COLUMNS, sizes_of(COLUMNS), learners, 0)
+        train_task(layout, COLUMNS, sizes_of(COLUMNS), 0)
     damaged = trained[Answer.PROBABILITY].model("base_rate")
     copy = TaskLayout(tmp_path, "copy").model("base_rate")
     copy.path.mkdir(parents=True)

@@ -1,0 +1,139 @@
+"""A declared task's evaluation for readers: as tables on a terminal, and as a section of the report."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from evaluation.figures import DIFFERENCE, Record
+from evaluation.report.html import Child, Html, paragraphs, tag
+from evaluation.report.html import table as html_table
+from evaluation.report.names import ABSENT, metric_name, model_name
+from evaluation.report.terminal import outcome
+from evaluation.task_metrics import TaskEvaluation
+from workflows.tasks.task import Answer
+
+METRICS: Final = {
+    Answer.PROBABILITY: ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error"),
+    Answer.QUANTITY: ("mae", "rmse", "poisson_deviance", "wape"),
+}
+DECIDES: Final = {Answer.PROBABILITY: "log_loss", Answer.QUANTITY: "poisson_deviance"}
+"""The metric that learners are compared by."""
+_WORDS: Final = {"better": "better than", "worse": "worse than", "tied": "not distinguishable from"}
+_COLUMNS: Final = 10
+"""Columns that are listed by how far they move the score."""
+
+
+def task_report(found: TaskEvaluation) -> Group:
+    """Return the metrics of a task as a table with sentences under it, for ``rich.console.Console.print``."""
+    table = Table(
+        title=f"{found.task}: {found.title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
+    )
+    table.add_column("learner", no_wrap=True)
+    for metric in METRICS[found.answer]:
+        table.add_column(metric_name(metric), justify="right", no_wrap=True)
+    for model in models(found):
+        cells = [_cell(found.find(model, metric)) for metric in METRICS[found.answer]]
+        table.add_row(
+            f"{model} (served)" if model == found.served else model, *cells, style="bold" if model == found.served else ""
+        )
+    warnings = [Text(f"  warning: {sentence}", style="yellow") for sentence in found.suspects]
+    return Group(
+        table, *(Text(f"  {sentence}") for sentence in sentences(found)), *warnings, Text(f"  {protocol(found)}\n", "dim")
+    )
+
+
+def task_section(found: TaskEvaluation) -> Html:
+    """Return the section of a task in the report."""
+    metrics = METRICS[found.answer]
+    rows = [
+        [f"{model_name(model)} (served)" if model == found.served else model_name(model)]
+        + [_cell(found.find(model, metric)) for metric in metrics]
+        for model in models(found)
+    ]
+    parts: list[Child] = [tag("h3", f"{found.task}: {found.title}")]
+    parts += [tag("p", tag("b", f"Warning: {sentence}."), class_="note") for sentence in found.suspects]
+    parts += [html_table(["", *(metric_name(metric) for metric in metrics)], rows, class_="figures")]
+    parts += paragraphs(f"{sentence}." for sentence in sentences(found))
+    parts += [*_calibration(found), *_importance(found), *_notes(found), tag("p", protocol(found), class_="note")]
+    return tag("div", parts, class_="task", id=f"task-{found.task}")
+
+
+def models(found: TaskEvaluation) -> list[str]:
+    """Return learners and rules, the best on test rows first."""
+    values = {each.model: each.value for each in found.records if each.metric == DECIDES[found.answer]}
+    return sorted(values, key=lambda model: float("inf") if values[model] is None else float(values[model] or 0.0))
+
+
+def sentences(found: TaskEvaluation) -> list[str]:
+    """Say what is served and why, how it stands to the rules, and what its decisions cost."""
+    result = [f"served: {found.served}; {found.reason}"]
+    metric = DECIDES[found.answer]
+    differences = [each for each in found.records if each.model == found.served and each.metric.startswith(metric + DIFFERENCE)]
+    result += [_standing(each, metric) for each in differences]
+    decision = found.decision
+    if decision is not None:
+        ends = "" if decision.low is None else f" ({decision.low:.4f} to {decision.high:.4f})"
+        result.append(
+            f"decision: yes to {decision.yes:.1%} of the rows, from {decision.threshold:.4f} on, which {decision.rule}; it costs "
+            f"{decision.cost:.4f} a row{ends}, always yes {decision.always_yes:.4f}, always no {decision.always_no:.4f}"
+        )
+    return result
+
+
+def protocol(found: TaskEvaluation) -> str:
+    """Say on what the metrics rest."""
+    kind = "base rate" if found.answer is Answer.PROBABILITY else "mean"
+    return (
+        f"test split; {found.rows:,} rows of {found.entities:,} {found.entity}s, {kind} {found.base_rate:.4f}; "
+        f"±: half of the 95% interval, {found.entity}s resampled."
+    )
+
+
+def _standing(each: Record, metric: str) -> str:
+    if each.value is None or each.low is None or each.high is None:
+        return f"{each.model} cannot be compared with {each.baseline} by {metric_name(metric)}: {each.reason}"
+    numbers = f"{each.value:+.4f}, 95% {each.low:+.4f} to {each.high:+.4f}"
+    return f"{each.model} is {_WORDS[outcome(each)]} {each.baseline} by {metric_name(metric)} ({numbers})"
+
+
+def _cell(record: Record | None) -> str:
+    if record is None or record.value is None:
+        return ABSENT
+    half = "" if record.low is None or record.high is None else f" ±{(record.high - record.low) / 2:.4f}"
+    return f"{record.value:.4f}{half}"
+
+
+def _calibration(found: TaskEvaluation) -> list[Html]:
+    bins = found.calibration
+    if bins is None:
+        return []
+    rows = []
+    for place, number in enumerate(bins.rows):
+        low, high = bins.low[place], bins.high[place]
+        ends = ABSENT if low is None or high is None else f"{low:.3f} to {high:.3f}"
+        rows.append([f"{bins.said[place]:.3f}", f"{bins.seen[place]:.3f}", ends, f"{number:,}"])
+    head = ["predicted", "observed", "95% interval", "rows"]
+    return [
+        tag("h4", f"Predicted and observed probabilities of {model_name(found.served)}"),
+        html_table(head, rows, numbers_from=0),
+    ]
+
+
+def _importance(found: TaskEvaluation) -> list[Html]:
+    if not found.importance:
+        return []
+    unit = "log odds" if found.answer is Answer.PROBABILITY else "the quantity"
+    rows = [[column, f"{value:.4f}"] for column, value in list(found.importance.items())[:_COLUMNS]]
+    return [
+        tag("h4", "What the answers rest on"),
+        html_table(["column", f"mean change of {unit} from its typical value"], rows),
+    ]
+
+
+def _notes(found: TaskEvaluation) -> list[Html]:
+    return [tag("ul", [tag("li", f"{note}.") for note in found.notes])] if found.notes else []

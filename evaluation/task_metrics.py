@@ -1,0 +1,322 @@
+"""Metrics of a declared task on its test split: every learner and simple rule, the decision at the stated costs, and what it rests on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.files import write_json
+from cartwheel.core.onnx_model import OnnxModel
+from cartwheel.core.run_layout import TaskLayout
+from cartwheel.core.tables import read_json
+from evaluation.chances import Forecast, chance_records
+from evaluation.figures import Protocol, Record
+from evaluation.quantities import Quantities, quantity_records
+from evaluation.report.details import Calibration
+from evaluation.settings import EvaluateSettings
+from evaluation.thresholds import Threshold
+from models.families.row_registry import RULES
+from models.metrics.classification import Floats
+from models.metrics.curves import reliability
+from models.metrics.decisions import decision_columns
+from models.metrics.intervals import UserBootstrap
+from models.tasks.leaderboard import Leaderboard
+from models.tasks.reasons import reasons
+from models.tasks.rows import Rows, inputs_of, read_rows
+from models.tasks.spec import TaskSpec
+from models.tasks.train import TaskModel, read_model
+from workflows.tasks.task import Answer
+
+SPLIT: Final = "test"
+SUSPECT_AREA: Final = 0.85
+"""A column that reaches this ROC AUC by itself is suspect where it also has ``SUSPECT_SHARE`` of all that the columns tell together."""
+SUSPECT_SHARE: Final = 0.85
+_REASON_ROWS: Final = 2000
+"""Test rows over which reasons are averaged."""
+_DIGITS: Final = 9
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The served learner's decisions on test rows at the stated costs.
+
+    Attributes:
+        threshold: the least probability that is a yes.
+        rule: how validation chose it.
+        false_positive: what a wrong yes costs.
+        false_negative: what a wrong no costs.
+        yes: share of rows decided yes.
+        precision: share of these that came true; None where there are none.
+        recall: share of what came true that was decided yes; None where nothing did.
+        cost: mean cost of a row.
+        low: lower end of its 95% interval over entities.
+        high: upper end.
+        always_yes: mean cost of a row if all were decided yes.
+        always_no: mean cost of a row if all were decided no.
+    """
+
+    threshold: float
+    rule: str
+    false_positive: float
+    false_negative: float
+    yes: float
+    precision: float | None
+    recall: float | None
+    cost: float
+    low: float | None
+    high: float | None
+    always_yes: float
+    always_no: float
+
+
+@dataclass(frozen=True)
+class TaskEvaluation:
+    """What is known of a declared task after evaluation.
+
+    Attributes:
+        task: name.
+        title: for readers.
+        entity: who or what it is about.
+        answer: what answers it.
+        served: the learner that answers.
+        reason: why it does.
+        rows: test rows.
+        entities: distinct entities among them.
+        base_rate: mean label of the test rows.
+        records: metrics with intervals and protocol of each learner and rule, and paired differences from the rules.
+        decision: at the stated costs; None for quantities.
+        calibration: predicted and observed probabilities of the served learner; None for quantities.
+        importance: column -> mean distance by which it moves the served learner's score from that of its typical value, largest first.
+        suspects: sentences about columns that predict too well.
+        notes: sentences about learners.
+    """
+
+    task: str
+    title: str
+    entity: str
+    answer: Answer
+    served: str
+    reason: str
+    rows: int
+    entities: int
+    base_rate: float
+    records: tuple[Record, ...]
+    decision: Outcome | None
+    calibration: Calibration | None
+    importance: dict[str, float]
+    suspects: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def find(self, model: str, metric: str) -> Record | None:
+        """Return the record of a metric, or None."""
+        return next((each for each in self.records if (each.model, each.metric) == (model, metric)), None)
+
+    def write(self, layout: TaskLayout) -> None:
+        """Write the task's metrics; equal evaluations give equal bytes."""
+        records = [{**asdict(each), "protocol": {**asdict(each.protocol), "hash": each.protocol.hash}} for each in self.records]
+        content = {
+            **{name: value for name, value in vars(self).items() if name not in ("records", "decision", "calibration")},
+            "answer": self.answer.value,
+            "records": records,
+            "decision": asdict(self.decision) if self.decision else None,
+            "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
+            "importance": [{"column": column, "value": value} for column, value in self.importance.items()],
+        }
+        write_json(layout.metrics, content)
+
+    @staticmethod
+    def read(layout: TaskLayout) -> TaskEvaluation:
+        """Read the task's metrics.
+
+        Raises:
+            RunError: if they are missing or damaged.
+        """
+        content = read_json(layout.metrics)
+        try:
+            return TaskEvaluation(
+                **{
+                    **content,
+                    "answer": Answer(content["answer"]),
+                    "records": tuple(_record(each) for each in content["records"]),
+                    "decision": Outcome(**content["decision"]) if content["decision"] else None,
+                    "calibration": Calibration(**content["calibration"]) if content["calibration"] else None,
+                    "importance": {each["column"]: each["value"] for each in content["importance"]},
+                    "suspects": tuple(content["suspects"]),
+                    "notes": tuple(content["notes"]),
+                }
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{layout.metrics} holds no metrics of a task ({error}).", "Run `cartwheel evaluate` again.") from None
+
+
+@dataclass(frozen=True)
+class _Judged:
+    model: TaskModel
+    score: Floats
+    answer: Floats
+
+
+def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0) -> TaskEvaluation:
+    """Judge every trained learner of a task on its test split, by the ONNX models that are served, and write the metrics.
+
+    Reads ``task.json``, ``features/test`` and the models; writes ``TaskLayout.metrics``.
+
+    Args:
+        layout: the task's files.
+        bootstrap: resamples of entities behind each interval.
+        seed: fixes them.
+
+    Raises:
+        RunError: if a file is missing or damaged.
+    """
+    spec, board = TaskSpec.read(layout), Leaderboard.read(layout)
+    models = {entry.learner: read_model(layout.model(entry.learner)) for entry in board.entries}
+    columns = tuple({column.name: column for model in models.values() for column in model.columns}.values())
+    sizes = {name: size for model in models.values() for name, size in model.sizes.items()}
+    test = read_rows(layout, SPLIT, columns, sizes)
+    judged = {name: _judge(layout, name, model, test) for name, model in models.items()}
+    users = UserBootstrap(test.entity, bootstrap, seed)
+    served = judged[board.served]
+    chance = spec.answer is Answer.PROBABILITY
+    records = _chances(spec, board, judged, test, bootstrap, seed) if chance else _quantities(spec, judged, test, bootstrap, seed)
+    result = TaskEvaluation(
+        task=spec.name,
+        title=spec.title,
+        entity=spec.entity.value,
+        answer=spec.answer,
+        served=board.served,
+        reason=board.reason,
+        rows=len(test),
+        entities=users.users,
+        base_rate=_rounded(float(test.label.mean())),
+        records=tuple(records),
+        decision=_outcome(spec, served, test, users) if chance else None,
+        calibration=_calibration(served, test, users) if chance else None,
+        importance=_importance(layout, board.served, served.model, test),
+        suspects=(),
+        notes=tuple(f"{entry.title}: {note}" for entry in board.entries for note in entry.notes)
+        + tuple(f"{learner} was not tried: {why}" for learner, why in board.skipped.items()),
+    )
+    result = replace(result, suspects=_suspects(board, result))
+    result.write(layout)
+    return result
+
+
+def _judge(layout: TaskLayout, name: str, model: TaskModel, test: Rows) -> _Judged:
+    score = OnnxModel(layout.model(name).scores).table(inputs_of(test.table, model.columns), "score")[:, 0].astype(np.float64)
+    return _Judged(model, score, model.answers(score))
+
+
+def _role(name: str) -> Any:
+    return "baseline" if name in RULES else "model"
+
+
+def _protocol(spec: TaskSpec, test: Rows) -> Protocol:
+    sizes = {"rows": len(test), f"{spec.entity.value}s": len(np.unique(test.entity))}
+    return Protocol(SPLIT, f"every {spec.entity.value} of the task, when it asks", "", sizes, "nothing", "")
+
+
+def _chances(
+    spec: TaskSpec, board: Leaderboard, judged: dict[str, _Judged], test: Rows, bootstrap: int, seed: int
+) -> list[Record]:
+    forecasts = []
+    for entry in board.entries:
+        each = judged[entry.learner]
+        rule = f"the threshold that costs least on validation ({spec.false_positive:g} a wrong yes, {spec.false_negative:g} a wrong no)"
+        threshold = Threshold(each.model.decision.threshold, rule) if each.model.decision else None
+        forecasts.append(Forecast(entry.learner, _role(entry.learner), each.score, each.answer, threshold))
+    settings = EvaluateSettings(bootstrap=bootstrap)
+    records = chance_records(
+        spec.name, test.label.astype(np.int64), test.entity, forecasts, settings, seed, _protocol(spec, test)
+    )
+    return [_of_entities(each, spec) for each in records]
+
+
+def _quantities(spec: TaskSpec, judged: dict[str, _Judged], test: Rows, bootstrap: int, seed: int) -> list[Record]:
+    forecasts = [Quantities(name, _role(name), each.answer) for name, each in judged.items()]
+    records = quantity_records(spec.name, test.label, test.entity, forecasts, bootstrap, seed, _protocol(spec, test))
+    return [_of_entities(each, spec) for each in records]
+
+
+def _of_entities(record: Record, spec: TaskSpec) -> Record:
+    """Name what was resampled."""
+    interval = record.protocol.interval.replace("of users", f"of {spec.entity.value}s")
+    return replace(record, protocol=replace(record.protocol, interval=interval))
+
+
+def _outcome(spec: TaskSpec, served: _Judged, test: Rows, users: UserBootstrap) -> Outcome | None:
+    decision = served.model.decision
+    if decision is None:
+        return None
+    label = test.label.astype(np.int64)
+    cells = decision_columns(label, served.answer, decision.threshold)
+    cost = cells[:, [1]] * spec.false_positive + cells[:, [3]] * spec.false_negative
+    interval = users.percentile(users.means(cost)[:, 0])
+    true_yes, false_yes, _, false_no = cells.sum(axis=0)
+    return Outcome(
+        threshold=_rounded(decision.threshold),
+        rule=decision.rule,
+        false_positive=spec.false_positive,
+        false_negative=spec.false_negative,
+        yes=_rounded((true_yes + false_yes) / len(test)),
+        precision=_share(true_yes, true_yes + false_yes),
+        recall=_share(true_yes, true_yes + false_no),
+        cost=_rounded(float(cost.mean())),
+        low=None if interval.low is None else _rounded(interval.low),
+        high=None if interval.high is None else _rounded(interval.high),
+        always_yes=_rounded(float((label == 0).mean()) * spec.false_positive),
+        always_no=_rounded(float((label == 1).mean()) * spec.false_negative),
+    )
+
+
+def _calibration(served: _Judged, test: Rows, users: UserBootstrap) -> Calibration:
+    bins = reliability(test.label.astype(np.int64), served.answer, users)
+    return Calibration(
+        rows=tuple(int(each) for each in bins.rows),
+        said=tuple(_rounded(each) for each in bins.said),
+        seen=tuple(_rounded(each) for each in bins.seen),
+        low=tuple(None if np.isnan(each) else _rounded(each) for each in bins.low),
+        high=tuple(None if np.isnan(each) else _rounded(each) for each in bins.high),
+    )
+
+
+def _importance(layout: TaskLayout, name: str, model: TaskModel, test: Rows) -> dict[str, float]:
+    graph = OnnxModel(layout.model(name).scores)
+    rows = test.table.head(_REASON_ROWS)
+    found = reasons(
+        lambda table: graph.table(inputs_of(table, model.columns), "score")[:, 0].astype(np.float64),
+        model.columns,
+        model.typical,
+        rows,
+    )
+    means = {column: _rounded(float(np.abs(values).mean())) for column, values in found.items()}
+    return dict(sorted(means.items(), key=lambda each: -each[1]))
+
+
+def _suspects(board: Leaderboard, result: TaskEvaluation) -> tuple[str, ...]:
+    """Return a sentence about each column that by itself gives nearly the whole score."""
+    whole = result.find(result.served, "roc_auc")
+    if whole is None or whole.value is None or whole.value <= 0.5:
+        return ()
+    return tuple(
+        f"{column} alone reaches ROC AUC {area:.3f} on validation rows, where all columns reach {whole.value:.3f} on test rows: it is "
+        "suspect of being computed from what is predicted; check that it is known when the question is asked, or leave it out"
+        for column, area in board.alone.items()
+        if area >= SUSPECT_AREA and (area - 0.5) / (whole.value - 0.5) >= SUSPECT_SHARE
+    )
+
+
+def _record(content: dict[str, Any]) -> Record:
+    protocol = {name: value for name, value in content["protocol"].items() if name != "hash"}
+    return Record(**{**content, "protocol": Protocol(**protocol)})
+
+
+def _share(part: float, whole: float) -> float | None:
+    return _rounded(part / whole) if whole else None
+
+
+def _rounded(value: float) -> float:
+    return float(f"{value:.{_DIGITS}g}")

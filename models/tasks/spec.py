@@ -1,0 +1,54 @@
+"""What training and evaluation need to know of a declared task: its ``task.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import TaskLayout
+from cartwheel.core.tables import read_json
+from workflows.tasks.task import Answer, Entity
+
+
+@dataclass(frozen=True)
+class TaskSpec:
+    """A task as prepare described it.
+
+    Attributes:
+        name: of the task.
+        title: for readers.
+        entity: who or what it is about.
+        answer: what answers it.
+        learners: names of those that are tried; empty for all that can answer.
+        false_positive: what a wrong yes costs.
+        false_negative: what a wrong no costs.
+    """
+
+    name: str
+    title: str
+    entity: Entity
+    answer: Answer
+    learners: tuple[str, ...] = ()
+    false_positive: float = 1.0
+    false_negative: float = 1.0
+
+    @staticmethod
+    def read(layout: TaskLayout) -> TaskSpec:
+        """Read ``task.json``.
+
+        Raises:
+            RunError: if it is missing or describes no task.
+        """
+        content = read_json(layout.spec)
+        try:
+            return TaskSpec(
+                content["name"],
+                content["title"],
+                Entity(content["entity"]),
+                Answer(content["answer"]),
+                tuple(content["learners"]),
+                float(content["costs"]["false_positive"]),
+                float(content["costs"]["false_negative"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"{layout.spec} describes no task ({error}).", "Run `cartwheel prepare` again.") from None
