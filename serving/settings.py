@@ -58,11 +58,14 @@ class ServeSettings(Settings):
     restart_window_seconds: Annotated[float, Field(gt=0.0)] = 60.0
     """The time in which restarts are counted."""
     queue_size: Annotated[int, Field(gt=0)] = 128
-    """How many requests may wait for one step; the next one is refused with UNAVAILABLE. For the first step time alone counts."""
+    """How many requests to one ensemble may wait to be computed; the next is refused with UNAVAILABLE. Each of ``read_processes`` counts
+    its share."""
     queue_seconds: Annotated[float, Field(gt=0.0)] = 1.0
-    """How long a request may wait for one step before it is refused with UNAVAILABLE."""
+    """How long a request may wait to be read, and then to be computed, before it is refused with UNAVAILABLE."""
     threads: Annotated[int, Field(gt=0)] = 1
     """ONNX Runtime threads within one step."""
+    read_processes: Annotated[int, Field(gt=0, le=64)] = 3
+    """Processes that read and check requests before anything is computed; each holds some 30 MB."""
     drain_seconds: Annotated[float, Field(ge=0.0)] = 30.0
     """How long requests in flight may still take when the server is told to stop."""
     max_rows: Annotated[int, Field(gt=0)] = 64

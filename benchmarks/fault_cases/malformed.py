@@ -195,7 +195,7 @@ def _sizes(who: Given, user: str) -> Iterator[Malformed]:
 
 def random_request(rng: np.random.Generator, user: str, item: str) -> Malformed:
     """Draw a request in which anything may be wrong; any of ``STATUSES`` is right."""
-    model = str(rng.choice(["recommend", "cart", "similar_items", "recommend_encode"]))
+    model = str(rng.choice(["recommend", "cart", "similar_items", "read_request", "recommend_score"]))
     names = ["user_id", "recent_items", "exclude", "cart_items", "item_id", "timestamp", "k", "diversity"]
     chosen = rng.choice(names, size=int(rng.integers(0, 5)), replace=bool(rng.random() < 0.1))
     made = message(model, *(_drawn(rng, str(name), user, item) for name in chosen))

@@ -23,6 +23,7 @@ input [ {{ name: "exclude" data_type: TYPE_STRING dims: [ -1 ] optional: true al
 input [ {{ name: "timestamp" data_type: TYPE_INT64 dims: [ 1 ] optional: true }} ]
 output [ {{ name: "items" data_type: TYPE_STRING dims: [ {k} ] }} ]
 output [ {{ name: "scores" data_type: TYPE_FP32 dims: [ {k} ] }} ]
+parameters {{ key: "queue" value: {{ string_value: "unbounded" }} }}
 parameters {{ key: "run" value: {{ string_value: "{run}" }} }}
 parameters {{ key: "k" value: {{ string_value: "{k}" }} }}
 parameters {{ key: "together" value: {{ string_value: "{together}" }} }}

@@ -1,14 +1,14 @@
 """Which programs Triton runs: in a native repository one a step, in an embedded one the steps that always follow each other share one.
 
 Handing tensors from one Python process to another costs more than most steps compute: on two CPU cores a step of 0.2 ms took 1 ms
-more in its own process. So the runner of an embedded repository runs retrieve, rank and order one after the other, and both steps of
-similar items. They stay ONNX files with the same tensors.
+more in its own process. So the runner of an embedded repository runs encode, retrieve, rank and order one after the other, and both steps
+of similar items. They stay ONNX files with the same tensors.
 
-What reads a client's strings stays apart, and answers one request at a time: Triton's Python backend gives the error of one malformed
-string to every request that it hands over together. The same step is handed all inputs of the request, those of later steps
-included, so that whatever is wrong with a request is found before anything is computed. Of ``k`` and ``diversity``, of which a request has
-one each, it makes a column, for Triton hands over together only what has a row for every shopper; requests that agree in them are
-computed together.
+Triton hands requests together only where each input has a row for every shopper, and refuses what does not fit while it is still taking
+the request in. So a program before all others takes whatever a client may give, one request at a time, finds what is wrong with it before
+anything is computed, and hands it on in rows: strings as they came, and of ``k`` and ``diversity``, of which a request has one each, a
+column. It computes nothing and holds nothing, so that two processes of it cost little; what follows is computed for many requests
+together, those that agree in ``k`` and ``diversity``.
 """
 
 from __future__ import annotations
@@ -21,15 +21,19 @@ from typing import Final, Literal
 from serving.contract.tensors import Contract, Ensemble, Join, StepModel, Tensor
 
 VERSION: Final = "1"
+READ: Final = "read_request"
+"""The program that every request comes to first."""
 SCORE: Final = "recommend_score"
-"""The program of the steps that follow the first one."""
-SHARED: Final = ("recommend_retrieve", "recommend_rank", "recommend_order")
+"""The program of the steps that ``recommend`` and ``cart`` share."""
+SHARED: Final = ("recommend_encode", "recommend_retrieve", "recommend_rank", "recommend_order")
 """Those steps, in their order."""
 SIMILAR: Final = "similar_items_score"
 """The program of both steps of similar items."""
 _GROUPS: Final[Mapping[str, tuple[str, ...]]] = {SCORE: SHARED, SIMILAR: ("similar_items_retrieve", "similar_items_order")}
+ASKED: Final = Tensor("asked", "int64", ("B", 2), optional=True)
+"""When a request was read, by the clock of the machine, and where what computes it notes that it no longer waits."""
 _ROW: Final = "_row"
-"""What follows the name of the column that is made of an input of one value."""
+"""What follows the name of an input in that of the rows that are made of it."""
 
 Target = Literal["embedded", "native"]
 
@@ -40,9 +44,9 @@ class Program:
 
     Attributes:
         model: its name and tensors.
-        steps: the steps that it runs, one after the other.
-        required: inputs without which it refuses a request, although Triton takes them for optional.
-        columns: column -> the input of one value that it stands for; a first program gives them, others read them.
+        steps: the steps that it runs, one after the other; a first program runs none.
+        required: inputs without which it refuses a request that needs them, although Triton takes them for optional.
+        columns: rows -> the input that they stand for: a first program gives them of every input, others read those of one value.
     """
 
     model: StepModel
@@ -69,7 +73,7 @@ def programs(contract: Contract, target: Target) -> tuple[tuple[Program, ...], t
     grouped = {step: name for name, steps in _GROUPS.items() for step in steps}
     groups = {name: [by_name[step] for step in steps] for name, steps in _GROUPS.items()}
     groups |= {model.name: [model] for model in contract.models if model.name not in grouped}
-    parts = [_program(name, steps, contract.ensembles) for name, steps in groups.items()]
+    parts = [_reading(contract), *(_program(name, steps) for name, steps in groups.items())]
     by_group = {part.model.name: part for part in parts}
     return tuple(parts), tuple(_joined(ensemble, grouped, by_group) for ensemble in contract.ensembles)
 
@@ -80,43 +84,31 @@ def step_file(repository: Path, step: str) -> Path:
     return next((path for path in shared if path.is_file()), repository / step / VERSION / "model.onnx")
 
 
-def _program(name: str, steps: Sequence[StepModel], ensembles: Sequence[Ensemble]) -> Program:
+def _reading(contract: Contract) -> Program:
+    """Return the program that takes whatever a client may give, none of it required: for what is, Triton waits for ever."""
+    given = {tensor.name: tensor for ensemble in contract.ensembles for tensor in ensemble.inputs}
+    needed = {tensor.name for step in contract.models for tensor in step.inputs if not tensor.optional}
+    inputs = tuple(replace(tensor, optional=True) for tensor in given.values())
+    model = StepModel(READ, inputs, (*map(_rows, given.values()), ASKED), batched=False, first=True)
+    rows = {_rows(tensor).name: tensor.name for tensor in given.values()}
+    return Program(model, (), tuple(name for name in given if name in needed), rows)
+
+
+def _program(name: str, steps: Sequence[StepModel]) -> Program:
     """Return the program of steps that read what is given and what those before them computed."""
     outputs = {tensor.name: tensor for step in steps for tensor in step.outputs}
     inputs = {tensor.name: tensor for step in steps for tensor in step.inputs if tensor.name not in outputs}
     trim: Mapping[str, str] = {output: given for step in steps for output, given in step.trim.items()}
-    whole = replace(steps[0], name=name, trim=trim)
-    if whole.first:
-        return _reading(whole, steps, inputs, outputs, ensembles)
-    columns = {_column(tensor).name: tensor.name for tensor in inputs.values() if not tensor.batched}
-    read = tuple(tensor if tensor.batched else _column(tensor) for tensor in inputs.values())
-    return Program(replace(whole, inputs=read, outputs=tuple(outputs.values())), tuple(steps), columns=columns)
+    columns = {_rows(tensor).name: tensor.name for tensor in inputs.values() if not tensor.batched}
+    read = tuple(tensor if tensor.batched else _rows(tensor) for tensor in inputs.values())
+    model = StepModel(name, (*read, ASKED), tuple(outputs.values()), trim=trim)
+    return Program(model, tuple(steps), columns=columns)
 
 
-def _reading(
-    whole: StepModel,
-    steps: Sequence[StepModel],
-    inputs: Mapping[str, Tensor],
-    outputs: Mapping[str, Tensor],
-    ensembles: Sequence[Ensemble],
-) -> Program:
-    """Return a program that takes whatever a client may give, none of it required: for what is, Triton waits for ever."""
-    asked = [ensemble for ensemble in ensembles if any(step.model == steps[0].name for step in ensemble.steps)]
-    given = {tensor.name: tensor for ensemble in asked for tensor in ensemble.inputs} | dict(inputs)
-    required = tuple(tensor.name for tensor in inputs.values() if not tensor.optional)
-    single = [tensor for tensor in given.values() if not tensor.batched and tensor.name not in inputs]
-    columns = {_column(tensor).name: tensor.name for tensor in single}
-    model = replace(
-        whole,
-        inputs=tuple(replace(tensor, optional=True) for tensor in given.values()),
-        outputs=(*outputs.values(), *map(_column, single)),
-        batched=False,
-    )
-    return Program(model, tuple(steps), required, columns)
-
-
-def _column(tensor: Tensor) -> Tensor:
-    """Return the column of an input of one value, in which 0 stands for a whole number that is left out, and NaN for another."""
+def _rows(tensor: Tensor) -> Tensor:
+    """Return the rows of an input; of one value a column, in which 0 stands for a whole number that is left out, and NaN for another."""
+    if tensor.batched:
+        return replace(tensor, name=f"{tensor.name}{_ROW}", optional=False)
     allowed = {**tensor.allowed, "zero": True} if tensor.allowed and tensor.dtype == "int32" else None
     return replace(tensor, name=f"{tensor.name}{_ROW}", shape=("B", 1), optional=False, allowed=allowed)
 
@@ -129,18 +121,21 @@ def _joined(ensemble: Ensemble, grouped: Mapping[str, str], programs_: Mapping[s
     held: dict[str, list[Join]] = {}
     for step in ensemble.steps:
         held.setdefault(grouped.get(step.model, step.model), []).append(step)
-    given = {tensor.name: tensor.name for tensor in ensemble.inputs}
+    rows = {tensor.name: _rows(tensor).name for tensor in ensemble.inputs}
     joins = []
     for name, steps in held.items():
         others = [step for other, group in held.items() if other != name for step in group]
         needed = {shared for step in others for shared in step.inputs.values()} | {tensor.name for tensor in ensemble.outputs}
         made = {shared for step in steps for shared in step.outputs.values()}
-        inputs = {own: shared for step in steps for own, shared in step.inputs.items() if shared not in made}
-        outputs = {own: shared for step in steps for own, shared in step.outputs.items() if shared in needed}
-        columns = {column: column for column in programs_[name].columns}
-        if programs_[name].model.first:
-            inputs, outputs = {**inputs, **given}, {**outputs, **(columns if len(held) > 1 else {})}
-        else:
-            inputs = {**{own: shared for own, shared in inputs.items() if own not in programs_[name].columns.values()}, **columns}
-        joins.append(Join(name, inputs, outputs))
-    return replace(ensemble, inputs=tuple(replace(tensor, optional=True) for tensor in ensemble.inputs), steps=tuple(joins))
+        columns = programs_[name].columns
+        read = {own: shared for step in steps for own, shared in step.inputs.items() if shared not in made}
+        inputs = {own: rows.get(shared, shared) for own, shared in read.items() if own not in columns.values()}
+        inputs |= {name: name for name in (*columns, ASKED.name)}
+        joins.append(
+            Join(name, inputs, {own: shared for step in steps for own, shared in step.outputs.items() if shared in needed})
+        )
+    wanted = {shared for join in joins for shared in join.inputs.values()}
+    reading = Join(
+        READ, {name: name for name in rows}, {row: row for row in (*programs_[READ].columns, ASKED.name) if row in wanted}
+    )
+    return replace(ensemble, inputs=tuple(replace(tensor, optional=True) for tensor in ensemble.inputs), steps=(reading, *joins))

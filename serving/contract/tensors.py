@@ -72,7 +72,7 @@ class StepModel:
         inputs: what it reads.
         outputs: what it gives.
         batched: whether requests of different clients may be answered together.
-        first: whether it reads what clients give, and nothing that another step computed.
+        first: whether every request comes to it first, as its client gave it.
         trim: output -> input whose width it takes back after padding.
     """
 
@@ -272,9 +272,7 @@ class _Steps:
             self.cart_counts, self.form,
         )  # fmt: skip
         inputs = (USER_ID, RECENT_ITEMS, EXCLUDE, cart_items, TIMESTAMP)
-        return StepModel(
-            "recommend_encode", inputs, outputs, first=True, trim={"cart_index": "cart_items", "cart_counts": "cart_items"}
-        )
+        return StepModel("recommend_encode", inputs, outputs, trim={"cart_index": "cart_items", "cart_counts": "cart_items"})
 
     def retrieve(self) -> StepModel:
         inputs = (self.categorical, self.continuous, self.lists, self.recents, self.excluded)
@@ -296,7 +294,7 @@ class _Steps:
         return StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
 
     def neighbours(self) -> StepModel:
-        return StepModel("similar_items_retrieve", (ITEM_ID,), (self.near, self.cosines), first=True)
+        return StepModel("similar_items_retrieve", (ITEM_ID,), (self.near, self.cosines))
 
     def similar(self) -> StepModel:
         return StepModel("similar_items_order", (self.near, self.cosines, self.k), (ITEMS_OUT, SCORES_OUT), batched=False)

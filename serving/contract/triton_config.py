@@ -6,12 +6,21 @@ Fields: https://github.com/triton-inference-server/common/blob/main/protobuf/mod
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 from serving.contract.limits import PARAMETER, STORED, Limits
 from serving.contract.programs import Program
 from serving.contract.tensors import TRITON_TYPES, Ensemble, Join, Tensor
 from serving.settings import ExportSettings, ServeSettings
+
+READING: Final = 'parameters { key: "first" value: { string_value: "true" } }'
+"""The line of a configuration by which the program is known that every request comes to first."""
+UNBOUNDED: Final = 'parameters { key: "queue" value: { string_value: "unbounded" } }'
+"""The line of a configuration whose program wants no bounds of Triton's for what waits for it."""
+_NO_FILES: Final = 'parameters { key: "files" value: { string_value: "[]" } }'
+_PROCESSES: Final = re.compile(r"^(?P<before>instance_group \[ \{ count: )\d+(?P<after> kind: KIND_CPU \} \])$", re.MULTILINE)
 
 
 def program_config(program: Program, settings: ExportSettings, stored: int = STORED) -> str:
@@ -34,7 +43,7 @@ def program_config(program: Program, settings: ExportSettings, stored: int = STO
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {settings.queue_microseconds} }}")
     lines += _parameters(_runner_parameters(program, settings, stored) if embedded else {"intra_op_thread_count": "1"})
     if embedded:
-        lines.append("instance_group [ { count: 1 kind: KIND_CPU } ]")
+        lines.append(f"instance_group [ {{ count: {ServeSettings().read_processes if model.first else 1} kind: KIND_CPU }} ]")
     return "\n".join(lines) + "\n"
 
 
@@ -49,6 +58,13 @@ def ensemble_config(ensemble: Ensemble, parameters: Mapping[str, str]) -> str:
     lines.append("}")
     lines += _parameters(parameters)
     return "\n".join(lines) + "\n"
+
+
+def with_processes(config: str, settings: ServeSettings) -> str:
+    """Return the text of a ``config.pbtxt`` with as many processes as the settings set; only what computes nothing has several."""
+    if _NO_FILES not in config.splitlines():
+        return config
+    return _PROCESSES.sub(rf"\g<before>{settings.read_processes}\g<after>", config)
 
 
 def _tensor(role: str, tensor: Tensor, batching: bool, ragged: bool) -> str:
@@ -80,6 +96,8 @@ def _runner_parameters(program: Program, settings: ExportSettings, stored: int) 
         "trim": dict(model.trim),
     }
     written = {name: json.dumps(content, sort_keys=True) for name, content in contents.items()}
+    if not model.first:
+        written["queue"] = "unbounded"
     return {PARAMETER: Limits.of(ServeSettings(), settings.max_batch, stored).parameter(), "intra_op_threads": "1", **written}
 
 

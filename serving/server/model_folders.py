@@ -13,6 +13,7 @@ from cartwheel.core.errors import RunError, UsageError
 from cartwheel.core.files import sha256
 from serving.contract.limits import with_limits
 from serving.contract.queues import with_queue
+from serving.contract.triton_config import with_processes
 from serving.local import METADATA, read_metadata
 from serving.settings import ServeSettings
 
@@ -144,6 +145,6 @@ def staged_repository(repository: Path, folder: Path, settings: ServeSettings) -
 
 def _with_settings(config: Path, settings: ServeSettings) -> str:
     try:
-        return with_queue(with_limits(config.read_text(encoding="utf-8"), settings), settings)
+        return with_queue(with_processes(with_limits(config.read_text(encoding="utf-8"), settings), settings), settings)
     except ValueError as error:
         raise RunError(f"{config} cannot be read ({error}).", _FIX) from error

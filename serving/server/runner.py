@@ -7,6 +7,8 @@ files, each reads inputs of the program and outputs of the files before it.
 Requests that Triton hands over together are padded to the longest and answered by one run of the graphs. A request that cannot
 be answered gets an error of its own and spoils no other. Sizes are looked at before anything is read, and strings are read only
 then, not when Triton's interface unpacks the requests.
+
+The program before all others has no files: it checks what a client gives and hands it on in rows, strings as they came.
 """
 
 from __future__ import annotations
@@ -14,12 +16,13 @@ from __future__ import annotations
 import json
 import os
 import struct
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 import triton_python_backend_utils as pb_utils
 
 Feeds = dict[str, npt.NDArray[Any]]
@@ -34,7 +37,9 @@ _NONE: Mapping[str, Any] = {"TYPE_INT32": 0, "TYPE_FP32": float("nan")}
 """What stands in a column for an input of one value that the request leaves out."""
 _DTYPES: Mapping[str, Any] = {"TYPE_STRING": object, "TYPE_INT64": np.int64, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
 
-
+_ASKED = "asked"
+_KINDS = 8
+"""Slots of the ledger for each process that reads."""
 _LENGTH = struct.Struct("<I")
 _TOO_LARGE = "The request holds {found:,} bytes; this server reads at most {limit:,} (serve.max_message_bytes)."
 _TOO_MANY_ROWS = "The input {name!r} has {found:,} rows; this server answers at most {limit:,} at once (serve.max_rows)."
@@ -45,17 +50,78 @@ class BadRequestError(Exception):
     """A request that the caller must correct."""
 
 
-class StoppingError(Exception):
+class RefusedError(Exception):
+    """A request that the server does not take now."""
+
+
+class StoppingError(RefusedError):
     """A request that came when the server had been told to stop."""
 
     def __init__(self) -> None:
         super().__init__("The server is stopping; ask again, and another will answer.")
 
 
+class _Queue:
+    """Bounds what waits for the programs that compute, in number and time, without a word of Triton's.
+
+    Who reads requests notes when, and gives that and a slot of the ledger with the request; who computes them notes in the slot the
+    latest that it took up. What is read before that, in the same process and asking for the same, waits no longer.
+
+    Args:
+        instance: name of the process that reads, which ends with its number.
+    """
+
+    def __init__(self, instance: str) -> None:
+        path = os.environ.get("CARTWHEEL_LEDGER", "")
+        self._ledger = np.memmap(path, np.int64, "r+") if path else np.zeros(_KINDS, np.int64)
+        self._size = int(os.environ.get("CARTWHEEL_QUEUE_SIZE", 2**31))
+        self._longest = round(float(os.environ.get("CARTWHEEL_QUEUE_SECONDS", 10**6)) * 10**9)
+        self._first_slot = int(instance.rpartition("_")[2] or 0) * _KINDS % len(self._ledger)
+        self._read: dict[tuple[str, ...], deque[int]] = {}
+
+    def join(self, kind: tuple[str, ...]) -> tuple[int, int]:
+        """Return the instant and the slot of a request that is read now.
+
+        Raises:
+            RefusedError: if as many of its kind wait as may.
+        """
+        now = time.monotonic_ns()
+        waiting = self._read.setdefault(kind, deque())
+        slot = self._first_slot + list(self._read).index(kind) % _KINDS
+        past = max(int(self._ledger[slot]), now - self._longest)
+        while waiting and waiting[0] <= past:
+            waiting.popleft()
+        if len(waiting) >= self._size:
+            raise RefusedError(f"Exceeds maximum queue size: {len(waiting)} requests wait (serve.queue_size); ask again.")
+        waiting.append(now)
+        return now, slot
+
+    def leave(self, asked: int, slot: int) -> None:
+        """Note that a request waits no longer.
+
+        Raises:
+            RefusedError: if it has waited too long.
+        """
+        now = time.monotonic_ns()
+        if 0 <= slot < len(self._ledger):
+            self._ledger[slot] = max(int(self._ledger[slot]), min(asked, now))
+        if now - asked > self._longest:
+            raise RefusedError("Request timeout expired: it has waited too long (serve.queue_seconds); ask again.")
+
+
 class _Step:
     """One ONNX file."""
 
-    def __init__(self, path: str, options: Any) -> None:
+    def __init__(self, path: str, threads: int) -> None:
+        import onnxruntime  # not where requests are only read
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        # Spinning threads would take the cores from the other steps.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         self._reads = [tensor.name for tensor in self._session.get_inputs()]
         self._reads += [tensor.name for tensor in self._session.get_overridable_initializers()]  # inputs with a default
@@ -84,18 +150,10 @@ class TritonPythonModel:
         self._allowed: dict[str, dict[str, Any]] = json.loads(parameters["allowed"])
         self._trim: dict[str, str] = json.loads(parameters["trim"])
         self._columns: dict[str, str] = json.loads(parameters["columns"])
-        self._column_types = {
-            tensor["name"]: tensor["data_type"] for tensor in config["output"] if tensor["name"] in self._columns
-        }
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = int(os.environ.get("CARTWHEEL_THREADS", parameters["intra_op_threads"]))
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.log_severity_level = 3
-        # Spinning threads would take the cores from the other steps.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._queue = _Queue(args["model_instance_name"])
         folder = f"{args['model_repository']}/{args['model_version']}"
-        self._steps = [_Step(f"{folder}/{file}", options) for file in json.loads(parameters["files"])]
+        threads = int(os.environ.get("CARTWHEEL_THREADS", parameters["intra_op_threads"]))
+        self._steps = [_Step(f"{folder}/{file}", threads) for file in json.loads(parameters["files"])]
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests, in their order."""
@@ -114,13 +172,26 @@ class TritonPythonModel:
         try:
             if self._is_first:
                 _let_in(request)
-            return self._read(request), None
-        except StoppingError as error:
+            return self._queued(request, self._read(request)), None
+        except RefusedError as error:
             return {}, _error(str(error), pb_utils.TritonError.UNAVAILABLE)
         except BadRequestError as error:
             return {}, _error(str(error), pb_utils.TritonError.INVALID_ARG)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with one request must not reach the others
             return {}, _error(f"{self._name} cannot read the request: {error}", pb_utils.TritonError.INTERNAL)
+
+    def _queued(self, request: Any, feeds: Feeds) -> Feeds:
+        """Return the inputs of a request that the bounds of the queue let wait, or that has waited within them.
+
+        Raises:
+            RefusedError: if it is beyond them.
+        """
+        if self._is_first:
+            asked = self._queue.join(tuple(sorted(request.requested_output_names())))
+            feeds[_ASKED] = np.full((self._rows(feeds), 2), asked, dtype=np.int64)
+        elif _ASKED in feeds:
+            self._queue.leave(*feeds.pop(_ASKED)[0].tolist())
+        return feeds
 
     def _groups(self, readable: list[tuple[int, Feeds]]) -> Iterator[list[tuple[int, Feeds]]]:
         """Yield requests that are worth running together."""
@@ -158,13 +229,17 @@ class TritonPythonModel:
         raw = {name: _Encoded.within(tensor.as_numpy()) for name, tensor in given.items() if tensor is not None}
         self._check_sizes(raw)
         for name in self._required:
-            if name not in raw:
+            if name not in raw and self._needs(name, request):
                 raise BadRequestError(f"The input {name!r} is missing; give it with shape {self._shape(name)}.")
         feeds: Feeds = {}
         for name, value in raw.items():
             feeds[name] = self._texts(name, value) if isinstance(value, _Encoded) else value
             self._check_values(name, feeds[name])
         return feeds
+
+    def _needs(self, name: str, request: Any) -> bool:
+        """Whether what is asked for is made of an input."""
+        return any(self._columns.get(row) == name for row in request.requested_output_names())
 
     def _check_sizes(self, raw: Mapping[str, Any]) -> None:
         found = sum(value.nbytes for value in raw.values() if isinstance(value, _Encoded))
@@ -193,13 +268,16 @@ class TritonPythonModel:
         return "[" + ", ".join(str(size) for size in self._shapes[name]) + "]"
 
     def _texts(self, name: str, encoded: _Encoded) -> npt.NDArray[Any]:
-        texts = encoded.texts()
         wanted = int(np.prod(encoded.shape))
-        if texts is None or len(texts) != wanted:
-            found = "is cut off within a string" if texts is None else f"holds {len(texts)} strings"
+        texts = None if self._is_first else encoded.texts()
+        count = encoded.count() if texts is None else len(texts)
+        if count != wanted:
+            found = "is cut off within a string" if count is None else f"holds {count} strings"
             raise BadRequestError(
                 f"The input {name!r} {found}; its shape {list(encoded.shape)} needs {wanted}, each after its length in 4 bytes."
             )
+        if texts is None:
+            return encoded.as_it_came()
         values = np.empty(wanted, dtype=object)
         values[:] = texts
         return values.reshape(encoded.shape)
@@ -217,6 +295,8 @@ class TritonPythonModel:
 
     def _run(self, requests: list[Feeds]) -> list[dict[str, npt.NDArray[Any]]]:
         """Run the graphs once for all requests and return the outputs of each."""
+        if self._is_first:
+            return [self._given_rows(feeds) for feeds in requests]
         alone = len(requests) == 1 and all(value.size for value in requests[0].values())
         if alone:
             joined = requests[0]
@@ -238,24 +318,30 @@ class TritonPythonModel:
     def _computed(self, tensors: Feeds) -> dict[str, npt.NDArray[Any]]:
         """Run the graphs, the requests agreeing in what stands in a column."""
         single: Feeds = {}
-        for column, name in {} if self._is_first else self._columns.items():
+        for column, name in self._columns.items():
             value = tensors[column][0]
             if value[0] != _NONE[self._types[column]] and not np.isnan(value[0]):
                 single[name] = value
         outputs: dict[str, npt.NDArray[Any]] = {}
         for step in self._steps:
             outputs.update(step.run({**tensors, **single, **outputs}))
-        return {**outputs, **self._columns_of(tensors, outputs)} if self._is_first else outputs
+        return outputs
 
-    def _columns_of(self, tensors: Feeds, outputs: Feeds) -> Feeds:
-        """Return a column of each input of one value, for as many shoppers as the request asks about."""
-        rows = len(next(iter(outputs.values())))
-        types = {self._columns[name]: kind for name, kind in self._column_types.items()}
-        values = {name: tensors[name][0] if name in tensors else _NONE[kind] for name, kind in types.items()}
-        return {column: np.full((rows, 1), values[name], dtype=_DTYPES[types[name]]) for column, name in self._columns.items()}
+    def _given_rows(self, tensors: Feeds) -> Feeds:
+        """Return the rows of every input, for as many shoppers as the request asks about; a neutral value where it is left out."""
+        count = self._rows(tensors)
+        rows: Feeds = {_ASKED: tensors[_ASKED]}
+        for row, name in self._columns.items():
+            kind = self._types[name]
+            if self._shapes[name][0] != "B":
+                value = tensors[name][0] if name in tensors else _NONE[kind]
+                rows[row] = np.full((count, 1), value, dtype=_DTYPES[kind])
+            else:
+                rows[row] = tensors[name] if name in tensors else np.full((count, 1), _ABSENT[kind], dtype=_DTYPES[kind])
+        return rows
 
     def _rows(self, feeds: Feeds) -> int:
-        return next((len(value) for name, value in feeds.items() if self._shapes[name][0] == "B"), 1)
+        return next((len(value) for name, value in feeds.items() if self._shapes.get(name, [""])[0] == "B"), 1)
 
     def _join(self, name: str, requests: list[Feeds]) -> npt.NDArray[Any]:
         """Stack one input of several requests, padded to the longest; where a request leaves it out, a neutral value stands."""
@@ -303,6 +389,28 @@ class _Encoded:
         held = value.item() if value.ndim == 0 and value.dtype == object else None
         return held if isinstance(held, _Encoded) else value
 
+    def count(self) -> int | None:
+        """Return how many strings there are, or None where the last one is cut off."""
+        data = bytes(self._data)
+        place, end, found = 0, len(data), 0
+        length_at = _LENGTH.unpack_from
+        while place < end - 3:
+            place += 4 + length_at(data, place)[0]
+            found += 1
+        return found if place == end else None
+
+    def as_it_came(self) -> npt.NDArray[Any]:
+        """Return an array of the same shape that :func:`_serialised` writes as the strings came, without reading one."""
+        values = np.empty(self.shape, dtype=object)
+        if values.size:
+            values.flat[0] = self
+        return values
+
+    @property
+    def data(self) -> npt.NDArray[Any]:
+        """The wire form, uint8 [n]."""
+        return np.asarray(self._data)
+
     def texts(self) -> list[str] | None:
         """Return the strings, or None where the last one is cut off.
 
@@ -319,7 +427,19 @@ class _Encoded:
         return texts if place == end else None
 
 
+def _serialised(values: npt.NDArray[Any]) -> Any:
+    """Return strings in their wire form; this stands in for the encoder of Triton's interface, which takes ten times as long."""
+    if not values.size:
+        return ()
+    first = values.flat[0]
+    if isinstance(first, _Encoded):
+        return first.data
+    encoded = [text.encode() for text in values.ravel().tolist()]
+    return np.frombuffer(b"".join([part for text in encoded for part in (_LENGTH.pack(len(text)), text)]), np.uint8)
+
+
 pb_utils.deserialize_bytes_tensor = _Encoded
+pb_utils.serialize_byte_tensor = _serialised
 
 
 def _let_in(request: Any) -> None:

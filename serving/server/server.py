@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import math
 import os
 import secrets
 import shutil
@@ -40,6 +41,8 @@ _POLL_SECONDS = 0.02
 _END_SECONDS, _FLUSH_SECONDS = 15.0, 0.2
 _GATE = "CARTWHEEL_GATE"
 _PASS = "CARTWHEEL_PASS"  # noqa: S105  the name of a variable
+_LEDGER, _LEDGER_BYTES = "CARTWHEEL_LEDGER", 4096
+_QUEUE_SIZE, _QUEUE_SECONDS = "CARTWHEEL_QUEUE_SIZE", "CARTWHEEL_QUEUE_SECONDS"
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CARTWHEEL_THREADS")
 
 
@@ -202,8 +205,9 @@ class EmbeddedServer:
     def finish(self) -> None:
         """Refuse new requests with UNAVAILABLE and wait for the answers to the others, at most ``drain_seconds``.
 
-        Each step answers in the order of arrival, so that questions that are asked now are answered once all others are. Triton's own
-        way to stop would call its models unknown to new requests, and waits for ever for requests that it has lost count of.
+        Requests are answered in about the order of arrival, so that questions that are asked now are answered once all others are; what
+        another process is still reading at that moment gets a moment more. Triton's own way to stop would call its models unknown to
+        new requests, and waits for ever for requests that it has lost count of.
         """
         deadline = time.monotonic() + self._settings.drain_seconds
         if self._gate is not None:
@@ -322,7 +326,10 @@ class EmbeddedServer:
         folder = workspace(identity)
         shared_memory = identity.replace("-", "_") + "_"
         self._gate = folder / "closed"
+        (folder / "ledger").write_bytes(bytes(_LEDGER_BYTES))
         environment = self._binary.environment() | dict.fromkeys(_THREAD_VARIABLES, str(self._settings.threads))
+        environment |= {_LEDGER: str(folder / "ledger"), _QUEUE_SECONDS: str(self._settings.queue_seconds)}
+        environment |= {_QUEUE_SIZE: str(math.ceil(self._settings.queue_size / self._settings.read_processes))}
         try:
             return GuardedProcess(
                 triton_command(self._binary, self._repository, self._settings, identity, ports, folder, shared_memory),

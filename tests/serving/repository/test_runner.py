@@ -52,7 +52,7 @@ def stand_in() -> ModuleType:
 @pytest.fixture(scope="module")
 def runner(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
     """The module as it lies in the repository, loaded from a copy: Python leaves a compiled file beside it."""
-    copied = shutil.copy(run / "repository/recommend_encode/1/model.py", tmp_path_factory.mktemp("runner"))
+    copied = shutil.copy(run / "repository/read_request/1/model.py", tmp_path_factory.mktemp("runner"))
     sys.modules["triton_python_backend_utils"] = stand_in()
     try:
         spec = importlib.util.spec_from_file_location("copied_runner", copied)
@@ -68,7 +68,8 @@ def load(runner: ModuleType, run: Path, model: str) -> Any:
     config = text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig())
     content = json_format.MessageToDict(config, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
     loaded = runner.TritonPythonModel()
-    loaded.initialize({"model_config": json.dumps(content), "model_repository": str(folder), "model_version": "1"})
+    names = {"model_repository": str(folder), "model_version": "1", "model_instance_name": f"{model}_0_0"}
+    loaded.initialize({"model_config": json.dumps(content), **names})
     return loaded
 
 
@@ -77,7 +78,7 @@ def ask(wanted: tuple[str, ...] = (), **inputs: Any) -> SimpleNamespace:
     for name, value in inputs.items():
         dtype = {"k": np.int32, "diversity": np.float32, "timestamp": np.int64, "cart_index": np.int64}.get(name, object)
         tensors[name] = Tensor(name, value if isinstance(value, np.ndarray) else np.array(value, dtype=dtype))
-    outputs = wanted or ("query_categorical", "recents", "excluded", "cart_index")
+    outputs = wanted or ("query_categorical", "recents", "excluded", "cart_index", *ROWS)
     return SimpleNamespace(inputs=tensors, requested_output_names=lambda: outputs, request_id=lambda: "")
 
 
@@ -86,24 +87,35 @@ def values(response: Any) -> dict[str, np.ndarray]:
     return {tensor.name(): tensor.as_numpy() for tensor in response.tensors}
 
 
-ENCODED = (
-    "query_categorical", "query_continuous", "query_lists", "recents", "user_mean_price", "known_user", "excluded", "cart_index",
-    "cart_counts", "form", "k_row", "diversity_row",
-)  # fmt: skip
+ROWS = ("user_id_row", "recent_items_row", "exclude_row", "cart_items_row", "timestamp_row", "k_row", "diversity_row", "asked")
+OF_CART = ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts", "form")
+SINGLE = ("k_row", "diversity_row", "asked")
 
 
-def encoded(runner: ModuleType, run: Path, *requests: SimpleNamespace) -> list[dict[str, np.ndarray]]:
-    """What the first step hands on of each request."""
-    return [values(response) for response in load(runner, run, "recommend_encode").execute(requests)]
+def handed_on(runner: ModuleType, run: Path, *requests: SimpleNamespace) -> list[dict[str, np.ndarray]]:
+    """What the first program hands on of each request, as the second one is given it: strings in their wire form again."""
+    return [rows_of(response) for response in load(runner, run, "read_request").execute(requests)]
+
+
+def rows_of(response: Any) -> dict[str, np.ndarray]:
+    interface = sys.modules["triton_python_backend_utils"]
+    rows = {}
+    for name, value in values(response).items():
+        own = name if name in SINGLE else name.removesuffix("_row")
+        if value.dtype == object:
+            wire = bytes(interface.serialize_byte_tensor(value))
+            value = np.asarray(interface.deserialize_bytes_tensor(np.frombuffer(wire, np.uint8)).reshape(list(value.shape)))
+        rows[own] = value
+    return rows
 
 
 def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run: Path) -> None:
-    shoppers = encoded(
+    shoppers = handed_on(
         runner,
         run,
-        ask(ENCODED, user_id=[["u1"]], cart_items=[["1001"]], k=[3]),
+        ask(ROWS, user_id=[["u1"]], cart_items=[["1001"]], k=[3]),
         ask(
-            ENCODED,
+            ROWS,
             k=[3],
             user_id=[["u2"], ["u3"]],
             recent_items=[["1001", "1002", "1001"], ["1007", "", ""]],
@@ -111,20 +123,22 @@ def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run:
             cart_items=[["1003", "1004", "1005"], ["1006", "1006", ""]],
             timestamp=[[0], [1_700_000_000_000_000]],
         ),
-        ask(ENCODED, cart_items=[["1003", "1004"]], exclude=[["1001"]], k=[3], diversity=[0.5]),
-        ask(ENCODED, user_id=[["u4"]], cart_items=np.empty((1, 0), object)),
-        ask(ENCODED, user_id=[["u4"]], cart_items=[["1009"]], diversity=[0.0], k=[3]),
-        ask(ENCODED, user_id=[["u5"]], cart_items=[["1009"]], k=[3]),
+        ask(ROWS, cart_items=[["1003", "1004"]], exclude=[["1001"]], k=[3], diversity=[0.5]),
+        ask(ROWS, user_id=[["u4"]], cart_items=np.empty((1, 0), object)),
+        ask(ROWS, user_id=[["u4"]], cart_items=[["1009"]], diversity=[0.0], k=[3]),
+        ask(ROWS, user_id=[["u5"]], cart_items=[["1009"]], k=[3]),
     )
-    assert len({shopper["excluded"].shape[1] for shopper in shoppers}) > 2
-    assert [shopper["cart_index"].shape[1] for shopper in shoppers] == [1, 3, 2, 0, 1, 1]
+    assert len({shopper["exclude"].item().shape[1] for shopper in shoppers}) > 1
     for model, outputs in (
-        ("recommend_score", ("candidates", "ranking_scores", "items", "scores", "reason_item")),
+        ("recommend_score", ("candidates", "ranking_scores", "items", "scores", "reason_item", *OF_CART)),
         ("cart_score", ("line_probability", "cart_probability")),
     ):
         step = load(runner, run, model)
-        reads = {name for name in step._types if name in ENCODED}
-        requests = [ask(outputs, **{name: shopper[name] for name in reads}) for shopper in shoppers]
+        requests = [ask(outputs, **{name: shopper[name] for name in step._types if name in shopper}) for shopper in shoppers]
+        given = [values(response) for response in load(runner, run, model).execute(requests)]
+        if model == "recommend_score":
+            assert [shopper["cart_index"].shape[1] for shopper in given] == [1, 3, 2, 0, 1, 1]
+            shoppers = given
         for response, request in zip(step.execute(requests), requests, strict=True):
             together, alone = values(response), values(step.execute([request])[0])
             assert set(together) == set(outputs)
@@ -142,7 +156,7 @@ def test_requests_that_agree_in_what_each_has_one_of_are_computed_together(runne
     run_once = score._run
     score._run = lambda requests: ran.append(len(requests)) or run_once(requests)
     wishes: list[dict[str, Any]] = [{"k": [3]}, {"k": [7]}, {"k": [3]}, {}, {"k": [3], "diversity": [0.0]}, {"k": [10]}, {}]
-    shoppers = encoded(runner, run, *(ask(ENCODED, user_id=[["u1"], ["u2"]], **wish) for wish in wishes))
+    shoppers = handed_on(runner, run, *(ask(ROWS, user_id=[["u1"], ["u2"]], **wish) for wish in wishes))
     answers = score.execute([ask(("items",), **{name: shopper[name] for name in score._types}) for shopper in shoppers])
     assert [values(answer)["items"].shape for answer in answers] == [(2, wish.get("k", [10])[0]) for wish in wishes]
     assert sorted(ran) == [1, 1, 1, 2, 2]
@@ -153,7 +167,7 @@ def test_a_diversity_of_zero_is_one_and_none_is_none(runner: ModuleType, export:
     score = load(runner, path, "recommend_score")
     answers = {}
     for name, wish in {"exported": {}, "zero": {"diversity": [0.0]}, "same": {"diversity": [5.0]}}.items():
-        (shopper,) = encoded(runner, path, ask(ENCODED, user_id=[["u1"]], k=[20], **wish))
+        (shopper,) = handed_on(runner, path, ask(ROWS, user_id=[["u1"]], k=[20], **wish))
         request = ask(("items",), **{each: shopper[each] for each in score._types})
         answers[name] = values(score.execute([request])[0])["items"].tolist()
     assert answers["exported"] == answers["same"]
@@ -165,48 +179,47 @@ def test_a_closed_gate_keeps_out_new_requests_alone(
 ) -> None:
     monkeypatch.setenv("CARTWHEEL_GATE", str(tmp_path / "closed"))
     monkeypatch.setenv("CARTWHEEL_PASS", "the server itself")
-    encode, own = load(runner, run, "recommend_encode"), ask(user_id=[["u1"]])
+    read, own = load(runner, run, "read_request"), ask(ROWS, user_id=[["u1"]])
     own.request_id = lambda: "the server itself"
-    values(encode.execute([ask(user_id=[["u1"]])])[0])
+    values(read.execute([ask(ROWS, user_id=[["u1"]])])[0])
     (tmp_path / "closed").touch()
-    refused, let_in = encode.execute([ask(user_id=[["u1"]]), own])
+    refused, let_in = read.execute([ask(ROWS, user_id=[["u1"]]), own])
     assert refused.error.code == "UNAVAILABLE"
     assert "The server is stopping" in str(refused.error)
-    assert set(values(let_in)) == {"query_categorical", "recents", "excluded", "cart_index"}
-    own = ask(ENCODED, user_id=[["u1"]])
+    assert set(values(let_in)) == set(ROWS)
+    own = ask(ROWS, user_id=[["u1"]])
     own.request_id = lambda: "the server itself"
-    (shopper,) = encoded(runner, run, own)
+    (shopper,) = handed_on(runner, run, own)
     score = load(runner, run, "recommend_score")
     under_way = ask(("items", "scores"), **{name: shopper[name] for name in score._types})
     assert values(score.execute([under_way])[0])["items"].shape == (1, 10)
 
 
-def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path) -> None:
-    score = load(runner, run, "recommend_encode")
-    good, bad, late = score.execute(
-        [ask(user_id=[["u1"]]), ask(user_id=[["u1", "u2"]]), ask(user_id=[["u1"]], timestamp=[[1_700_000_000]])]
+@pytest.mark.parametrize("model", ["read_request", "recommend_score"])
+def test_one_bad_request_spoils_no_other(runner: ModuleType, run: Path, model: str) -> None:
+    program = load(runner, run, model)
+    rows = {} if model == "read_request" else {"k_row": np.array([[3]], np.int32), "diversity_row": np.array([[0]], np.float32)}
+    good, bad, late, deep = program.execute(
+        [
+            ask(("user_id_row", "items"), user_id=[["u1"]], **rows),
+            ask(user_id=[["u1", "u2"]], **rows),
+            ask(user_id=[["u1"]], timestamp=[[1_700_000_000]], **rows),
+            ask(user_id=[[["u1"]]], **rows),
+        ]
     )
-    assert values(good)["recents"].shape == (1, 15)
+    (answer,) = values(good).values()
+    assert answer.shape == ((1, 1) if model == "read_request" else (1, 3))
     assert bad.error.code == late.error.code == "INVALID_ARG"
     assert str(bad.error) == "The input 'user_id' has shape [1, 2]; give it with shape [B, 1]."
-    (deep,) = score.execute([ask(user_id=[[["u1"]]])])
     assert str(deep.error) == "The input 'user_id' has shape [1, 1, 1]; give it with shape [B, 1]."
     assert "'timestamp' holds 1700000000; give Unix microseconds" in str(late.error)
 
 
 def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Path) -> None:
     lines = load(runner, run, "cart_score")
-    shopper = values(
-        load(runner, run, "recommend_encode").execute(
-            [
-                ask(
-                    ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts", "form"),
-                    user_id=[["u1"]],
-                    cart_items=[["1001"]],
-                )
-            ]
-        )[0]
-    )
+    (given,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"]], cart_items=[["1001"]]))
+    score = load(runner, run, "recommend_score")
+    shopper = values(score.execute([ask(OF_CART, **{name: given[name] for name in score._types})])[0])
     out_of_range = {**shopper, "cart_index": np.array([[10_000]], np.int64)}
     wider = {**shopper, "cart_index": np.array([[1, 2, 3]], np.int64), "cart_counts": np.ones((1, 3), np.int64)}
     wanted = ("line_probability", "cart_probability")
@@ -232,10 +245,8 @@ def test_a_run_that_fails_fails_its_own_request_only(runner: ModuleType, run: Pa
     ],
 )
 def test_the_first_step_checks_what_later_steps_read(runner: ModuleType, run: Path, inputs: dict, message: str) -> None:
-    for model, given in (("recommend_encode", {"user_id": [["u1"]]}), ("similar_items_score", {"item_id": [["1003"]]})):
-        if model == "similar_items_score" and "diversity" in inputs:
-            continue
-        answer = load(runner, run, model).execute([ask(("items", "k_row"), **given, **inputs)])[0]
+    for wanted, given in ((ROWS, {"user_id": [["u1"]]}), (("item_id_row", "k_row"), {"item_id": [["1003"]]})):
+        answer = load(runner, run, "read_request").execute([ask(wanted, **given, **inputs)])[0]
         if message:
             assert answer.error.code == "INVALID_ARG"
             assert message in str(answer.error)
@@ -244,31 +255,31 @@ def test_the_first_step_checks_what_later_steps_read(runner: ModuleType, run: Pa
 
 
 def test_a_later_step_asked_by_itself_checks_its_k(runner: ModuleType, run: Path) -> None:
-    (shopper,) = encoded(runner, run, ask(ENCODED, user_id=[["u1"]]))
+    (shopper,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"]]))
     score = load(runner, run, "recommend_score")
     given = {**{name: shopper[name] for name in score._types}, "k_row": np.array([[2**31 - 1]], np.int32)}
     answer = score.execute([ask(("items",), **given)])[0]
     assert answer.error.code == "INVALID_ARG"
     assert "'k_row' holds 2147483647; ask for 1 to 100 items" in str(answer.error)
-    (pair,) = encoded(runner, run, ask(ENCODED, user_id=[["u1"], ["u2"]]))
+    (pair,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"], ["u2"]]))
     given = {**{name: pair[name] for name in score._types}, "k_row": np.array([[3], [1000]], np.int32)}
     answer = score.execute([ask(("items",), **given)])[0]
     assert "'k_row' holds 1000; ask for 1 to 100 items" in str(answer.error)
 
 
 def test_a_missing_input_and_uneven_rows_are_named(runner: ModuleType, run: Path) -> None:
-    missing = load(runner, run, "similar_items_score").execute([ask(("neighbours",))])[0]
+    missing = load(runner, run, "read_request").execute([ask(("item_id_row", "k_row"), k=[3])])[0]
     assert "The input 'item_id' is missing; give it with shape [B, 1]." in str(missing.error)
-    uneven = load(runner, run, "recommend_encode").execute([ask(user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
+    uneven = load(runner, run, "read_request").execute([ask(ROWS, user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
     assert "The inputs differ in their number of rows: {'user_id': 2, 'exclude': 1}" in str(uneven.error)
 
 
 def test_steps_that_share_a_program_answer_as_alone(runner: ModuleType, run: Path, local: LocalRepository) -> None:
     wanted = ("candidates", "retrieval_scores", "ranking_scores", "items", "scores", "reason")
-    (tensors,) = encoded(runner, run, ask(ENCODED, user_id=[["u1"], ["u2"]], exclude=[["1001"], ["1002"]]))
+    (tensors,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"], ["u2"]], exclude=[["1001"], ["1002"]]))
     score = load(runner, run, "recommend_score")
     answer = values(score.execute([ask(wanted, **{name: tensors[name] for name in score._types})])[0])
-    tensors = {name: value for name, value in tensors.items() if not name.endswith("_row")}
+    tensors = {"user_id": np.array([["u1"], ["u2"]], object), "exclude": np.array([["1001"], ["1002"]], object)}
     for step in SHARED:
         reads = {tensor.name for model in local.contract.models if model.name == step for tensor in model.inputs}
         tensors.update(local.run(step, {name: value for name, value in tensors.items() if name in reads}))
@@ -278,11 +289,11 @@ def test_steps_that_share_a_program_answer_as_alone(runner: ModuleType, run: Pat
 
 def test_a_very_long_list_runs_alone(runner: ModuleType, run: Path) -> None:
     many = [[str(number) for number in range(5000)]]
-    long, short = encoded(
-        runner, run, ask(ENCODED, user_id=[["u1"]], exclude=many), ask(ENCODED, user_id=[["u2"]], exclude=[["1001"]])
+    long, short = handed_on(
+        runner, run, ask(ROWS, user_id=[["u1"]], exclude=many), ask(ROWS, user_id=[["u2"]], exclude=[["1001"]])
     )
-    assert long["excluded"].shape[1] > 5000
-    assert short["excluded"].shape[1] < 30
+    assert long["exclude"].item().shape == (1, 5000)
+    assert short["exclude"].item().shape == (1, 1)
     score = load(runner, run, "recommend_score")
     ran: list[int] = []
     run_once = score._run
@@ -305,12 +316,15 @@ def wired(*texts: bytes) -> bytes:
 def test_strings_are_read_as_triton_writes_them(runner: ModuleType, run: Path) -> None:
     given = [["", "a", "ünbekannt"], ["x" * 70_000, "1003", ""]]
     wire = wired(*(text.encode() for row in given for text in row))
-    request = ask(ENCODED)
+    request = ask(ROWS)
     request.inputs["cart_items"] = unpacked(runner, wire, (2, 3))
-    read = load(runner, run, "recommend_encode")._read(request)["cart_items"]
+    handed = rows_of(load(runner, run, "read_request").execute([request])[0])["cart_items"].item()
+    assert (bytes(handed.data), handed.shape) == (wire, (2, 3)), "as they came"
+    read = load(runner, run, "recommend_score")._read(request)["cart_items"]
     assert read.tolist() == given
+    assert bytes(runner._serialised(read)) == wire
     request.inputs["cart_items"] = unpacked(runner, wired(b"\xff\xfe"), (1, 1))
-    assert load(runner, run, "recommend_encode")._read(request)["cart_items"].tolist() == [["\ufffd\ufffd"]]
+    assert load(runner, run, "recommend_score")._read(request)["cart_items"].tolist() == [["\ufffd\ufffd"]]
 
 
 @pytest.mark.parametrize(
@@ -324,18 +338,22 @@ def test_strings_are_read_as_triton_writes_them(runner: ModuleType, run: Path) -
         (b"", (2, 0), "holds"),
     ],
 )
+@pytest.mark.parametrize("model", ["read_request", "recommend_score"])
 def test_strings_that_do_not_fill_their_shape_fail_their_own_request_only(
-    runner: ModuleType, run: Path, wire: bytes, shape: tuple[int, ...], message: str
+    runner: ModuleType, run: Path, wire: bytes, shape: tuple[int, ...], message: str, model: str
 ) -> None:
-    bad, good = ask(ENCODED), ask(ENCODED, cart_items=[["1003"]])
+    is_read, rows = model == "read_request", 1 if wire else shape[0]
+    one = {"k_row": np.ones((rows, 1), np.int32), "diversity_row": np.zeros((rows, 1), np.float32)}
+    wanted, given = ("cart_items_row",) if is_read else ("cart_index",), {} if is_read else one
+    bad, good = ask(wanted, **given), ask(wanted, cart_items=[["1003"]] * rows, **given)
     bad.inputs["cart_items"] = unpacked(runner, wire, shape)
-    first, second = load(runner, run, "recommend_encode").execute([bad, good])
-    assert values(second)["cart_index"].shape == (1, 1)
+    first, second = load(runner, run, model).execute([bad, good])
+    assert values(second)[wanted[0]].shape == (rows, 1)
     if wire:
         assert first.error.code == "INVALID_ARG"
         assert re.search(message, str(first.error))
     else:
-        assert values(first)["cart_index"].shape == shape
+        assert values(first)[wanted[0]].shape == shape
 
 
 @pytest.mark.parametrize(
@@ -351,11 +369,57 @@ def test_strings_that_do_not_fill_their_shape_fail_their_own_request_only(
 def test_what_is_too_large_is_refused_with_what_is_allowed_before_it_is_read(
     runner: ModuleType, run: Path, inputs: dict[str, Any], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    request = ask(ENCODED)
+    request = ask(ROWS)
     for name, rows in inputs.items():
         wire = wired(*(text.encode() for row in rows for text in row))
         request.inputs[name] = unpacked(runner, wire, (len(rows), len(rows[0])))
     monkeypatch.setattr(runner._Encoded, "texts", lambda self: pytest.fail("it was read"))
-    (answer,) = load(runner, run, "recommend_encode").execute([request])
+    (answer,) = load(runner, run, "read_request").execute([request])
     assert answer.error.code == "INVALID_ARG"
     assert re.search(message, str(answer.error))
+
+
+def test_what_waits_to_be_computed_is_bounded_in_number(
+    runner: ModuleType, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ledger").write_bytes(bytes(4096))
+    monkeypatch.setenv("CARTWHEEL_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("CARTWHEEL_QUEUE_SIZE", "2")
+    monkeypatch.setenv("CARTWHEEL_QUEUE_SECONDS", "60")
+    read, score = load(runner, run, "read_request"), load(runner, run, "recommend_score")
+    first, second, third = read.execute([ask(ROWS, user_id=[["u1"]]) for _ in range(3)])
+    assert third.error.code == "UNAVAILABLE"
+    assert "Exceeds maximum queue size" in str(third.error)
+    (other,) = read.execute([ask(("item_id_row", "k_row", "asked"), item_id=[["1003"]])])
+    assert other.error is None, "another kind of request waits by itself"
+    rows = rows_of(second)
+    assert score.execute([ask(("items",), **{name: rows[name] for name in score._types})])[0].error is None
+    assert read.execute([ask(ROWS, user_id=[["u1"]])])[0].error is None, "none waits, for the first was given up or is done"
+    assert values(first)["asked"].shape == (1, 2)
+
+
+def test_what_has_waited_too_long_is_refused_and_waits_no_longer(
+    runner: ModuleType, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ledger").write_bytes(bytes(4096))
+    monkeypatch.setenv("CARTWHEEL_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setenv("CARTWHEEL_QUEUE_SIZE", "1")
+    monkeypatch.setenv("CARTWHEEL_QUEUE_SECONDS", "5")
+    now = [10**12]
+    monkeypatch.setattr(runner.time, "monotonic_ns", lambda: now[0])
+    read, score = load(runner, run, "read_request"), load(runner, run, "recommend_score")
+
+    def ask_score(rows: dict[str, np.ndarray]) -> Any:
+        return score.execute([ask(("items",), **{name: rows[name] for name in score._types})])[0]
+
+    (rows,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"]]))
+    now[0] += 5 * 10**9
+    assert ask_score(rows).error is None, "just within"
+    now[0] += 1
+    assert ask_score(rows).error.code == "UNAVAILABLE"
+    assert "Request timeout expired" in str(ask_score(rows).error)
+    asked = [ask(ROWS, user_id=[["u1"]]) for _ in range(2)]
+    one, refused = read.execute(asked)
+    assert (one.error, refused.error.code) == (None, "UNAVAILABLE")
+    now[0] += 5 * 10**9
+    assert read.execute(asked[:1])[0].error is None, "what has waited so long is refused anyway"

@@ -33,7 +33,7 @@ def damaged(path: Path) -> None:
 @pytest.mark.parametrize(
     "name",
     [
-        "recommend_encode/1/model.onnx",
+        "recommend_score/1/recommend_encode.onnx",
         "recommend_score/1/recommend_rank.onnx",
         "cart_score/1/model.py",
         "recommend/config.pbtxt",
