@@ -74,7 +74,7 @@ class Stage:
 STAGES: Final = (
     Stage("events", "prepare", (), (RELATIVE.events_folder, RELATIVE.simulation), events, events_from),
     Stage("tables", "prepare", ("events",), (RELATIVE.tables_folder,), tables, tables_from),
-    Stage("examples", "prepare", ("events",), (RELATIVE.examples_folder, RELATIVE.snapshot_folder), examples),
+    Stage("examples", "prepare", ("events", "tables"), (RELATIVE.examples_folder, RELATIVE.snapshot_folder), examples),
     Stage("features", "prepare", ("examples",), (RELATIVE.workflow_folder, RELATIVE.features_folder), features, ids_from),
     Stage(
         "retrieval",

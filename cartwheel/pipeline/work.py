@@ -129,8 +129,10 @@ def tables(run: Path, settings: RunSettings) -> None:
 def examples(run: Path, settings: RunSettings) -> None:
     """Cut point-in-time examples and the serving snapshot out of the events."""
     from workflows.prepare.examples import build_examples
+    from workflows.prepare.known_items import read_known_items
 
-    report = build_examples(RunLayout(run).events, run, settings.prepare, settings.seed, settings.recommend.leave_out)
+    known = read_known_items(run)
+    report = build_examples(RunLayout(run).events, run, settings.prepare, settings.seed, settings.recommend.leave_out, known)
     _warn(report.warnings)
 
 

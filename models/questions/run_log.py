@@ -31,7 +31,8 @@ def read_interactions(run: Path) -> Interactions:
     if "interaction_types" not in state:
         raise RunError(f"{run / 'snapshot' / 'state.json'} lacks interaction_types.", "Run `cartwheel prepare` again.")
     events = with_sessions(read_events(RunLayout(run).events, own=()), int(state["session_gap_us"]) // MINUTE_US)
-    log = code_events(events, state["interaction_types"])
+    listed = read_frame(RunLayout(run).snapshot("items"), ["item_id"])["item_id"]
+    log = code_events(events, state["interaction_types"], listed)
     session = events["session_id"].rank("dense").fill_null(0).cast(pl.Int64).gather(log.row)
     own = pl.DataFrame({"key": log.key, "session": session}).select(pl.struct("key", "session").rank("dense").cast(pl.Int64) - 1)
     order = np.lexsort((log.time, log.item))

@@ -58,6 +58,8 @@ class OwnItems:
             number = replace(column, kind=Kind.NUMBER, width=1, fill=0.0, vocabulary="")
             tags = self._tags[column.name]
             return [replace(number, name=f"{column.name}_{n}", title=f"{column.title}: {tag}") for n, tag in enumerate(tags)]
+        if column.kind is Kind.CALENDAR:
+            return [replace(column, kind=Kind.CATEGORY)]
         return [column]
 
     def arrays(self, item: Ints, instant: Ints) -> dict[str, Floats | Ints]:

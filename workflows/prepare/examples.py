@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import polars as pl
@@ -18,10 +16,10 @@ from workflows.audit.examples import audit_examples
 from workflows.events.bots import warn_of_bots
 from workflows.events.event_log import EventLog, code_events, read_events
 from workflows.events.sessions import with_sessions
-from workflows.features.family import FeatureFamily
 from workflows.features.item import NEVER, ItemHistory
 from workflows.features.own_items import OwnItems
 from workflows.features.shopper import History
+from workflows.prepare.known_items import NOTHING_KNOWN, KnownItems
 from workflows.prepare.snapshot import read_id_types, snapshot_instant, write_snapshot
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.tasks.cart import CartLog, cart_frame, choose_carts
@@ -44,21 +42,6 @@ from workflows.tasks.recommend import (
 from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS, recommend_requests
 from workflows.tasks.split import SPLITS, Split, SplitName, iso, split_log, told_split
 
-
-@dataclass(frozen=True)
-class KnownItems:
-    """What a shop's tables and own columns say of its items.
-
-    Attributes:
-        families: feature families that own items.
-        listed: item id -> microseconds since 1970 UTC from which the shop lists it; the least integer where it always does.
-    """
-
-    families: tuple[FeatureFamily, ...] = ()
-    listed: Mapping[str, int] = field(default_factory=dict)
-
-
-NOTHING_KNOWN: Final = KnownItems()
 MIN_KEYS = 3
 _STREAMS = ("recommend", "ranking", "cart", "snapshot", CART_REQUESTS)
 _STEPS = 6

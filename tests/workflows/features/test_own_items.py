@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -13,7 +13,7 @@ import pytest
 from cartwheel.core.errors import ConfigError
 from workflows.events.event_log import EVENT_COLUMNS, EventLog, code_events
 from workflows.features.column import Column, Kind, Owner
-from workflows.features.family import Event, FeatureFamily, Moments
+from workflows.features.family import FeatureFamily, Moments, Past
 from workflows.features.feature_set import BUILT_IN, FeatureSet
 from workflows.features.item import NEVER, ItemHistory
 from workflows.features.own_items import OwnItems
@@ -45,7 +45,7 @@ class Catalogue(FeatureFamily):
             }
         )
 
-    def recompute(self, events: Sequence[Event], anchor: int) -> Mapping[str, Any]:
+    def recompute(self, past: Past) -> Mapping[str, Any]:
         raise NotImplementedError
 
 
