@@ -230,12 +230,15 @@ class TableSettings(Settings):
     item. Tables called ``items``, ``users``, ``sessions``, ``calendar`` and ``identity`` need not say it."""
     key: ColumnName | None = None
     """The column of the file that holds the key; None means ``item_id``, ``user_id``, ``session_id``, ``date``,
-    ``category`` or ``brand``."""
+    ``category``, ``brand`` or, of ``identity``, ``visitor_id``."""
     valid_from: ColumnName | None = None
     """The column of the file that holds the instant from which on a row is known; an entity may then have several rows, and a moment sees
     the last one that was valid strictly before it. None takes every row as always known, and warns."""
     customer: ColumnName = "customer_id"
     """``identity`` only: the column of the file that holds the customer that the visitor is."""
+    before_login: Literal["visitor", "customer"] = "visitor"
+    """``identity`` with ``valid_from`` only: whose the events are that a visitor did before it was known who it is. ``customer`` gives them
+    to the customer it turned out to be, so that examples from before the login know what nobody knew then; the run warns of that."""
     columns: dict[str, str] = Field(default_factory=dict)
     """Own name of a column -> its name in the file; columns without an entry keep the name that they have."""
     encoding: Encoding | None = None

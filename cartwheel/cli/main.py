@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from cartwheel import __version__
-from cartwheel.cli import ask, audit, compare, plan, report, reproduce, tune
+from cartwheel.cli import ask, audit, compare, features, plan, report, reproduce, tune
 from cartwheel.core.errors import CartwheelError
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(plan.app)
+app.add_typer(features.app)
 app.command()(audit.audit)
 app.command()(compare.compare)
 app.command()(reproduce.reproduce)

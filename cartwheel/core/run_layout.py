@@ -36,6 +36,11 @@ class EventsLayout:
         return self.path / "quarantine.parquet"
 
     @property
+    def identity_quarantine(self) -> Path:
+        """The rows of the table of visitors and customers that were refused, each with its reason."""
+        return self.path / "identity.quarantine.parquet"
+
+    @property
     def summary(self) -> Path:
         """What was read, kept and refused."""
         return self.path / "summary.json"

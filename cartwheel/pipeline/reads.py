@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic import BaseModel
 
 from cartwheel.config import RunSettings
+from workflows.settings import IDENTITY
 
 SIMULATED: Final = "simulated"
 """``source.kind`` of a shop that is simulated rather than read."""
@@ -50,6 +51,11 @@ def _is_read(settings: RunSettings) -> bool:
     return not is_simulated(settings)
 
 
+def has_identity(settings: RunSettings) -> bool:
+    """Whether a table says which visitor is which customer."""
+    return IDENTITY in getattr(settings, "tables", {})
+
+
 def _has_own_features(settings: RunSettings) -> bool:
     return bool(settings.features.own)
 
@@ -81,6 +87,7 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
         Reads(("source.kind", *every("events"))),
         Reads(("seed", *(f"source.{name}" for name in _SIZE)), is_simulated),
         Reads(READ_FROM_FILES, _is_read),
+        Reads((f"tables.{IDENTITY}",), has_identity),
     ),
     "tables": (
         Reads(("tables", "features.own")),
@@ -169,6 +176,8 @@ def handed(settings: RunSettings, fields: Collection[str]) -> RunSettings:
             section = value.model_copy()
             _keep(section, [field.partition(".")[2] for field in fields if field.startswith(f"{name}.")])
             whole.__dict__[name] = section
+        elif isinstance(value, dict) and name not in fields:
+            whole.__dict__[name] = {key: entry for key, entry in value.items() if f"{name}.{key}" in fields}
     sections = [field.partition(".")[0] for field in fields]
     _keep(whole, sections)
     return whole

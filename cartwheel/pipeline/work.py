@@ -13,12 +13,12 @@ from rich.console import Console
 from cartwheel.config import RunSettings, load_settings
 from cartwheel.core.errors import ConfigError, RunError
 from cartwheel.core.files import sha256
-from cartwheel.core.run_layout import RunLayout
-from cartwheel.pipeline.reads import READ_FROM_FILES, SIMULATED, fields_judged, is_simulated, values_of
+from cartwheel.core.run_layout import EventsLayout, RunLayout
+from cartwheel.pipeline.reads import READ_FROM_FILES, SIMULATED, fields_judged, has_identity, is_simulated, values_of
 from cartwheel.pipeline.run_directory import stamps
 from serving.server.endpoint import ENDPOINT
 from serving.settings import ServeSettings
-from workflows.settings import PrepareSettings, SourceSettings
+from workflows.settings import IDENTITY, PrepareSettings, SourceSettings
 
 _DEFAULT_GRPC_PORT: Final = 8001
 
@@ -53,7 +53,12 @@ def _check_nothing_to_read(source: SourceSettings) -> None:
 
 def events_from(settings: RunSettings) -> object:
     """Return what identifies the files that the events are read from; raises as ``source_files``."""
-    return stamps(source_files(settings))
+    events = stamps(source_files(settings))
+    if not has_identity(settings):
+        return events
+    from workflows.events.side_tables import table_inputs
+
+    return [events, stamps(table_inputs(IDENTITY, settings.tables[IDENTITY]))]
 
 
 def ids_from(settings: RunSettings) -> object:
@@ -95,6 +100,10 @@ def events(run: Path, settings: RunSettings) -> None:
         simulate_shop(layout.simulation, source.shoppers, source.items, source.days, settings.seed)
         source = SourceSettings(kind="table", path=layout.simulated_events)
     summary = check_events(open_source(source, run, settings.events.extra_types), settings.events, layout.events_folder)
+    if has_identity(settings):
+        from workflows.events.identity import join_identity
+
+        summary = join_identity(EventsLayout(layout.events_folder), summary, settings.tables[IDENTITY])
     Console(stderr=True).print(
         f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
     )

@@ -80,6 +80,7 @@ ROWS: Final = (
     Row("events.latest", "2024-05-05", ALL),
     Row("events.extra_types", ("scan",), ALL),
     Row("tables", {"items": {"path": "other.parquet"}}, TABLES),
+    Row("tables", {"identity": {"path": "other.parquet"}}, ALL, TABLE),
     Row("features.own", {"colour": {"kind": "category"}}, TABLES),
     Row("seed", 2, ALL, OWN),
     *(Row(f"prepare.{name}", 0.2, FROM_EXAMPLES | TABLES, OWN) for name in ("valid_share", "test_share")),

@@ -36,8 +36,8 @@ CONTRADICTED: Final = "rows of one key differ"
 DAY: Final = "%Y-%m-%d"
 
 _RAW_START: Final = "_raw_valid_from"
-_REASON: Final = "_reason"
-_RESERVED: Final = frozenset({*FIXED, _RAW_START, _REASON, "reason", "file", "row"})
+REASON: Final = "_reason"
+_RESERVED: Final = frozenset({*FIXED, _RAW_START, REASON, "reason", "file", "row"})
 _SHOWN: Final = 3
 
 
@@ -126,14 +126,14 @@ def check_table(name: str, settings: TableSettings, events: Path, target: Tables
         DataError: it cannot be read, lacks a column, has more bad rows than allowed, joins nothing, or holds only after all events.
     """
     on = on_of(name, settings)
-    checked = _checked(name, settings, on)
-    refused = checked.filter(pl.col(_REASON).is_not_null())
-    kept = checked.filter(pl.col(_REASON).is_null()).sort(KEY, VALID_FROM)
+    checked = checked_rows(name, settings, on)
+    refused = checked.filter(pl.col(REASON).is_not_null())
+    kept = checked.filter(pl.col(REASON).is_null()).sort(KEY, VALID_FROM)
     own = [column for column in kept.columns if column not in _RESERVED and column not in reading.MARKS]
     with atomic_path(target.quarantine(name)) as aside:
-        _quarantine(refused, own).write_parquet(aside)
-    reasons = {str(reason): int(count) for reason, count in refused[_REASON].value_counts(sort=True).iter_rows()}
-    _refuse_if_too_bad(name, settings, checked.height, reasons, refused, target.quarantine(name))
+        quarantined(refused, own).write_parquet(aside)
+    reasons = {str(reason): int(count) for reason, count in refused[REASON].value_counts(sort=True).iter_rows()}
+    refuse_if_too_bad(name, settings, checked.height, reasons, refused, target.quarantine(name))
     with atomic_path(target.table(name)) as aside:
         kept.select(*FIXED, *own).write_parquet(aside)
     return _summary(name, settings, on, checked, kept, own, reasons, events)
@@ -227,7 +227,7 @@ def keys_of_log(events: Path, on: str) -> tuple[pl.Series, dt.datetime]:
     return keys, last
 
 
-def _checked(name: str, settings: TableSettings, on: str) -> pl.DataFrame:
+def checked_rows(name: str, settings: TableSettings, on: str) -> pl.DataFrame:
     """Return all rows with ``KEY``, ``VALID_FROM``, its text, the shop's columns, the reader's marks and why a row is refused."""
     try:
         opened = reading.open_frame(settings.path, settings.as_source(), same_columns=True)
@@ -325,32 +325,34 @@ def _judged(rows: pl.DataFrame, settings: TableSettings) -> pl.DataFrame:
     if settings.valid_from is not None:
         rules += [(pl.col(_RAW_START).is_null(), MISSING_START), (pl.col(VALID_FROM).is_null(), BAD_START)]
     broken = pl.coalesce(pl.col(FLAW), *(pl.when(rule).then(pl.lit(reason)) for rule, reason in rules))
-    rows = rows.with_columns(broken.alias(_REASON)).drop("_raw_key")
+    rows = rows.with_columns(broken.alias(REASON)).drop("_raw_key")
     own = [column for column in rows.columns if column not in _RESERVED and column not in reading.MARKS]
     whole = rows.select(*FIXED, *own).hash_rows() if own else rows.select(FIXED).hash_rows()
     judged = rows.with_columns(whole.alias("_whole"))
-    sound = pl.col(_REASON).is_null()
-    again = sound & ~pl.col("_whole").is_first_distinct().over(_REASON)
-    judged = judged.with_columns(pl.when(again).then(pl.lit(REPEATED)).otherwise(_REASON).alias(_REASON))
-    differs = pl.col(_REASON).is_null() & (pl.len().over(*FIXED, _REASON) > 1)
-    return judged.with_columns(pl.when(differs).then(pl.lit(CONTRADICTED)).otherwise(_REASON).alias(_REASON)).drop("_whole")
+    sound = pl.col(REASON).is_null()
+    again = sound & ~pl.col("_whole").is_first_distinct().over(REASON)
+    judged = judged.with_columns(pl.when(again).then(pl.lit(REPEATED)).otherwise(REASON).alias(REASON))
+    differs = pl.col(REASON).is_null() & (pl.len().over(*FIXED, REASON) > 1)
+    return judged.with_columns(pl.when(differs).then(pl.lit(CONTRADICTED)).otherwise(REASON).alias(REASON)).drop("_whole")
 
 
-def _quarantine(refused: pl.DataFrame, own: list[str]) -> pl.DataFrame:
+def quarantined(refused: pl.DataFrame, own: list[str]) -> pl.DataFrame:
+    """Return refused rows of ``checked_rows`` as they are written: text, then ``reason``, ``file`` and ``row``."""
     cells = [plain_text(pl.col(column), refused.schema[column], keeps_point=False).alias(column) for column in (KEY, *own)]
     return refused.select(
         *cells[:1],
         pl.col(_RAW_START).alias(VALID_FROM),
         *cells[1:],
-        pl.col(_REASON).alias("reason"),
+        pl.col(REASON).alias("reason"),
         pl.col(reading.FILE_NAME).alias("file"),
         pl.col(reading.INDEX).alias("row"),
     )
 
 
-def _refuse_if_too_bad(
+def refuse_if_too_bad(
     name: str, settings: TableSettings, rows: int, reasons: dict[str, int], refused: pl.DataFrame, quarantine: Path
 ) -> None:
+    """Raise the ``DataError`` for a table with more bad rows than allowed, or with no other ones."""
     bad = sum(reasons.values())
     if bad <= settings.max_bad_share * rows and bad < rows:
         return

@@ -334,7 +334,7 @@ def _summarise(
             item.n_unique().alias("items"),
             instant.min().dt.to_string("iso:strict").alias("first"),
             instant.max().dt.to_string("iso:strict").alias("last"),
-            *(_all_integers(column).alias(f"{column} integers") for column in ("user_id", "item_id")),
+            *(all_integers(column).alias(f"{column} integers") for column in ("user_id", "item_id")),
         )
     ).row(0, named=True)
     types = dict(_collect(table.group_by("event_type").len()).iter_rows())
@@ -369,7 +369,7 @@ def _summarise(
     )
 
 
-def _all_integers(column: str) -> pl.Expr:
+def all_integers(column: str) -> pl.Expr:
     """Say whether there are ids and each is a 64-bit integer that comes back the same from ``str(int(id))``."""
     text = pl.col(column)
     same = (text.cast(pl.Int64, strict=False).cast(pl.String) == text).fill_null(value=False) | text.is_null()

@@ -16,7 +16,7 @@ EVENTS: Final = ""
 """``OwnFeature.table`` of a column that the events bring along."""
 OWNERS: Final = {"item": Owner.ITEM, "user": Owner.SHOPPER, "session": Owner.SESSION, "moment": Owner.MOMENT}
 """Word of the configuration -> owner."""
-_OWNER_OF: Final = {
+OWNER_OF: Final = {
     "item": "item",
     "user": "user",
     "session": "session",
@@ -34,7 +34,7 @@ _KINDS: Final = {
     "text": Kind.VECTOR,
     "vector": Kind.VECTOR,
 }
-_BUILT_IN: Final = frozenset(
+BUILT_IN: Final = frozenset(
     {*built_in.QUERY, *built_in.ITEM, *built_in.CROSS, *built_in.CART, "label", "anchor", "entity", "timestamp"}
 )
 
@@ -106,7 +106,7 @@ def resolve(declared: Mapping[str, OwnFeatureSettings], places: tuple[Place, ...
     features = tuple(_resolved(name, settings, places) for name, settings in declared.items())
     seen = tuple(column for feature in features for column in feature.columns)
     for column in seen:
-        if column.name in _BUILT_IN:
+        if column.name in BUILT_IN:
             raise ConfigError(
                 f"features.own: {column.name!r} is the name of a feature that Cartwheel computes itself.",
                 "Give the feature another name, and name its column in `from`.",
@@ -118,16 +118,16 @@ def resolve(declared: Mapping[str, OwnFeatureSettings], places: tuple[Place, ...
 def _resolved(name: str, settings: OwnFeatureSettings, places: tuple[Place, ...]) -> OwnFeature:
     where = f"features.own.{name}"
     place, column = _find(where, name, settings, places)
-    owner = settings.owner or _OWNER_OF.get(place.on, "")
+    owner = settings.owner or OWNER_OF.get(place.on, "")
     if not owner:
         raise ConfigError(
             f"{where}: {column!r} is a column of the events, and nothing says whose value it is.",
             f'Set owner = "item", "user" or "session" under [{where}].',
         )
-    if place.on and owner != _OWNER_OF[place.on]:
+    if place.on and owner != OWNER_OF[place.on]:
         raise ConfigError(
             f"{where}: owner is {owner!r}, but the rows of tables.{place.table} belong to {place.on} keys.",
-            f'Set owner = "{_OWNER_OF[place.on]}", or leave it out.',
+            f'Set owner = "{OWNER_OF[place.on]}", or leave it out.',
         )
     if not place.on and owner == "moment":
         raise ConfigError(
@@ -175,7 +175,7 @@ def _find(where: str, name: str, settings: OwnFeatureSettings, places: tuple[Pla
 
 
 def _fits(settings: OwnFeatureSettings, place: Place) -> bool:
-    return settings.owner is None or not place.on or _OWNER_OF[place.on] == settings.owner
+    return settings.owner is None or not place.on or OWNER_OF[place.on] == settings.owner
 
 
 def _refuse_unknown(where: str, column: str, places: tuple[Place, ...]) -> None:
