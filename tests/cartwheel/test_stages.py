@@ -25,8 +25,8 @@ from cartwheel.pipeline.work import judged_configuration
 from serving.settings import ServeSettings
 
 ALL: Final = {stage.name for stage in STAGES}
-TABLES: Final = {"tables"}
-FROM_EXAMPLES: Final = ALL - {"events"} - TABLES
+FROM_TABLES: Final = ALL - {"events"}
+FROM_EXAMPLES: Final = FROM_TABLES - {"tables"}
 FROM_FEATURES: Final = FROM_EXAMPLES - {"examples"}
 FROM_RETRIEVAL: Final = {"retrieval", "item_to_item", "ranking", "evaluate", "export"}
 FROM_ITEM_TO_ITEM: Final = FROM_RETRIEVAL - {"retrieval"}
@@ -79,13 +79,13 @@ ROWS: Final = (
     Row("events.repeats", "keep", ALL),
     Row("events.latest", "2024-05-05", ALL),
     Row("events.extra_types", ("scan",), ALL),
-    Row("tables", {"items": {"path": "other.parquet"}}, TABLES),
+    Row("tables", {"items": {"path": "other.parquet"}}, FROM_TABLES),
     Row("tables", {"identity": {"path": "other.parquet"}}, ALL, TABLE),
-    Row("features.own", {"colour": {"kind": "category"}}, TABLES),
+    Row("features.own", {"colour": {"kind": "category"}}, FROM_TABLES),
     Row("seed", 2, ALL, OWN),
-    *(Row(f"prepare.{name}", 0.2, FROM_EXAMPLES | TABLES, OWN) for name in ("valid_share", "test_share")),
-    Row("prepare.test_from", "2024-02-09", FROM_EXAMPLES | TABLES, {**OWN, **DATES}),
-    Row("prepare.session_gap_minutes", 31, FROM_EXAMPLES | TABLES, OWN),
+    *(Row(f"prepare.{name}", 0.2, FROM_TABLES, OWN) for name in ("valid_share", "test_share")),
+    Row("prepare.test_from", "2024-02-09", FROM_TABLES, {**OWN, **DATES}),
+    Row("prepare.session_gap_minutes", 31, FROM_TABLES, OWN),
     *(Row(f"prepare.{name}", 0.2, FROM_EXAMPLES) for name in ("valid_share", "test_share")),
     *(Row(f"prepare.{name}", 0.2, NONE, DATES) for name in ("valid_share", "test_share")),
     Row("prepare.valid_from", "2024-02-02", FROM_EXAMPLES, DATES),
@@ -468,4 +468,4 @@ class TestRunning:
         settings = settings_of({"tables": {"items": {"path": "earlier/other.parquet"}}})
         assert keys(settings) == before
         write_log(folder / "earlier" / "other.parquet", "another, longer log")
-        assert {name for name, key in keys(settings).items() if key != before[name]} == TABLES
+        assert {name for name, key in keys(settings).items() if key != before[name]} == FROM_TABLES
