@@ -45,7 +45,8 @@ class Program:
     Attributes:
         model: its name and tensors.
         steps: the steps that it runs, one after the other; a first program runs none.
-        required: inputs without which it refuses a request that needs them, although Triton takes them for optional.
+        required: inputs without which it refuses a request that needs them. Triton takes all of a first program for optional, and of
+            others, where some are optional, it only counts.
         columns: rows -> the input that they stand for: a first program gives them of every input, others read those of one value.
     """
 
@@ -102,7 +103,7 @@ def _program(name: str, steps: Sequence[StepModel]) -> Program:
     columns = {_rows(tensor).name: tensor.name for tensor in inputs.values() if not tensor.batched}
     read = tuple(tensor if tensor.batched else _rows(tensor) for tensor in inputs.values())
     model = StepModel(name, (*read, ASKED), tuple(outputs.values()), trim=trim)
-    return Program(model, tuple(steps), columns=columns)
+    return Program(model, tuple(steps), tuple(tensor.name for tensor in read if not tensor.optional), columns)
 
 
 def _rows(tensor: Tensor) -> Tensor:

@@ -238,8 +238,8 @@ class TritonPythonModel:
         return feeds
 
     def _needs(self, name: str, request: Any) -> bool:
-        """Whether what is asked for is made of an input."""
-        return any(self._columns.get(row) == name for row in request.requested_output_names())
+        """Whether a request needs an input: in the first program, if what is asked for is made of it."""
+        return not self._is_first or any(self._columns.get(row) == name for row in request.requested_output_names())
 
     def _check_sizes(self, raw: Mapping[str, Any]) -> None:
         found = sum(value.nbytes for value in raw.values() if isinstance(value, _Encoded))

@@ -274,6 +274,17 @@ def test_a_missing_input_and_uneven_rows_are_named(runner: ModuleType, run: Path
     assert "The inputs differ in their number of rows: {'user_id': 2, 'exclude': 1}" in str(uneven.error)
 
 
+def test_who_asks_a_later_step_and_leaves_out_what_it_requires_fails_alone(runner: ModuleType, run: Path) -> None:
+    """Triton counts the inputs of a step that has optional ones, and lets any two of them stand for the two that are required."""
+    (shopper,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"]]))
+    score = load(runner, run, "recommend_score")
+    honest = ask(("items",), **{name: shopper[name] for name in score._types})
+    good, bad = score.execute([honest, ask(("items",), user_id=[["u1"]], cart_items=[["1001"]])])
+    assert values(good)["items"].shape == (1, 10)
+    assert bad.error.code == "INVALID_ARG"
+    assert "The input 'k_row' is missing; give it with shape [B, 1]." in str(bad.error)
+
+
 def test_steps_that_share_a_program_answer_as_alone(runner: ModuleType, run: Path, local: LocalRepository) -> None:
     wanted = ("candidates", "retrieval_scores", "ranking_scores", "items", "scores", "reason")
     (tensors,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"], ["u2"]], exclude=[["1001"], ["1002"]]))
@@ -320,9 +331,12 @@ def test_strings_are_read_as_triton_writes_them(runner: ModuleType, run: Path) -
     request.inputs["cart_items"] = unpacked(runner, wire, (2, 3))
     handed = rows_of(load(runner, run, "read_request").execute([request])[0])["cart_items"].item()
     assert (bytes(handed.data), handed.shape) == (wire, (2, 3)), "as they came"
+    both = {"k_row": np.zeros((2, 1), np.int32), "diversity_row": np.zeros((2, 1), np.float32)}
+    request.inputs.update({name: Tensor(name, value) for name, value in both.items()})
     read = load(runner, run, "recommend_score")._read(request)["cart_items"]
     assert read.tolist() == given
     assert bytes(runner._serialised(read)) == wire
+    request.inputs.update({name: Tensor(name, value[:1]) for name, value in both.items()})
     request.inputs["cart_items"] = unpacked(runner, wired(b"\xff\xfe"), (1, 1))
     assert load(runner, run, "recommend_score")._read(request)["cart_items"].tolist() == [["\ufffd\ufffd"]]
 
