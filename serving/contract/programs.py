@@ -7,7 +7,7 @@ of similar items. They stay ONNX files with the same tensors.
 Triton hands requests together only where each input has a row for every shopper, and refuses what does not fit while it is still taking
 the request in. So a program before all others takes whatever a client may give, one request at a time, finds what is wrong with it before
 anything is computed, and hands it on in rows: strings as they came, and of ``k`` and ``diversity``, of which a request has one each, a
-column. It computes nothing and holds nothing, so that two processes of it cost little; what follows is computed for many requests
+column. It computes nothing and holds nothing, so that several processes of it cost little; what follows is computed for many requests
 together, those that agree in ``k`` and ``diversity``.
 """
 
