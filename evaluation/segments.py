@@ -27,6 +27,8 @@ Bools = npt.NDArray[np.bool_]
 
 HISTORY_EDGES: Final = (1, 10, 100)
 """Interactions before the anchor at which the next kind of shopper begins."""
+NEVER_SEEN: Final = "items never seen before"
+"""Items that the shop listed and nobody had interacted with when the split began; there are some where the shop brings an item table."""
 HEAD_SHARE: Final = 0.5
 """Share of all interactions that the head of the catalogue holds."""
 
@@ -103,7 +105,8 @@ def segments(shown: Shown, edges: Sequence[int] = HISTORY_EDGES, head_share: flo
     """Cut anchors by the shopper's history and truth items by their popularity.
 
     - Shoppers: interactions strictly before the anchor, in the ranges that ``edges`` bounds; the first range is "new".
-    - Items: the head is the fewest items that held ``head_share`` of all interactions when the split began, the rest the tail.
+    - Items: the head is the fewest items that held ``head_share`` of all interactions when the split began, the rest the tail; those
+      of the tail that nobody had interacted with by then once more by themselves.
 
     Args:
         shown: what was shown to whom.
@@ -119,7 +122,7 @@ def segments(shown: Shown, edges: Sequence[int] = HISTORY_EDGES, head_share: flo
     parts = [Segment("shopper", name, kind == number) for number, name in enumerate(names)]
     counts = read_frame(layout.examples(shown.split, "catalogue"), ["item_events"])["item_events"].fill_null(0.0).to_numpy()
     head = head_items(counts.astype(np.float64), head_share)
-    for name, items in (("head items", head), ("tail items", ~head)):
+    for name, items in (("head items", head), ("tail items", ~head), (NEVER_SEEN, counts == 0)):
         parts.append(Segment("item", f"{name} ({np.count_nonzero(items):,})", _having(shown.anchors, items), items))
     return [part for part in parts if part.anchors.any()]
 

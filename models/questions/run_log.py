@@ -31,8 +31,7 @@ def read_interactions(run: Path) -> Interactions:
     if "interaction_types" not in state:
         raise RunError(f"{run / 'snapshot' / 'state.json'} lacks interaction_types.", "Run `cartwheel prepare` again.")
     events = with_sessions(read_events(RunLayout(run).events, own=()), int(state["session_gap_us"]) // MINUTE_US)
-    listed = read_frame(RunLayout(run).snapshot("items"), ["item_id"])["item_id"]
-    log = code_events(events, state["interaction_types"], listed)
+    log = code_events(events, state["interaction_types"], _listed(run))
     session = events["session_id"].rank("dense").fill_null(0).cast(pl.Int64).gather(log.row)
     own = pl.DataFrame({"key": log.key, "session": session}).select(pl.struct("key", "session").rank("dense").cast(pl.Int64) - 1)
     order = np.lexsort((log.time, log.item))
@@ -50,6 +49,13 @@ def read_interactions(run: Path) -> Interactions:
         item_ids=log.items,
         category=category,
     )
+
+
+def _listed(run: Path) -> list[str]:
+    """Return the items of the run's catalogues that no event had named by then: those that the shop lists."""
+    paths = [RunLayout(run).examples(split, "catalogue") for split in _STARTS]
+    tables = [read_frame(path, ["item_id", "item_events", "item_age_days"]) for path in paths if path.is_file()]
+    return [item for table in tables for item in table.filter(pl.max_horizontal("item_events", "item_age_days") <= 0)["item_id"]]
 
 
 def split_start(run: Path, split: str) -> int:
