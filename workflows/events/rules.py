@@ -22,6 +22,8 @@ BAD_PRICE: Final = "price is not a number"
 NON_FINITE_PRICE: Final = "non-finite price"
 NEGATIVE_PRICE: Final = "negative price"
 BAD_QUANTITY: Final = "quantity is not a positive number"
+BAD_RATING: Final = "rating is not a number"
+BAD_DWELL: Final = "dwell_seconds is not a number from 0 on"
 DUPLICATE: Final = "duplicate"
 
 REASON: Final = "_reason"
@@ -32,6 +34,8 @@ CLOCK: Final = "_clock"
 """Column of checked rows: whether the local time of the row came twice or never (see ``workflows.events.instants``), else null."""
 PARSED: Final = ("timestamp", "price", "quantity")
 """Columns whose text is parsed."""
+OWN_NUMBERS: Final = ("rating", "dwell_seconds")
+"""Own columns whose text is parsed, where the log has them: the stars of a rating, and how long a page was looked at."""
 
 
 def check(
@@ -58,10 +62,11 @@ def check(
         extra_types: event types that are known beside ``EVENT_TYPES``.
 
     Returns:
-        ``events`` with the columns ``PARSED`` in the types of ``EVENT_SCHEMA``, their text under ``RAW_PREFIX``, ``CLOCK`` and
-        ``REASON``. A row that breaks several rules gets the reason of the first.
+        ``events`` with the columns ``PARSED`` in the types of ``EVENT_SCHEMA`` and ``OWN_NUMBERS`` as Float64, their text under
+        ``RAW_PREFIX``, ``CLOCK`` and ``REASON``. A row that breaks several rules gets the reason of the first.
     """
-    raw = [pl.col(column).alias(RAW_PREFIX + column) for column in PARSED]
+    own = [column for column, dtype in events.collect_schema().items() if column in OWN_NUMBERS and dtype == pl.String]
+    raw = [pl.col(column).alias(RAW_PREFIX + column) for column in (*PARSED, *own)]
     stamp = pl.col(RAW_PREFIX + "timestamp")
     comma = pl.col(FILE).is_in(list(files_with_comma)) if files_with_comma else pl.lit(value=False)
     point = pl.lit(value=False)
@@ -74,6 +79,7 @@ def check(
                 parse_number(pl.col(RAW_PREFIX + column), comma if column in text_numbers else point).alias(column)
                 for column in NUMBERS
             ),
+            *(parse_number(pl.col(RAW_PREFIX + column), comma).alias(column) for column in own),
             (nothing if zone == UTC else clock_change(local_time(stamp, timestamp_formats), zone)).alias(CLOCK),
         )
         .with_columns(
@@ -81,11 +87,11 @@ def check(
         )
     )
     return parsed.with_columns(
-        _reason(until, (*EVENT_TYPES, *extra_types), anonymous_baskets=anonymous_baskets).alias(REASON)
+        _reason(until, (*EVENT_TYPES, *extra_types), own, anonymous_baskets=anonymous_baskets).alias(REASON)
     ).drop(FLAW, ASIDE)
 
 
-def _reason(until: dt.datetime, event_types: tuple[str, ...], *, anonymous_baskets: bool) -> pl.Expr:
+def _reason(until: dt.datetime, event_types: tuple[str, ...], own: Collection[str], *, anonymous_baskets: bool) -> pl.Expr:
     no_user = pl.col("user_id").is_null()
     if anonymous_baskets:
         no_user = no_user & pl.col("session_id").is_null()
@@ -102,8 +108,18 @@ def _reason(until: dt.datetime, event_types: tuple[str, ...], *, anonymous_baske
         (price < 0.0, NEGATIVE_PRICE),
         (pl.col(RAW_PREFIX + "quantity").is_not_null() & ~_positive(quantity), BAD_QUANTITY),
     )
-    broken = [pl.when(rule).then(pl.lit(reason)) for rule, reason in rules]
+    sound = {
+        "rating": pl.col("rating").is_finite().fill_null(value=False),
+        "dwell_seconds": _not_negative(pl.col("dwell_seconds")),
+    }
+    reasons = {"rating": BAD_RATING, "dwell_seconds": BAD_DWELL}
+    told = [(pl.col(RAW_PREFIX + name).is_not_null() & ~sound[name], reasons[name]) for name in own]
+    broken = [pl.when(rule).then(pl.lit(reason)) for rule, reason in (*rules, *told)]
     return pl.coalesce(pl.col(FLAW), *broken, pl.col(ASIDE))
+
+
+def _not_negative(number: pl.Expr) -> pl.Expr:
+    return (number.is_finite() & (number >= 0)).fill_null(value=False)
 
 
 def _positive(number: pl.Expr) -> pl.Expr:

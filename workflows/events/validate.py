@@ -29,7 +29,7 @@ from workflows.events.numbers import COMMA, files_with_comma
 from workflows.events.plausible import check_unit, remarks_on_times
 from workflows.events.remarks import remarks_on_values
 from workflows.events.repeats import Repeats, describe, find_coarse, separate
-from workflows.events.rules import CLOCK, DUPLICATE, PARSED, RAW_PREFIX, REASON, check
+from workflows.events.rules import CLOCK, DUPLICATE, OWN_NUMBERS, PARSED, RAW_PREFIX, REASON, check
 from workflows.events.schema import CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, ORIGINAL, ROW, EventSummary
 from workflows.events.sources.base import Part, Source
 from workflows.events.tidy import kept_apart
@@ -251,7 +251,7 @@ def _time_ranges(sound: pl.LazyFrame, rows_at_once: int) -> list[tuple[dt.dateti
 
 def _event_columns(checked: pl.LazyFrame) -> list[str]:
     """Return the columns of ``events.parquet``: the canonical ones, then the shop's own."""
-    internal = {REASON, CLOCK, ORIGINAL, FILE, ROW, *(RAW_PREFIX + column for column in PARSED)}
+    internal = {REASON, CLOCK, ORIGINAL, FILE, ROW, *(RAW_PREFIX + column for column in (*PARSED, *OWN_NUMBERS))}
     own = [name for name in checked.collect_schema().names() if name not in CANONICAL and name not in internal]
     return [*CANONICAL, *own]
 
@@ -260,13 +260,14 @@ def _quarantine(checked: pl.LazyFrame, duplicates: pl.LazyFrame | None) -> pl.La
     """Return the refused rows as text with reason, file and row: first as they stand in the files, then the duplicates."""
     refused = checked.filter(pl.col(REASON).is_not_null())
     both = refused if duplicates is None else pl.concat([refused, duplicates], how="vertical_relaxed")
-    tidied = checked.collect_schema()[ORIGINAL]
+    there = checked.collect_schema()
+    tidied = there[ORIGINAL]
     assert isinstance(tidied, pl.Struct)
     original = {field.name: pl.col(ORIGINAL).struct.field(field.name) for field in tidied.fields}
     text = [
         pl.coalesce(
             *([original[column]] if column in original else []),
-            pl.col(RAW_PREFIX + column if column in PARSED else column).cast(pl.String),
+            pl.col(RAW_PREFIX + column if RAW_PREFIX + column in there else column).cast(pl.String),
         ).alias(column)
         for column in _event_columns(checked)
     ]

@@ -145,6 +145,23 @@ def test_event_types_of_every_log_and_of_the_shop_are_events(tmp_path: Path) -> 
     assert summary.reasons == {"unknown event type": 1}
 
 
+def test_ratings_and_dwell_times_are_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text(
+        "user_id,item_id,timestamp,stars,dwell_seconds\nu,1,2020-01-01,4.5,10\nu,2,2020-01-01,,\nu,3,2020-01-01,good,1\nu,4,2020-01-01,5,-1\n"
+    )
+    columns = {"rating": "stars", "dwell_seconds": "dwell_seconds"}
+    source = open_source(SourceSettings(kind="table", path=path, default_event_type="view", columns=columns), tmp_path)
+    summary = check_events(source, EventSettings(max_bad_share=0.9), tmp_path / "events")
+    events = pl.read_parquet(tmp_path / "events/events.parquet")
+    assert events.select("rating", "dwell_seconds").rows() == [(4.5, 10.0), (None, None)]
+    assert events.schema["rating"] == pl.Float64
+    assert "_raw_rating" not in events.columns
+    assert summary.reasons == {"rating is not a number": 1, "dwell_seconds is not a number from 0 on": 1}
+    refused = pl.read_parquet(tmp_path / "events/quarantine.parquet")
+    assert refused.select("rating", "dwell_seconds").rows() == [("good", "1"), ("5", "-1")]
+
+
 def test_nested_columns_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "e.parquet"
     pl.DataFrame({"user_id": [["a"]], "item_id": ["b"], "timestamp": ["2020-01-01"]}).write_parquet(path)
