@@ -7,7 +7,7 @@ for in every column that the shop brought.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ import polars as pl
 
 from cartwheel.core.errors import ConfigError, LeakageError
 from cartwheel.core.hooks import described
-from workflows.audit.single_columns import find_in_columns
+from workflows.audit.own_columns import find_in_own_columns
 from workflows.events.event_log import ANONYMOUS_PREFIX, EVENT_COLUMNS
 from workflows.features.column import Column, Owner
 from workflows.features.family import Event, FeatureFamily, Past
@@ -115,20 +115,22 @@ def audit_task(
     return counts
 
 
-def audit_columns(name: str, table: pl.DataFrame, columns: Sequence[Column], *, is_table: bool = False) -> Audited:
+def audit_columns(
+    name: str, table: pl.DataFrame, columns: Sequence[Column], *, always_known: Collection[str] = (), is_table: bool = False
+) -> Audited:
     """Look for the label in every column that the shop brought.
 
     Args:
         name: of the task, for messages.
         table: examples with ``label``.
-        columns: the columns to look at.
+        columns: the columns to look at; lists and vectors are taken apart.
+        always_known: those whose values have no time.
         is_table: whether they are the columns of a table that brings its own labels.
 
     Raises:
         LeakageError: a column is the label under another name, or tells it almost perfectly.
     """
-    looked_at = [column.name for column in columns if not table[column.name].dtype.is_nested()]
-    findings = find_in_columns(table.select("label", *looked_at), "label", looked_at) if looked_at else []
+    findings, looked_at = find_in_own_columns(table, columns, always_known)
     what = "its column" if is_table else "the feature"
     for finding in findings:
         if finding.is_leak:
@@ -137,7 +139,7 @@ def audit_columns(name: str, table: pl.DataFrame, columns: Sequence[Column], *, 
                 f"Name {finding.column!r} in leave_out." if is_table else finding.fix,
             )
     warnings = [f"{what.capitalize()} {finding.column!r} is suspect ({finding.check}): {finding.found}" for finding in findings]
-    return Audited({"columns_against_the_label": len(looked_at)}, [f"{warning} {_JUDGE}" for warning in warnings])
+    return Audited({"columns_against_the_label": looked_at}, [f"{warning} {_JUDGE}" for warning in warnings])
 
 
 _JUDGE: Final = "Find out whether it is known when the question is asked; if it is written with the outcome, leave it out."

@@ -20,6 +20,7 @@ from workflows.events.event_log import DAY_US, EventLog, code_events, instants, 
 from workflows.events.sessions import with_sessions
 from workflows.features.column import LISTS, Column, Kind, check_distinct
 from workflows.features.family import FeatureFamily, Moments
+from workflows.features.own import OwnFamily
 from workflows.features.registry import FAMILIES, make_families
 from workflows.prepare.row_tasks import rows_of
 from workflows.settings import PrepareSettings
@@ -181,7 +182,8 @@ def examples_of(
         task.name, task.entity, label, families, tables, PlainEvents(shop.frame, prepare.interaction_types), seed
     )
     brought = tuple(column for family in families if family.name not in FAMILIES for column in family.columns)
-    found = audit_columns(task.name, tables["train"], brought)
+    always = {name for family in families if isinstance(family, OwnFamily) for name in family.always_known}
+    found = audit_columns(task.name, tables["train"], brought, always_known=always)
     kept, constant = _varying(columns, tables["train"])
     tables = {name: table.select(*KEYS, *(column.name for column in kept)) for name, table in tables.items()}
     spec = common_spec(task, label.answer, kept, tables) | {

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from own_shop import OWN, Shop, own_settings, write_shop, write_tables
 
 from cartwheel.core.errors import ConfigError, DataError, MissingDependencyError
+from cartwheel.testing.feature_family import FeatureFamilyConformance
+from workflows.events.event_log import read_events
 from workflows.features.column import Kind, Owner
 from workflows.features.family import Moments
 from workflows.features.own import (
@@ -32,6 +34,41 @@ from workflows.prepare.tables import build_tables
 from workflows.settings import PrepareSettings, TableSettings
 
 LogMaker = Callable[..., pl.DataFrame]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _shop_of_the_suite(shop: Shop) -> None:
+    OwnConformance.shop = shop
+
+
+class OwnConformance(FeatureFamilyConformance):
+    """The suite of all families, on the run's own log: where values come from, the run says and not the log that is handed over."""
+
+    owner: Owner
+    shop: Shop
+
+    def family(self) -> OwnFamily:
+        return family_of(self.shop, self.owner)
+
+    def log(self, seed: int) -> pl.DataFrame:
+        del seed
+        return read_events(self.shop.run / "events/events.parquet")
+
+
+class TestOwnItems(OwnConformance):
+    owner = Owner.ITEM
+
+
+class TestOwnShoppers(OwnConformance):
+    owner = Owner.SHOPPER
+
+
+class TestOwnSessions(OwnConformance):
+    owner = Owner.SESSION
+
+
+class TestOwnMoments(OwnConformance):
+    owner = Owner.MOMENT
 
 
 @pytest.fixture(scope="module")
