@@ -11,7 +11,7 @@ from workflows.audit.single_columns import Finding, find_in_columns
 from workflows.features.column import LISTS, Column, Kind
 
 _MOST_TAGS: Final = 20
-ALWAYS_KNOWN: Final = "Its table has no valid_from, so what the shop writes today is seen in the past: give the table valid_from, or leave the column out."
+ALWAYS_KNOWN: Final = "Its table has no valid_from, so the past sees what is written today: give it one, or leave the column out."
 """What to do about a column that tells the label and whose values have no time."""
 
 
