@@ -9,7 +9,7 @@ Inherit it in a test file and name the family::
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Final
@@ -83,7 +83,7 @@ class LearnerConformance:
     """Inherit it and set ``learner``; ``settings`` where the defaults take long, ``learns`` False where the family learns no signal."""
 
     learner: ClassVar[type[Learner[Any]]]
-    settings: ClassVar[dict[str, Any]] = {}
+    settings: ClassVar[Mapping[str, Any]] = {}
     learns: ClassVar[bool] = True
     _fitted: ClassVar[dict[tuple[type, Answer], Fitted]] = {}
 
@@ -150,8 +150,8 @@ class LearnerConformance:
         answer, fresh = self._answers()[0], self.fresh()
         again = self.make().fit(self.data(answer), 0)
         np.testing.assert_array_equal(again.scores(fresh), self.fitted(answer).scores(fresh))
-        other = self.make().fit(self.data(answer), 1).scores(fresh)
         if not self.learner.tags.random:
+            other = self.make().fit(self.data(answer), 1).scores(fresh)
             np.testing.assert_array_equal(other, self.fitted(answer).scores(fresh))
 
     def test_a_row_alone_scores_as_among_others(self) -> None:
@@ -206,10 +206,9 @@ class LearnerConformance:
 
     def test_it_works_without_validation_rows(self) -> None:
         """A short log has none of one class."""
-        for answer in self._answers():
-            data = self.data(answer)
-            empty = replace(data, valid=data.valid.at(np.zeros(0, np.int64)), valid_label=np.zeros(0))
-            assert np.isfinite(self.make().fit(empty, 0).scores(self.fresh())).all()
+        data = self.data(self._answers()[0])
+        empty = replace(data, valid=data.valid.at(np.zeros(0, np.int64)), valid_label=np.zeros(0))
+        assert np.isfinite(self.make().fit(empty, 0).scores(self.fresh())).all()
 
     def test_what_cannot_be_learnt_is_refused_in_a_sentence(self) -> None:
         """No row, one class, a negative or missing quantity, an answer or a kind that is not the family's."""
@@ -219,7 +218,7 @@ class LearnerConformance:
             _refused(self.make(), none, "no training row")
             _refused(self.make(), replace(data, label=np.zeros(len(data.label))), "labels are 0")
             _refused(self.make(), replace(data, label=np.where(np.arange(len(data.label)) == 3, np.nan, data.label)), "row 3")
-            _refused(self.make(), replace(data, columns=()), "no column")
+            _refused(self.make(), replace(data, columns=()), "needs a column")
             if answer is Answer.QUANTITY:
                 _refused(self.make(), replace(data, label=data.label - 1.0), "at least 0")
         for answer in set(Answer) - self.learner.tags.answers:

@@ -7,7 +7,7 @@ A family that answers rows (``learns_from="rows"``) is one file: a ``Learner`` w
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
@@ -154,6 +154,10 @@ class Learner(ABC, Generic[C]):
             RunError: if a file is missing or cannot be read.
         """
 
+    def unsuitable(self, columns: Sequence[Column]) -> str:
+        """Return why columns of kinds that the family reads are not enough for it, in words that follow its name; "" where they are."""
+        return "" if columns else "needs a column of a kind that it reads, and there is none"
+
     def check(self, data: TrainingData) -> None:
         """Refuse data that the family cannot learn from; ``fit`` calls it first.
 
@@ -171,8 +175,9 @@ class Learner(ABC, Generic[C]):
                 f"{where} does not read the column {strange[0].name!r} of kind {strange[0].kind.value}; it reads {read}.",
                 "Leave the column out for it.",
             )
-        if not data.columns:
-            raise DataError(f"{where} is given no column.", "Give the task features.")
+        why = self.unsuitable(data.columns)
+        if why:
+            raise DataError(f"{where} {why}.", "Leave it out of the task's learners, or give the task such features.")
         _check_labels(data.label, data.answer, where)
 
 

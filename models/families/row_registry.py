@@ -26,8 +26,14 @@ FAMILIES: Final[Mapping[str, str]] = {
     "logistic_regression": "models.families.rows.linear:LogisticRegressionLearner",
     "poisson_regression": "models.families.rows.linear:PoissonRegressionLearner",
     "lightgbm": "models.families.rows.lightgbm:LightGBMLearner",
+    "mlp": "models.families.rows.mlp:MLPLearner",
+    "dlrm": "models.families.rows.dlrm:RowDLRMLearner",
+    "sequence": "models.families.rows.sequence:SequenceLearner",
 }
 """Name -> module and class, from simple to complex."""
+
+ON_REQUEST: Final = frozenset({"sequence"})
+"""Families that take long to train, and are tried only where a task names them."""
 
 _REFERENCE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -84,7 +90,7 @@ def learners_for(
 
     Args:
         answer: of the task.
-        names: the learners that are tried; empty for all that can answer.
+        names: the learners that are tried; empty for all that can answer, but for ``ON_REQUEST``.
         settings: name -> settings that are not the defaults.
         where: the setting that holds the names, for messages.
 
@@ -95,7 +101,7 @@ def learners_for(
     for name in names:
         if answer not in family(name, where).tags.answers:
             raise ConfigError(f"{where}: {name!r} does not answer with a {answer.value}.", f"Give some of {', '.join(can)}.")
-    wanted = dict.fromkeys([*RULES, *(names or can)])
+    wanted = dict.fromkeys([*RULES, *(names or (name for name in can if name not in ON_REQUEST))])
     return tuple(make_learner(name, (settings or {}).get(name), where) for name in wanted)
 
 

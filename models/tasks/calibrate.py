@@ -21,6 +21,8 @@ FOLDS: Final = 5
 SHARES: Final = (0.0, 0.25, 0.5, 0.75, 1.0)
 """How much of the fitted calibration is used; of equals the smallest."""
 
+_TURNED: Final = "calibration: on validation a higher score did not mean more positives, so only the base rate was moved"
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -57,10 +59,14 @@ def calibrate(log_odds: Floats, label: Floats, entity: npt.NDArray[Any]) -> Cali
     share = min(SHARES, key=lambda each: (losses[each], each))
     whole = fit_platt(log_odds, label)
     if share == 0.0:
-        note = whole.note or "calibration: none lowers the log loss of validation rows that it was not fitted on"
-        return Calibrated(Platt(note=note), 0.0, ways[0.0])
+        return Calibrated(Platt(note=whole.note if whole == Platt(note=whole.note) else ""), 0.0, ways[0.0])
     return Calibrated(_shrunk(whole, share), share, ways[share])
 
 
 def _shrunk(platt: Platt, share: float) -> Platt:
-    return Platt(1.0 + share * (platt.slope - 1.0), share * platt.intercept, platt.note)
+    note = (
+        "calibration: on validation a higher score did not mean more positives, so only the base rate was moved"
+        if platt.note
+        else ""
+    )
+    return Platt(1.0 + share * (platt.slope - 1.0), share * platt.intercept, note)

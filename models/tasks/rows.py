@@ -14,7 +14,7 @@ from cartwheel.core import tables
 from cartwheel.core.errors import DataError
 from cartwheel.core.run_layout import TaskLayout
 from models.families.family import Floats
-from models.training.tables import Table, read_table
+from models.training.tables import PADDING_ID, Table, read_table
 from workflows.features.column import LISTS, Column, Kind
 
 
@@ -58,7 +58,7 @@ def read_rows(layout: TaskLayout, split: str, columns: Sequence[Column], sizes: 
     found = read_table(folder, [column.name for column in others], sizes).columns if others else {}
     for column in others:
         if column.kind in LISTS:
-            found[column.name] = _to_width(found[column.name], column.width)
+            found[column.name] = _to_width(found[column.name], column, folder)
     for column in vectors:
         found[column.name] = _vectors(folder, column)
     ordered = {column.name: found[column.name] for column in columns}
@@ -72,8 +72,14 @@ def inputs_of(table: Table, columns: Sequence[Column]) -> dict[str, npt.NDArray[
     return {name: values.astype(np.int64) if values.dtype == np.int32 else values for name, values in batch.items()}
 
 
-def _to_width(values: npt.NDArray[Any], width: int) -> npt.NDArray[Any]:
-    return values if values.shape[1] >= width else np.pad(values, ((0, 0), (0, width - values.shape[1])))
+def _to_width(values: npt.NDArray[Any], column: Column, folder: Path) -> npt.NDArray[Any]:
+    if values.shape[1] > column.width:
+        row = int(np.argmax((values != PADDING_ID).sum(axis=1)))
+        raise DataError(
+            f"{folder}, column {column.name!r}, row {row} holds {values.shape[1]} values, where at most {column.width} are expected.",
+            "Run prepare again.",
+        )
+    return np.pad(values, ((0, 0), (0, column.width - values.shape[1])))
 
 
 def _vectors(folder: Path, column: Column) -> npt.NDArray[Any]:

@@ -124,8 +124,9 @@ def train_task(
     with progress(f"train {layout.name}", len(learners)) as advance:
         for learner in learners:
             own, notes = _readable(data, learner)
-            if not own.columns:
-                skipped[learner.name] = notes[0]
+            why = learner.unsuitable(own.columns)
+            if why:
+                skipped[learner.name] = f"it {why}"
             else:
                 candidates.append(_train(layout, spec, learner, own, splits, seed, notes))
             advance(1, learner.name)

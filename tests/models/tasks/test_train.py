@@ -122,7 +122,7 @@ def test_a_learner_that_reads_none_of_the_columns_is_left_out_and_named(tmp_path
     columns = (Column("vector", Owner.SHOPPER, Kind.VECTOR, "a vector", width=3),)
     layout = write_task(tmp_path, "churn", Answer.PROBABILITY, columns, ("logistic_regression",))
     board = train_task(layout, columns, {}, 0)
-    assert board.skipped == {"one_feature": "it does not read vector"}
+    assert board.skipped == {"one_feature": "it needs a column of a kind that it reads, and there is none"}
     assert {entry.learner for entry in board.entries} == {"base_rate", "logistic_regression"}
 
 
