@@ -63,7 +63,7 @@ class Leaderboard:
         entries: one a learner.
         skipped: learner -> why it was not tried.
         dropped: column -> why selection left it out.
-        alone: column -> ROC AUC on validation rows of a rule of this column only; empty for quantities.
+        alone: column -> ROC AUC on validation rows of a rule of this column only, best first; empty for quantities.
     """
 
     task: str
@@ -94,8 +94,9 @@ class Leaderboard:
         try:
             content.pop("split")
             entries = tuple(Entry(**{**each, "notes": tuple(each["notes"])}) for each in content.pop("entries"))
-            return Leaderboard(**{**content, "answer": Answer(content["answer"])}, entries=entries)
-        except (KeyError, TypeError, ValueError) as error:
+            alone = dict(sorted(content.pop("alone").items(), key=lambda each: -each[1]))
+            return Leaderboard(**{**content, "answer": Answer(content["answer"])}, entries=entries, alone=alone)
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{layout.leaderboard} is no leaderboard ({error}).", "Run `cartwheel train` again.") from None
 
 
