@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import polars as pl
 
 from workflows.events.asof import AsOf, Bools, Floats, Ints, before, group_starts, running_sum
 from workflows.events.event_log import DAY_US, EventLog
@@ -65,6 +66,14 @@ class Timeline:
         """Return ``values`` ([N]) of each moment's first event: float64 [Q], NaN where there is none."""
         start, stop = self.bounds(at)
         return self._value(values, start, stop > start)
+
+    def highest(self, values: Floats, at: Moments) -> Floats:
+        """Return the highest of ``values`` ([N], none NaN) over each moment's events: float64 [Q], NaN where there is none."""
+        frame = pl.DataFrame({"group": self._starts, "value": values[self.rows]})
+        running = frame.select(pl.col("value").cum_max().over("group"))["value"].to_numpy()
+        start, stop = self.bounds(at)
+        there = stop > start
+        return np.where(there, np.append(running, np.nan)[np.where(there, stop - 1, len(running))], np.nan)
 
     def days_since_last(self, at: Moments) -> Floats:
         """Days from each moment's latest event to its anchor: float64 [Q], NaN where there is none."""

@@ -53,10 +53,10 @@ def make_funnel(world: World, sessions: Sessions, views: Views, days: int, rng: 
     """
     dwell = np.clip(rng.lognormal(3.6, 0.8, len(views.session)), 3.0, 600.0) * SECOND
     viewed_at, left_at = _clock(sessions, views, dwell.astype(np.int64))
-    to_cart, to_buy = _logits(world, sessions, views)
-    line = np.flatnonzero(rng.random(len(to_cart)) < _logistic(to_cart))
+    to_cart, to_buy = outcome_logits(world, sessions, views)
+    line = np.flatnonzero(rng.random(len(to_cart)) < logistic(to_cart))
     carted_at = viewed_at[line] + ((left_at - viewed_at)[line] * rng.uniform(0.2, 0.9, len(line))).astype(np.int64)
-    probability = _logistic(to_buy[line])
+    probability = logistic(to_buy[line])
     bought = rng.random(len(line)) < probability
     checkout = _session_end(sessions, views, left_at) + ((15.0 + rng.exponential(60.0, len(sessions.user))) * SECOND).astype(
         np.int64
@@ -78,12 +78,13 @@ def make_funnel(world: World, sessions: Sessions, views: Views, days: int, rng: 
     )
 
 
-def _logistic(logits: Doubles) -> Doubles:
+def logistic(logits: Doubles) -> Doubles:
+    """Probability of each logit."""
     probability: Doubles = 1.0 / (1.0 + np.exp(-logits))
     return probability
 
 
-def _logits(world: World, sessions: Sessions, views: Views) -> tuple[Doubles, Doubles]:
+def outcome_logits(world: World, sessions: Sessions, views: Views) -> tuple[Doubles, Doubles]:
     """[V] logits of the cart given the view, and of the purchase given the cart."""
     user, occasion = sessions.user[views.session], sessions.occasion[views.session]
     match = affinity(world, user, occasion, views.item)

@@ -151,6 +151,28 @@ class Truth:
         answer = answer.select(pl.when(fits).then(pl.col("probability")).otherwise(None).fill_null(float("nan")))
         return answer.to_series().to_numpy().astype(np.float64)
 
+    @property
+    def item_ids(self) -> list[str]:
+        """Ids of all items, by code."""
+        return list(self._codes["item"])
+
+    def item_code(self, item: str) -> int:
+        """Code of an item of the shop."""
+        return self._codes["item"][item]
+
+    def session_code(self, session: str) -> int:
+        """Code of a session of the shop."""
+        return self._codes["session"][session]
+
+    def user_ids_of(self, sessions: Ints) -> list[str]:
+        """Ids [B] of the shoppers of sessions by their codes."""
+        names = list(self._codes["user"])
+        return [names[code] for code in self.sessions.user[sessions]]
+
+    def cart_lines(self) -> list[tuple[str, str, float]]:
+        """Session, item and true probability of a purchase of each cart line."""
+        return list(self._carts.select("session_id", "item_id", "probability").iter_rows())
+
     def _read_views(self, views: pl.DataFrame) -> None:
         """Keep the views in session order and in (user, day) order; both are time order within a session and a shopper."""
         self._view_session, self._view_item, self._view_instant = (
