@@ -18,6 +18,13 @@ from workflows.features.timeline import Timeline, first_of, ratio
 
 SECOND_US: Final = 1_000_000
 _COUNTED: Final = {"views": VIEW, "carts": CART, "removals": REMOVE_FROM_CART, "purchases": PURCHASE}
+_RATES: Final = {
+    "purchases_a_session": ("past_purchases", "past_sessions", 0.2, 2.0),
+    "purchases_a_cart": ("past_purchases", "past_carts", 0.3, 3.0),
+    "carts_a_view": ("past_carts", "past_views", 0.1, 10.0),
+}
+"""Rate -> what it counts, of how many, its usual value, and with how many trials of that every shopper begins, so that a stranger is like
+most and one lucky visit makes no best customer."""
 _BEFORE: Final = {"views": VIEW, "carts": CART, "purchases": PURCHASE}
 
 
@@ -45,8 +52,7 @@ class SessionActivity(FeatureFamily):
         _number("cart_price", Kind.AMOUNT, "mean price of what was put into the cart"),
         _number("past_sessions", Kind.COUNT, "earlier sessions of the shopper"),
         *(_number(f"past_{name}", Kind.COUNT, f"{name} of the shopper before the session") for name in _BEFORE),
-        _number("past_purchase_rate", Kind.RATIO, "purchases a session before this one"),
-        _number("past_cart_rate", Kind.RATIO, "purchases a cart before this session"),
+        *(_number(f"past_{name}", Kind.RATIO, f"{name.replace('_', ' ')} before this session") for name in _RATES),
         _number("days_since_past_event", Kind.AMOUNT, "days from the shopper's last event before the session to its first event"),
         _number("price_level", Kind.RATIO, "mean price of the session over the shopper's mean price before it"),
     )
@@ -97,8 +103,7 @@ class SessionActivity(FeatureFamily):
         begins = first == np.arange(len(first))
         found = {"past_sessions": Timeline(log, log.key, begins).count(begin)}
         found |= {f"past_{name}": line.count(begin) for name, line in lines.items()}
-        found["past_purchase_rate"] = ratio(found["past_purchases"], found["past_sessions"])
-        found["past_cart_rate"] = ratio(found["past_purchases"], found["past_carts"])
+        found |= _rates(found)
         found["days_since_past_event"] = Timeline(log, log.key).days_since_last(begin)
         found["past_price"] = ratio(priced.sum(price, begin), priced.count(begin))
         return found
@@ -144,11 +149,16 @@ def _running(own: Sequence[Event]) -> dict[str, Any]:
 def _before(own: Sequence[Event], earlier: Sequence[Event]) -> dict[str, Any]:
     found: dict[str, Any] = {"past_sessions": len({event.session for event in earlier})}
     found |= {f"past_{name}": sum(event.kind == kind for event in earlier) for name, kind in _BEFORE.items()}
-    sessions, carts, bought = found["past_sessions"], found["past_carts"], found["past_purchases"]
-    found["past_purchase_rate"] = bought / sessions if sessions else None
-    found["past_cart_rate"] = bought / carts if carts else None
+    found |= _rates(found)
     found["days_since_past_event"] = (own[0].time - earlier[-1].time) / DAY_US if earlier else None
     return found
+
+
+def _rates(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        f"past_{name}": (found[results] + prior * usual) / (found[trials] + prior)
+        for name, (results, trials, usual, prior) in _RATES.items()
+    }
 
 
 def _mean(prices: Sequence[float | None]) -> float | None:
