@@ -99,7 +99,8 @@ class SourceSettings(Settings):
     encoding: Encoding | None = None
     """The encoding of text files, such as ``cp1252``, ``latin-1`` or ``utf-16``; None means UTF-8, or what the file itself proves."""
     separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
-    """What stands between the fields of a text file, such as ``";"``; None means what the first records show."""
+    """What stands between the fields of a text file, such as ``";"``; None means what the first records show. A blank stands for any
+    number of them, and those around a record belong to no field."""
     quote: Mark | None = None
     """What fields may stand in; empty where quotation marks are ordinary characters; None means ``"``, or ``'`` where the header
     uses it."""
@@ -109,6 +110,8 @@ class SourceSettings(Settings):
     header: bool | tuple[ColumnName, ...] = True
     """Whether the first record of a text file names the columns. ``false``: they are called "1", "2" and so on, by position; a list:
     there is no such record, and these are the names."""
+    default_item_id: Annotated[str, Field(min_length=1)] | None = None
+    """``table`` only: the item of every row where the file has no such column, as in a log of orders."""
     timestamp_format: str | None = None
     """``table`` only: a strptime pattern, or ``s``, ``ms``, ``us``, ``ns`` for Unix time; None means ISO 8601."""
     timezone: Zone | None = None

@@ -71,25 +71,18 @@ def rows_of(task: Task, prepare: PrepareSettings, seed: int) -> RowExamples:
         dropped["without_label"] = missing
     rows, label = rows.filter(known), label.filter(known)
     columns, features, remarks = _features(task.name, table, rows)
-    times = None
-    if table.time:
-        times = _times(task.name, table, rows[table.time])
-        if undated := times.null_count():
-            dropped["without_time"] = undated
     made = pl.DataFrame({"entity": rows[_PLACE].cast(pl.String), "label": label, **{s.name: s for s in features}})
+    how, remark, times = _order(task.name, table, rows, made, seed)
+    if times is not None and (undated := times.null_count()):
+        dropped["without_time"] = undated
     split_at, order = _split(task.name, len(made), times, prepare)
     tables = {name: made[order[slice(*split_at[name])]] for name in SPLITS}
-    how = f"by the column {table.time!r}" if table.time else "by the order of the rows"
-    if not table.time:
-        warnings.append(
-            "The table is split by the order of its rows, for no time column is given: results hold only if they are in order."
-        )
-    warnings += remarks + _duplicates(tables)
+    warnings += remark + remarks + _duplicates(tables)
     rng = np.random.default_rng([seed, 7])
     for name, part in tables.items():
         if len(part) > task.max_examples:
             tables[name] = part[np.sort(rng.choice(len(part), size=task.max_examples, replace=False))]
-    words = f"{how}: the latest {prepare.test_share:.3g} of the rows test, the {prepare.valid_share:.3g} before them validate"
+    words = f"{how}: the last {prepare.test_share:.0%} of the rows test, the {prepare.valid_share:.0%} before them validate"
     return RowExamples(answer, columns, tables, {"words": words}, {"all": dropped} if dropped else {}, warnings)
 
 
@@ -252,6 +245,23 @@ def _split(
             "Give more rows, or raise prepare.valid_share and prepare.test_share.",
         )
     return {"train": (0, valid), "valid": (valid, test), "test": (test, len(order))}, order
+
+
+def _order(
+    task: str, table: RowTable, rows: pl.DataFrame, made: pl.DataFrame, seed: int
+) -> tuple[str, list[str], pl.Series | None]:
+    """Return in words how a table is split, a warning where it is not by time, and what its rows are ordered by."""
+    if table.time:
+        return f"by the column {table.time!r}", [], _times(task, table, rows[table.time])
+    if table.shuffled:
+        first = made.with_row_index(_PLACE).select(pl.col(_PLACE).first().over(made.drop("entity").columns)).to_series()
+        drawn = pl.Series(np.random.default_rng([seed, 11]).permutation(len(made))).gather(first)
+        remark = (
+            "The rows are split by chance: the metrics show how well rows like these are predicted, not how well later ones are."
+        )
+        return "by chance, equal rows together", [remark], drawn
+    remark = "The table is split by the order of its rows, for no time column is given: results hold only if they are in order."
+    return "by the order of the rows", [remark], None
 
 
 def _duplicates(tables: dict[SplitName, pl.DataFrame]) -> list[str]:

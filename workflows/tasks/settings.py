@@ -32,7 +32,7 @@ _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "row": (),
 }
 """The feature families of a task that names none."""
-_ROW_KEYS: Final = ("table", "label", "time", "positive", "leave_out", "kinds")
+_ROW_KEYS: Final = ("table", "label", "time", "shuffled", "positive", "leave_out", "kinds")
 _EVENT_KEYS: Final = ("predict", "features")
 _GRID_KEYS: Final = ("every_days", "active_within_days", "active_events", "test_at")
 
@@ -104,6 +104,9 @@ class TaskSettings(Settings):
     quantity."""
     time: str = ""
     """Rows: the column that they are split by; left out they are split in the order of the table, with a warning."""
+    shuffled: bool = False
+    """Rows without ``time``: whether they are drawn into the splits by chance, with the seed, for a table whose order means nothing. Equal
+    rows stay in one split."""
     positive: str = ""
     """Rows: the value of a label of two words that counts as yes; left out it is ``true``, ``yes``, ``y`` or ``1``."""
     leave_out: Names = ()
@@ -173,6 +176,8 @@ class TaskSettings(Settings):
             raise ValueError('for_each = "row" needs a table; write table = "sessions.csv" and label = "bought", say')
         if not self.label:
             raise ValueError('for_each = "row" needs the column that is predicted; write label = "bought", say')
+        if self.time and self.shuffled:
+            raise ValueError("time and shuffled are both given, and rows with a time are split by it; leave shuffled out")
         if self.label in self.leave_out:
             raise ValueError(f"leave_out names the label {self.label!r}, which is no feature anyway; take it out of the list")
 
@@ -224,7 +229,7 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
     if settings.predict is None:
         kinds = {column: Kind(kind) for column, kind in settings.kinds.items()}
         path = str(folder / settings.table) if folder else settings.table
-        table = RowTable(path, settings.label, settings.time, settings.positive, settings.leave_out, kinds)
+        table = RowTable(path, settings.label, settings.time, settings.positive, settings.leave_out, kinds, settings.shuffled)
         return dataclasses.replace(
             common, table=table, title=settings.title or f"{settings.label} of {Path(settings.table).name}"
         )

@@ -133,6 +133,7 @@ class RowTable:
         positive: the value of a label of two values that counts as yes; empty for true, yes or 1.
         leave_out: its columns that are no features.
         kinds: column -> what it means, where its type does not show it (a category in digits).
+        shuffled: whether rows without a time are split by chance.
     """
 
     path: str
@@ -141,6 +142,7 @@ class RowTable:
     positive: str = ""
     leave_out: tuple[str, ...] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
+    shuffled: bool = False
 
 
 @dataclass(frozen=True)

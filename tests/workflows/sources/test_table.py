@@ -95,6 +95,26 @@ def test_typed_ids_keep_their_type(tmp_path: Path, values: pl.Series, expected: 
     assert found["events"]["user_id"].to_list() == [str(int(v)) if values.dtype.is_float() else str(v) for v in values]
 
 
+def test_a_log_of_orders_in_columns_of_blanks_needs_no_item(tmp_path: Path) -> None:
+    path = tmp_path / "orders.txt"
+    path.write_bytes(b" customer  date number  value\r\n 00001 19970101  1   11.77\r\n 00002 19970112  12  1.50 \r\n")
+    found = table(
+        path,
+        separator=" ",
+        columns={"user_id": "customer", "timestamp": "date", "quantity": "number", "value": "value"},
+        default_event_type="purchase",
+        default_item_id="order",
+        timestamp_format="%Y%m%d",
+    )
+    events = found["events"]
+    assert events.select("user_id", "item_id", "event_type", "quantity", "value").rows() == [
+        ("00001", "order", "purchase", 1.0, "11.77"),
+        ("00002", "order", "purchase", 12.0, "1.50"),
+    ]
+    with pytest.raises(DataError, match="no column 'item_id'"):
+        table(path, separator=" ", columns={"user_id": "customer", "timestamp": "date"}, default_event_type="purchase")
+
+
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @pytest.mark.parametrize("suffix", [".csv", ".parquet"])
 def test_unix_times(tmp_path: Path, unit: str, suffix: str) -> None:

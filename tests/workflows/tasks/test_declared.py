@@ -98,6 +98,7 @@ def test_the_defaults_follow_what_is_asked_about() -> None:
         ({"for_each": "row"}, 'needs a table; write table = "sessions.csv"'),
         ({"for_each": "row", "table": "a.csv"}, 'needs the column that is predicted; write label = "bought"'),
         ({"for_each": "row", "table": "a.csv", "label": "b", "leave_out": "b"}, "leave_out names the label 'b'"),
+        ({"for_each": "row", "table": "a.csv", "label": "b", "time": "t", "shuffled": True}, "leave shuffled out"),
         ({"for_each": "row", "table": "a.csv", "label": "b", "every_days": 3}, 'every_days is not read where for_each = "row"'),
         (
             {"use": "churn", "table": "a.csv"},

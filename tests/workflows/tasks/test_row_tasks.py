@@ -70,6 +70,20 @@ def test_without_a_time_the_order_of_the_rows_splits_and_a_warning_says_so(tmp_p
     assert any("split by the order of its rows" in warning for warning in made.spec["warnings"])
 
 
+def test_shuffled_rows_are_drawn_with_equal_ones_together(tmp_path: Path) -> None:
+    table = pl.concat([TABLE, TABLE, TABLE.head(50)])
+    made = build(tmp_path, table, shuffled=True)
+    assert sorted(int(entity) for part in made.tables.values() for entity in part["entity"]) == list(range(1, len(table) + 1))
+    keys = [set(part.drop("entity").rows()) for part in made.tables.values()]
+    assert not keys[0] & keys[1]
+    assert not keys[0] & keys[2]
+    assert not keys[1] & keys[2]
+    assert 0.07 < len(made.tables["test"]) / len(table) < 0.13
+    assert made.spec["split"]["words"].startswith("by chance, equal rows together: the last 10% of the rows test")
+    assert any("split by chance" in warning for warning in made.spec["warnings"])
+    assert not any("equal to rows of training" in warning for warning in made.spec["warnings"])
+
+
 @pytest.mark.parametrize(
     ("settings", "answer"),
     [

@@ -69,7 +69,7 @@ def sniff(head: bytes, text: Text, layout: Layout) -> Head:
     )
     separator = layout.separator or named or _separator(sample, dialect, text)
     dialect = dataclasses.replace(dialect, separator=separator)
-    dialect = dataclasses.replace(dialect, skips_blanks=_skips_blanks(sample, dialect))
+    dialect = dataclasses.replace(dialect, skips_blanks=separator == " " or _skips_blanks(sample, dialect))
     records = first_records(head[begin:], grammar_of(dialect), 1)
     first = records[0] if records else b""
     fields = _split(first, dialect, sample)

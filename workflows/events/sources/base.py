@@ -25,7 +25,7 @@ from workflows.settings import SourceSettings
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
 """Column -> the names under which it may stand in a file."""
-_TABLE_ONLY: Final = ("columns", "event_types", "default_event_type", "timestamp_format")
+_TABLE_ONLY: Final = ("columns", "event_types", "default_event_type", "default_item_id", "timestamp_format")
 LONGEST_ID: Final = 512
 """Characters of the longest id; a longer one rather is several rows or a whole text that ended up in one cell."""
 _INTEGRAL_LIMIT: Final = float(1 << 63)

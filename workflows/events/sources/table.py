@@ -16,7 +16,6 @@ from workflows.events.schema import CANONICAL, EVENT_TYPES
 from workflows.events.sources.base import FileSource
 from workflows.settings import SourceSettings
 
-_REQUIRED: Final = ("item_id", "timestamp")
 _NEAR: Final = 0.8
 """From this similarity on two names are one with a typing error: ``session`` and ``session_id`` have .82, ``user`` and ``user_id`` .73."""
 _RESERVED: Final = frozenset({"reason", "file", "row"})
@@ -36,9 +35,10 @@ class Table(FileSource):
     def __init__(self, settings: SourceSettings, base_folder: Path) -> None:
         self._settings = settings
         names = {column: (settings.columns.get(column, column),) for column in CANONICAL}
-        needed = {*_REQUIRED, *(column for column in settings.columns if column in CANONICAL)}
-        if settings.default_event_type is None:
-            needed.add("event_type")
+        needed = {"timestamp", *(column for column in settings.columns if column in CANONICAL)}
+        for column, default in (("event_type", settings.default_event_type), ("item_id", settings.default_item_id)):
+            if default is None:
+                needed.add(column)
         if "session_id" not in settings.columns:
             needed.add("user_id")
         super().__init__(settings, base_folder)
@@ -67,13 +67,16 @@ class Table(FileSource):
             _check_own_name(column, settings.columns[column])
 
     def shape(self, events: pl.LazyFrame) -> pl.LazyFrame:
-        """Rename event types, and fill missing ones with the default."""
+        """Rename event types, and fill missing types and items with the defaults."""
         event_type = pl.col("event_type")
         if self._settings.event_types:
             event_type = event_type.replace(self._settings.event_types)
         if self._settings.default_event_type:
             event_type = event_type.fill_null(self._settings.default_event_type)
-        return events.with_columns(event_type)
+        item = pl.col("item_id")
+        if self._settings.default_item_id:
+            item = item.fill_null(self._settings.default_item_id)
+        return events.with_columns(event_type, item)
 
 
 def _check_own_name(column: str, name: str) -> None:
