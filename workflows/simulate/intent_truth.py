@@ -66,7 +66,7 @@ def _told(events: pl.DataFrame, sessions: Sequence[str], anchors_us: Ints) -> li
         "session_id", pl.col("timestamp").dt.epoch("us"), "event_type", "item_id"
     ).iter_rows():
         rows.setdefault(name, []).append((instant, kind, item))
-    told = []
+    told: list[Mapping[str, Any]] = []
     for name, anchor in zip(sessions, anchors_us.tolist(), strict=True):
         past = [(kind, item) for instant, kind, item in rows.get(name, []) if instant < anchor]
         told.append(
