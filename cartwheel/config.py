@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args, get_origin
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, PrivateAttr, ValidationError
 
 from cartwheel.core.errors import ConfigError
 from cartwheel.core.settings import Settings
@@ -28,6 +28,7 @@ from workflows.settings import (
     SourceSettings,
     TableSettings,
 )
+from workflows.tasks.settings import TaskSettings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -71,12 +72,20 @@ class RunSettings(Settings):
     """``[ranking]``: the DLRM that ranks what was retrieved."""
     cart: DLRMSettings = CART_DEFAULTS
     """``[cart]``: the DLRM that predicts purchases of cart lines."""
+    tasks: dict[str, TaskSettings] = Field(default_factory=dict)
+    """``[tasks.<name>]``: questions of the shop's own, each answered by an ensemble of its name."""
     evaluate: EvaluateSettings = EvaluateSettings()
     """``[evaluate]``: how models are judged."""
     export: ExportSettings = ExportSettings()
     """``[export]``: how the model repository is written."""
     serve: ServeSettings = ServeSettings()
     """``[serve]``: where the embedded server listens."""
+    _folder: Path = PrivateAttr(default_factory=Path.cwd)
+
+    @property
+    def folder(self) -> Path:
+        """Where relative paths start and the shop's own modules lie: the folder of the configuration file."""
+        return self._folder
 
 
 def load_settings(path: Path) -> RunSettings:
@@ -121,6 +130,7 @@ def parse_settings(content: Mapping[str, Any], name: str, folder: Path) -> RunSe
     except ValidationError as error:
         raise _config_error(error, name) from None
     _check_event_types(settings, name)
+    settings._folder = folder
     source = settings.source
     tables = {
         table: section.model_copy(update={"path": folder / section.path.expanduser()})

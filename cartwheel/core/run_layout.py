@@ -308,6 +308,11 @@ class TaskLayout:
         """ONNX: raw columns -> encoded columns."""
         return self.folder / "encode.onnx"
 
+    @property
+    def encoding(self) -> Path:
+        """JSON: the encoded columns, and how many ids each column of ids has."""
+        return self.folder / "encoding.json"
+
     def features(self, split: str) -> Path:
         """Return the folder of the encoded rows of a split, row-aligned with its examples."""
         return self.folder / "features" / split
@@ -501,6 +506,11 @@ class RunLayout:
     def task_models_folder(self) -> Path:
         """Folder of the models of declared tasks."""
         return self.path / "task_models"
+
+    @property
+    def task_report(self) -> Path:
+        """The evaluation of declared tasks as a page."""
+        return self.task_evaluation_folder / "report.html"
 
     @property
     def task_evaluation_folder(self) -> Path:

@@ -60,6 +60,10 @@ def _has_own_features(settings: RunSettings) -> bool:
     return bool(settings.features.own)
 
 
+def _has_tasks(settings: RunSettings) -> bool:
+    return bool(settings.tasks)
+
+
 def _splits_by_shares(settings: RunSettings) -> bool:
     return settings.prepare.valid_from is None
 
@@ -98,6 +102,20 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
             lambda settings: _has_own_features(settings) and _splits_by_shares(settings),
         ),
     ),
+    "tasks": (
+        Reads(("tasks",)),
+        Reads(
+            ("seed", "features.engine", "prepare.valid_from", "prepare.session_gap_minutes", "prepare.interaction_types"),
+            _has_tasks,
+        ),
+        Reads(("prepare.test_from",), lambda settings: _has_tasks(settings) and _splits_by_dates(settings)),
+        Reads(
+            tuple(f"prepare.{name}" for name in _SHARES),
+            lambda settings: _has_tasks(settings) and _splits_by_shares(settings),
+        ),
+    ),
+    "task_models": (Reads(("tasks",)), Reads(("seed",), _has_tasks)),
+    "task_evaluation": (Reads(("tasks",)), Reads(("seed", "evaluate.bootstrap"), _has_tasks)),
     "examples": (
         Reads(("seed", *every("recommend"), *every("prepare", but=(*_SHARES, "test_from")))),
         Reads(("prepare.test_from",), _splits_by_dates),

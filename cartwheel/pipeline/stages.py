@@ -30,6 +30,10 @@ from cartwheel.pipeline.work import (
     retrieval,
     tables,
     tables_from,
+    task_evaluation,
+    task_models,
+    tasks,
+    tasks_from,
     train_cart,
 )
 from models.retrieval.retriever import FACTOR_MODELS, TWO_TOWER
@@ -76,6 +80,7 @@ STAGES: Final = (
     Stage("tables", "prepare", ("events",), (RELATIVE.tables_folder,), tables, tables_from),
     Stage("examples", "prepare", ("events", "tables"), (RELATIVE.examples_folder, RELATIVE.snapshot_folder), examples),
     Stage("features", "prepare", ("examples",), (RELATIVE.workflow_folder, RELATIVE.features_folder), features, ids_from),
+    Stage("tasks", "prepare", ("events", "tables"), (RELATIVE.tasks_folder,), tasks, tasks_from),
     Stage(
         "retrieval",
         "train",
@@ -86,6 +91,8 @@ STAGES: Final = (
     Stage("item_to_item", "train", ("events", "examples", "features", "retrieval"), (RELATIVE.item_to_item.path,), item_to_item),
     Stage("ranking", "train", ("features", "item_to_item"), (RELATIVE.model("ranking").path,), ranking),
     Stage("cart", "train", ("features",), (RELATIVE.model("cart").path,), train_cart),
+    Stage("task_models", "train", ("tasks",), (RELATIVE.task_models_folder,), task_models),
+    Stage("task_evaluation", "evaluate", ("task_models",), (RELATIVE.task_evaluation_folder,), task_evaluation),
     Stage(
         "evaluate",
         "evaluate",
@@ -93,7 +100,7 @@ STAGES: Final = (
         (RELATIVE.evaluation_folder,),
         evaluate,
     ),
-    Stage("export", "export", ("item_to_item", "ranking", "cart"), (RELATIVE.repository,), export),
+    Stage("export", "export", ("item_to_item", "ranking", "cart", "task_models"), (RELATIVE.repository,), export),
 )
 
 COMMANDS: Final = tuple(dict.fromkeys(stage.command for stage in STAGES))

@@ -157,6 +157,66 @@ def _warn(warnings: Iterable[str]) -> None:
         Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
 
 
+def tasks_from(settings: RunSettings) -> object:
+    """Return what identifies what declared tasks read from outside the run: their tables and the shop's own modules.
+
+    Raises:
+        ConfigError: if a module cannot be imported.
+        DataError: if a table is not there.
+    """
+    from workflows.prepare.task_inputs import task_inputs
+
+    return {name: stamps(task_inputs(name, task, settings.folder)) for name, task in settings.tasks.items()}
+
+
+def tasks(run: Path, settings: RunSettings) -> None:
+    """Build and encode the examples of the declared tasks; those of tasks that are no longer declared go."""
+    layout = RunLayout(run)
+    shutil.rmtree(layout.tasks_folder, ignore_errors=True)
+    if not settings.tasks:
+        return
+    from workflows.encoding.task_graph import encode_task
+    from workflows.features.own import own_families
+    from workflows.prepare.tasks import build_tasks
+    from workflows.tasks.settings import declared_tasks
+
+    declared = declared_tasks(settings.tasks, settings.prepare, settings.folder)
+    made = build_tasks(run, declared, settings.prepare, settings.seed, own_families(run), settings.folder)
+    for name, examples in made.items():
+        encode_task(layout.task(name), examples.columns, settings.features.engine)
+        _warn(examples.spec.get("warnings", ()))
+
+
+def task_models(run: Path, settings: RunSettings) -> None:
+    """Fit every learner of every declared task, and choose on validation which is served."""
+    layout = RunLayout(run)
+    shutil.rmtree(layout.task_models_folder, ignore_errors=True)
+    if not settings.tasks:
+        return
+    from models.tasks.train import TaskTrainingSettings, train_task
+    from workflows.encoding.task_graph import Encoding
+
+    for name, task in settings.tasks.items():
+        encoding = Encoding.read(layout.task(name))
+        chosen = TaskTrainingSettings(select=task.select)
+        board = train_task(layout.task(name), encoding.columns, encoding.sizes, settings.seed, chosen)
+        Console(stderr=True).print(f"{name}: {board.served} is served, {board.reason}", highlight=False)
+
+
+def task_evaluation(run: Path, settings: RunSettings) -> None:
+    """Measure every learner of every declared task on its test split; draw their page."""
+    layout = RunLayout(run)
+    shutil.rmtree(layout.task_evaluation_folder, ignore_errors=True)
+    if not settings.tasks:
+        return
+    from evaluation.report.task_page import write_task_page
+    from evaluation.task_metrics import evaluate_task
+
+    found = [evaluate_task(layout.task(name), settings.evaluate.bootstrap, settings.seed) for name in settings.tasks]
+    write_task_page(layout.task_report, found)
+    Console(stderr=True).print(f"report: {layout.task_report}", soft_wrap=True)
+
+
 def check_parameters(settings: RunSettings) -> None:
     """Check the parameters of the retrieval model before anything is prepared for it.
 
@@ -262,6 +322,11 @@ def show_evaluation(run: Path, console: Console, *, whole: bool = True) -> None:
 
     evaluation = Evaluation.read(run)
     console.print(report(evaluation) if whole else headlines(evaluation))
+    for metrics in sorted(RunLayout(run).task_evaluation_folder.glob("*.json")):
+        from evaluation.report.task_tables import task_report
+        from evaluation.task_metrics import TaskEvaluation
+
+        console.print(task_report(TaskEvaluation.read(RunLayout(run).task(metrics.stem))))
     touches = read_touches(run)
     console.print(touches.sentence, style=None if touches.is_clean else "yellow", markup=False, highlight=False)
 

@@ -68,7 +68,8 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
     }
     body = [tag("section", tag("h2", heading), content, id=name) for name, (heading, content) in parts.items()]
     contents = [("answer", "The answer"), *((name, heading) for name, (heading, _) in parts.items())]
-    return _document(
+    return document(
+        "Offline evaluation",
         tag(
             "nav", tag("ol", [tag("li", tag("a", heading, href=f"#{name}")) for name, heading in contents]), aria_label="Contents"
         ),
@@ -96,13 +97,14 @@ def _footer(lineage: Lineage) -> Child:
     ]
 
 
-def _document(*body: Html) -> str:
+def document(title: str, *body: Html) -> str:
+    """Return a whole page, its style included."""
     head = tag(
         "head",
         tag("meta", charset="utf-8"),
         tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
         tag("meta", name="color-scheme", content="light dark"),
-        tag("title", "Offline evaluation"),
+        tag("title", title),
         tag("style", Html(_style())),
     )
     return f"<!DOCTYPE html>\n{tag('html', head, tag('body', *body), lang='en')}\n"

@@ -26,7 +26,9 @@ from serving.settings import ServeSettings
 
 ALL: Final = {stage.name for stage in STAGES}
 FROM_TABLES: Final = ALL - {"events"}
-FROM_EXAMPLES: Final = FROM_TABLES - {"tables"}
+TASKS: Final = {"tasks", "task_models", "task_evaluation"}
+FROM_TASKS: Final = TASKS | {"export"}
+FROM_EXAMPLES: Final = FROM_TABLES - {"tables"} - TASKS
 FROM_FEATURES: Final = FROM_EXAMPLES - {"examples"}
 FROM_RETRIEVAL: Final = {"retrieval", "item_to_item", "ranking", "evaluate", "export"}
 FROM_ITEM_TO_ITEM: Final = FROM_RETRIEVAL - {"retrieval"}
@@ -39,6 +41,7 @@ NONE: Final[set[str]] = set()
 DATES: Final = {"prepare": {"valid_from": "2024-02-01", "test_from": "2024-02-08"}}
 FACTORS: Final = {"retrieval": {"model": "als"}}
 COSTS: Final = {"evaluate": {"threshold": "cost", "cost_of_false_positive": 1.0, "cost_of_false_negative": 1.0}}
+CHURN: Final = {"tasks": {"churn": {"use": "churn"}}}
 OWN: Final = {"features": {"own": {"colour": {"kind": "text"}}}}
 TABLE: Final = {"source": {"kind": "table", "path": "events.parquet"}}
 """Relative paths start at the folder of the test."""
@@ -63,6 +66,7 @@ ROWS: Final = (
     Row("source.columns", {"item_id": "sku"}, ALL, TABLE),
     Row("source.event_types", {"add": "cart"}, ALL, TABLE),
     Row("source.default_event_type", "view", ALL, TABLE),
+    Row("source.default_item_id", "view", ALL, TABLE),
     Row("source.encoding", "cp1252", ALL, TABLE),
     Row("source.separator", ";", ALL, TABLE),
     Row("source.quote", "'", ALL, TABLE),
@@ -82,6 +86,10 @@ ROWS: Final = (
     Row("tables", {"items": {"path": "other.parquet"}}, FROM_TABLES),
     Row("tables", {"identity": {"path": "other.parquet"}}, ALL, TABLE),
     Row("features.own", {"colour": {"kind": "category"}}, FROM_TABLES),
+    Row("tasks", {"churn": {"use": "churn", "every_days": 3}}, FROM_TASKS, CHURN),
+    Row("seed", 2, ALL, CHURN),
+    Row("prepare.session_gap_minutes", 31, FROM_EXAMPLES | FROM_TASKS, CHURN),
+    Row("evaluate.bootstrap", 200, {"evaluate", "task_evaluation"}, CHURN),
     Row("seed", 2, ALL, OWN),
     *(Row(f"prepare.{name}", 0.2, FROM_TABLES, OWN) for name in ("valid_share", "test_share")),
     Row("prepare.test_from", "2024-02-09", FROM_TABLES, {**OWN, **DATES}),
@@ -436,7 +444,7 @@ class TestRunning:
         before = list(ran)
         assert before == [name for name in before if name not in FROM_CART]
         self.run(settings_of(TABLE))
-        assert ran[len(before) :] == ["cart", "evaluate", "export"]
+        assert ran[len(before) :] == ["cart", "task_models", "task_evaluation", "evaluate", "export"]
 
     def test_what_is_required_is_checked_with_its_files(self, folder: Path, ran: list[str]) -> None:
         settings = settings_of(TABLE)

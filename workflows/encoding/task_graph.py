@@ -18,9 +18,10 @@ import onnx
 import polars as pl
 
 from cartwheel.core.errors import DataError
-from cartwheel.core.files import atomic_path
+from cartwheel.core.files import atomic_path, write_json
 from cartwheel.core.frames import read_frame
 from cartwheel.core.run_layout import TaskLayout
+from cartwheel.core.tables import read_json
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
 from workflows.compiler.plan.compile_onnx import compile_onnx
 from workflows.compiler.plan.compile_polars import compile_polars
@@ -52,11 +53,25 @@ class Encoding:
     columns: tuple[Column, ...]
     sizes: Mapping[str, int]
 
+    def write(self, layout: TaskLayout) -> None:
+        """Write ``encoding.json``."""
+        write_json(layout.encoding, {"columns": [column.to_json() for column in self.columns], "sizes": dict(self.sizes)})
+
+    @staticmethod
+    def read(layout: TaskLayout) -> Encoding:
+        """Read ``encoding.json``.
+
+        Raises:
+            RunError: if it is missing.
+        """
+        content = read_json(layout.encoding)
+        return Encoding(tuple(Column.from_json(each) for each in content["columns"]), content["sizes"])
+
 
 def encode_task(layout: TaskLayout, columns: Sequence[Column], engine: str = "polars") -> Encoding:
-    """Fit, save and compile the encoding of a task, and encode its splits and its stored rows.
+    """Fit, save and compile the encoding of a task, and encode its splits.
 
-    Reads ``examples/`` and, where it is there, ``stored.parquet``; writes ``workflow/``, ``encode.onnx`` and ``features/``.
+    Reads ``examples/``; writes ``workflow/``, ``encode.onnx``, ``encoding.json`` and ``features/``.
 
     Args:
         layout: the task's files.
@@ -86,7 +101,9 @@ def encode_task(layout: TaskLayout, columns: Sequence[Column], engine: str = "po
         with atomic_path(layout.features(split)) as folder:
             folder.mkdir()
             pl.concat([kept, values], how="horizontal").write_parquet(folder / "part.0.parquet")
-    return Encoding(encoded, sizes)
+    encoding = Encoding(encoded, sizes)
+    encoding.write(layout)
+    return encoding
 
 
 def _read(path: Path, columns: Sequence[Column]) -> pl.DataFrame:

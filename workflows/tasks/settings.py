@@ -121,6 +121,9 @@ class TaskSettings(Settings):
     """What a wrong yes costs; with the next it decides from which probability on the answer is yes."""
     cost_of_false_negative: Cost = 1.0
     """What a wrong no costs, in the same unit."""
+    select: Literal["none", "l1", "mutual_information", "permutation"] = "none"
+    """How columns are left out before the learners are fitted: not at all; where an L1 penalty gives them no weight; where they share no
+    more information with the label than shuffled ones; or where shuffling them on validation rows costs nothing."""
     max_examples: Annotated[int, Field(gt=0)] = 200_000
     """Most examples of a split; of more a sample is drawn with the seed."""
     valid_from: Instant | None = None
