@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final
 
 import numpy as np
 import polars as pl
@@ -26,6 +26,7 @@ from models.tasks.decide import Decision, choose_threshold
 from models.tasks.leaderboard import METRIC, Candidate, Leaderboard, rank
 from models.tasks.reasons import reason_groups, reasons, typical_values
 from models.tasks.rows import Rows, inputs_of, read_rows
+from models.tasks.selection import Method, select
 from models.tasks.spec import TaskSpec
 from models.training.calibration import Platt
 from models.training.onnx_export import write_checked
@@ -40,7 +41,7 @@ _PACKAGES: Final = ("lightgbm", "scikit-learn", "tensorflow", "tf-keras", "onnxm
 class TaskTrainingSettings(Settings):
     """How the learners of a task are fitted and compared."""
 
-    select: Literal["none", "l1", "mutual_information", "permutation"] = "none"
+    select: Method = "none"
     """How columns are left out before learners are fitted: not at all, where an L1 penalty gives them no weight, where they share no more
     information with the label than shuffled ones, or where shuffling them on validation rows costs nothing."""
     bootstrap: Annotated[int, Field(ge=100)] = 500
@@ -119,7 +120,9 @@ def train_task(
         splits["valid"].table,
         splits["valid"].label,
     )
-    dropped: dict[str, str] = {}
+    selection = select(data, settings.select, seed)
+    alone = areas_alone(data)
+    data = replace(data, columns=selection.kept)
     candidates, skipped = [], {}
     with progress(f"train {layout.name}", len(learners)) as advance:
         for learner in learners:
@@ -145,14 +148,14 @@ def train_task(
         why,
         entries,
         skipped,
-        dropped,
-        alone(data),
+        selection.dropped,
+        alone,
     )
     board.write(layout)
     return board
 
 
-def alone(data: TrainingData) -> dict[str, float]:
+def areas_alone(data: TrainingData) -> dict[str, float]:
     """Return column -> ROC AUC on validation rows of a rule of this column only, best first; empty for quantities and one class."""
     if data.answer is not Answer.PROBABILITY or len(np.unique(data.valid_label)) < 2:
         return {}
