@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import DataError
 from cartwheel.core.onnx_model import OnnxModel
-from models.families.family import ALL_KINDS, Fitted, Floats, Learner, TrainingData
+from models.families.family import ALL_KINDS, Fitted, Floats, Learner, TrainingData, tuned
 from models.metrics.classification import row_log_loss
 from models.metrics.quantities import row_poisson_deviance
 from models.training.tables import FIRST_ID, NULL_ID, OOV_ID, Table
@@ -118,6 +118,10 @@ class LearnerConformance:
         assert made.tags.answers
         assert made.tags.reads
         assert type(made.config) is self.learner.settings
+        for name, range_ in tuned(self.learner.settings).items():
+            value = getattr(made.config, name)
+            assert range_.low <= value <= range_.high, f"the default {value} of {name} lies outside of {range_}"
+            assert range_.low > 0 or not range_.log
 
     def test_it_learns_what_is_planted(self) -> None:
         """It beats the base rate on rows that it has not seen by far more than chance."""

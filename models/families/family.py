@@ -43,6 +43,12 @@ class Tune:
     log: bool = False
 
 
+def tuned(settings: type[Settings]) -> dict[str, Tune]:
+    """Return setting -> the range that a study searches, of those that declare one."""
+    fields = settings.model_fields.items()
+    return {name: each for name, field in fields for each in field.metadata if isinstance(each, Tune)}
+
+
 @dataclass(frozen=True)
 class Tags:
     """What a family can do.

@@ -5,7 +5,7 @@ A family is named here and imported when it is asked for: those that are not tri
 
 from __future__ import annotations
 
-import importlib
+import inspect
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any, Final
 from pydantic import ValidationError
 
 from cartwheel.core.errors import ConfigError
+from cartwheel.core.hooks import load_hook
 from models.families.family import Fitted, Learner
 from workflows.tasks.task import Answer
 
@@ -32,46 +33,50 @@ FAMILIES: Final[Mapping[str, str]] = {
 }
 """Name -> module and class, from simple to complex."""
 
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 ON_REQUEST: Final = frozenset({"sequence"})
 """Families that take long to train, and are tried only where a task names them."""
 
-_REFERENCE: Final = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
-
-def family(name: str, where: str = "learners") -> type[Learner[Any]]:
+def family(name: str, where: str = "learners", folder: Path | None = None) -> type[Learner[Any]]:
     """Return the family of a name, or of a ``module:Class`` of the shop.
 
     Args:
         name: the name.
         where: the setting that holds it, for messages.
+        folder: where the shop's modules lie, mostly that of the configuration file.
 
     Raises:
-        ConfigError: if there is none.
+        ConfigError: if there is none, or its module raises.
     """
-    reference = FAMILIES.get(name, name)
-    if not _REFERENCE.fullmatch(reference):
+    if name not in FAMILIES and ":" not in name:
         raise ConfigError(
             f"{where}: {name!r} is no model family.", f"Give one of {', '.join(FAMILIES)}, or module:Class of your own."
         )
-    module, _, attribute = reference.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except Exception as error:
-        raise ConfigError(
-            f"{where}: {name!r} cannot be imported ({type(error).__name__}: {error}).", "Correct the name or the module."
-        ) from error
+    found = load_hook(FAMILIES.get(name, name), where, folder)
     if not (isinstance(found, type) and issubclass(found, Learner)):
-        raise ConfigError(f"{where}: {name!r} is no cartwheel.Learner.", "Derive the class from Learner.")
+        raise ConfigError(f"{where}: {name!r} is no model family.", "Derive the class from cartwheel.Learner.")
+    lacking = [each for each in ("name", "title", "complexity", "tags", "settings") if not hasattr(found, each)]
+    if lacking or inspect.isabstract(found):
+        what = f"has no {lacking[0]}" if lacking else f"does not define {', '.join(sorted(found.__abstractmethods__))}"
+        raise ConfigError(f"{where}: the model family {name!r} {what}.", "Add it to the class.")
+    if not _NAME.fullmatch(found.name):
+        raise ConfigError(
+            f"{where}: the model family {name!r} is called {found.name!r}, which cannot be the name of a folder.",
+            "Use small letters, digits and underscores.",
+        )
     return found
 
 
-def make_learner(name: str, settings: Mapping[str, Any] | None = None, where: str = "learners") -> Learner[Any]:
+def make_learner(
+    name: str, settings: Mapping[str, Any] | None = None, where: str = "learners", folder: Path | None = None
+) -> Learner[Any]:
     """Make a learner, some of its settings given.
 
     Raises:
         ConfigError: if there is none of that name, or a setting is not known or not accepted.
     """
-    made = family(name, where)
+    made = family(name, where, folder)
     try:
         return made(made.settings(**(settings or {})))
     except ValidationError as error:
@@ -84,7 +89,11 @@ def make_learner(name: str, settings: Mapping[str, Any] | None = None, where: st
 
 
 def learners_for(
-    answer: Answer, names: Sequence[str] = (), settings: Mapping[str, Mapping[str, Any]] | None = None, where: str = "learners"
+    answer: Answer,
+    names: Sequence[str] = (),
+    settings: Mapping[str, Mapping[str, Any]] | None = None,
+    where: str = "learners",
+    folder: Path | None = None,
 ) -> tuple[Learner[Any], ...]:
     """Return the learners of a task: the simple rules, and the named ones or all that give its answer.
 
@@ -93,16 +102,29 @@ def learners_for(
         names: the learners that are tried; empty for all that can answer, but for ``ON_REQUEST``.
         settings: name -> settings that are not the defaults.
         where: the setting that holds the names, for messages.
+        folder: where the shop's modules lie.
 
     Raises:
-        ConfigError: if a name is not known, named twice, or cannot give the answer.
+        ConfigError: if a name is not known or cannot give the answer, two families have one name, or settings are of a learner that is
+            not tried.
     """
     can = [name for name in FAMILIES if answer in family(name).tags.answers]
     for name in names:
-        if answer not in family(name, where).tags.answers:
+        if answer not in family(name, where, folder).tags.answers:
             raise ConfigError(f"{where}: {name!r} does not answer with a {answer.value}.", f"Give some of {', '.join(can)}.")
     wanted = dict.fromkeys([*RULES, *(names or (name for name in can if name not in ON_REQUEST))])
-    return tuple(make_learner(name, (settings or {}).get(name), where) for name in wanted)
+    strange = [name for name in settings or {} if name not in wanted]
+    if strange:
+        raise ConfigError(f"{where}: there are settings of {strange[0]!r}, which is not tried.", f"Tried: {', '.join(wanted)}.")
+    made = tuple(make_learner(name, (settings or {}).get(name), where, folder) for name in wanted)
+    seen: dict[str, str] = {}
+    for name, learner in zip(wanted, made, strict=True):
+        if learner.name in seen:
+            raise ConfigError(
+                f"{where}: {seen[learner.name]!r} and {name!r} are both called {learner.name!r}.", "Rename your own family."
+            )
+        seen[learner.name] = name
+    return made
 
 
 def load_fitted(name: str, folder: Path) -> Fitted:

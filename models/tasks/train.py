@@ -5,14 +5,16 @@ from __future__ import annotations
 import importlib.metadata
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import numpy as np
 import polars as pl
 from pydantic import Field
 
-from cartwheel.core.errors import DataError, RunError
+from cartwheel.core.errors import CartwheelError, ConfigError, DataError, RunError
 from cartwheel.core.files import atomic_path, write_json
+from cartwheel.core.hooks import described
 from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import ModelLayout, TaskLayout
 from cartwheel.core.settings import Settings
@@ -83,7 +85,8 @@ def train_task(
     sizes: Mapping[str, int],
     seed: int,
     settings: TaskTrainingSettings | None = None,
-    learners: Sequence[Learner[Any]] | None = None,
+    parameters: Mapping[str, Mapping[str, Any]] | None = None,
+    folder: Path | None = None,
 ) -> Leaderboard:
     """Fit the learners of a task on its training rows and choose on validation rows which is served.
 
@@ -97,18 +100,17 @@ def train_task(
         sizes: column of ids -> number of ids.
         seed: of everything that is random.
         settings: how learners are fitted and compared.
-        learners: what is tried; None for the simple rules and those that the task names, see
-            ``models.families.row_registry.learners_for``.
+        parameters: learner -> settings that are not its defaults.
+        folder: of the configuration file, where a shop's own families lie.
 
     Raises:
-        ConfigError: if the task names a learner that there is not, or that cannot answer it.
+        ConfigError: if the task names a learner that there is not, or that cannot answer it, or a shop's own one raises.
         RunError: if ``task.json`` or features are missing.
         DataError: if there is nothing to learn: no row, or one class only.
         ParityError: if the ONNX graph of a learner answers otherwise than the learner.
     """
     settings, spec = settings or TaskTrainingSettings(), TaskSpec.read(layout)
-    if learners is None:
-        learners = learners_for(spec.answer, spec.learners, where=f"tasks.{spec.name}.learners")
+    learners = learners_for(spec.answer, spec.learners, parameters, f"tasks.{spec.name}.learners", folder)
     splits = {split: read_rows(layout, split, columns, sizes) for split in ("train", "valid", "test")}
     data = TrainingData(
         layout.name,
@@ -196,6 +198,24 @@ def _readable(data: TrainingData, learner: Learner[Any]) -> tuple[TrainingData, 
     return replace(data, columns=kept), (f"it does not read {', '.join(others)}",)
 
 
+def _fitted(learner: Learner[Any], data: TrainingData, seed: int) -> Fitted:
+    """Fit; what a shop's own family raises becomes a sentence."""
+    try:
+        fitted: Any = learner.fit(data, seed)
+    except CartwheelError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"{data.task}: the learner {learner.name} raised {described(error)}.",
+            "Correct it, or leave it out of the task's learners.",
+        ) from error
+    if not isinstance(fitted, Fitted):
+        raise ConfigError(
+            f"{data.task}: the learner {learner.name} gave a {type(fitted).__name__}, where a Fitted is expected.", "Return one."
+        )
+    return fitted
+
+
 def _train(
     layout: TaskLayout,
     spec: TaskSpec,
@@ -205,7 +225,7 @@ def _train(
     seed: int,
     notes: tuple[str, ...],
 ) -> Candidate:
-    fitted, valid = learner.fit(data, seed), splits["valid"]
+    fitted, valid = _fitted(learner, data, seed), splits["valid"]
     notes = (*notes, *fitted.notes)
     score = fitted.scores(valid.table)
     if data.answer is Answer.PROBABILITY:

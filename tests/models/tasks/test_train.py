@@ -150,8 +150,72 @@ def test_learners_are_checked_before_anything_is_fitted() -> None:
         learners_for(Answer.PROBABILITY, ("forest",), where="tasks.churn.learners")
     with pytest.raises(ConfigError, match=r"lightgbm.leaves = 1 is not accepted"):
         learners_for(Answer.PROBABILITY, ("lightgbm",), {"lightgbm": {"leaves": 1}})
-    with pytest.raises(ConfigError, match="cannot be imported"):
+    with pytest.raises(ConfigError, match="settings of 'mlp', which is not tried"):
+        learners_for(Answer.PROBABILITY, ("lightgbm",), {"mlp": {"epochs": 1}})
+    with pytest.raises(ConfigError, match="there is no module 'no_such_shop'"):
         learners_for(Answer.PROBABILITY, ("no_such_shop.models:Mine",))
-    with pytest.raises(ConfigError, match=r"is no cartwheel\.Learner"):
+    with pytest.raises(ConfigError, match="is no model family"):
         learners_for(Answer.PROBABILITY, ("pathlib:Path",))
     assert [each.name for each in learners_for(Answer.QUANTITY)][:2] == list(RULES)
+
+
+OWN = """
+from cartwheel.core.settings import Settings
+from models.families.family import ALL_KINDS, BOTH_ANSWERS, Learner, Tags
+from models.families.rows.base_rate import BaseRateLearner
+
+class Nothing(Settings):
+    pass
+
+class Mine(BaseRateLearner):
+    name, title, complexity = "mine", "my own", 1
+
+class Raises(Mine):
+    def fit(self, data, seed):
+        raise ZeroDivisionError("no shops")
+
+class GivesNothing(Mine):
+    def fit(self, data, seed):
+        return None
+
+class SameName(Mine):
+    name = "lightgbm"
+
+class BadName(Mine):
+    name = "My Own"
+
+class Half(Learner):
+    name, title, complexity, tags, settings = "half", "half", 1, Tags(BOTH_ANSWERS, "rows", ALL_KINDS), Nothing
+
+class Untitled(Learner):
+    name = "untitled"
+"""
+
+
+def test_a_family_of_the_shop_is_tried_like_ours_and_its_mistakes_are_said(tmp_path: Path) -> None:
+    (tmp_path / "shop_families.py").write_text(OWN)
+
+    def train(*names: str) -> Leaderboard:
+        named = tuple(name if name == "lightgbm" else f"shop_families:{name}" for name in names)
+        layout = write_task(tmp_path / "".join(names), "churn", Answer.PROBABILITY, COLUMNS[:1], named)
+        return train_task(layout, COLUMNS[:1], {}, 0, folder=tmp_path)
+
+    assert {entry.learner for entry in train("Mine").entries} == {*RULES, "mine"}
+    for name, expected in {
+        "Raises": r"churn: the learner mine raised ZeroDivisionError: no shops \(shop_families\.py, line",
+        "GivesNothing": "the learner mine gave a NoneType, where a Fitted is expected",
+        "BadName": "is called 'My Own', which cannot be the name of a folder",
+        "Half": "does not define fit, load",
+        "Untitled": "has no title",
+        "Nowhere": "has no 'Nowhere'",
+    }.items():
+        with pytest.raises(ConfigError, match=expected):
+            train(name)
+    with pytest.raises(ConfigError, match="are both called 'lightgbm'"):
+        train("lightgbm", "SameName")
+
+
+def test_settings_of_a_learner_reach_it(tmp_path: Path) -> None:
+    layout = write_task(tmp_path, "churn", Answer.PROBABILITY, COLUMNS[:1], ("lightgbm",))
+    train_task(layout, COLUMNS[:1], {}, 0, parameters={"lightgbm": {"leaves": 3}})
+    assert json.loads(layout.model("lightgbm").config.read_text())["settings"]["leaves"] == 3
