@@ -66,7 +66,12 @@ def ask(task: Task, first: int, log_split: Split, prepare: PrepareSettings) -> A
     else:
         split = log_split
     if fault := _fault(task, first, horizon, split):
-        raise DataError(f"[tasks.{task.name}]: {fault}", f"{_LATER}, or set valid_from and test_from of the task.")
+        fix = (
+            f"{_LATER}, or set valid_from and test_from of the task."
+            if horizon
+            else "Set valid_from and test_from within the log."
+        )
+        raise DataError(f"[tasks.{task.name}]: {fault}", fix)
     return Asked(split, _spans(task, first, horizon, split), words, warning)
 
 
@@ -100,6 +105,11 @@ def _fault(task: Task, first: int, horizon: int, split: Split) -> str:
     """Say why a split has no room for the task; empty where it has."""
     spans = _spans(task, first, horizon, split)
     window = f"windows of {horizon / DAY_US:g} days"
+    if not horizon and not first < split.t_valid < split.t_test < split.end:
+        return (
+            f"validation begins at {iso(split.t_valid)} and test at {iso(split.t_test)}, but the log's events lie from {iso(first)} to "
+            f"{iso(split.end - 1)}."
+        )
     if spans["test"][0] >= spans["test"][1]:
         return (
             f"{window} that begin at {iso(spans['test'][0])}, where test does, end beyond the log, whose last event is at "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from workflows.features.column import Column, Kind, Owner
 from workflows.features.family import FeatureFamily, Moments, Past
 from workflows.prepare.tasks import TaskExamples, TaskLog, build_task, build_tasks, examples_of
 from workflows.settings import PrepareSettings
+from workflows.tasks.anchor_rules import AfterEvents
+from workflows.tasks.future_events import FutureEvents
 from workflows.tasks.settings import TaskSettings, declared
-from workflows.tasks.task import Task
+from workflows.tasks.task import Entity, Labels, Task
 
 PREPARE = PrepareSettings(valid_share=0.2, test_share=0.2)
 EVENTS = random_log(7, events=1500, days=90.0)
@@ -147,9 +150,6 @@ def test_a_family_that_looks_at_or_after_the_anchor_fails_the_run(shop: TaskLog,
     settings = {"use": "purchase_intent"} if shift == 1 else CHURN
     task = make(**settings)
     if shift == 1:  # an event at the anchor itself: ask at the instants of events
-        from dataclasses import replace
-
-        from workflows.tasks.anchor_rules import AfterEvents
 
         class AtEvents(AfterEvents):
             def moments(self, log: EventLog, start: int, stop: int) -> Moments:
@@ -248,6 +248,36 @@ def test_a_task_that_the_log_cannot_answer_is_refused_in_a_sentence(
     whole = {**CHURN, **settings, "predict": {**CHURN["predict"], **settings.get("predict", {})}}  # type: ignore[dict-item]
     with pytest.raises(error, match=said):
         build(shop, **whole)
+
+
+@pytest.mark.parametrize(("valid", "test"), [("2024-01-10", "2030-01-01"), ("2020-01-01", "2024-01-10")])
+def test_a_split_of_sessions_outside_of_the_log_is_refused(shop: TaskLog, valid: str, test: str) -> None:
+    with pytest.raises(
+        DataError, match=r"but the log's events lie from 2023-11-\d\d.* Set valid_from and test_from within the log"
+    ):
+        build(shop, use="purchase_intent", valid_from=valid, test_from=test)
+
+
+class Raising(FutureEvents):
+    def of(self, log: EventLog, at: Moments) -> Labels:
+        raise ValueError("no truth today")
+
+
+def test_a_label_of_the_shop_that_raises_is_refused_in_a_sentence(shop: TaskLog) -> None:
+    task = replace(make(**CHURN), label=Raising(Entity.USER, ("purchase",), "any", 3.0))
+    with pytest.raises(ConfigError, match=r"\[tasks.mine\] raised ValueError: no truth today \(test_task_examples.py"):
+        examples_of(task, shop, PREPARE, 1)
+
+
+def test_a_label_that_looks_before_the_anchor_fails_the_run(shop: TaskLog) -> None:
+    class Early(FutureEvents):
+        def of(self, log: EventLog, at: Moments) -> Labels:
+            found = super().of(log, Moments(at.entity, at.anchor - DAY_US * 5))
+            return Labels(found.value, found.known_at + DAY_US * 5)
+
+    task = replace(make(**CHURN), label=Early(Entity.USER, ("purchase",), "any", 3.0))
+    with pytest.raises(LeakageError, match=r"train.parquet, column label: .* but its events from then on give"):
+        examples_of(task, shop, PREPARE, 1)
 
 
 def test_a_label_that_is_always_true_or_false_in_a_split_is_refused() -> None:
