@@ -294,18 +294,18 @@ def _columns(feature: OwnFeature, values: pl.Series, codes: Ints, at: Ints) -> l
     date = found.cast(pl.Datetime("us"))
     return [
         ((moment - found) / DAY_US).cast(pl.Float32).alias(days.name),
-        date.dt.month().cast(pl.Int64).alias(month.name),
-        date.dt.weekday().cast(pl.Int64).alias(weekday.name),
+        date.dt.month().cast(pl.String).fill_null(month.missing).alias(month.name),
+        date.dt.weekday().cast(pl.String).fill_null(weekday.missing).alias(weekday.name),
     ]
 
 
 def _plain_columns(feature: OwnFeature, value: Any, anchor: int) -> dict[str, Any]:
     if feature.kind == "date":
-        names = [column.name for column in feature.columns]
         if value is None:
-            return dict.fromkeys(names)
+            return {column.name: column.missing for column in feature.columns}
         date = instants(np.array([value]))[0]
-        return dict(zip(names, (float(np.float32((anchor - value) / DAY_US)), date.month, date.isoweekday()), strict=True))
+        values = (float(np.float32((anchor - value) / DAY_US)), str(date.month), str(date.isoweekday()))
+        return {column.name: part for column, part in zip(feature.columns, values, strict=True)}
     (column,) = feature.columns
     if value is None:
         return {column.name: column.missing}

@@ -201,14 +201,17 @@ def _listed(names: list[str] | tuple[str, ...]) -> str:
 
 
 def feature_columns(name: str, owner: Owner, settings: OwnFeatureSettings) -> tuple[Column, ...]:
-    """Return what a model sees of a feature; of a date the days until the anchor, its month and its weekday."""
+    """Return what a model sees of a feature; of a date the days from it to the anchor, its month and its weekday.
+
+    Month and weekday (1 is Monday) are categories, since a calendar column has no missing values.
+    """
     whose = {Owner.ITEM: "of the item", Owner.SHOPPER: "of the shopper", Owner.SESSION: "of the session"}.get(owner, "of the day")
     title = f"{name.replace('_', ' ')} {whose}"
     if settings.kind == "date":
         return (
             Column(f"{name}_days", owner, Kind.NUMBER, f"days since the {title}"),
-            Column(f"{name}_month", owner, Kind.CALENDAR, f"month of the {title}"),
-            Column(f"{name}_weekday", owner, Kind.CALENDAR, f"weekday of the {title}"),
+            Column(f"{name}_month", owner, Kind.CATEGORY, f"month of the {title}"),
+            Column(f"{name}_weekday", owner, Kind.CATEGORY, f"weekday of the {title}"),
         )
     wide = settings.kind in ("tags", "text", "vector")
     return (

@@ -128,7 +128,7 @@ def test_kinds_become_columns(shop: Shop) -> None:
     assert kinds["genres"] == (Kind.TAGS, 4)
     assert kinds["description"] == (Kind.VECTOR, 4)
     assert kinds["picture"] == (Kind.VECTOR, 5)
-    assert (kinds["launch_days"], kinds["launch_month"]) == ((Kind.NUMBER, 1), (Kind.CALENDAR, 1))
+    assert (kinds["launch_days"], kinds["launch_month"]) == ((Kind.NUMBER, 1), (Kind.CATEGORY, 1))
     assert kinds["waterproof"] == (Kind.CATEGORY, 1)
 
 
