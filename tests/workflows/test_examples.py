@@ -151,3 +151,19 @@ def test_real_shop_of_buyers(tmp_path: Path) -> None:
     assert report["users"] == 2174
     assert not any("left out" in warning for warning in report["warnings"])
     assert report["rows"]["test"]["recommend"] == 5000
+
+
+def test_event_types_of_the_shop_are_interactions_like_the_others(
+    log_maker: Callable[..., pl.DataFrame], shop_settings: PrepareSettings, tmp_path: Path
+) -> None:
+    names = {"view": "click", "cart": "scan"}
+    reports = []
+    for name, kinds in (("usual", {}), ("own", names)):
+        run = tmp_path / name
+        (run / "events").mkdir(parents=True)
+        events = log_maker(900, seed=5).filter(pl.col("event_type").is_in(["view", "cart"]))
+        events.with_columns(pl.col("event_type").replace(kinds)).write_parquet(run / "events/events.parquet")
+        types = tuple(kinds.get(kind, kind) for kind in ("view", "cart"))
+        settings = shop_settings.model_copy(update={"interaction_types": types})
+        reports.append(build_examples(run / "events/events.parquet", run, settings, seed=3).rows)
+    assert reports[0]["train"]["recommend"] == reports[1]["train"]["recommend"] > 0

@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
-from workflows.audit.targets import MAX_AUC, MAX_CLASSES, MIN_AUC_ROWS, area_by_value, one_to_one, ordered_area
+from workflows.audit.targets import (
+    MAX_AUC,
+    MAX_CLASSES,
+    MIN_AUC_ROWS,
+    MIN_ROWS_OF_A_CLASS,
+    area_by_value,
+    one_to_one,
+    ordered_area,
+)
+from workflows.events.asof import Bools
 
 OUTRUNS: Final = 1.5
 """How many times as far from chance as the next column one must be to outrun it."""
@@ -82,8 +91,7 @@ def _find_class(values: pl.Series, label: pl.Series) -> Finding | None:
         )
     if len(label) < MIN_AUC_ROWS:
         return None
-    for value in label.unique(maintain_order=True):
-        is_class = (label == value).to_numpy()
+    for is_class, value in _classes(label):
         filled = ordered_area(values.is_not_null().alias(values.name), is_class)
         if filled > MAX_AUC:
             found = (
@@ -101,6 +109,12 @@ def _find_class(values: pl.Series, label: pl.Series) -> Finding | None:
             return Finding("label shared by a name", values.name, False, found, fix)
         return Finding("target in disguise", values.name, True, f"{told}, above {MAX_AUC}.", _compute_before(values.name))
     return None
+
+
+def _classes(label: pl.Series) -> list[tuple[Bools, Any]]:
+    """Return which rows are of each class; of a class of a few rows any column may tell much by chance, so these are left out."""
+    classes = [((label == value).to_numpy(), value) for value in label.unique(maintain_order=True)]
+    return [(rows, value) for rows, value in classes if rows.sum() >= MIN_ROWS_OF_A_CLASS]
 
 
 def _find_quantity(values: pl.Series, label: pl.Series) -> Finding | None:
@@ -122,9 +136,8 @@ def _rank_correlation(values: pl.Series, label: pl.Series) -> float:
 
 def _class_strength(values: pl.Series, label: pl.Series) -> _Strength:
     """Return the best area under the ROC curve over the classes; of a column without an order, by what each value tells."""
-    areas = []
-    for value in label.unique(maintain_order=True):
-        is_class = (label == value).to_numpy()
+    areas = [0.5]
+    for is_class, _ in _classes(label):
         has_order = values.dtype.is_numeric() or values.dtype.is_temporal()
         areas.append(ordered_area(values, is_class) if has_order else area_by_value(values, is_class))
     return _Strength(values.name, 2 * max(areas) - 1, f"an area under the ROC curve of {max(areas):.3f}")

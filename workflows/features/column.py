@@ -73,7 +73,7 @@ class Column:
 
     @property
     def raw_type(self) -> pl.DataType:
-        """Type of the raw column. Strings use "" for what is missing, floats null, lists the empty list."""
+        """Type of the raw column. Strings use "" for what is missing, floats null, lists the empty list, vectors zeros."""
         import polars as pl  # the client reads declarations where Polars is not installed
 
         if self.kind is Kind.VECTOR:
@@ -86,8 +86,10 @@ class Column:
 
     @property
     def missing(self) -> Any:
-        """What the raw column holds where the value is not known: "", null or an empty list."""
-        if self.kind in LISTS or self.kind is Kind.VECTOR:
+        """What the raw column holds where the value is not known: "", null, an empty list, or a vector of zeros, all of one width."""
+        if self.kind is Kind.VECTOR:
+            return [0.0] * self.width
+        if self.kind in LISTS:
             return []
         return "" if self.kind in (Kind.ID, Kind.CATEGORY) else None
 

@@ -61,6 +61,17 @@ def test_a_column_that_is_the_label_ends_the_run(place: int, told: tuple[list[ob
     assert (ALWAYS_KNOWN in str(caught.value)) == (place == 1)
 
 
+def test_a_class_of_a_few_rows_is_told_by_chance_and_proves_nothing() -> None:
+    counts = np.where(np.arange(ROWS) < 2, 5.0, LABEL.astype(float))
+    chance = np.where(np.arange(ROWS) < 2, 9.0, NOISE)
+    rows = pl.DataFrame({"label": counts, "number": chance})
+    number = Column("number", Owner.ITEM, Kind.NUMBER, "number")
+    assert find_in_own_columns(rows, (number,)) == ([], 1)
+    many = rows.with_columns(label=pl.when(pl.int_range(pl.len()) < 9).then(5.0).otherwise("label"))
+    many = many.with_columns(number=pl.when(pl.int_range(pl.len()) < 9).then(9.0).otherwise("number"))
+    assert find_in_own_columns(many, (number,))[0][0].is_leak
+
+
 def test_a_table_that_brings_the_label_ends_the_run(tmp_path: Path) -> None:
     prepare = PrepareSettings(valid_share=0.2, test_share=0.2)
     RunLayout(tmp_path).events_folder.mkdir()
