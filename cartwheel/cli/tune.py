@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from models.tuning.subject import Subject
 
 _NEEDS: Final = ("events", "examples", "features")
+_TASK_NEEDS: Final = ("tasks",)
 _TEST: Final = tuple(
     f"{folder.as_posix()}/"
     for folder in (
@@ -37,7 +38,10 @@ def tune(
     config: Annotated[Path, typer.Argument(help="The configuration file of a run that is prepared.")] = Path("cartwheel.toml"),
     model: Annotated[
         str,
-        typer.Option(help="two_tower, ranking, cart, or a baseline: popular_in_category, item_knn, vsknn, ease, als, bpr, ..."),
+        typer.Option(
+            help="two_tower, ranking, cart, a baseline (popular_in_category, item_knn, vsknn, ease, als, bpr, ...), or a learner of a "
+            "declared task, such as churn.lightgbm."
+        ),
     ] = "two_tower",
     trials: Annotated[
         Optional[int],  # noqa: UP045 - typer on 3.10
@@ -89,7 +93,7 @@ def search(settings: RunSettings, model: str, trials: int | None, minutes: float
 
     Args:
         settings: the configuration; ``settings.run`` is the run directory.
-        model: a trained model or a baseline.
+        model: a trained model, a baseline, or a learner of a declared task (``churn.lightgbm``).
         trials: how many, those of earlier searches counted; None with ``minutes`` for no limit.
         minutes: how long, as ``Budget``.
         console: where progress goes.
@@ -105,7 +109,9 @@ def search(settings: RunSettings, model: str, trials: int | None, minutes: float
     from models.tuning.study import TRIALS, Budget
     from models.tuning.study import tune as search_settings
 
-    space_of(model)
+    of_task = "." in model
+    if not of_task:
+        space_of(model)
     require_training_packages()
     run = RunDirectory(settings.run)
     budget = Budget(TRIALS if trials is None and minutes is None else trials, minutes)
@@ -114,7 +120,7 @@ def search(settings: RunSettings, model: str, trials: int | None, minutes: float
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     with run.lock():
-        require_done(settings, run, _NEEDS, without=_TEST)
+        require_done(settings, run, _TASK_NEEDS if of_task else _NEEDS, without=_TEST)
         return search_settings(_subject(settings, model), RunLayout(settings.run).tuning, budget, settings.seed, tell)
 
 
@@ -123,6 +129,8 @@ def _subject(settings: RunSettings, model: str) -> Subject:
     from models.tuning.subjects import baseline_subject, dlrm_subject, two_tower_subject
     from models.tuning.validation import lay_out
 
+    if "." in model:
+        return _task_subject(settings, *model.split(".", 1))
     data = lay_out(settings.run, RunLayout(settings.run).tuning_data, events=model not in MODELS)
     if model == "two_tower":
         return two_tower_subject(data, settings.two_tower, settings.seed)
@@ -130,6 +138,17 @@ def _subject(settings: RunSettings, model: str) -> Subject:
         return dlrm_subject(data, model, getattr(settings, model), settings.seed)
     parameters: Mapping[Any, Mapping[str, Any]] = settings.evaluate.baseline_parameters
     return baseline_subject(data, model, parameters.get(model, {}), settings.seed)
+
+
+def _task_subject(settings: RunSettings, task: str, learner: str) -> Subject:
+    from models.tuning.task_subject import task_subject
+    from workflows.encoding.task_graph import Encoding
+
+    if task not in settings.tasks:
+        raise UsageError(f"There is no task {task!r} to tune.", f"Declared tasks: {', '.join(settings.tasks) or 'none'}.")
+    layout = RunLayout(settings.run).task(task)
+    encoding, current = Encoding.read(layout), settings.tasks[task].parameters.get(learner, {})
+    return task_subject(layout, encoding.columns, encoding.sizes, learner, current, settings.seed, settings.folder)
 
 
 def _check(config: Path, minutes: float | None, write: Path | None) -> None:

@@ -199,7 +199,8 @@ def task_models(run: Path, settings: RunSettings) -> None:
     for name, task in settings.tasks.items():
         encoding = Encoding.read(layout.task(name))
         chosen = TaskTrainingSettings(select=task.select)
-        board = train_task(layout.task(name), encoding.columns, encoding.sizes, settings.seed, chosen)
+        files = layout.task(name)
+        board = train_task(files, encoding.columns, encoding.sizes, settings.seed, chosen, task.parameters, settings.folder)
         Console(stderr=True).print(f"{name}: {board.served} is served, {board.reason}", highlight=False)
 
 

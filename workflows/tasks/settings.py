@@ -116,7 +116,11 @@ class TaskSettings(Settings):
     features: Names | None = None
     """The feature families that the task sees, by name or as ``module:name``; left out those that suit ``for_each``."""
     learners: Names = ()
-    """The learners that are tried; left out all that can answer. Validation decides which of them is served."""
+    """The learners that are tried, by name or as ``module:Class``; left out all that can answer but ``sequence``, which takes long.
+    Validation decides which of them is served."""
+    parameters: dict[str, dict[str, bool | int | float | str | list[int]]] = Field(default_factory=dict)
+    """``[tasks.<name>.parameters.<learner>]``: settings of a learner that are not its defaults, such as those that `cartwheel tune`
+    found."""
     cost_of_false_positive: Cost = 1.0
     """What a wrong yes costs; with the next it decides from which probability on the answer is yes."""
     cost_of_false_negative: Cost = 1.0
