@@ -18,6 +18,7 @@ from serving.export.snapshot import read_snapshot
 from serving.local import LocalRepository
 from serving.pieces.similar import neighbours_graph
 from serving.settings import ExportSettings
+from workflows.features.feature_set import BUILT_IN
 
 SHOP = SyntheticRun(Path("unused"), items=50, users=20, seed=7, cart=True, dimension=8, recents=5)
 CATEGORY = dict(zip(SHOP.item_ids, SHOP.items["item_category"], strict=True))
@@ -258,7 +259,7 @@ def test_an_unknown_item_is_answered_with_popular_ones(local: LocalRepository) -
 
 def test_an_item_with_the_vector_0_is_answered_with_popular_ones(run: Path, local: LocalRepository) -> None:
     models = read_models(run)
-    catalogue = read_snapshot(run, unknown_item(models.item, set(SHOP.item_ids))).catalogue
+    catalogue = read_snapshot(run, unknown_item(models.item, set(SHOP.item_ids), BUILT_IN)).catalogue
     vectors = 3.0 * catalogue.vectors
     vectors[3] = 0.0
     step = next(model for model in local.contract.models if model.name == "similar_items_retrieve")

@@ -105,11 +105,11 @@ def test_a_mean_of_training_and_validation_is_caught(copied: Path, monkeypatch: 
     honest = feature_graph.fit_numbers
     name = {"price_gap": "ranking", "cart_value": "cart"}.get(column, "recommend")
 
-    def careless(table: pl.DataFrame, fitting: Any) -> Any:
+    def careless(table: pl.DataFrame, *how: Any) -> Any:
         if column in table.columns:
             held_out = read(copied, "valid", name)[column]
             table = table.with_columns(pl.concat([table[column][held_out.len() :], held_out]))
-        return honest(table, fitting)
+        return honest(table, *how)
 
     monkeypatch.setattr(feature_graph, "fit_numbers", careless)
     error = str(leak(copied))
@@ -120,10 +120,10 @@ def test_a_mean_of_training_and_validation_is_caught(copied: Path, monkeypatch: 
 def test_a_median_that_training_does_not_have_is_caught(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     honest = feature_graph.fit_numbers
 
-    def careless(table: pl.DataFrame, fitting: Any) -> Any:
+    def careless(table: pl.DataFrame, *how: Any) -> Any:
         if "item_price" in table.columns:
             table = table.with_columns(pl.when(pl.col("item_price") > 40).then("item_price"))
-        return honest(table, fitting)
+        return honest(table, *how)
 
     monkeypatch.setattr(feature_graph, "fit_numbers", careless)
     assert "workflow/recommend, column item_price: it was fitted to the median" in str(leak(copied))
