@@ -109,6 +109,16 @@ class TestRecording:
         declared = set(fields_read("events", settings))
         assert read_by(BY_NAME["events"], tmp_path / "run", settings) >= declared
 
+    def test_own_features_are_made_with_all_that_says_how(self, run: Path, tmp_path: Path) -> None:
+        (tmp_path / "calendar.csv").write_text("date,sale\n" + "".join(f"2025-01-{day:02d},{day % 2}\n" for day in range(1, 32)))
+        sections = {
+            "tables": {"calendar": {"path": tmp_path / "calendar.csv"}},
+            "features": {"own": {"sale": {"kind": "boolean"}}},
+        }
+        for dates in ({}, {"prepare": {"valid_from": "2025-01-19", "test_from": "2025-01-22"}}):
+            settings = settings_of(**sections, **dates)
+            assert read_by(BY_NAME["tables"], run, settings) >= set(fields_read("tables", settings))
+
 
 def test_what_is_not_declared_cannot_be_read() -> None:
     settings = settings_of()

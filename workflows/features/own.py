@@ -40,6 +40,7 @@ class OwnFamily(FeatureFamily):
     """
 
     def __init__(self, run: Path, features: Sequence[OwnFeature]) -> None:
+        self._run = run
         self._layout = TablesLayout(RunLayout(run).tables_folder)
         self.features = tuple(features)
         self.columns = tuple(column for feature in features for column in feature.columns)
@@ -62,6 +63,10 @@ class OwnFamily(FeatureFamily):
             at: int64 [Q], instants in microseconds; nothing at or after them is looked at.
         """
         return self._frame(ids, ids, at)
+
+    def listed(self, at: int) -> pl.Series:
+        """Return the sorted ids that ``[tables.items]`` or ``[tables.users]`` lists strictly before an instant; none without that table."""
+        return _listed(self._run, self.owner, at) if self.owner in CATALOGUES else pl.Series([], dtype=pl.String)
 
     def recompute(self, past: Past) -> Mapping[str, Any]:
         """Return the values for one moment in the plainest code."""

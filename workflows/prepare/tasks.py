@@ -18,7 +18,7 @@ from cartwheel.core.run_layout import RunLayout, TaskLayout
 from workflows.audit.tasks import KEY, PlainEvents, audit_columns, audit_task
 from workflows.events.event_log import DAY_US, EventLog, code_events, instants, read_events
 from workflows.events.sessions import with_sessions
-from workflows.features.column import LISTS, Column, Kind, check_distinct
+from workflows.features.column import LISTS, Column, Kind, Owner, check_distinct
 from workflows.features.family import FeatureFamily, Moments
 from workflows.features.own import OwnFamily
 from workflows.features.registry import FAMILIES, make_families
@@ -320,8 +320,28 @@ def _stored(task: Task, log: EventLog, families: Sequence[FeatureFamily], kept: 
         return None
     codes = everyone(task.entity, log)
     at = Moments(codes, np.full(len(codes), log.last + 1, dtype=np.int64))
-    features = _features(task, log, families, at).select(column.name for column in kept)
-    return pl.DataFrame({"entity": ids_of(task.entity, log, codes)}).hstack(features)
+    names = [column.name for column in kept]
+    stored = pl.DataFrame({"entity": ids_of(task.entity, log, codes)}).hstack(_features(task, log, families, at).select(names))
+    listed = [family.listed(log.last + 1) for family in families if isinstance(family, OwnFamily) and _lists(family, task)]
+    new = pl.concat([pl.Series([], dtype=pl.String), *listed]).unique().sort()
+    new = new.filter(~new.is_in(stored["entity"].implode()))
+    return pl.concat([stored, _never_seen(task, log, families, new).select(stored.columns)]) if len(new) else stored
+
+
+def _lists(family: FeatureFamily, task: Task) -> bool:
+    return family.owner is {Entity.USER: Owner.SHOPPER, Entity.ITEM: Owner.ITEM}.get(task.entity)
+
+
+def _never_seen(task: Task, log: EventLog, families: Sequence[FeatureFamily], ids: pl.Series) -> pl.DataFrame:
+    """Describe the users or items that the shop's table lists and no event has, by their own columns; of all else they have nothing."""
+    at = Moments(np.full(len(ids), -1, dtype=np.int64), np.full(len(ids), log.last + 1, dtype=np.int64))
+    frames = [
+        family.frame(ids, at.anchor)
+        if isinstance(family, OwnFamily) and _lists(family, task)
+        else compute_columns(family, log, at, task.name)
+        for family in families
+    ]
+    return pl.DataFrame([ids.alias("entity"), *(series for frame in frames for series in frame)])
 
 
 def _varying(columns: Sequence[Column], train: pl.DataFrame) -> tuple[tuple[Column, ...], tuple[str, ...]]:

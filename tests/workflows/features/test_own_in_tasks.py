@@ -70,3 +70,13 @@ def test_own_columns_reach_a_task(shop: Shop, settings: dict[str, Any], own: set
             assert table[column.name].list.len().unique().to_list() == [column.width]
     if made.stored is not None:
         assert own <= set(made.stored.columns)
+        assert made.stored["entity"].is_unique().all()
+    if made.spec["entity"] == "item":
+        assert made.stored is not None
+        new = made.stored.filter(pl.col("entity").is_in(["new1", "new2"]))
+        assert new["item_purchases"].to_list() == [0.0, 0.0]
+        assert all(new["genres"].list.len() > 0), "who was never seen is known by what the table says"
+    if made.spec["entity"] == "user":
+        assert made.stored is not None
+        listed = {f"u{n}" for n in range(30)}
+        assert listed <= set(made.stored["entity"])
