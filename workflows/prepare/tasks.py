@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
 
-from cartwheel.core.errors import CartwheelError, ConfigError, DataError
+from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import atomic_path, write_json
-from cartwheel.core.hooks import described
 from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import RunLayout, TaskLayout
 from workflows.audit.tasks import KEY, PlainEvents, audit_columns, audit_task
@@ -23,6 +22,7 @@ from workflows.features.family import FeatureFamily, Moments
 from workflows.features.own import OwnFamily
 from workflows.features.registry import FAMILIES, make_families
 from workflows.prepare.row_tasks import rows_of
+from workflows.prepare.task_checks import check_labels, check_moments, check_values, checked, compute_columns
 from workflows.settings import PrepareSettings
 from workflows.tasks.entities import OWNERS, check_owner, everyone, ids_of, moments_of
 from workflows.tasks.settings import check_names
@@ -30,7 +30,6 @@ from workflows.tasks.split import SPLITS, SplitName, iso, split_log
 from workflows.tasks.task import Answer, Entity, Labels, Task
 from workflows.tasks.task_split import Asked, ask
 
-T = TypeVar("T")
 KEYS: Final = ("entity", "anchor", "label")
 """Columns of the examples that are no features; a task about rows has no ``anchor``."""
 
@@ -165,7 +164,7 @@ def examples_of(
         )
     log = shop.log
     label = task.label
-    _checked(task, lambda: label.check(log))
+    checked(task, lambda: label.check(log))
     families = (*make_families(task.families, folder), *(f for f in own if f.owner in OWNERS[task.entity]))
     for family in families:
         check_owner(family, task.entity, task.name)
@@ -214,65 +213,16 @@ def common_spec(task: Task, answer: Answer, columns: Sequence[Column], tables: d
     }
 
 
-def check_labels(name: str, answer: Answer, tables: dict[SplitName, pl.DataFrame]) -> None:
-    """Refuse labels that nothing can be learnt from or judged by.
-
-    Raises:
-        DataError: a probability's label is always true or always false in a split, a quantity always the same, or below 0.
-    """
-    for split, table in tables.items():
-        label = table["label"]
-        if label.n_unique() < 2:
-            value = "always true" if answer is Answer.PROBABILITY and label[0] else "always false"
-            value = value if answer is Answer.PROBABILITY else f"always {label[0]:g}"
-            raise DataError(
-                f"[tasks.{name}]: the label of the {len(table)} {split} examples is {value}, so nothing can be "
-                f"{'learnt' if split == 'train' else 'judged'}.",
-                "Predict another event or window, or set valid_from and test_from of the task so that both outcomes are on each side.",
-            )
-        if answer is Answer.QUANTITY and (least := float(np.min(label.to_numpy()))) < 0:
-            raise DataError(
-                f"[tasks.{name}]: the label of a {split} example is {least:g}, where a quantity is at least 0.",
-                "Predict another column.",
-            )
-
-
-def compute_columns(family: FeatureFamily, log: EventLog, at: Moments, task: str) -> pl.DataFrame:
-    """Return the columns of a family, checked for what it promised.
-
-    Raises:
-        ConfigError: it raises, or gives other columns, types or rows than it declares.
-    """
-    where = f"[tasks.{task}]: the feature family {family.name!r}"
-    try:
-        frame = family.compute(log, at)
-    except CartwheelError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{where} raised {described(error)}.", "Correct it; nothing was written.") from error
-    expected = {column.name: column.raw_type for column in family.columns}
-    found = dict(frame.schema) if isinstance(frame, pl.DataFrame) else {}
-    rows = len(frame) if isinstance(frame, pl.DataFrame) else 0
-    if found != expected or rows != len(at):
-        difference = [
-            f"{name} ({found.get(name, 'not there')} for {kind})" for name, kind in expected.items() if found.get(name) != kind
-        ]
-        raise ConfigError(
-            f"{where} gave {rows} rows of {', '.join(found) or type(frame).__name__} where {len(at)} rows of its columns were "
-            f"expected{': ' + ', '.join(difference) if difference else ''}.",
-            "Return one row a moment with the declared columns and types.",
-        )
-    return frame
-
-
 def _table(
     task: Task, shop: TaskLog, families: Sequence[FeatureFamily], asked: Asked, name: SplitName, seed: int, counts: _Counts
 ) -> pl.DataFrame:
     anchors, label, log = task.anchors, task.label, shop.log
     assert anchors is not None
     assert label is not None
-    at = _checked(task, lambda: anchors.moments(log, *asked.spans[name]))
-    labels = _checked(task, lambda: label.of(log, at))
+    at = checked(task, lambda: anchors.moments(log, *asked.spans[name]))
+    check_moments(task, at, asked.spans[name])
+    labels = checked(task, lambda: label.of(log, at))
+    check_values(task, label.answer, at, labels)
     kept = _usable(labels, asked.split.end_of(name), name, counts)
     if not len(kept):
         raise DataError(
@@ -351,16 +301,6 @@ def _varying(columns: Sequence[Column], train: pl.DataFrame) -> tuple[tuple[Colu
     if not kept:
         raise DataError("None of the features varies in training.", "Name other feature families.")
     return kept, tuple(column.name for column in columns if column not in kept)
-
-
-def _checked(task: Task, work: Callable[[], T]) -> T:
-    """Call what a shop may have written, naming the task in what goes wrong."""
-    try:
-        return work()
-    except CartwheelError as error:
-        raise type(error)(f"[tasks.{task.name}]: {error.found}", error.fix) from error
-    except Exception as error:
-        raise ConfigError(f"[tasks.{task.name}] raised {described(error)}.", "Correct it; nothing was written.") from error
 
 
 def _split_spec(asked: Asked) -> dict[str, str]:

@@ -217,7 +217,10 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
     _check_name(name)
     if settings.python:
         where = f"tasks.{name}.python"
-        return dataclasses.replace(called(load_hook(settings.python, where, folder), where, Task), name=name)
+        task = called(load_hook(settings.python, where, folder), where, Task)
+        if task.table is not None and folder is not None:
+            task = dataclasses.replace(task, table=dataclasses.replace(task.table, path=str(folder / task.table.path)))
+        return dataclasses.replace(task, name=name)
     split = TaskSplit(_micro(settings.valid_from), _micro(settings.test_from), _micro(settings.test_at))
     common = Task(
         name=name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from workflows.features.column import Column, Kind, Owner
 from workflows.features.family import FeatureFamily, Moments, Past
 from workflows.prepare.tasks import TaskExamples, TaskLog, build_task, build_tasks, examples_of
 from workflows.settings import PrepareSettings
-from workflows.tasks.anchor_rules import AfterEvents
+from workflows.tasks.anchor_rules import AfterEvents, EveryDays
 from workflows.tasks.future_events import FutureEvents
 from workflows.tasks.settings import TaskSettings, declared
 from workflows.tasks.task import Entity, Labels, Task
@@ -267,6 +268,40 @@ def test_a_label_of_the_shop_that_raises_is_refused_in_a_sentence(shop: TaskLog)
     task = replace(make(**CHURN), label=Raising(Entity.USER, ("purchase",), "any", 3.0))
     with pytest.raises(ConfigError, match=r"\[tasks.mine\] raised ValueError: no truth today \(test_task_examples.py"):
         examples_of(task, shop, PREPARE, 1)
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (lambda found: found.value, "its label gave ndarray"),
+        (lambda found: Labels(found.value[1:], found.known_at[1:]), "its label gave Labels for"),
+        (lambda found: Labels(found.value * 2, found.known_at), "its label is 2, where 0 or 1 is expected"),
+    ],
+)
+def test_a_label_of_the_shop_that_is_none_is_refused(shop: TaskLog, value: Callable[[Labels], Any], said: str) -> None:
+    class Odd(FutureEvents):
+        def of(self, log: EventLog, at: Moments) -> Labels:
+            return value(super().of(log, at))  # type: ignore[no-any-return]
+
+    with pytest.raises(ConfigError, match=said):
+        examples_of(replace(make(**CHURN), label=Odd(Entity.USER, ("purchase",), "any", 3.0)), shop, PREPARE, 1)
+
+
+def test_anchors_of_the_shop_outside_of_their_split_fail_the_run(shop: TaskLog) -> None:
+    class Late(EveryDays):
+        def moments(self, log: EventLog, start: int, stop: int) -> Moments:
+            at = super().moments(log, start, stop)
+            return Moments(at.entity, at.anchor + DAY_US)
+
+    class Odd(EveryDays):
+        def moments(self, log: EventLog, start: int, stop: int) -> Moments:
+            at = super().moments(log, start, stop)
+            return Moments(at.entity[1:], at.anchor)
+
+    with pytest.raises(LeakageError, match=r"\d+ anchors lie outside of the span .* the first at"):
+        examples_of(replace(make(**CHURN), anchors=Late(Entity.USER, 7.0)), shop, PREPARE, 1)
+    with pytest.raises(ConfigError, match="its anchors gave Moments, where Moments with an entity for each anchor"):
+        examples_of(replace(make(**CHURN), anchors=Odd(Entity.USER, 7.0)), shop, PREPARE, 1)
 
 
 def test_a_label_that_looks_before_the_anchor_fails_the_run(shop: TaskLog) -> None:
