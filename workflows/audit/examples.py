@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 import polars as pl
 
 from workflows.audit.event_index import EventIndex, Tables
+from workflows.audit.own_items import check_own_items
 from workflows.audit.recompute import check_features
 from workflows.audit.simultaneous import check_clock, check_simultaneous
 from workflows.audit.splits import check_duplicates, check_split_order, count_crossing_sessions
 from workflows.audit.targets import check_labelled, check_left_out
+from workflows.features.own_items import OwnItems
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.tasks.split import Split
 
@@ -35,6 +37,7 @@ def audit_examples(
     settings: PrepareSettings,
     seed: int,
     leave_out: LeaveOut = LEAVE_OUT,
+    own: OwnItems | None = None,
 ) -> Audited:
     """Run every check on the examples of a run.
 
@@ -45,6 +48,7 @@ def audit_examples(
         settings: how the examples were made.
         seed: picks the examples that are computed again.
         leave_out: what is neither asked for nor true.
+        own: the shop's own columns of items; None where it has none.
 
     Returns:
         How many rows each check looked at, how many rows are dependent or simultaneous, and warnings.
@@ -62,6 +66,8 @@ def audit_examples(
         "rows_without_target_left_out": check_left_out(tables, leave_out),
         "rows_at_simultaneous_events": check_simultaneous(tables, log),
     }
+    if own is not None:
+        audited.counts["rows_of_own_columns_recomputed"] = check_own_items(tables, events, own, settings, seed)
     for counts, warnings in (check_clock(log, settings), count_crossing_sessions(tables, log, settings)):
         audited.counts |= counts
         audited.warnings += warnings

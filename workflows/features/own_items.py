@@ -21,6 +21,8 @@ from workflows.features.family import FeatureFamily, Moments
 class OwnItems:
     """The own columns of a log's items.
 
+    ``families`` are those that own items, and ``tags`` holds for each column of tags those that have a column of their own.
+
     Args:
         families: those that own items; others are left aside.
         log: the coded events.
@@ -28,25 +30,25 @@ class OwnItems:
     """
 
     def __init__(self, families: Sequence[FeatureFamily], log: EventLog, until: int) -> None:
-        self._families = [family for family in families if family.owner is Owner.ITEM]
+        self.families: Sequence[FeatureFamily] = [family for family in families if family.owner is Owner.ITEM]
         self._log = log
         self._values: dict[str, list[str]] = {}
         items = np.arange(len(log.items), dtype=np.int64)
         raw = self._raw(items, np.full(len(items), until, np.int64))
-        self._tags = {
+        self.tags: dict[str, list[str]] = {
             column.name: _frequent(raw[column.name], column.width)
-            for family in self._families
+            for family in self.families
             for column in family.columns
             if column.kind in LISTS
         }
         self.columns: tuple[Column, ...] = tuple(
-            flat for family in self._families for column in family.columns for flat in self._flat(column)
+            flat for family in self.families for column in family.columns for flat in self._flat(column)
         )
 
     def _raw(self, item: Ints, instant: Ints) -> pl.DataFrame:
         """Return the columns of all families for items as of instants, of their raw types."""
         moments = Moments(item, instant)
-        return pl.concat([family.compute(self._log, moments) for family in self._families], how="horizontal")
+        return pl.concat([family.compute(self._log, moments) for family in self.families], how="horizontal")
 
     def _flat(self, column: Column) -> list[Column]:
         """Return the categories and numbers that stand for a column."""
@@ -56,7 +58,7 @@ class OwnItems:
             return [replace(number, name=f"{column.name}_{place}", title=title) for place, title in enumerate(titles)]
         if column.kind in LISTS:
             number = replace(column, kind=Kind.NUMBER, width=1, fill=0.0, vocabulary="")
-            tags = self._tags[column.name]
+            tags = self.tags[column.name]
             return [replace(number, name=f"{column.name}_{n}", title=f"{column.title}: {tag}") for n, tag in enumerate(tags)]
         if column.kind is Kind.CALENDAR:
             return [replace(column, kind=Kind.CATEGORY)]
@@ -74,14 +76,14 @@ class OwnItems:
         """
         raw = self._raw(item, instant)
         arrays: dict[str, Floats | Ints] = {}
-        for family in self._families:
+        for family in self.families:
             for column in family.columns:
                 values = raw[column.name]
                 if column.kind is Kind.VECTOR:
                     parts = [values.list.get(place, null_on_oob=True) for place in range(column.width)]
                     arrays |= {f"{column.name}_{place}": _numbers(part) for place, part in enumerate(parts)}
                 elif column.kind in LISTS:
-                    for place, tag in enumerate(self._tags[column.name]):
+                    for place, tag in enumerate(self.tags[column.name]):
                         arrays[f"{column.name}_{place}"] = values.list.contains(tag).to_numpy().astype(np.float64)
                 elif column.kind in CATEGORICAL:
                     arrays[column.name] = self._codes(column.name, values.cast(pl.String).fill_null(""))
@@ -115,5 +117,6 @@ def _numbers(values: pl.Series) -> Floats:
 
 def _frequent(lists: pl.Series, most: int) -> list[str]:
     """Return the values that stand in most lists, at most ``most``, equals in order of their characters."""
-    counts = lists.explode().drop_nulls().alias("tag").to_frame().group_by("tag").agg(pl.len().alias("count"))
+    single = pl.Series("tag", [tag for tags in lists for tag in tags], dtype=pl.String)
+    counts = single.to_frame().group_by("tag").agg(pl.len().alias("count"))
     return counts.sort(["count", "tag"], descending=[True, False])["tag"].head(most).to_list()

@@ -140,7 +140,7 @@ def build_examples(
         advance(2, note="recommend and ranking examples")
         tables |= _cart_tables(shop)
         advance(note="cart examples")
-        audited = audit_examples(tables, frame, shop.split, settings, seed, leave_out)
+        audited = audit_examples(tables, frame, shop.split, settings, seed, leave_out, shop.items.own)
         shop.report.audit.update(audited.counts)
         shop.report.warnings.extend(audited.warnings)
         advance(note="leakage audit passed")
