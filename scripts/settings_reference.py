@@ -24,6 +24,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from cartwheel.config import RunSettings
+from models.families.row_registry import FAMILIES, family
 
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 _HEAD: Final = """# Settings
@@ -36,6 +37,10 @@ page is written by `python scripts/settings_reference.py` from the docstrings of
 def page() -> str:
     """Return the page."""
     parts = [_HEAD, *_section("", RunSettings)]
+    for name in FAMILIES:
+        settings = family(name).settings
+        if settings.model_fields:
+            parts += _section(f"tasks.<name>.parameters.{name}", settings)
     return "\n".join(parts).rstrip() + "\n"
 
 
