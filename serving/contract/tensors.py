@@ -156,7 +156,7 @@ def contract(sizes: Sizes) -> Contract:
 
 
 def markdown(sizes: Sizes) -> str:
-    """Return the README's table of what each ensemble takes and gives."""
+    """Return the table, in docs/tensors.md, of what each ensemble takes and gives."""
     lines = ["| ensemble | tensor | type | shape | meaning |", "|---|---|---|---|---|"]
     for ensemble in contract(sizes).ensembles:
         for arrow, tensors in (("in", ensemble.inputs), ("out", ensemble.outputs)):

@@ -17,7 +17,9 @@ from serving.contract.tensors import Sizes, markdown
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for language, text in BLOCKS if language == "sh" for line in text.splitlines() if line.strip()]
-[SHOP] = [text for language, text in BLOCKS if language == "toml"]
+SHOP, OWN_COLUMNS, OWN_QUESTION = (text for language, text in BLOCKS if language == "toml")
+TENSORS = (ROOT / "docs" / "tensors.md").read_text(encoding="utf-8")
+FIGURES = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
 [APP] = [text for language, text in BLOCKS if language == "python"]
 ASKING = [command for command in COMMANDS if "--run runs/demo" in command]
 LOOKING = [command for command in COMMANDS if command.startswith(("cartwheel plan", "cartwheel report"))]
@@ -101,7 +103,7 @@ def test_the_python_example_runs(address: str) -> None:
     assert len(result.stdout.splitlines()) == 5
 
 
-def test_a_shops_own_export_needs_only_that_configuration(demo: Path, tmp_path: Path) -> None:
+def test_a_shops_own_export_its_table_and_its_question_need_only_that_configuration(demo: Path, tmp_path: Path) -> None:
     names = {"user_id": "customer", "item_id": "sku", "timestamp": "time", "event_type": "action", "category": "department"}
     actions = {"view": "seen", "cart": "basket", "purchase": "bought"}
     events = pl.read_parquet(demo / "events" / "events.parquet").filter(pl.col("event_type").is_in(list(actions))).head(20_000)
@@ -112,29 +114,39 @@ def test_a_shops_own_export_needs_only_that_configuration(demo: Path, tmp_path: 
     )
     (tmp_path / "events").mkdir()
     export.write_csv(tmp_path / "events" / "export.csv")
-    (tmp_path / "shop.toml").write_text(SHOP)
+    items = export.select(item_id="sku").unique().sort("item_id")
+    colours = pl.Series(["red", "green", "blue"]).gather(pl.int_range(len(items), eager=True) % 3)
+    items = items.with_columns(colour=colours)
+    pl.concat([items, pl.DataFrame({"item_id": ["listed today"], "colour": ["red"]})]).write_csv(tmp_path / "items.csv")
+    (tmp_path / "shop.toml").write_text(SHOP + OWN_COLUMNS + OWN_QUESTION)
     assert load_settings(tmp_path / "shop.toml").source.kind == "table"
     result = shell("cartwheel run shop.toml", tmp_path)
     assert result.returncode == 0, result.stderr
     summary = json.loads((tmp_path / "runs" / "shop" / "events" / "summary.json").read_text())
     assert summary["rows"] == export.height
-    assert (tmp_path / "runs" / "shop" / "repository" / "cartwheel.json").is_file()
+    run = tmp_path / "runs" / "shop"
+    assert (run / "repository" / "cartwheel.json").is_file()
+    assert "listed today" in pl.read_parquet(run / "snapshot" / "items.parquet")["item_id"]
+    assert "colour" in pl.read_parquet(run / "features" / "snapshot" / "items").columns
+    assert json.loads((run / "task_models" / "lapse" / "leaderboard.json").read_text())["served"]
+    assert "lapse" in (run / "task_evaluation" / "report.html").read_text()
 
 
 def test_the_tensor_table_is_that_of_the_code() -> None:
     sizes = Sizes(recents=20, candidates=200, neighbours=100, max_k=100, has_cart=True)
-    assert markdown(sizes) in README
+    assert markdown(sizes) in TENSORS
 
 
 def test_the_figures_of_the_data_sets_are_those_of_the_leaderboard() -> None:
     board = (ROOT / "benchmarks" / "leaderboard.md").read_text(encoding="utf-8")
     judged = [line for line in board.splitlines() if line.startswith("| [")]
-    told = [line.strip("| ").split(" | ") for line in README.splitlines() if re.search(r"\| [+-]0\.\d{4} \[", line)]
+    told = [line.strip("| ").split(" | ") for line in FIGURES.splitlines() if re.search(r"\| [+-]0\.\d{4} \[", line)]
     assert len(told) == len(judged) == 6
     for (_, ours, best, lead, _), line in zip(told, judged, strict=True):
         assert f" {ours} | {best} | {lead} |" in line
 
 
-def test_links_lead_to_files() -> None:
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name)
+def test_links_lead_to_files(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
