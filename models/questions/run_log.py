@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import RunError
-from cartwheel.core.frames import read_frame
+from cartwheel.core.frames import read_frame, scan_frame
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from models.metrics.ranking import Ints
@@ -17,6 +17,7 @@ from models.questions.interactions import Interactions, Queries
 from workflows.events.event_log import MINUTE_US, code_events, codes_in, read_events
 from workflows.events.sessions import with_sessions
 
+_FACTS = ("item_events", "item_age_days")
 _STARTS = {"valid": "t_valid", "test": "t_test"}
 
 
@@ -54,8 +55,12 @@ def read_interactions(run: Path) -> Interactions:
 def _listed(run: Path) -> list[str]:
     """Return the items of the run's catalogues that no event had named by then: those that the shop lists."""
     paths = [RunLayout(run).examples(split, "catalogue") for split in _STARTS]
-    tables = [read_frame(path, ["item_id", "item_events", "item_age_days"]) for path in paths if path.is_file()]
-    return [item for table in tables for item in table.filter(pl.max_horizontal("item_events", "item_age_days") <= 0)["item_id"]]
+    unseen: list[str] = []
+    for path in paths:
+        if path.is_file() and set(_FACTS) <= set(scan_frame(path).collect_schema()):
+            table = read_frame(path, ["item_id", *_FACTS])
+            unseen += table.filter(pl.max_horizontal(_FACTS) <= 0)["item_id"].to_list()
+    return unseen
 
 
 def split_start(run: Path, split: str) -> int:

@@ -57,8 +57,10 @@ def lay_out(run: Path, folder: Path, *, events: bool) -> Path:
     for name in _COPIED:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         write_json(folder / name, read_json(run / name))
+    own = RunLayout(folder)
+    if RunLayout(run).columns.is_file():
+        read_feature_set(RunLayout(run)).write(own.columns)
     if events:
-        own = RunLayout(folder)
         begins = read_json(RunLayout(run).examples_report).get("t_valid")
         split_start(run, SPLIT)  # tells what is wrong where there is none
         write_json(own.examples_report, {"t_valid": begins})
