@@ -181,6 +181,11 @@ def _write(
         feature = dataclasses.replace(feature, columns=columns)
     if feature.kind == "tags":
         longest = max(int(values.list.len().max() or 1), 1)  # type: ignore[arg-type]
+        if longest == 1 and (parted := raw.filter(raw.str.contains("[,;]"))).len():
+            warnings.append(
+                f"{where}: no value of {feature.place} has more than one tag, and {len(parted):,} have a comma or semicolon in them, such as "
+                f"{parted[0]!r}; if that parts the tags, set separator."
+            )
         columns = tuple(dataclasses.replace(column, width=min(column.width, longest)) for column in feature.columns)
         feature = dataclasses.replace(feature, columns=columns)
     _write_parts(target, feature.name, frame, raw, values)

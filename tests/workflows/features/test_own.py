@@ -286,6 +286,15 @@ class TestBadInput:
         )
         assert own_frame(run, Owner.ITEM, pl.Series(["i0", "x7"]), 10**15)["size"].to_list() == [None, 7.0]
 
+    def test_tags_that_another_sign_parts_are_told(self, run: Path) -> None:
+        text = "item_id,tags\ni0,a;b\ni1,b\n"
+        assert any(
+            "have a comma or semicolon in them, such as 'a;b'" in line
+            for line in self.build(run, {"tags": {"kind": "tags"}}, text)
+        )
+        self.build(run, {"tags": {"kind": "tags", "separator": ";"}}, text)
+        assert own_frame(run, Owner.ITEM, pl.Series(["i0"]), 0)["tags"].to_list() == [["a", "b"]]
+
     def test_texts_without_words(self, run: Path) -> None:
         with pytest.raises(DataError, match="has a word of two letters or digits"):
             self.build(run, {"name": {"kind": "text"}}, "item_id,name\ni0,?\ni1,!\n")
