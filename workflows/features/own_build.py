@@ -183,7 +183,7 @@ def _write(
         longest = max(int(values.list.len().max() or 1), 1)  # type: ignore[arg-type]
         if longest == 1 and (parted := raw.filter(raw.str.contains("[,;]"))).len():
             warnings.append(
-                f"{where}: no value of {feature.place} has more than one tag, and {len(parted):,} have a comma or semicolon in them, such as "
+                f"{where}: no value of {feature.place} has several tags, but {len(parted):,} have a comma or semicolon in them, such as "
                 f"{parted[0]!r}; if that parts the tags, set separator."
             )
         columns = tuple(dataclasses.replace(column, width=min(column.width, longest)) for column in feature.columns)
