@@ -332,10 +332,12 @@ def test_a_quantity_below_0_is_refused(shop: TaskLog) -> None:
         build(shop_of(events), **{**CHURN, "predict": {"within_days": 3, "as": "sum", "column": "margin"}})
 
 
-def test_a_log_that_ends_within_sessions_censors_them(shop: TaskLog) -> None:
+def test_sessions_are_over_before_their_split_is(shop: TaskLog) -> None:
     made = build(shop, use="purchase_intent", after_events=[1])
-    last = int(EVENTS["timestamp"].dt.epoch("us").max())  # type: ignore[arg-type]
     frame = shop.frame.with_columns(pl.col("timestamp").dt.epoch("us").alias("time"))
     ends = dict(frame.group_by("session_id").agg(pl.col("time").max()).iter_rows())
-    assert all(ends[name] + 30 * 60_000_000 <= last for name in made.tables["test"]["entity"])
+    borders = [pl.Series([made.spec["split"][key]]).str.to_datetime().dt.epoch("us")[0] for key in ("t_valid", "t_test", "end")]
+    for split, border in zip(("train", "valid", "test"), borders, strict=True):
+        assert all(ends[name] + 30 * 60_000_000 < border for name in made.tables[split]["entity"])  # type: ignore[index]
+    assert any("truth_reaches_into_the_next_split" in made.spec["dropped"].get(split, {}) for split in ("train", "valid"))
     assert made.spec["dropped"]["test"]["censored"] >= 1
