@@ -56,6 +56,7 @@ def examine(grpc_port: int = 8001) -> list[Finding]:
         _disk,
         _shared_memory,
         lambda: _packages("serving packages", "", State.UNFIT),
+        lambda: _packages("serving packages", "serve", State.NOTE),
         lambda: _packages("training packages", "train", State.NOTE),
         _together,
         _triton,
@@ -141,7 +142,9 @@ def _together() -> Finding:
 
 def _triton() -> Finding:
     spec = importlib.util.find_spec("pytriton")
-    binary = Path(spec.origin).parent / "tritonserver" / "bin" / "tritonserver" if spec and spec.origin else None
+    if spec is None:
+        return Finding("triton", State.NOTE, "not installed", packages.INSTALL.format("serve"))
+    binary = Path(spec.origin).parent / "tritonserver" / "bin" / "tritonserver" if spec.origin else None
     if binary is None or not binary.is_file():
         return Finding("triton", State.UNFIT, "no binary", "uv pip install --reinstall nvidia-pytriton")
     stub = binary.parent.parent / "python_backend_stubs" / f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from cartwheel import __version__
 from cartwheel.cli import ask, audit, compare, features, plan, report, reproduce, tune
+from cartwheel.core import packages
 from cartwheel.core.errors import CartwheelError
 
 app = typer.Typer(
@@ -138,7 +139,7 @@ def serve(
     threads: Annotated[Optional[int], typer.Option(help="ONNX Runtime threads within one step [default: 1].")] = None,  # noqa: UP045
 ) -> None:
     """Serve a repository on the embedded Triton until SIGTERM or Ctrl-C. Options override the configuration file."""
-    from cartwheel.pipeline.work import serve_run
+    from cartwheel.cli.serve import serve_run
 
     told = {
         "host": host,
@@ -200,10 +201,18 @@ def main() -> None:
         _die("Stopped. What was finished is kept: the same command goes on from there.", _INTERRUPTED)
     except BrokenPipeError:
         os._exit(0)
+    except ModuleNotFoundError as error:
+        if (extra := packages.extra_with(error.name or "")) is None:
+            _die_of_a_defect(error)
+        _die(f"This command needs {error.name}, which is not installed. {packages.INSTALL.format(extra)}", 1)
     except Exception as error:  # noqa: BLE001 - the last resort that keeps tracebacks from users
-        if os.environ.get("CARTWHEEL_DEBUG"):
-            traceback.print_exc()
-        _die(f"Unexpected {type(error).__name__}: {error}. This is a defect; CARTWHEEL_DEBUG=1 shows where it is.", 1)
+        _die_of_a_defect(error)
+
+
+def _die_of_a_defect(error: Exception) -> None:
+    if os.environ.get("CARTWHEEL_DEBUG"):
+        traceback.print_exc()
+    _die(f"Unexpected {type(error).__name__}: {error}. This is a defect; CARTWHEEL_DEBUG=1 shows where it is.", 1)
 
 
 def _die(message: str, code: int) -> None:

@@ -11,11 +11,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from cartwheel.config import RunSettings, load_settings
 from cartwheel.core.errors import UsageError
 from cartwheel.core.run_layout import RELATIVE, SNAPSHOT, RunLayout
 
 if TYPE_CHECKING:
+    from cartwheel.config import RunSettings
     from models.tuning.study import Tuned
     from models.tuning.subject import Subject
 
@@ -71,6 +71,7 @@ def tune(
     Example: cartwheel tune shop.toml --model two_tower --minutes 30 --write tuned.toml
     """
     from cartwheel.cli.tuned_config import section_text, write_copy
+    from cartwheel.config import load_settings
 
     settings = load_settings(config)
     if run is not None:

@@ -41,7 +41,7 @@ def open_session(source: Path | bytes, threads: int | None = None) -> Any:
     try:
         import onnxruntime
     except ImportError as error:  # pragma: no cover - a base dependency
-        raise MissingDependencyError("The package onnxruntime is not installed.", INSTALL.format("train")) from error
+        raise MissingDependencyError("The package onnxruntime is not installed.", INSTALL.format("serve")) from error
     if isinstance(source, Path) and not source.is_file():
         raise RunError(f"{source} is missing.", "Run the earlier stages (`cartwheel prepare`, `cartwheel train`) first.")
     options = onnxruntime.SessionOptions()

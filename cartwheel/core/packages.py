@@ -19,8 +19,23 @@ from cartwheel.core.errors import MissingDependencyError
 PROJECT: Final = "cartwheel"
 INSTALL: Final = "In the checkout, run `make install`, or `uv pip install '.[{}]'` in an environment of yours."
 """What to do where an extra, by its name, is not there."""
+_PACKAGES_OF: Final = {"sklearn": "scikit-learn", "pytriton": "nvidia-pytriton", "merlin": "merlin-core"}
+"""Module -> package, where their names differ."""
 _CUDF: Final = ("cudf-cu11", "cudf-cu12", "cudf-cu13")
 _CUDF_POLARS: Final = ("cudf-polars-cu11", "cudf-polars-cu12", "cudf-polars-cu13")
+
+
+def extra_with(module: str) -> str | None:
+    """Return the extra that brings a module of Python: ``serve``, else ``train``; None where neither declares such a package.
+
+    >>> extra_with("nothing_of_the_kind") is None
+    True
+    """
+    top = canonicalize_name(_PACKAGES_OF.get(module.partition(".")[0], module.partition(".")[0]))
+    for extra in ("serve", "train"):
+        if top in {canonicalize_name(each.name) for each in declared(extra)}:
+            return extra
+    return None
 
 
 class Fit(str, Enum):

@@ -120,8 +120,7 @@ class LearnerConformance:
         assert type(made.config) is self.learner.settings
         for name, range_ in tuned(self.learner.settings).items():
             value = getattr(made.config, name)
-            within = value is None or range_.low <= value <= range_.high
-            assert within, f"the default {value} of {name} lies outside of {range_}"
+            assert range_.low <= value <= range_.high, f"the default {value} of {name} lies outside of {range_}"
             assert range_.low > 0 or not range_.log
 
     def test_it_learns_what_is_planted(self) -> None:

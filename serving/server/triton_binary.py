@@ -81,7 +81,8 @@ def find_triton_binary() -> TritonBinary:
     if spec is None or spec.origin is None:
         raise MissingDependencyError(
             "The package nvidia-pytriton, which carries the embedded Triton, is not installed.",
-            'Install it with `uv pip install nvidia-pytriton` (Linux only), or export with `target = "native"` for a Triton of your own.',
+            "In the checkout, run `make install`, or `uv pip install '.[serve]'` (Linux only); or export with target = 'native' for a "
+            "Triton of your own.",
         )
     home = Path(spec.origin).parent / "tritonserver"
     version = f"{sys.version_info.major}.{sys.version_info.minor}"

@@ -9,7 +9,7 @@ from packaging.requirements import Requirement
 from cartwheel.cli.doctor import State, examine
 from cartwheel.core import packages
 from cartwheel.core.errors import MissingDependencyError
-from cartwheel.core.packages import Fit, check, colliding, declared, refuse_colliding
+from cartwheel.core.packages import Fit, check, colliding, declared, extra_with, refuse_colliding
 
 
 @pytest.fixture
@@ -29,8 +29,16 @@ def test_an_extra_takes_in_those_that_it_names() -> None:
     names = {requirement.name for requirement in declared("train")}
     assert {"nvtabular", "tensorflow", "tf-keras", "pandas"} <= names
     assert not names & {"grpcio", "cudf-cu12", "ruff"}
-    assert {"grpcio", "onnxruntime"} <= {requirement.name for requirement in declared()}
+    assert {"onnxruntime", "nvidia-pytriton"} <= {requirement.name for requirement in declared("serve")} <= names
+    base = {requirement.name for requirement in declared()}
+    assert "grpcio" in base
+    assert not base & {"onnxruntime", "nvidia-pytriton", "polars"}
     assert "cudf-polars-cu12" in {requirement.name for requirement in declared("polars-gpu")}
+
+
+def test_a_module_is_known_by_the_extra_that_brings_it() -> None:
+    modules = {"onnxruntime": "serve", "pytriton.triton": "serve", "polars": "train", "sklearn": "train", "nothing": None}
+    assert {module: extra_with(module) for module in modules} == modules
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from cartwheel.cli import serve
+from cartwheel.cli.serve import serve_run
 from cartwheel.config import RunSettings
 from cartwheel.core.errors import ConfigError, ServerError
 from cartwheel.core.files import write_json
-from cartwheel.pipeline.work import judged_configuration, serve_run, source_files, train_cart
-from serving.server import server
+from cartwheel.pipeline.work import judged_configuration, source_files, train_cart
 from serving.server.endpoint import ENDPOINT, Endpoint
 from workflows.settings import SourceSettings
 
@@ -75,7 +76,7 @@ def test_a_server_that_cannot_start_leaves_the_address_of_the_one_that_runs(
         raise ServerError("serve.grpc_port = 8001 is taken.")
 
     OTHER.write(served / ENDPOINT)
-    monkeypatch.setattr(server, "EmbeddedServer", stand_in(fail))
+    monkeypatch.setattr(serve, "EmbeddedServer", stand_in(fail))
     with pytest.raises(ServerError, match="taken"):
         serve_run(served, {}, Console(file=io.StringIO()))
     assert Endpoint.read(served / ENDPOINT) == OTHER
@@ -83,7 +84,7 @@ def test_a_server_that_cannot_start_leaves_the_address_of_the_one_that_runs(
 
 def test_a_server_takes_back_its_own_address_alone(served: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = Endpoint(grpc="127.0.0.1:4", http="127.0.0.1:5", metrics="127.0.0.1:6", pid=os.getpid())
-    monkeypatch.setattr(server, "EmbeddedServer", stand_in(lambda on_ready: on_ready(own)))
+    monkeypatch.setattr(serve, "EmbeddedServer", stand_in(lambda on_ready: on_ready(own)))
     serve_run(served, {}, Console(file=io.StringIO()))
     assert not (served / ENDPOINT).exists()
 
@@ -91,7 +92,7 @@ def test_a_server_takes_back_its_own_address_alone(served: Path, monkeypatch: py
         on_ready(own)
         OTHER.write(served / ENDPOINT)
 
-    monkeypatch.setattr(server, "EmbeddedServer", stand_in(overtaken))
+    monkeypatch.setattr(serve, "EmbeddedServer", stand_in(overtaken))
     serve_run(served, {}, Console(file=io.StringIO()))
     assert Endpoint.read(served / ENDPOINT) == OTHER
 

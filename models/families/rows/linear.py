@@ -15,7 +15,6 @@ from cartwheel.core.settings import Settings
 from models.families.family import ALL_KINDS, Fitted, Floats, Learner, Tags, TrainingData, Tune
 from models.families.rows.answers import add_score, ceiling, read_content, score, write_content
 from models.families.rows.design import Design, Matrix
-from models.families.rows.one_feature import row_loss
 from models.training.tables import Table
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.column import Column
@@ -23,16 +22,13 @@ from workflows.tasks.task import Answer
 
 _SOLVER: Final = "newton-cholesky"
 """A few exact Newton steps; a design has hundreds of columns, far fewer than rows."""
-PENALTIES: Final = (1.0, 10.0, 100.0, 1000.0)
-"""Weights of the squared coefficients that are tried."""
 
 
 class LinearSettings(Settings):
     """What may be set about a linear model."""
 
-    l2: Annotated[float | None, Field(gt=0.0), Tune(0.01, 10_000.0, log=True)] = None
-    """Weight of the squared coefficients in the summed loss; left out the largest of 1, 10, 100 and 1000 whose validation loss is within
-    one standard error of the lowest, so that columns that tell the same share their weight."""
+    l2: Annotated[float, Field(gt=0.0), Tune(0.01, 1000.0, log=True)] = 1.0
+    """Weight of the squared coefficients in the summed loss."""
     max_levels: Annotated[int, Field(ge=1, le=1000)] = 100
     """Most values of a column of ids that get a coefficient: the most frequent ones."""
     min_rows: Annotated[int, Field(ge=1)] = 20
@@ -96,23 +92,14 @@ class _LinearLearner(Learner[LinearSettings]):
         del seed
         self.check(data)
         design = Design.of(data.columns, data.train, self.config.max_levels, self.config.min_rows)
-        features, most = design.matrix(data.train), ceiling(data.answer, data.label)
-        tried = PENALTIES if self.config.l2 is None and len(data.valid) else (self.config.l2 or PENALTIES[0],)
-        fits = []
-        for l2 in tried:
-            with warnings.catch_warnings(record=True) as caught:
-                warnings.simplefilter("always")
-                weights, bias = self._solve(features, data.label, l2)
-            short = any("converge" in str(each.message) for each in caught)
-            notes = (f"the solver stopped after {self.config.max_steps} steps",) if short else ()
-            fits.append(Linear(design, weights, bias, most, notes))
-        if len(fits) == 1:
-            return fits[0]
-        place = _largest_as_good([row_loss(data.valid_label, fit.scores(data.valid), data.answer) for fit in fits])
-        fits[place].notes += (f"its L2 penalty is {tried[place]:g}, chosen on validation rows",)
-        return fits[place]
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            weights, bias = self._solve(design.matrix(data.train), data.label)
+        short = any("converge" in str(each.message) for each in caught)
+        notes = (f"the solver stopped after {self.config.max_steps} steps",) if short else ()
+        return Linear(design, weights, bias, ceiling(data.answer, data.label), notes)
 
-    def _solve(self, features: Matrix, label: Floats, l2: float) -> tuple[Floats, float]:
+    def _solve(self, features: Matrix, label: Floats) -> tuple[Floats, float]:
         raise NotImplementedError
 
     def load(self, folder: Path) -> Linear:
@@ -129,10 +116,10 @@ class LogisticRegressionLearner(_LinearLearner):
     title: ClassVar[str] = "logistic regression"
     tags: ClassVar[Tags] = Tags(frozenset({Answer.PROBABILITY}), "rows", ALL_KINDS)
 
-    def _solve(self, features: Matrix, label: Floats, l2: float) -> tuple[Floats, float]:
+    def _solve(self, features: Matrix, label: Floats) -> tuple[Floats, float]:
         from sklearn.linear_model import LogisticRegression
 
-        model = LogisticRegression(C=1.0 / l2, solver=_SOLVER, max_iter=self.config.max_steps)
+        model = LogisticRegression(C=1.0 / self.config.l2, solver=_SOLVER, max_iter=self.config.max_steps)
         model.fit(features.astype(np.float64), label.astype(np.int64))
         return np.asarray(model.coef_[0], np.float64), float(model.intercept_[0])
 
@@ -144,17 +131,9 @@ class PoissonRegressionLearner(_LinearLearner):
     title: ClassVar[str] = "Poisson regression"
     tags: ClassVar[Tags] = Tags(frozenset({Answer.QUANTITY}), "rows", ALL_KINDS)
 
-    def _solve(self, features: Matrix, label: Floats, l2: float) -> tuple[Floats, float]:
+    def _solve(self, features: Matrix, label: Floats) -> tuple[Floats, float]:
         from sklearn.linear_model import PoissonRegressor
 
-        model = PoissonRegressor(alpha=l2 / len(label), solver=_SOLVER, max_iter=self.config.max_steps)
+        model = PoissonRegressor(alpha=self.config.l2 / len(label), solver=_SOLVER, max_iter=self.config.max_steps)
         model.fit(features.astype(np.float64), label)
         return np.asarray(model.coef_, np.float64), float(model.intercept_)
-
-
-def _largest_as_good(losses: list[Floats]) -> int:
-    """Return the last place whose mean loss is within one standard error of the lowest."""
-    means = [float(loss.mean()) for loss in losses]
-    best = losses[int(np.argmin(means))]
-    behind = [loss - best for loss in losses]
-    return max(place for place, each in enumerate(behind) if each.mean() <= each.std() / np.sqrt(len(each)))
