@@ -16,7 +16,7 @@ import numpy.typing as npt
 from cartwheel.core.errors import RunError, UsageError
 from cartwheel.core.onnx_model import open_session
 from serving.contract.programs import step_file
-from serving.contract.tensors import Contract, Ensemble, Sizes, Tensor, contract
+from serving.contract.tensors import Contract, Ensemble, Tensor
 
 _DTYPES: Mapping[str, Any] = {"string": object, "int64": np.int64, "int32": np.int32, "float32": np.float32}
 METADATA = "cartwheel.json"
@@ -47,7 +47,7 @@ class LocalRepository:
     def __init__(self, path: Path, threads: int = 1) -> None:
         self.path = path
         self.metadata = read_metadata(path)
-        self.contract: Contract = contract(Sizes(**self.metadata["sizes"]))
+        self.contract = _contract(path, self.metadata)
         self._threads = threads
         self._sessions: dict[str, Any] = {}
         self._ensembles = {ensemble.name: ensemble for ensemble in self.contract.ensembles}
@@ -56,7 +56,7 @@ class LocalRepository:
         """Answer one request.
 
         Args:
-            ensemble: ``recommend``, ``cart`` or ``similar_items``.
+            ensemble: ``recommend``, ``cart``, ``similar_items``, or the name of a declared task.
             **inputs: its inputs; optional ones may be left out.
 
         Returns:
@@ -87,6 +87,16 @@ class LocalRepository:
         return self._sessions[model]
 
 
+def _contract(path: Path, metadata: Mapping[str, Any]) -> Contract:
+    try:
+        return Contract.from_json(metadata["contract"])
+    except (KeyError, TypeError) as error:
+        raise RunError(
+            f"{path / METADATA} has no contract that can be read ({error}).",
+            "Write the repository again with `cartwheel export`.",
+        ) from None
+
+
 def _checked(ensemble: Ensemble, inputs: Mapping[str, npt.ArrayLike]) -> dict[str, npt.NDArray[Any]]:
     declared = {tensor.name: tensor for tensor in ensemble.inputs}
     unknown = sorted(set(inputs) - set(declared))
@@ -95,17 +105,25 @@ def _checked(ensemble: Ensemble, inputs: Mapping[str, npt.ArrayLike]) -> dict[st
     missing = [tensor.name for tensor in ensemble.inputs if not tensor.optional and tensor.name not in inputs]
     if missing:
         raise UsageError(f"{ensemble.name!r} needs the inputs {missing}.", "Give them.")
-    return {name: _value(declared[name], value) for name, value in inputs.items()}
+    values = {name: _value(declared[name], value) for name, value in inputs.items()}
+    rows = {name: len(value) for name, value in values.items() if declared[name].batched}
+    if len(set(rows.values())) > 1:
+        raise UsageError(f"The inputs differ in their number of rows: {rows}.", "Give each the same first size.")
+    return values
 
 
 def _value(tensor: Tensor, given: npt.ArrayLike) -> npt.NDArray[Any]:
     value = np.asarray(given, dtype=_DTYPES[tensor.dtype])
-    if value.ndim != len(tensor.shape):
+    if value.ndim != len(tensor.shape) or not all(
+        isinstance(size, str) or size == found for size, found in zip(tensor.shape, value.shape, strict=True)
+    ):
         raise UsageError(f"The input {tensor.name!r} has shape {list(value.shape)}.", f"Give it with shape {list(tensor.shape)}.")
     rule = tensor.allowed
     if rule is None:
         return value
     good = (value >= rule["low"]) & (value <= rule["high"]) | (bool(rule.get("zero")) & (value == 0))
+    if rule.get("nan"):
+        good |= np.isnan(value)
     if not good.all():
         raise UsageError(f"The input {tensor.name!r} holds {value[~good][0]};", f"{rule['sentence']}.")
     return value

@@ -1,4 +1,4 @@
-"""``cartwheel recommend`` and ``cartwheel cart``: ask a running server from the command line."""
+"""``cartwheel recommend``, ``cartwheel cart`` and ``cartwheel predict``: ask a running server from the command line."""
 
 from __future__ import annotations
 
@@ -82,6 +82,38 @@ def cart(
         note = age_of_state(when, client.metadata())
     show_cart(answer, Console(), as_json=as_json)
     _show_note(note)
+
+
+def predict(
+    task: Annotated[str, typer.Argument(help="The declared task.")],
+    entities: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Argument(metavar="[ENTITY]...", help="Ids of users or items; left out where columns alone are given."),
+    ] = None,
+    server: Server = None,
+    run: Served = None,
+    given: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option(
+            "--set", metavar="COLUMN=VALUE", help="A column's value; repeat it for more columns, or more values of a list."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask a running server what a declared task predicts, how to decide, and why.
+
+    What --set gives replaces what the server has stored; nothing after the = stands for a value that is not known.
+
+    Example: cartwheel predict churn anna bert --run runs/shop --set user_events=3
+    """
+    from cartwheel.cli.asking import find_server, parse_columns, show_predictions
+    from serving.client.client import Client
+
+    with Client(find_server(server, run)) as client:
+        form = client.task(task)
+        columns = parse_columns(given or (), form, len(entities or ()) or 1)
+        answers = client.predict_many(task, entities or None, columns)
+    show_predictions(answers, form, Console(), as_json=as_json)
 
 
 def _show_note(note: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Final
@@ -14,7 +15,9 @@ from rich.table import Table
 
 from cartwheel.core.errors import UsageError
 from serving.client.answers import CartPrediction, Metadata, Recommendations
+from serving.client.predictions import Prediction, Value
 from serving.client.requests import When
+from serving.contract.tasks import TaskColumn, TaskForm
 from serving.server.endpoint import ENDPOINT, Endpoint
 from serving.server.state_folder import state_folder
 
@@ -118,6 +121,75 @@ def show_cart(answer: CartPrediction, console: Console, *, as_json: bool = False
 
 def _chance(probability: float | None) -> str:
     return "not known" if probability is None else f"{probability:.1%}"
+
+
+def parse_columns(given: Sequence[str], form: TaskForm, rows: int) -> dict[str, list[Value]]:
+    """Return the columns that ``--set`` gives, the same for every row.
+
+    Args:
+        given: ``column=value`` each; a list's column stands several times.
+        form: of the task.
+        rows: how many entities are asked about.
+
+    Raises:
+        UsageError: if a text is no such pair, the task has no such column, or a number cannot be read.
+    """
+    declared = {column.name: column for column in form.columns}
+    values: dict[str, list[str]] = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set is {text!r}; expected column=value.", "Write for example --set user_events=3.")
+        if name not in declared:
+            raise UsageError(f"{form.name} has no column {name!r}.", f"Its columns are {', '.join(declared)}.")
+        values.setdefault(name, []).append(value)
+    return {name: [_column_value(declared[name], texts)] * rows for name, texts in values.items()}
+
+
+def _column_value(column: TaskColumn, texts: Sequence[str]) -> Value:
+    if not column.listed and len(texts) > 1:
+        raise UsageError(f"--set gives {column.name} {len(texts)} times, which has one value.", "Give it once.")
+    if column.dtype == "string":
+        return [text for text in texts if text] if column.listed else texts[0]
+    numbers = [_number(column, text) for text in texts]
+    return numbers if column.listed else numbers[0]  # type: ignore[return-value]
+
+
+def _number(column: TaskColumn, text: str) -> float | int | None:
+    if not text:
+        return None
+    try:
+        return int(text) if column.dtype == "int64" else float(text)
+    except ValueError:
+        raise UsageError(
+            f"--set {column.name}={text}: expected a {'whole ' if column.dtype == 'int64' else ''}number.",
+            "Write nothing after the = where it is not known.",
+        ) from None
+
+
+def show_predictions(answers: Sequence[Prediction], form: TaskForm, console: Console, *, as_json: bool = False) -> None:
+    """Print predictions as a table, or as JSON: one object for one answer, else a list."""
+    if as_json:
+        contents = [dataclasses.asdict(answer) for answer in answers]
+        print(json.dumps(contents[0] if len(contents) == 1 else contents, ensure_ascii=False))
+        return
+    of_probability = form.threshold is not None
+    table = Table(form.entity, form.answer, *(["decision"] if of_probability else []), "reasons")
+    for answer in answers:
+        name = "the given columns" if answer.entity is None else str(answer.entity)
+        name += " (not known)" if answer.known is False and answer.entity is not None else ""
+        value = f"{answer.probability:.1%}" if answer.probability is not None else f"{answer.quantity:.3g}"
+        decision = [("yes" if answer.decision else "no")] if of_probability else []
+        reasons = "\n".join(f"{reason.contribution:+.2f} {reason.title}" for reason in answer.reasons)
+        table.add_row(escape(name), value, *decision, escape(reasons))
+    console.print(table)
+    base = f"{form.base_rate:.1%} of the training examples" if of_probability else f"{form.base_rate:.3g} on average in training"
+    unit = "log odds" if of_probability else "units of the quantity"
+    notes = [f"Base rate: {base}.", f"Reasons in {unit}, against a typical value of the column."]
+    if form.threshold is not None:
+        notes.insert(1, f"Yes from {form.threshold:.1%} on, by the task's costs.")
+        notes.append("The probability is calibrated." if form.calibrated else "No calibration was needed or possible.")
+    console.print(" ".join(notes), markup=False, highlight=False)
 
 
 def _print_json(answer: Recommendations | CartPrediction) -> None:

@@ -154,6 +154,7 @@ def serve(
 
 app.command()(ask.recommend)
 app.command()(ask.cart)
+app.command()(ask.predict)
 
 
 @app.command()

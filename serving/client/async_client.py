@@ -8,7 +8,7 @@ Example:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TypeVar
 
@@ -26,7 +26,9 @@ from serving.client.connection import (
     channel_arguments,
     read_outputs,
 )
+from serving.client.predictions import Prediction, ServedTask, Value, ask_predict, parse_task
 from serving.client.requests import Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.contract.tasks import TaskForm
 from serving.contract.tensors import DEFAULT_K
 
 Result = TypeVar("Result")
@@ -57,6 +59,7 @@ class AsyncClient:
         self._timeout_seconds = timeout_seconds
         self._retries = retries
         self._metadata: Metadata | None = None
+        self._tasks: dict[str, ServedTask] = {}
         self._attempts()
         self._arguments = channel_arguments(address, tls)
         self._connection: InferenceServerClient | None = None
@@ -96,6 +99,55 @@ class AsyncClient:
     async def similar_items(self, item_id: ShopId, *, k: int = DEFAULT_K) -> tuple[ScoredItem, ...]:
         """Ask for the nearest items of an item; see :meth:`serving.client.client.Client.similar_items`."""
         return await self._ask(lambda metadata: ask_similar_items(item_id, k, metadata))
+
+    async def predict(
+        self, task: str, /, entity: ShopId | None = None, columns: Mapping[str, Value] | None = None, **more: Value
+    ) -> Prediction:
+        """Ask a declared task about one entity, or about columns.
+
+        Args:
+            task: its name.
+            entity: user or item id; an unknown one is a normal request, answered from what is given and from missing values.
+            columns: raw columns that replace what is stored; None stands for a value that is not known.
+            **more: likewise, by keyword.
+
+        Returns:
+            Probability or quantity, the decision at the task's costs, and the strongest reasons.
+
+        Raises:
+            UsageError: if a value cannot be honoured, naming it.
+            ServerError: if the server cannot be reached, is late, or breaks.
+        """
+        given = {name: [value] for name, value in {**(columns or {}), **more}.items()}
+        return (await self.predict_many(task, None if entity is None else [entity], given))[0]
+
+    async def predict_many(
+        self,
+        task: str,
+        /,
+        entities: Sequence[ShopId] | None = None,
+        columns: Mapping[str, Sequence[Value]] | None = None,
+        **more: Sequence[Value],
+    ) -> tuple[Prediction, ...]:
+        """Ask a declared task about several entities in one request, each column with a value for each; see :meth:`predict`."""
+        given = {**(columns or {}), **more}
+        attempts = self._attempts()
+
+        async def once(seconds: float) -> tuple[Prediction, ...]:
+            question = ask_predict(self._tasks.get(task) or await self._read_task(task, seconds), entities, given)
+            left = attempts.seconds_left()
+            return question.parse(read_outputs(await self._server.infer(question.ensemble, question.inputs, client_timeout=left)))
+
+        return await self._try(attempts, once)
+
+    async def task(self, task: str, /) -> TaskForm:
+        """Ask what a declared task answers, and which columns a request may give.
+
+        Raises:
+            UsageError: if the server has no declared task of that name.
+            ServerError: if the server cannot be reached, is late, or breaks.
+        """
+        return (await self._try(self._attempts(), lambda seconds: self._read_task(task, seconds))).form
 
     async def health(self) -> Health:
         """Ask whether the server answers and its models are ready; a server that does not answer is no error here."""
@@ -151,11 +203,18 @@ class AsyncClient:
         self._metadata = metadata = parse_metadata(parameters, self._address)
         return metadata
 
+    async def _read_task(self, task: str, seconds: float) -> ServedTask:
+        answer = await self._server.get_model_config(task, client_timeout=seconds)
+        parameters = {name: value.string_value for name, value in answer.config.parameters.items()}
+        self._tasks[task] = served = parse_task(parameters, task, self._address)
+        return served
+
     async def _try(self, attempts: Attempts, call: Callable[[float], Awaitable[Result]]) -> Result:
         while True:
             try:
                 return await call(attempts.seconds_left())
             except InferenceServerException as error:
                 self._metadata = None
+                self._tasks.clear()
                 pause = attempts.pause_after(error)
             await asyncio.sleep(pause)

@@ -93,16 +93,16 @@ def ask_recommend(
     who = [_one("user_id", request.user_id) for request in requests]
     recent_items = [_many("recent_items", request.recent_items, limits) for request in requests]
     exclude = [_many("exclude", request.exclude, limits) for request in requests]
-    _check_size(limits, who, recent_items, exclude)
+    check_size(limits, who, recent_items, exclude)
     inputs = [
-        _ids("user_id", who),
+        id_tensor("user_id", who),
         *_optional_ids("recent_items", recent_items),
         *_optional_ids("exclude", exclude),
         _timestamps([request.timestamp for request in requests]),
         _k(k, metadata),
     ]
     if diversity is not None:
-        inputs.append(_tensor("diversity", "FP32", np.array([_diversity(diversity)], dtype=np.float32)))
+        inputs.append(tensor("diversity", "FP32", np.array([_diversity(diversity)], dtype=np.float32)))
     users = [request.user_id for request in requests]
     return Question("recommend", inputs, lambda outputs: parse_recommendations(outputs, users, metadata))
 
@@ -128,11 +128,11 @@ def ask_cart(
             raise UsageError(f"cart_items[{place}] is empty.", "Pass the item id of each line.")
     distinct = list(dict.fromkeys(reversed(lines)))[::-1]
     who, recents = [_one("user_id", user_id)], [_many("recent_items", recent_items, metadata.limits)]
-    _check_size(metadata.limits, who, recents, [distinct])
+    check_size(metadata.limits, who, recents, [distinct])
     inputs = [
         *_optional_ids("user_id", who),
         *_optional_ids("recent_items", recents),
-        _ids("cart_items", [distinct or [b""]]),
+        id_tensor("cart_items", [distinct or [b""]]),
         _timestamps([timestamp]),
         _k(k, metadata),
     ]
@@ -155,7 +155,7 @@ def ask_similar_items(item_id: ShopId, k: int, metadata: Metadata) -> Question[t
     if not item[0]:
         raise UsageError("item_id is empty.", "Pass the id of the item whose neighbours are wanted.")
     return Question(
-        "similar_items", [_ids("item_id", [item]), _k(k, metadata)], lambda outputs: parse_scored_items(outputs, metadata)
+        "similar_items", [id_tensor("item_id", [item]), _k(k, metadata)], lambda outputs: parse_scored_items(outputs, metadata)
     )
 
 
@@ -167,7 +167,7 @@ def _k(k: int, metadata: Metadata) -> InferInput:
             f"k is {k}; this server answers 1 to {metadata.max_k} items.",
             "Ask for a k within that range; a larger one needs `max_k` under [export] and a new export.",
         )
-    return _tensor("k", "INT32", np.array([k], dtype=np.int32))
+    return tensor("k", "INT32", np.array([k], dtype=np.int32))
 
 
 def _diversity(value: float) -> float:
@@ -182,7 +182,7 @@ def _diversity(value: float) -> float:
 def _timestamps(instants: Sequence[When]) -> InferInput:
     now = datetime.now(timezone.utc)
     values = [_microseconds(now if instant is None else instant) for instant in instants]
-    return _tensor("timestamp", "INT64", np.array(values, dtype=np.int64).reshape(-1, 1))
+    return tensor("timestamp", "INT64", np.array(values, dtype=np.int64).reshape(-1, 1))
 
 
 def _microseconds(instant: datetime | Literal["snapshot"]) -> int:
@@ -201,7 +201,7 @@ def _microseconds(instant: datetime | Literal["snapshot"]) -> int:
 
 
 def _one(name: str, value: ShopId | None) -> list[bytes]:
-    return [b""] if value is None else [_encoded(name, value)]
+    return [b""] if value is None else [encoded(name, value)]
 
 
 def _many(name: str, values: Iterable[ShopId], limits: Limits | None) -> list[bytes]:
@@ -213,10 +213,10 @@ def _many(name: str, values: Iterable[ShopId], limits: Limits | None) -> list[by
             f"{name} holds {len(values):,} items; this server reads at most {limits.widths[name]:,}.",
             f"Give fewer; `max_{name}` under [serve] sets how many.",
         )
-    return [_encoded(name, value, place) for place, value in enumerate(values)]
+    return [encoded(name, value, place) for place, value in enumerate(values)]
 
 
-def _check_size(limits: Limits | None, *tensors: Sequence[list[bytes]]) -> None:
+def check_size(limits: Limits | None, *tensors: Sequence[list[bytes]]) -> None:
     """Check how many bytes the tensors are, each row filled up to the widest and each id behind 4 bytes of its length."""
     size = sum(4 * len(rows) * max(map(len, rows)) + sum(len(value) for row in rows for value in row) for rows in tensors)
     if limits is not None and size > limits.message_bytes:
@@ -226,7 +226,12 @@ def _check_size(limits: Limits | None, *tensors: Sequence[list[bytes]]) -> None:
         )
 
 
-def _encoded(name: str, value: object, place: int | None = None) -> bytes:
+def encoded(name: str, value: object, place: int | None = None) -> bytes:
+    """Return an id or a text as it goes over the wire.
+
+    Raises:
+        UsageError: if it is neither a text nor a whole number.
+    """
     if isinstance(value, str):
         try:
             return value.encode()
@@ -249,19 +254,20 @@ def _field(name: str, place: int | None) -> str:
 
 def _optional_ids(name: str, rows: Sequence[list[bytes]]) -> list[InferInput]:
     """Return the tensor, or nothing where every row is empty, since an absent input is the shortest way to say so."""
-    return [_ids(name, rows)] if any(map(any, rows)) else []
+    return [id_tensor(name, rows)] if any(map(any, rows)) else []
 
 
-def _ids(name: str, rows: Sequence[list[bytes]]) -> InferInput:
+def id_tensor(name: str, rows: Sequence[list[bytes]]) -> InferInput:
     """Return a BYTES tensor [B, widest row], the shorter rows filled with empty ids, which mean absent."""
     width = max(map(len, rows))
     array = np.full((len(rows), width), b"", dtype=np.object_)
     for place, row in enumerate(rows):
         array[place, : len(row)] = row
-    return _tensor(name, "BYTES", array)
+    return tensor(name, "BYTES", array)
 
 
-def _tensor(name: str, kind: str, array: npt.NDArray[Any]) -> InferInput:
-    tensor = InferInput(name, list(array.shape), kind)
-    tensor.set_data_from_numpy(array)
-    return tensor
+def tensor(name: str, kind: str, array: npt.NDArray[Any]) -> InferInput:
+    """Return an input of a request."""
+    made = InferInput(name, list(array.shape), kind)
+    made.set_data_from_numpy(array)
+    return made

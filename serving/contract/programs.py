@@ -8,7 +8,8 @@ Triton hands requests together only where each input has a row for every shopper
 the request in. So a program before all others takes whatever a client may give, one request at a time, finds what is wrong with it before
 anything is computed, and hands it on in rows: strings as they came, and of ``k`` and ``diversity``, of which a request has one each, a
 column. It computes nothing and holds nothing, so that several processes of it cost little; what follows is computed for many requests
-together, those that agree in ``k`` and ``diversity``.
+together, those that agree in ``k`` and ``diversity``. The ensemble of a declared task, whose columns are its own, is one program that reads
+its requests itself.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class Program:
 
     Attributes:
         model: its name and tensors.
-        steps: the steps that it runs, one after the other; a first program runs none.
+        steps: the steps that it runs, one after the other; the one that reads the requests of others runs none.
         required: inputs without which it refuses a request that needs them. Triton takes all of a first program for optional, and of
             others, where some are optional, it only counts.
         columns: rows -> the input that they stand for: a first program gives them of every input, others read those of one value.
@@ -72,11 +73,20 @@ def programs(contract: Contract, target: Target) -> tuple[tuple[Program, ...], t
         return tuple(Program(model, (model,)) for model in contract.models), contract.ensembles
     by_name = {model.name: model for model in contract.models}
     grouped = {step: name for name, steps in _GROUPS.items() for step in steps}
-    groups = {name: [by_name[step] for step in steps] for name, steps in _GROUPS.items()}
-    groups |= {model.name: [model] for model in contract.models if model.name not in grouped}
-    parts = [_reading(contract), *(_program(name, steps) for name, steps in groups.items())]
+    groups = {name: [by_name[step] for step in steps] for name, steps in _GROUPS.items() if set(steps) <= set(by_name)}
+    groups |= {model.name: [model] for model in contract.models if model.name not in grouped and not model.alone}
+    alone = {model.name: _alone(model) for model in contract.models if model.alone}
+    parts = [
+        *([_reading(contract, alone)] if groups else []),
+        *(_program(name, steps) for name, steps in groups.items()),
+        *alone.values(),
+    ]
     by_group = {part.model.name: part for part in parts}
-    return tuple(parts), tuple(_joined(ensemble, grouped, by_group) for ensemble in contract.ensembles)
+    ensembles = (
+        _optional(ensemble) if _is_alone(ensemble, alone) else _joined(ensemble, grouped, by_group)
+        for ensemble in contract.ensembles
+    )
+    return tuple(parts), tuple(ensembles)
 
 
 def step_file(repository: Path, step: str) -> Path:
@@ -85,10 +95,26 @@ def step_file(repository: Path, step: str) -> Path:
     return next((path for path in shared if path.is_file()), repository / step / VERSION / "model.onnx")
 
 
-def _reading(contract: Contract) -> Program:
+def _alone(model: StepModel) -> Program:
+    """Return the program of a step that takes requests as they come, one at a time, and computes their answers."""
+    inputs = tuple(replace(tensor, optional=True) for tensor in model.inputs)
+    required = tuple(tensor.name for tensor in model.inputs if not tensor.optional)
+    return Program(replace(model, inputs=inputs, batched=False, first=True), (model,), required)
+
+
+def _is_alone(ensemble: Ensemble, alone: Mapping[str, Program]) -> bool:
+    return any(step.model in alone for step in ensemble.steps)
+
+
+def _optional(ensemble: Ensemble) -> Ensemble:
+    return replace(ensemble, inputs=tuple(replace(tensor, optional=True) for tensor in ensemble.inputs))
+
+
+def _reading(contract: Contract, alone: Mapping[str, Program]) -> Program:
     """Return the program that takes whatever a client may give, none of it required: for what is, Triton waits for ever."""
-    given = {tensor.name: tensor for ensemble in contract.ensembles for tensor in ensemble.inputs}
-    needed = {tensor.name for step in contract.models for tensor in step.inputs if not tensor.optional}
+    asked = [ensemble for ensemble in contract.ensembles if not _is_alone(ensemble, alone)]
+    given = {tensor.name: tensor for ensemble in asked for tensor in ensemble.inputs}
+    needed = {tensor.name for step in contract.models for tensor in step.inputs if not (tensor.optional or step.alone)}
     inputs = tuple(replace(tensor, optional=True) for tensor in given.values())
     model = StepModel(READ, inputs, (*map(_rows, given.values()), ASKED), batched=False, first=True)
     rows = {_rows(tensor).name: tensor.name for tensor in given.values()}
@@ -139,4 +165,4 @@ def _joined(ensemble: Ensemble, grouped: Mapping[str, str], programs_: Mapping[s
     reading = Join(
         READ, {name: name for name in rows}, {row: row for row in (*programs_[READ].columns, ASKED.name) if row in wanted}
     )
-    return replace(ensemble, inputs=tuple(replace(tensor, optional=True) for tensor in ensemble.inputs), steps=(reading, *joins))
+    return replace(_optional(ensemble), steps=(reading, *joins))

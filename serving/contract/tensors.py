@@ -1,16 +1,14 @@
 """The tensor contract: every model of the repository, its inputs and outputs, and how the ensembles join them.
 
-One typed table from which ``config.pbtxt`` (``serving.contract.triton_config``), the in-process runner (``serving.local``) and the table of
-the README come, so that they cannot disagree.
+The ensembles declare theirs (``serving.ensembles``), and ``config.pbtxt`` (``serving.contract.triton_config``), the in-process runner
+(``serving.local``) and the table of the README come from those declarations, so that they cannot disagree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
-
-from workflows.features.columns import QUERY_CATEGORICAL, QUERY_CONTINUOUS
 
 Element = Literal["string", "int64", "int32", "float32"]
 
@@ -73,6 +71,7 @@ class StepModel:
         outputs: what it gives.
         batched: whether requests of different clients may be answered together.
         first: whether every request comes to it first, as its client gave it.
+        alone: whether it is all that its ensemble consists of, so that requests come to it as their clients gave them.
         trim: output -> input whose width it takes back after padding.
     """
 
@@ -81,6 +80,7 @@ class StepModel:
     outputs: tuple[Tensor, ...]
     batched: bool = True
     first: bool = False
+    alone: bool = False
     trim: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -144,28 +144,34 @@ class Contract:
     models: tuple[StepModel, ...]
     ensembles: tuple[Ensemble, ...]
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the contract as JSON values, as a repository keeps it."""
+        return asdict(self)
 
-def contract(sizes: Sizes) -> Contract:
-    """Return the tensor contract of a repository of the given sizes."""
-    steps = _Steps(sizes)
-    models = [steps.encode(), steps.retrieve(), steps.rank(), steps.order(), steps.neighbours(), steps.similar()]
-    if sizes.has_cart:
-        models.append(steps.cart())
-    ensembles = (_recommend(sizes), _cart(sizes), _similar_items(sizes))
-    return Contract(tuple(models), ensembles)
+    @staticmethod
+    def from_json(content: Mapping[str, Any]) -> Contract:
+        """Return the contract that ``to_json`` described.
+
+        Raises:
+            KeyError, TypeError: if it described none.
+        """
+        return Contract(
+            tuple(StepModel(**{**model, **_tensors(model, "inputs", "outputs")}) for model in content["models"]),
+            tuple(
+                Ensemble(
+                    **{
+                        **ensemble,
+                        **_tensors(ensemble, "inputs", "outputs"),
+                        "steps": tuple(Join(**step) for step in ensemble["steps"]),
+                    }
+                )
+                for ensemble in content["ensembles"]
+            ),
+        )
 
 
-def markdown(sizes: Sizes) -> str:
-    """Return the table, in docs/tensors.md, of what each ensemble takes and gives."""
-    lines = ["| ensemble | tensor | type | shape | meaning |", "|---|---|---|---|---|"]
-    for ensemble in contract(sizes).ensembles:
-        for arrow, tensors in (("in", ensemble.inputs), ("out", ensemble.outputs)):
-            for tensor in tensors:
-                shape = ", ".join(str(size) for size in tensor.shape)
-                need = "" if arrow == "out" or tensor.optional else " (required)"
-                kind = REQUEST_TYPES[tensor.dtype]
-                lines.append(f"| `{ensemble.name}` {arrow} | `{tensor.name}` | {kind} | [{shape}] | {tensor.meaning}{need} |")
-    return "\n".join(lines) + "\n"
+def _tensors(content: Mapping[str, Any], *roles: str) -> dict[str, tuple[Tensor, ...]]:
+    return {role: tuple(Tensor(**{**tensor, "shape": tuple(tensor["shape"])}) for tensor in content[role]) for role in roles}
 
 
 USER_ID: Final = Tensor(
@@ -241,115 +247,3 @@ def k_tensor(max_k: int) -> Tensor:
             "sentence": f"ask for 1 to {max_k} items (max_k is set when the repository is exported)",
         },
     )
-
-
-class _Steps:
-    """The step models; the tensors that pass between them are declared once here."""
-
-    def __init__(self, sizes: Sizes) -> None:
-        self.k = k_tensor(sizes.max_k)
-        width = sizes.recents
-        self.categorical = Tensor("query_categorical", "int64", ("B", len(QUERY_CATEGORICAL)))
-        self.continuous = Tensor("query_continuous", "float32", ("B", len(QUERY_CONTINUOUS)))
-        self.lists = Tensor("query_lists", "int64", ("B", 3 * width))
-        self.recents = Tensor("recents", "int64", ("B", 3 * width))
-        self.mean_price = Tensor("user_mean_price", "float32", ("B", 1))
-        self.known = Tensor("known_user", "int64", ("B", 1))
-        self.form = Tensor("form", "int64", ("B", 1))
-        self.excluded = Tensor("excluded", "int64", ("B", "X"))
-        self.cart_index = Tensor("cart_index", "int64", ("B", "N"))
-        self.cart_counts = Tensor("cart_counts", "int64", ("B", "N"))
-        self.candidates = Tensor("candidates", "int64", ("B", sizes.candidates))
-        self.similarity = Tensor("retrieval_scores", "float32", ("B", sizes.candidates))
-        self.ranked = Tensor("ranking_scores", "float32", ("B", sizes.candidates))
-        self.near = Tensor("neighbours", "int64", ("B", sizes.neighbours))
-        self.cosines = Tensor("cosines", "float32", ("B", sizes.neighbours))
-
-    def encode(self) -> StepModel:
-        cart_items = Tensor("cart_items", "string", ("B", "N"), CART_ITEMS.meaning, optional=True)
-        outputs = (
-            self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
-            self.cart_counts, self.form,
-        )  # fmt: skip
-        inputs = (USER_ID, RECENT_ITEMS, EXCLUDE, cart_items, TIMESTAMP)
-        return StepModel("recommend_encode", inputs, outputs, trim={"cart_index": "cart_items", "cart_counts": "cart_items"})
-
-    def retrieve(self) -> StepModel:
-        inputs = (self.categorical, self.continuous, self.lists, self.recents, self.excluded)
-        return StepModel("recommend_retrieve", inputs, (self.candidates, self.similarity))
-
-    def rank(self) -> StepModel:
-        inputs = (self.categorical, self.continuous, self.recents, self.mean_price, self.candidates, self.similarity)
-        return StepModel("recommend_rank", inputs, (self.ranked,))
-
-    def order(self) -> StepModel:
-        inputs = (self.candidates, self.ranked, self.recents, self.known, self.k, DIVERSITY)
-        outputs = (ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT)
-        return StepModel("recommend_order", inputs, outputs, batched=False)
-
-    def cart(self) -> StepModel:
-        inputs = (
-            self.categorical, self.continuous, self.recents, self.mean_price, self.cart_index, self.cart_counts, self.form, AFTER,
-        )  # fmt: skip
-        return StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
-
-    def neighbours(self) -> StepModel:
-        return StepModel("similar_items_retrieve", (ITEM_ID,), (self.near, self.cosines))
-
-    def similar(self) -> StepModel:
-        return StepModel("similar_items_order", (self.near, self.cosines, self.k), (ITEMS_OUT, SCORES_OUT), batched=False)
-
-
-def _same(*names: str) -> dict[str, str]:
-    return {name: name for name in names}
-
-
-_ENCODED = ("query_categorical", "query_continuous", "recents", "user_mean_price")
-_OF_CART: Final = ("cart_index", "cart_counts", "form")
-_RETRIEVE: Final = Join(
-    "recommend_retrieve",
-    _same("query_categorical", "query_continuous", "query_lists", "recents", "excluded"),
-    _same("candidates", "retrieval_scores"),
-)
-_RANK: Final = Join("recommend_rank", _same(*_ENCODED, "candidates", "retrieval_scores"), _same("ranking_scores"))
-
-
-def _recommend(sizes: Sizes) -> Ensemble:
-    asked = replace(USER_ID, optional=False)  # Triton cannot run a first step that is given no input at all
-    inputs = (asked, RECENT_ITEMS, EXCLUDE, TIMESTAMP, k_tensor(sizes.max_k), DIVERSITY)
-    outputs = (ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT)
-    encode = Join(
-        "recommend_encode",
-        _same("user_id", "recent_items", "exclude", "timestamp"),
-        _same(*_ENCODED, "query_lists", "known_user", "excluded"),
-    )
-    order = Join(
-        "recommend_order",
-        _same("candidates", "ranking_scores", "recents", "known_user", "k", "diversity"),
-        _same("items", "scores", "reason", "reason_item"),
-    )
-    return Ensemble("recommend", "The items that suit a shopper best.", inputs, outputs, (encode, _RETRIEVE, _RANK, order))
-
-
-def _cart(sizes: Sizes) -> Ensemble:
-    inputs = (USER_ID, RECENT_ITEMS, CART_ITEMS, TIMESTAMP, k_tensor(sizes.max_k))
-    encode = Join(
-        "recommend_encode",
-        _same("user_id", "recent_items", "cart_items", "timestamp"),
-        _same(*_ENCODED, "query_lists", "known_user", "excluded", *(_OF_CART if sizes.has_cart else ())),
-    )
-    order = Join("recommend_order", _same("candidates", "ranking_scores", "recents", "known_user", "k"), _same("items", "scores"))
-    given = {**_same(*_ENCODED, *_OF_CART), AFTER.name: SCORES_OUT.name}
-    score = Join("cart_score", given, _same("line_probability", "cart_probability"))
-    steps = (encode, _RETRIEVE, _RANK, order, *((score,) if sizes.has_cart else ()))
-    outputs = (*((LINES_OUT, CART_OUT) if sizes.has_cart else ()), ITEMS_OUT, SCORES_OUT)
-    return Ensemble("cart", "What of a cart will be bought, and what completes it.", inputs, outputs, steps)
-
-
-def _similar_items(sizes: Sizes) -> Ensemble:
-    steps = (
-        Join("similar_items_retrieve", _same("item_id"), _same("neighbours", "cosines")),
-        Join("similar_items_order", _same("neighbours", "cosines", "k"), _same("items", "scores")),
-    )
-    inputs = (ITEM_ID, k_tensor(sizes.max_k))
-    return Ensemble("similar_items", "The nearest items.", inputs, (ITEMS_OUT, SCORES_OUT), steps)

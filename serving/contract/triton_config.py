@@ -43,7 +43,7 @@ def program_config(program: Program, settings: ExportSettings, stored: int = STO
         lines.append(f"dynamic_batching {{ max_queue_delay_microseconds: {settings.queue_microseconds} }}")
     lines += _parameters(_runner_parameters(program, settings, stored) if embedded else {"intra_op_thread_count": "1"})
     if embedded:
-        lines.append(f"instance_group [ {{ count: {ServeSettings().read_processes if model.first else 1} kind: KIND_CPU }} ]")
+        lines.append(f"instance_group [ {{ count: {1 if program.steps else ServeSettings().read_processes} kind: KIND_CPU }} ]")
     return "\n".join(lines) + "\n"
 
 
@@ -72,13 +72,17 @@ def _tensor(role: str, tensor: Tensor, batching: bool, ragged: bool) -> str:
     dims = ", ".join("-1" if isinstance(size, str) else str(size) for size in shape)
     extra = " optional: true" if role == "input" and tensor.optional else ""
     extra += " allow_ragged_batch: true" if ragged and tensor.varies else ""
-    return f'{role} [ {{ name: "{tensor.name}" data_type: {TRITON_TYPES[tensor.dtype]} dims: [ {dims} ]{extra} }} ]'
+    return f"{role} [ {{ name: {_text(tensor.name)} data_type: {TRITON_TYPES[tensor.dtype]} dims: [ {dims} ]{extra} }} ]"
+
+
+def _text(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
 
 
 def _step(step: Join) -> Sequence[str]:
     lines = ["  step [ {", f'    model_name: "{step.model}"', "    model_version: -1"]
     for role, names in (("input_map", step.inputs), ("output_map", step.outputs)):
-        lines += [f'    {role} {{ key: "{own}" value: "{shared}" }}' for own, shared in names.items()]
+        lines += [f"    {role} {{ key: {_text(own)} value: {_text(shared)} }}" for own, shared in names.items()]
     return [*lines, "  } ]"]
 
 

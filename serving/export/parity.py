@@ -1,5 +1,7 @@
 """Compares a repository's answers with offline answers, and refuses a repository that differs.
 
+Each ensemble names its check. Those of the recommender are here; that of declared tasks is in ``serving.export.task_parity``.
+
 Four comparisons: (1) the compiled feature graphs and models against NVTabular's features and TensorFlow's scores on the test
 split; (2) the encode step, which sees only a user id and an instant, against the offline features of the same users; (3) the encode
 step and the whole of ``cart`` for requests of every form, with recent items and lines, and carts of both sizes, against their offline
@@ -8,7 +10,8 @@ features and probabilities; (4) the whole of ``recommend`` against the same chai
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import importlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +24,8 @@ from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RELATIVE, SNAPSHOT, RunLayout
 from cartwheel.core.tables import read_table
 from models.retrieval.retriever import retrieval_model
+from serving.ensembles.registry import served_graphs, written_plan
+from serving.ensembles.served import ServedGraph
 from serving.export.offline_carts import OfflineCarts, read_requests
 from serving.export.offline_chain import OfflineChain
 from serving.export.onnx_columns import FeatureGraph
@@ -107,6 +112,31 @@ class ParityReport:
         self.checks.append(Check(name, len(served), worst, tolerance))
 
 
+@dataclass
+class Compared:
+    """A repository that is being compared with its run.
+
+    Attributes:
+        run: run directory.
+        served: the repository.
+        settings: export settings.
+        report: what was compared so far.
+    """
+
+    run: Path
+    served: LocalRepository
+    settings: ExportSettings
+    report: ParityReport = field(default_factory=ParityReport)
+    _graphs: dict[str, FeatureGraph] = field(default_factory=dict)
+
+    def graphs(self, *names: str) -> dict[str, FeatureGraph]:
+        """Return compiled feature graphs of the recommender by name, each read once."""
+        for name in names:
+            if name not in self._graphs:
+                self._graphs[name] = FeatureGraph(RunLayout(self.run).graph(name))
+        return {name: self._graphs[name] for name in names}
+
+
 _REFUSED = "The repository was not written; run `cartwheel prepare` and `cartwheel train` again so that all files are of one run."
 
 
@@ -125,29 +155,46 @@ def check_parity(run: Path, repository: Path, settings: ExportSettings) -> Parit
         ParityError: if something differs.
         RunError: if a file of the run is missing.
     """
-    layout = RunLayout(run)
-    report = ParityReport()
-    graphs = {name: FeatureGraph(layout.graph(name)) for name in ("query", "item", "cross")}
-    rows = settings.parity_rows
-    features = read_feature_set(layout)
+    served = LocalRepository(repository)
+    compared = Compared(run, served, settings)
+    for graph in served_graphs(written_plan(served.metadata)):
+        module, _, function = graph.parity.partition(":")
+        check: Callable[[Compared, ServedGraph], None] = getattr(importlib.import_module(module), function)
+        check(compared, graph)
+    return compared.report
+
+
+def check_recommend(compared: Compared, graph: ServedGraph) -> None:
+    """Compare features, models, requests of every form, and whole recommendations."""
+    del graph
+    report, run, served, rows = compared.report, compared.run, compared.served, compared.settings.parity_rows
+    graphs, features = compared.graphs("query", "item", "cross"), read_feature_set(RunLayout(run))
     recommend = _check_features(report, run, "recommend", graphs, features.recommend, rows)
     _check_vectors(report, run, recommend)
     ranking = _check_features(report, run, "ranking", graphs, ranking_columns(features, QUERY_SCALARS), rows)
     _check_logits(report, run, "ranking", ranking)
-    if layout.model("cart").scores.exists():
-        graphs["cart"] = FeatureGraph(layout.graph("cart"))
-        cart = _check_features(report, run, "cart", graphs, ranking_columns(features, QUERY_SCALARS, CART), rows)
-        _check_logits(report, run, "cart", cart)
-        if layout.examples("test", _CART_REQUESTS).exists():
-            _check_features(report, run, _CART_REQUESTS, graphs, ranking_columns(features, QUERY_SCALARS, CART), rows)
-    served = LocalRepository(repository)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
     _check_requests(report, run, served, graphs["query"].offsets)
-    if "cart" in graphs:
-        _check_carts(report, run, served)
-    _check_items(report, run)
-    _check_chain(report, run, served, settings)
-    return report
+    _check_chain(report, run, served, compared.settings)
+
+
+def check_cart(compared: Compared, graph: ServedGraph) -> None:
+    """Compare features, the model, and answers of ``cart``; without a cart model it is made of what ``recommend`` is made of."""
+    report, run, rows, layout = compared.report, compared.run, compared.settings.parity_rows, RunLayout(compared.run)
+    if all(piece.name != "cart_score" for piece in graph.pieces):
+        return
+    graphs, features = compared.graphs("query", "item", "cross", "cart"), read_feature_set(layout)
+    columns = ranking_columns(features, QUERY_SCALARS, CART)
+    _check_logits(report, run, "cart", _check_features(report, run, "cart", graphs, columns, rows))
+    if layout.examples("test", _CART_REQUESTS).exists():
+        _check_features(report, run, _CART_REQUESTS, graphs, columns, rows)
+    _check_carts(report, run, compared.served)
+
+
+def check_similar_items(compared: Compared, graph: ServedGraph) -> None:
+    """Compare item vectors."""
+    del graph
+    _check_items(compared.report, compared.run)
 
 
 def _difference(served: npt.NDArray[Any], offline: npt.NDArray[Any]) -> npt.NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import asdict
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +17,18 @@ from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import RunLayout
 from serving.contract.limits import PARAMETER, STORED, Limits
 from serving.contract.programs import VERSION, programs
-from serving.contract.tensors import Sizes, StepModel, contract
+from serving.contract.questions import PARAMETER as QUESTION
+from serving.contract.questions import question_parameter
+from serving.contract.tensors import Sizes
 from serving.contract.triton_config import ensemble_config, program_config
+from serving.ensembles.registry import contract, pieces, served_graphs
+from serving.ensembles.served import Parts, Plan, ShopParts
 from serving.export.parity import check_parity
 from serving.export.run_files import item_ids
-from serving.export.run_models import RunModels, read_models, unknown_item
+from serving.export.run_models import read_models, unknown_item
 from serving.export.snapshot import read_snapshot
+from serving.export.tasks import read_tasks
 from serving.local import METADATA
-from serving.pieces.cart import cart_graph
-from serving.pieces.encode import encode_graph
-from serving.pieces.order import OrderRules, order_graph
-from serving.pieces.rank import rank_graph
-from serving.pieces.retrieve import retrieve_graph
-from serving.pieces.similar import neighbours_graph, similar_graph
 from serving.pieces.state import Snapshot
 from serving.settings import ExportSettings, ServeSettings
 from workflows.features.feature_set import read_feature_set
@@ -39,6 +38,8 @@ _RUNNER = Path(__file__).resolve().parents[1] / "server" / "runner.py"
 
 def write_repository(run: Path, settings: ExportSettings, candidates: int = 200) -> Path:
     """Write ``<run>/repository`` from what ``prepare`` and ``train`` left in the run, and check it against offline answers.
+
+    A run of declared tasks alone gives a repository of their ensembles alone.
 
     Args:
         run: run directory.
@@ -52,14 +53,26 @@ def write_repository(run: Path, settings: ExportSettings, candidates: int = 200)
         RunError: if the run lacks a file or its files do not fit together.
         ParityError: if the repository answers differently than the offline models; the previous repository stays.
     """
+    layout = RunLayout(run)
+    tasks = read_tasks(layout)
+    shop = read_shop(run, settings, candidates) if layout.state.exists() or not tasks else None
+    plan = Plan(shop.sizes if shop else None, tuple(task.form for task in tasks))
+    parts = Parts(settings, shop, {task.form.name: task for task in tasks})
+    with atomic_path(layout.repository) as aside:
+        _write(aside, plan, parts)
+        check_parity(run, aside, settings)
+    return layout.repository
+
+
+def read_shop(run: Path, settings: ExportSettings, candidates: int) -> ShopParts:
+    """Read what the ensembles of the recommender are built from.
+
+    Raises:
+        RunError: if the run lacks a file or its files do not fit together.
+    """
     models = read_models(run)
     snapshot = read_snapshot(run, unknown_item(models.item, set(item_ids(run)), read_feature_set(RunLayout(run))))
-    sizes = repository_sizes(snapshot, settings, candidates, has_cart=models.cart is not None)
-    target = RunLayout(run).repository
-    with atomic_path(target) as aside:
-        _write(aside, snapshot, models, sizes, settings)
-        check_parity(run, aside, settings)
-    return target
+    return ShopParts(snapshot, models, repository_sizes(snapshot, settings, candidates, has_cart=models.cart is not None))
 
 
 def repository_sizes(snapshot: Snapshot, settings: ExportSettings, candidates: int, *, has_cart: bool) -> Sizes:
@@ -76,56 +89,43 @@ def repository_sizes(snapshot: Snapshot, settings: ExportSettings, candidates: i
     )
 
 
-def build_step(
-    model: StepModel, snapshot: Snapshot, models: RunModels, sizes: Sizes, settings: ExportSettings
-) -> onnx.ModelProto:
-    """Build the graph of one step."""
-    catalogue = snapshot.catalogue
-    if model.name == "recommend_encode":
-        return encode_graph(model, snapshot, models.query)
-    if model.name == "recommend_retrieve":
-        integers = settings.target == "embedded"
-        return retrieve_graph(model, catalogue, models.retrieval, sizes.recents, sizes.candidates, integers=integers)
-    if model.name == "recommend_rank":
-        return rank_graph(model, catalogue, models.ranking, sizes.recents)
-    if model.name == "recommend_order":
-        rules = OrderRules(sizes.candidates, sizes.recents, sizes.max_k, settings.diversity, settings.max_per_category)
-        return order_graph(model, catalogue, rules)
-    if model.name == "similar_items_retrieve":
-        return neighbours_graph(model, catalogue, sizes.neighbours)
-    if model.name == "similar_items_order":
-        return similar_graph(model, catalogue, sizes.neighbours, sizes.max_k)
-    assert models.cart is not None
-    return cart_graph(model, catalogue, models.cart, sizes.recents)
-
-
-def _write(root: Path, snapshot: Snapshot, models: RunModels, sizes: Sizes, settings: ExportSettings) -> None:
-    tensors = contract(sizes)
-    parts, ensembles = programs(tensors, settings.target)
-    stored = STORED + int(np.diff(snapshot.shoppers.left_out_starts).max())
-    with progress("export steps", len(tensors.models)) as advance:
-        for program in parts:
+def _write(root: Path, plan: Plan, parts: Parts) -> None:
+    graphs = served_graphs(plan)
+    tensors = contract(plan)
+    programs_, ensembles = programs(tensors, parts.settings.target)
+    stored = STORED + (int(np.diff(parts.shop.snapshot.shoppers.left_out_starts).max()) if parts.recommender else 0)
+    by_name = {piece.name: piece for piece in pieces(graphs)}
+    with progress("export steps", len(by_name)) as advance:
+        for program in programs_:
             folder = root / program.model.name / VERSION
             folder.mkdir(parents=True)
             for step, file in zip(program.steps, program.files, strict=True):
-                _save(build_step(step, snapshot, models, sizes, settings), folder / file)
+                _save(by_name[step.name].build(parts), folder / file)
                 advance(note=step.name)
-            if settings.target == "embedded":
+            if parts.settings.target == "embedded":
                 shutil.copyfile(_RUNNER, folder / "model.py")
-            (folder.parent / "config.pbtxt").write_text(program_config(program, settings, stored), encoding="utf-8")
-    metadata = _metadata(snapshot, sizes, settings)
-    shown = {name: str(metadata[name]) for name in ("as_of", "cartwheel", "catalogue_size", "max_k", "no_cart")}
-    shown.update({f"{column}_type": kind for column, kind in snapshot.state.id_types.items()})
-    if settings.target == "embedded":
-        shown[PARAMETER] = Limits.of(ServeSettings(), settings.max_batch, stored).parameter()
-    for ensemble in ensembles:
+            (folder.parent / "config.pbtxt").write_text(program_config(program, parts.settings, stored), encoding="utf-8")
+    metadata = {**_metadata(parts), **plan.to_json(), "contract": tensors.to_json()}
+    shown = _shown(metadata, parts, stored)
+    for graph, ensemble in zip(graphs, ensembles, strict=True):
         folder = root / ensemble.name / VERSION
         folder.mkdir(parents=True)
         # Triton wants the version folder of an ensemble, and many ways of copying leave out empty folders.
         (folder / ".keep").touch()
-        (folder.parent / "config.pbtxt").write_text(ensemble_config(ensemble, shown), encoding="utf-8")
+        parameters = {**shown, **graph.about, QUESTION: question_parameter(graph.request, graph.question)}
+        (folder.parent / "config.pbtxt").write_text(ensemble_config(ensemble, parameters), encoding="utf-8")
     files = {path.relative_to(root).as_posix(): sha256(path) for path in sorted(root.rglob("*")) if path.is_file()}
     write_json(root / METADATA, {**metadata, "files": files})
+
+
+def _shown(metadata: Mapping[str, Any], parts: Parts, stored: int) -> dict[str, str]:
+    """Return the parameters of every ensemble, which clients read."""
+    names = ("as_of", "cartwheel", "catalogue_size", "max_k", "no_cart")
+    shown = {name: str(metadata[name]) for name in names if name in metadata}
+    shown.update({f"{column}_type": kind for column, kind in metadata["id_types"].items()})
+    if parts.settings.target == "embedded":
+        shown[PARAMETER] = Limits.of(ServeSettings(), parts.settings.max_batch, stored).parameter()
+    return shown
 
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
@@ -136,16 +136,17 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
                        "Prepare with fewer items, users or dimensions.") from None  # fmt: skip
 
 
-def _metadata(snapshot: Snapshot, sizes: Sizes, settings: ExportSettings) -> dict[str, Any]:
+def _metadata(parts: Parts) -> dict[str, Any]:
+    of_all = {"cartwheel": cartwheel.__version__, "target": parts.settings.target, "max_k": parts.settings.max_k}
+    if parts.recommender is None:
+        return {**of_all, "id_types": {}}
+    state = parts.shop.snapshot.state
     return {
-        "cartwheel": cartwheel.__version__,
-        "target": settings.target,
-        "id_types": snapshot.state.id_types,
-        "has_cart": sizes.has_cart,
-        "no_cart": snapshot.state.no_cart,
-        "max_k": sizes.max_k,
-        "as_of": snapshot.state.as_of,
-        "as_of_us": snapshot.state.as_of_us,
-        "catalogue_size": len(snapshot.catalogue.ids),
-        "sizes": asdict(sizes),
+        **of_all,
+        "id_types": state.id_types,
+        "has_cart": parts.shop.sizes.has_cart,
+        "no_cart": state.no_cart,
+        "as_of": state.as_of,
+        "as_of_us": state.as_of_us,
+        "catalogue_size": len(parts.shop.snapshot.catalogue.ids),
     }

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import ModelLayout, RunLayout
 from cartwheel.core.tables import read_json
 from models.retrieval.retriever import retrieval_model
+from serving.ensembles.served import RunModels
 from serving.export.neighbours import read_neighbours
 from serving.export.run_files import item_ids
 from serving.pieces.cart import CartModels, Floats
@@ -23,17 +23,6 @@ from serving.pieces.retrieve import RetrievalModels
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
 from workflows.features.columns import FORMS, ITEM_CONTINUOUS, SIZES
 from workflows.features.feature_set import FeatureSet
-
-
-@dataclass(frozen=True)
-class RunModels:
-    """The ONNX files and figures of a run that the repository is composed of."""
-
-    query: onnx.ModelProto
-    item: onnx.ModelProto
-    retrieval: RetrievalModels
-    ranking: RankingModels
-    cart: CartModels | None
 
 
 def read_models(run: Path) -> RunModels:

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from serving.contract.questions import Given, written_question
 from serving.server.ports import split
 from serving.settings import ServeSettings
 
@@ -25,13 +26,6 @@ if TYPE_CHECKING:
     import grpc
 
 _METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
-_STRANGER: Final = b"?"
-_QUESTIONS: Final[Mapping[str, Mapping[str, bytes]]] = {
-    "recommend": {"user_id": b""},
-    "cart": {"cart_items": b""},
-    "similar_items": {"item_id": _STRANGER},
-}
-"""Ensemble -> the ids that it cannot do without."""
 _FULL: Final = ("maximum queue size", "timeout expired")
 _HANDSHAKE_SECONDS: Final = 5.0
 
@@ -66,12 +60,13 @@ class Questions:
         address: ``host:port`` of Triton's gRPC.
         settings: how it speaks TLS.
         name: id that the questions carry.
-        repository: what it serves; only the ensembles of Cartwheel in it are asked.
+        repository: what it serves; the ensembles whose configuration holds a question are asked it.
     """
 
     def __init__(self, address: str, settings: ServeSettings, name: str, repository: Path) -> None:
         self._address, self._settings, self._name = address, settings, name
-        self._ensembles = [ensemble for ensemble in _QUESTIONS if (repository / ensemble / "config.pbtxt").is_file()]
+        self._questions = {config.parent.name: written_question(config) for config in sorted(repository.glob("*/config.pbtxt"))}
+        self._ensembles = [ensemble for ensemble, question in self._questions.items() if question]
         if settings.tls_client_roots is not None and settings.tls_probe_certificate is None:
             self._ensembles = []
         self._lock = threading.Lock()
@@ -112,7 +107,11 @@ class Questions:
         if seconds <= 0:
             return Found(Answer.LATE, late)
         try:
-            call = self._connected().unary_unary(_METHOD).future(_request(ensemble, self._name), timeout=seconds)
+            call = (
+                self._connected()
+                .unary_unary(_METHOD)
+                .future(_request(ensemble, self._questions[ensemble], self._name), timeout=seconds)
+            )
             if 0 < noted_seconds < seconds:
                 with contextlib.suppress(grpc.FutureTimeoutError, grpc.RpcError):
                     call.exception(timeout=noted_seconds)
@@ -136,15 +135,13 @@ class Questions:
             return self._channel
 
 
-def _request(ensemble: str, name: str) -> bytes:
+def _request(ensemble: str, question: Mapping[str, Given], name: str) -> bytes:
     from tritonclient.grpc import service_pb2
 
     request = service_pb2.ModelInferRequest(model_name=ensemble, id=name)
-    for tensor, value in _QUESTIONS[ensemble].items():
-        request.inputs.add(name=tensor, datatype="BYTES", shape=[1, 1])
-        request.raw_input_contents.append(len(value).to_bytes(4, "little") + value)
-    request.inputs.add(name="k", datatype="INT32", shape=[1])
-    request.raw_input_contents.append((1).to_bytes(4, "little"))
+    for tensor, given in question.items():
+        request.inputs.add(name=tensor, datatype=given.datatype, shape=given.shape)
+        request.raw_input_contents.append(given.content)
     content: bytes = request.SerializeToString()
     return content
 

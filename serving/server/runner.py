@@ -154,6 +154,7 @@ class TritonPythonModel:
         folder = f"{args['model_repository']}/{args['model_version']}"
         threads = int(os.environ.get("CARTWHEEL_THREADS", parameters["intra_op_threads"]))
         self._steps = [_Step(f"{folder}/{file}", threads) for file in json.loads(parameters["files"])]
+        self._only_reads = self._is_first and not self._steps
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer requests, in their order."""
@@ -186,7 +187,7 @@ class TritonPythonModel:
         Raises:
             RefusedError: if it is beyond them.
         """
-        if self._is_first:
+        if self._only_reads:
             asked = self._queue.join(tuple(sorted(request.requested_output_names())))
             feeds[_ASKED] = np.full((self._rows(feeds), 2), asked, dtype=np.int64)
         elif _ASKED in feeds:
@@ -239,7 +240,7 @@ class TritonPythonModel:
 
     def _needs(self, name: str, request: Any) -> bool:
         """Whether a request needs an input: in the first program, if what is asked for is made of it."""
-        return not self._is_first or any(self._columns.get(row) == name for row in request.requested_output_names())
+        return not self._only_reads or any(self._columns.get(row) == name for row in request.requested_output_names())
 
     def _check_sizes(self, raw: Mapping[str, Any]) -> None:
         found = sum(value.nbytes for value in raw.values() if isinstance(value, _Encoded))
@@ -269,7 +270,7 @@ class TritonPythonModel:
 
     def _texts(self, name: str, encoded: _Encoded) -> npt.NDArray[Any]:
         wanted = int(np.prod(encoded.shape))
-        texts = None if self._is_first else encoded.texts()
+        texts = None if self._only_reads else encoded.texts()
         count = encoded.count() if texts is None else len(texts)
         if count != wanted:
             found = "is cut off within a string" if count is None else f"holds {count} strings"
@@ -289,13 +290,15 @@ class TritonPythonModel:
         good = (value >= rule["low"]) & (value <= rule["high"])
         if rule.get("zero"):
             good |= value == 0
+        if rule.get("nan"):
+            good |= np.isnan(value)
         if not good.all():
             wrong = value[~good].ravel()[0]
             raise BadRequestError(f"The input {name!r} holds {wrong}; {rule['sentence']}.")
 
     def _run(self, requests: list[Feeds]) -> list[dict[str, npt.NDArray[Any]]]:
         """Run the graphs once for all requests and return the outputs of each."""
-        if self._is_first:
+        if self._only_reads:
             return [self._given_rows(feeds) for feeds in requests]
         alone = len(requests) == 1 and all(value.size for value in requests[0].values())
         if alone:

@@ -12,7 +12,8 @@ import pytest
 from shop_runs import ROOT, serving
 
 from cartwheel.config import load_settings
-from serving.contract.tensors import Sizes, markdown
+from serving.contract.tensors import Sizes
+from serving.ensembles.registry import markdown
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)

@@ -23,6 +23,11 @@ INPUTS = {
     "cart": {**QUERY, "cart_items": "STRING [-1, -1]"},
     "similar_items": {"item_id": "STRING [-1, 1]", "k": "INT32 [1]"},
 }
+ONE = {"k": {"datatype": "INT32", "shape": [1], "values": [1]}}
+QUESTIONS = {
+    name: {asked: {"datatype": "BYTES", "shape": [1, 1], "values": [text]}, **ONE}
+    for name, asked, text in (("recommend", "user_id", ""), ("cart", "cart_items", ""), ("similar_items", "item_id", "?"))
+}
 SCORED = {"items": "STRING [-1, -1]", "scores": "FP32 [-1, -1]"}
 OUTPUTS = {
     "recommend": {**SCORED, "reason": "INT32 [-1, -1]", "reason_item": "STRING [-1, -1]"},
@@ -42,7 +47,7 @@ def write_repository(tmp_path_factory: pytest.TempPathFactory) -> WriteRepositor
         repository = tmp_path_factory.mktemp("tiny") / "repository"
         parameters = {"user_id_type": id_type, "item_id_type": id_type, "max_k": "20", "catalogue_size": "12"}
         for name in models or tuple(INPUTS):
-            _write_config(repository / name, INPUTS[name], OUTPUTS[name], parameters)
+            _write_config(repository / name, INPUTS[name], OUTPUTS[name], {**parameters, "question": json.dumps(QUESTIONS[name])})
             shutil.copyfile(MODELS / f"{name}.py", repository / name / "1" / "model.py")
         for name, code in (extra or {}).items():
             _write_config(repository / name, {"in": "FP32 [1]"}, {"out": "FP32 [1]"}, {})

@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from tritonclient.grpc import InferenceServerClient
@@ -18,12 +19,20 @@ sys.path.append(
     str(Path(__file__).resolve().parents[3])
 )  # the benchmarks, whose requests are used here, are no installed package
 
-_SPEC = importlib.util.spec_from_file_location("synthetic_run", Path(__file__).parents[1] / "synthetic_run.py")
-assert _SPEC is not None
-assert _SPEC.loader is not None
-synthetic_run = importlib.util.module_from_spec(_SPEC)
-sys.modules["synthetic_run"] = synthetic_run
-_SPEC.loader.exec_module(synthetic_run)
+
+def _loaded(name: str) -> ModuleType:
+    """Load a module of the folder above, so that tests import it by its name."""
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parents[1] / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+synthetic_run = _loaded("synthetic_run")
+_loaded("synthetic_tasks")
 
 
 @pytest.fixture(scope="session")

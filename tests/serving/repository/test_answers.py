@@ -11,7 +11,8 @@ import pytest
 from synthetic_run import SyntheticRun
 
 from cartwheel.core.errors import UsageError
-from serving.contract.tensors import Sizes, markdown
+from serving.contract.tensors import Sizes
+from serving.ensembles.registry import markdown
 from serving.export.repository import write_repository
 from serving.export.run_models import read_models, unknown_item
 from serving.export.snapshot import read_snapshot

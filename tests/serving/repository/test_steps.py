@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from serving.contract.programs import Target, programs
-from serving.contract.tensors import Sizes, contract
+from serving.contract.tensors import Sizes
+from serving.ensembles.registry import contract
 
 
 @pytest.mark.parametrize("target", ["embedded", "native"])

@@ -1,0 +1,98 @@
+"""The generic ensemble of a declared task, named as the task: probability or quantity, decision and reasons, of an entity or of columns."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from cartwheel.core.errors import RunError
+from cartwheel.core.run_layout import RunLayout
+from serving.contract.tasks import ENTITY, LARGEST, PARAMETER, REASONS, TaskColumn, TaskForm
+from serving.contract.tensors import StepModel, Tensor
+from serving.ensembles.served import Declaration, Piece, Plan, ServedGraph
+from serving.pieces.predict import predict_graph
+
+_WHO: Final = {"user": "user_id", "item": "item_id"}
+_BLANK: Final = {"string": "", "int64": 0, "float32": 0.0}
+OUTPUTS: Final = (
+    "probability", "quantity", "score", "decision", "threshold", "base_rate", "calibrated", "reasons", "contributions", "known",
+)  # fmt: skip
+"""Names of the answer's tensors; no column may have one."""
+
+
+def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
+    return tuple(graph_of(task) for task in plan.tasks)
+
+
+def graph_of(task: TaskForm) -> ServedGraph:
+    """Return the ensemble of a task.
+
+    Raises:
+        RunError: if a column has the name of another tensor.
+    """
+    taken = [column.name for column in task.columns if column.name in (*OUTPUTS, ENTITY)]
+    if taken:
+        raise RunError(
+            f"The task {task.name!r} has a column {taken[0]!r}, which is the name of another tensor of its ensemble.",
+            "Rename the column, or leave it out of the task.",
+        )
+    who = (_entity(task),) if task.stored else ()
+    columns = tuple(map(_column, task.columns))
+    request, answer = (*who, *columns), _answer(task)
+    model = StepModel(f"{task.name}_predict", request, answer, batched=False, alone=True)
+    asked: dict[str, Any] = {ENTITY: ["?"]} if task.stored else _blank(task.columns[0])
+    return ServedGraph(
+        task.name,
+        f"{task.title.rstrip('.')}.",
+        request=request,
+        answer=answer,
+        pieces=(Piece(model, lambda parts: predict_graph(model, parts.tasks[task.name])),),
+        question=asked,
+        parity="serving.export.task_parity:check_task",
+        about={PARAMETER: task.parameter()},
+    )
+
+
+def _blank(column: TaskColumn) -> dict[str, Any]:
+    return {column.name: [_BLANK[column.dtype]] * column.width}
+
+
+def _entity(task: TaskForm) -> Tensor:
+    meaning = f"the {_WHO[task.entity]} that is asked about; an unknown one is answered from the columns that are given"
+    return Tensor(ENTITY, "string", ("B", 1), meaning, optional=True)
+
+
+def _column(column: TaskColumn) -> Tensor:
+    kind = f"{column.title}; given, it replaces what is stored"
+    if column.dtype != "float32":
+        return Tensor(column.name, column.dtype, ("B", column.width), kind, optional=True)
+    finite = {"low": -LARGEST, "high": LARGEST, "nan": not column.listed, "sentence": "give a finite number"}
+    return Tensor(column.name, "float32", ("B", column.width), kind, optional=True, allowed=finite)
+
+
+def _answer(task: TaskForm) -> tuple[Tensor, ...]:
+    one: tuple[int | str, ...] = ("B", 1)
+    tensors = [Tensor("score", "float32", one, "what the model gives, not calibrated: log odds, or the quantity")]
+    if task.threshold is None:
+        tensors.insert(0, Tensor("quantity", "float32", one, "the expected quantity"))
+    else:
+        tensors.insert(0, Tensor("probability", "float32", one, "the probability of yes"))
+        tensors.append(Tensor("decision", "int32", one, "1 where the probability is at least the threshold, else 0"))
+        tensors.append(Tensor("threshold", "float32", one, "cost of a wrong yes / (cost of a wrong yes + cost of a wrong no)"))
+    tensors += [
+        Tensor("base_rate", "float32", one, "share of yes, or mean, of the training examples"),
+        Tensor("calibrated", "int32", one, "1 where a calibration was applied to the score"),
+        Tensor("reasons", "string", ("B", REASONS), 'columns whose values move the score most, the strongest first; "" for none'),
+        Tensor("contributions", "float32", ("B", REASONS), "score less the score where that column is typical"),
+    ]
+    if task.stored:
+        tensors.append(Tensor("known", "int32", one, "1 where the entity is stored"))
+    return tuple(tensors)
+
+
+def _requires(run: RunLayout) -> str:
+    if any(run.task_models_folder.glob("*/leaderboard.json")):
+        return ""
+    return f"{run.task_models_folder} holds no model of a declared task."
+
+
+DECLARED: Final = Declaration("predict", _graphs, _requires)
