@@ -175,6 +175,7 @@ def check_recommend(compared: Compared, graph: ServedGraph) -> None:
     _check_logits(report, run, "ranking", ranking)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
     _check_requests(report, run, served, graphs["query"].offsets)
+    _check_items(report, run)
     _check_chain(report, run, served, compared.settings)
 
 
