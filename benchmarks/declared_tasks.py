@@ -25,14 +25,14 @@ from rich.table import Table  # noqa: E402
 
 import cartwheel  # noqa: E402
 from cartwheel.core.run_layout import RunLayout  # noqa: E402
-from cartwheel.pipeline import work  # noqa: E402
+from cartwheel.pipeline import task_work, work  # noqa: E402
 from evaluation.figures import Record  # noqa: E402
 from evaluation.task_metrics import TaskEvaluation  # noqa: E402
 from models.families.row_registry import RULES  # noqa: E402
 from workflows.tasks.task import Answer  # noqa: E402
 
 _METRIC: Final = {Answer.PROBABILITY: "roc_auc", Answer.QUANTITY: "wape"}
-_STAGES: Final = (work.events, work.tables, work.tasks, work.task_models, work.task_evaluation)
+_STAGES: Final = (work.events, work.tables, task_work.tasks, task_work.task_models, task_work.task_evaluation)
 _TINY: Final = {"source": {"shoppers": 300, "items": 60, "days": 20}}
 """Events that a task about rows of a table does not read."""
 

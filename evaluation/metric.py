@@ -6,20 +6,26 @@ A shop adds one in a file of its own and names it, ``[tasks.churn] metrics = ["m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core.errors import ConfigError
+from cartwheel.core.hooks import called, described, load_hook
 from models.metrics.classification import expected_calibration_error, log_loss, pr_auc, roc_auc, row_log_loss
 from models.metrics.decisions import row_brier
 from models.metrics.quantities import poisson_deviance, rmse, row_poisson_deviance, wape
 from workflows.tasks.task import Answer
 
 Floats = npt.NDArray[np.float64]
-Resampled = Callable[["Outcome"], float]
+_NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
+_TAKEN: Final = ("_minus_", "_at_threshold")
+"""What evaluation adds to the names of metrics."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,9 @@ METRICS: Final[Mapping[str, Metric]] = {
             rows=lambda outcome: row_brier(outcome.label, outcome.predicted),
         ),
         Metric(
-            "ece", "Expected calibration error", "Mean difference of predicted and observed share over bins of probability.", "lower",
-            _YES, whole=lambda outcome: expected_calibration_error(outcome.label, outcome.predicted),
+            "calibration_error", "Expected calibration error",
+            "Mean difference of predicted and observed share over bins of probability.", "lower", _YES,
+            whole=lambda outcome: expected_calibration_error(outcome.label, outcome.predicted),
         ),
         Metric(
             "mae", "Mean absolute error", "Mean absolute difference of prediction and truth, in their unit.", "lower", _HOW_MANY,
@@ -142,12 +149,16 @@ def metrics_of(answer: Answer, added: tuple[Metric, ...] = ()) -> tuple[Metric, 
     """Return the metrics that judge a kind of answer: the built-in ones, then those that a shop added.
 
     Raises:
-        ConfigError: if an added one has the name of another, or judges another kind of answer.
+        ConfigError: if the name of an added one is no name or that of another, or it judges another kind of answer.
     """
-    from cartwheel.core.errors import ConfigError
-
     found = {name: metric for name, metric in METRICS.items() if answer in metric.answers}
     for metric in added:
+        if not _NAME.fullmatch(metric.name) or any(part in metric.name for part in _TAKEN):
+            raise ConfigError(
+                f"A metric is called {metric.name!r}, where small letters, digits and underscores are expected, "
+                f"without {' or '.join(_TAKEN)}.",
+                "Give it another name.",
+            )
         if metric.name in METRICS or metric.name in found:
             raise ConfigError(f"There is a metric called {metric.name!r} already.", "Give yours another name.")
         if answer not in metric.answers:
@@ -157,3 +168,44 @@ def metrics_of(answer: Answer, added: tuple[Metric, ...] = ()) -> tuple[Metric, 
             )
         found[metric.name] = metric
     return tuple(found.values())
+
+
+def added_metrics(references: Sequence[str], answer: Answer, where: str, folder: Path | None = None) -> tuple[Metric, ...]:
+    """Return the metrics that a shop added to a task.
+
+    Args:
+        references: ``module:name`` of a ``Metric`` or of a function that gives one.
+        answer: of the task.
+        where: the setting that names them, for messages.
+        folder: where the shop's modules lie.
+
+    Raises:
+        ConfigError: there is no such module or name, it is no metric, or as ``metrics_of``.
+    """
+    added = tuple(called(load_hook(each, where, folder), f"{where}: {each}", Metric) for each in references)
+    metrics_of(answer, added)
+    return added
+
+
+def computed(metric: Metric, outcome: Outcome) -> tuple[float, Floats | None]:
+    """Compute a shop's own metric.
+
+    Returns:
+        The value, NaN where it is not defined, and [n] a value a row; None where the metric has none.
+
+    Raises:
+        ConfigError: it raises, or gives no number, or another number of values than there are rows.
+    """
+    try:
+        value = metric.value(outcome)
+        rows = None if metric.rows is None else np.asarray(metric.rows(outcome), np.float64)
+    except Exception as error:
+        raise ConfigError(f"The metric {metric.name!r} raised {described(error)}.", "Correct it.") from error
+    if np.isinf(value):
+        raise ConfigError(f"The metric {metric.name!r} is {value}, where a finite number or NaN is expected.", "Correct it.")
+    if rows is not None and rows.shape != outcome.truth.shape:
+        raise ConfigError(
+            f"The metric {metric.name!r} gave {'x'.join(map(str, rows.shape)) or 'one'} values for {len(outcome)} rows.",
+            "Give one for each row.",
+        )
+    return value, rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -12,8 +13,11 @@ from cartwheel.core.files import write_json
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import TaskLayout
 from cartwheel.core.tables import read_json
+from evaluation.added_metrics import Answers, added_records
 from evaluation.chances import Forecast, chance_records
 from evaluation.figures import Protocol, Record
+from evaluation.metric import Metric, added_metrics
+from evaluation.metric import Outcome as Predictions
 from evaluation.quantities import Quantities, quantity_records
 from evaluation.report.details import Calibration
 from evaluation.settings import EvaluateSettings
@@ -76,6 +80,23 @@ class Outcome:
 
 
 @dataclass(frozen=True)
+class AddedMetric:
+    """A metric of the shop's own, for readers of its records.
+
+    Attributes:
+        name: in the records.
+        title: for readers.
+        meaning: what it measures.
+        better: ``higher`` or ``lower``.
+    """
+
+    name: str
+    title: str
+    meaning: str
+    better: str
+
+
+@dataclass(frozen=True)
 class TaskEvaluation:
     """What is known of a declared task after evaluation.
 
@@ -95,6 +116,7 @@ class TaskEvaluation:
         importance: column -> mean distance by which it moves the served learner's score from that of its typical value, largest first.
         suspects: sentences about columns that predict too well.
         notes: sentences about learners.
+        added: the metrics that the shop added.
     """
 
     task: str
@@ -112,6 +134,7 @@ class TaskEvaluation:
     importance: dict[str, float]
     suspects: tuple[str, ...]
     notes: tuple[str, ...]
+    added: tuple[AddedMetric, ...] = ()
 
     def find(self, model: str, metric: str) -> Record | None:
         """Return the record of a metric, or None."""
@@ -121,12 +144,13 @@ class TaskEvaluation:
         """Write the task's metrics; equal evaluations give equal bytes."""
         records = [{**asdict(each), "protocol": {**asdict(each.protocol), "hash": each.protocol.hash}} for each in self.records]
         content = {
-            **{name: value for name, value in vars(self).items() if name not in ("records", "decision", "calibration")},
+            **{name: value for name, value in vars(self).items() if name not in ("records", "decision", "calibration", "added")},
             "answer": self.answer.value,
             "records": records,
             "decision": asdict(self.decision) if self.decision else None,
             "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
             "importance": [{"column": column, "value": value} for column, value in self.importance.items()],
+            "added": [asdict(each) for each in self.added],
         }
         write_json(layout.metrics, content)
 
@@ -149,6 +173,7 @@ class TaskEvaluation:
                     "importance": {each["column"]: each["value"] for each in content["importance"]},
                     "suspects": tuple(content["suspects"]),
                     "notes": tuple(content["notes"]),
+                    "added": tuple(AddedMetric(**each) for each in content.get("added", ())),
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -162,7 +187,7 @@ class _Judged:
     answer: Floats
 
 
-def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0) -> TaskEvaluation:
+def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0, folder: Path | None = None) -> TaskEvaluation:
     """Judge every trained learner of a task on its test split, by the ONNX models that are served, and write the metrics.
 
     Reads ``task.json``, ``features/test`` and the models; writes ``TaskLayout.metrics``.
@@ -171,11 +196,14 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0) -> Ta
         layout: the task's files.
         bootstrap: resamples of entities behind each interval.
         seed: fixes them.
+        folder: of the configuration file, where a shop's own metrics lie.
 
     Raises:
+        ConfigError: if the task names a metric that there is not, or one raises.
         RunError: if a file is missing or damaged.
     """
     spec, board = TaskSpec.read(layout), Leaderboard.read(layout)
+    added = added_metrics(spec.metrics, spec.answer, f"tasks.{spec.name}.metrics", folder)
     models = {entry.learner: read_model(layout.model(entry.learner)) for entry in board.entries}
     columns = tuple({column.name: column for model in models.values() for column in model.columns}.values())
     sizes = {name: size for model in models.values() for name, size in model.sizes.items()}
@@ -185,6 +213,7 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0) -> Ta
     served = judged[board.served]
     chance = spec.answer is Answer.PROBABILITY
     records = _chances(spec, board, judged, test, bootstrap, seed) if chance else _quantities(spec, judged, test, bootstrap, seed)
+    records += _added(spec, judged, test, added, bootstrap, seed)
     result = TaskEvaluation(
         task=spec.name,
         title=spec.title,
@@ -202,6 +231,7 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0) -> Ta
         suspects=(),
         notes=tuple(f"{entry.title}: {note}" for entry in board.entries for note in entry.notes)
         + tuple(f"{learner} was not tried: {why}" for learner, why in board.skipped.items()),
+        added=tuple(AddedMetric(each.name, each.title, each.meaning, each.better) for each in added),
     )
     result = replace(result, suspects=_suspects(board, result))
     result.write(layout)
@@ -241,6 +271,14 @@ def _chances(
 def _quantities(spec: TaskSpec, judged: dict[str, _Judged], test: Rows, bootstrap: int, seed: int) -> list[Record]:
     forecasts = [Quantities(name, _role(name), each.answer) for name, each in judged.items()]
     records = quantity_records(spec.name, test.label, test.entity, forecasts, bootstrap, seed, _protocol(spec, test))
+    return [_of_entities(each, spec) for each in records]
+
+
+def _added(
+    spec: TaskSpec, judged: dict[str, _Judged], test: Rows, metrics: tuple[Metric, ...], bootstrap: int, seed: int
+) -> list[Record]:
+    answers = [Answers(name, _role(name), Predictions(each.answer, test.label)) for name, each in judged.items()]
+    records = added_records(spec.name, answers, test.entity, metrics, bootstrap, seed, _protocol(spec, test))
     return [_of_entities(each, spec) for each in records]
 
 

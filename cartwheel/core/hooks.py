@@ -39,6 +39,15 @@ def load_hook(reference: str, where: str, folder: Path | None = None) -> Any:
     return getattr(module, name)
 
 
+def module_file(reference: str, where: str, folder: Path | None = None) -> Path:
+    """Return the file of the module of ``module:name``; arguments and errors as ``load_hook``."""
+    load_hook(reference, where, folder)
+    file = sys.modules[reference.partition(":")[0]].__file__
+    if file is None:
+        raise ConfigError(f"{where} is {reference!r}, whose module has no file.", "Write it in a file of Python.")
+    return Path(file)
+
+
 def called(hook: Any, where: str, kind: type[T], *arguments: Any) -> T:
     """Return ``hook`` if it is a ``kind``, else what it gives when it is called.
 

@@ -16,6 +16,7 @@ from cartwheel.core.packages import INSTALL
 from cartwheel.core.run_layout import RELATIVE
 from cartwheel.pipeline.reads import fields_judged, fields_read, handed, values_of, without_paths
 from cartwheel.pipeline.run_directory import RunDirectory, StageRecord, digest, stage_key, stopwatch
+from cartwheel.pipeline.task_work import learners_from, metrics_from, task_evaluation, task_models, tasks, tasks_from
 from cartwheel.pipeline.work import (
     check_parameters,
     evaluate,
@@ -30,10 +31,6 @@ from cartwheel.pipeline.work import (
     retrieval,
     tables,
     tables_from,
-    task_evaluation,
-    task_models,
-    tasks,
-    tasks_from,
     train_cart,
 )
 from models.retrieval.retriever import FACTOR_MODELS, TWO_TOWER
@@ -91,8 +88,8 @@ STAGES: Final = (
     Stage("item_to_item", "train", ("events", "examples", "features", "retrieval"), (RELATIVE.item_to_item.path,), item_to_item),
     Stage("ranking", "train", ("features", "item_to_item"), (RELATIVE.model("ranking").path,), ranking),
     Stage("cart", "train", ("features",), (RELATIVE.model("cart").path,), train_cart),
-    Stage("task_models", "train", ("tasks",), (RELATIVE.task_models_folder,), task_models),
-    Stage("task_evaluation", "evaluate", ("task_models",), (RELATIVE.task_evaluation_folder,), task_evaluation),
+    Stage("task_models", "train", ("tasks",), (RELATIVE.task_models_folder,), task_models, learners_from),
+    Stage("task_evaluation", "evaluate", ("task_models",), (RELATIVE.task_evaluation_folder,), task_evaluation, metrics_from),
     Stage(
         "evaluate",
         "evaluate",

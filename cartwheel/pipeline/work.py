@@ -101,7 +101,7 @@ def events(run: Path, settings: RunSettings) -> None:
     Console(stderr=True).print(
         f"{summary.rows:,} events of {summary.users:,} users and {summary.items:,} items, {summary.first[:10]} to {summary.last[:10]}"
     )
-    _warn(summary.remarks)
+    warn(summary.remarks)
     if summary.quarantined:
         told = ", ".join(f"{reason} {count:,}" for reason, count in summary.reasons.items())
         Console(stderr=True).print(
@@ -126,7 +126,7 @@ def tables(run: Path, settings: RunSettings) -> None:
 
     own = settings.features.own
     prepare, seed = (settings.prepare, settings.seed) if own else (PrepareSettings(), 0)
-    _warn(build_tables(run, settings.tables, own, prepare, seed))
+    warn(build_tables(run, settings.tables, own, prepare, seed))
 
 
 def examples(run: Path, settings: RunSettings) -> None:
@@ -136,80 +136,20 @@ def examples(run: Path, settings: RunSettings) -> None:
 
     known = read_known_items(run)
     report = build_examples(RunLayout(run).events, run, settings.prepare, settings.seed, settings.recommend.leave_out, known)
-    _warn(report.warnings)
+    warn(report.warnings)
 
 
 def features(run: Path, settings: RunSettings) -> None:
     """Fit the NVTabular workflows on train, encode every split and compile them to ONNX."""
     from workflows.prepare.features import fit_features
 
-    _warn(fit_features(run, settings.features).warnings)
+    warn(fit_features(run, settings.features).warnings)
 
 
-def _warn(warnings: Iterable[str]) -> None:
+def warn(warnings: Iterable[str]) -> None:
+    """Print warnings, one a line."""
     for warning in warnings:
         Console(stderr=True).print(f"warning: {warning}", style="yellow", markup=False, highlight=False)
-
-
-def tasks_from(settings: RunSettings) -> object:
-    """Return what identifies what declared tasks read from outside the run: their tables and the shop's own modules.
-
-    Raises:
-        ConfigError: if a module cannot be imported.
-        DataError: if a table is not there.
-    """
-    from workflows.prepare.task_inputs import task_inputs
-
-    return {name: stamps(task_inputs(name, task, settings.folder)) for name, task in settings.tasks.items()}
-
-
-def tasks(run: Path, settings: RunSettings) -> None:
-    """Build and encode the examples of the declared tasks; those of tasks that are no longer declared go."""
-    layout = RunLayout(run)
-    shutil.rmtree(layout.tasks_folder, ignore_errors=True)
-    if not settings.tasks:
-        return
-    from workflows.encoding.task_graph import encode_task
-    from workflows.features.own import own_families
-    from workflows.prepare.tasks import build_tasks
-    from workflows.tasks.settings import declared_tasks
-
-    declared = declared_tasks(settings.tasks, settings.prepare, settings.folder)
-    made = build_tasks(run, declared, settings.prepare, settings.seed, own_families(run), settings.folder)
-    for name, examples in made.items():
-        encode_task(layout.task(name), examples.columns, settings.features.engine)
-        _warn(examples.spec.get("warnings", ()))
-
-
-def task_models(run: Path, settings: RunSettings) -> None:
-    """Fit every learner of every declared task, and choose on validation which is served."""
-    layout = RunLayout(run)
-    shutil.rmtree(layout.task_models_folder, ignore_errors=True)
-    if not settings.tasks:
-        return
-    from models.tasks.train import TaskTrainingSettings, train_task
-    from workflows.encoding.task_graph import Encoding
-
-    for name, task in settings.tasks.items():
-        encoding = Encoding.read(layout.task(name))
-        chosen = TaskTrainingSettings(select=task.select)
-        files = layout.task(name)
-        board = train_task(files, encoding.columns, encoding.sizes, settings.seed, chosen, task.parameters, settings.folder)
-        Console(stderr=True).print(f"{name}: {board.served} is served, {board.reason}", highlight=False)
-
-
-def task_evaluation(run: Path, settings: RunSettings) -> None:
-    """Measure every learner of every declared task on its test split; draw their page."""
-    layout = RunLayout(run)
-    shutil.rmtree(layout.task_evaluation_folder, ignore_errors=True)
-    if not settings.tasks:
-        return
-    from evaluation.report.task_page import write_task_page
-    from evaluation.task_metrics import evaluate_task
-
-    found = [evaluate_task(layout.task(name), settings.evaluate.bootstrap, settings.seed) for name in settings.tasks]
-    write_task_page(layout.task_report, found)
-    Console(stderr=True).print(f"report: {layout.task_report}", soft_wrap=True)
 
 
 def check_parameters(settings: RunSettings) -> None:
@@ -266,7 +206,7 @@ def ranking(run: Path, settings: RunSettings) -> None:
     train_dlrm(run, "ranking", settings.ranking, settings.seed, lambda folder: write_fusion(folder, Fusion(weight)))
     fusion = tune_fusion(run, settings.evaluate, settings.seed)
     if not fusion.ranks:
-        _warn([f"{model_name(served_name(run, fusion))} {fusion.sentence}"])
+        warn([f"{model_name(served_name(run, fusion))} {fusion.sentence}"])
 
 
 def train_cart(run: Path, settings: RunSettings) -> None:

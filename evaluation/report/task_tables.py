@@ -34,10 +34,11 @@ def task_report(found: TaskEvaluation) -> Group:
         title=f"{found.task}: {found.title}", title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0)
     )
     table.add_column("learner", no_wrap=True)
-    for metric in METRICS[found.answer]:
-        table.add_column(metric_name(metric), justify="right", no_wrap=True)
+    titles = metrics_shown(found)
+    for title in titles.values():
+        table.add_column(title, justify="right", no_wrap=True)
     for model in models(found):
-        cells = [_cell(found.find(model, metric)) for metric in METRICS[found.answer]]
+        cells = [_cell(found.find(model, metric)) for metric in titles]
         table.add_row(
             f"{model} (served)" if model == found.served else model, *cells, style="bold" if model == found.served else ""
         )
@@ -49,15 +50,15 @@ def task_report(found: TaskEvaluation) -> Group:
 
 def task_section(found: TaskEvaluation) -> Html:
     """Return the section of a task in the report."""
-    metrics = METRICS[found.answer]
+    titles = metrics_shown(found)
     rows = [
         [f"{model_name(model)} (served)" if model == found.served else model_name(model)]
-        + [_cell(found.find(model, metric)) for metric in metrics]
+        + [_cell(found.find(model, metric)) for metric in titles]
         for model in models(found)
     ]
     parts: list[Child] = [tag("h3", f"{found.task}: {found.title}")]
     parts += [tag("p", tag("b", f"Warning: {sentence}."), class_="note") for sentence in found.suspects]
-    parts += [html_table(["", *(metric_name(metric) for metric in metrics)], rows, class_="figures")]
+    parts += [html_table(["", *titles.values()], rows, class_="figures")]
     parts += paragraphs(f"{sentence}." for sentence in sentences(found))
     parts += [*_calibration(found), *_importance(found), *_notes(found), tag("p", protocol(found), class_="note")]
     return tag("div", parts, class_="task", id=f"task-{found.task}")
@@ -69,10 +70,16 @@ def models(found: TaskEvaluation) -> list[str]:
     return sorted(values, key=lambda model: float("inf") if values[model] is None else float(values[model] or 0.0))
 
 
+def metrics_shown(found: TaskEvaluation) -> dict[str, str]:
+    """Return the metrics of the table with their titles, those that the shop added last."""
+    return {metric: metric_name(metric) for metric in METRICS[found.answer]} | {each.name: each.title for each in found.added}
+
+
 def sentences(found: TaskEvaluation) -> list[str]:
     """Say what is served and why, how it stands to the rules, and what its decisions cost."""
     result = [f"served: {found.served}; {found.reason}"]
     metric = DECIDES[found.answer]
+    result += [f"{each.title}: {each.meaning.rstrip('.')}; {each.better} is better" for each in found.added]
     differences = [each for each in found.records if each.model == found.served and each.metric.startswith(metric + DIFFERENCE)]
     result += [_standing(each, metric) for each in differences]
     decision = found.decision

@@ -22,6 +22,7 @@ class TaskSpec:
         learners: names of those that are tried; empty for all that can answer.
         false_positive: what a wrong yes costs.
         false_negative: what a wrong no costs.
+        metrics: ``module:name`` of the metrics that the shop added.
     """
 
     name: str
@@ -31,6 +32,7 @@ class TaskSpec:
     learners: tuple[str, ...] = ()
     false_positive: float = 1.0
     false_negative: float = 1.0
+    metrics: tuple[str, ...] = ()
 
     @staticmethod
     def read(layout: TaskLayout) -> TaskSpec:
@@ -49,6 +51,7 @@ class TaskSpec:
                 tuple(content["learners"]),
                 float(content["costs"]["false_positive"]),
                 float(content["costs"]["false_negative"]),
+                tuple(content.get("metrics", ())),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{layout.spec} describes no task ({error}).", "Run `cartwheel prepare` again.") from None

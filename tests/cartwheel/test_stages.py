@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import BaseModel
 from rich.console import Console
 
 from cartwheel.config import RunSettings, parse_settings
-from cartwheel.core.errors import RunError
+from cartwheel.core.errors import ConfigError, RunError
 from cartwheel.pipeline import run_directory, stages
 from cartwheel.pipeline.reads import fields_judged
 from cartwheel.pipeline.run_directory import RunDirectory
@@ -477,3 +478,42 @@ class TestRunning:
         assert keys(settings) == before
         write_log(folder / "earlier" / "other.parquet", "another, longer log")
         assert {name for name, key in keys(settings).items() if key != before[name]} == FROM_TABLES
+
+
+SHOP: Final = {
+    "tasks": {
+        "churn": {
+            "use": "churn",
+            "features": ["user_activity", "staged_features:Nights"],
+            "learners": ["staged_models:Mine"],
+            "metrics": ["staged_metrics:BIAS"],
+        }
+    }
+}
+MODULES: Final = {
+    "staged_features": "from workflows.features.user_activity import UserActivity as Nights",
+    "staged_models": "from models.families.rows.base_rate import BaseRateLearner\nclass Mine(BaseRateLearner):\n    name = 'mine'",
+    "staged_metrics": "from cartwheel import Answer, Metric\n"
+    "BIAS = Metric('bias', '', '', 'lower', frozenset(Answer), rows=lambda o: abs(o.predicted - o.truth))",
+}
+
+
+@pytest.mark.parametrize(
+    ("module", "changed"),
+    [("staged_features", FROM_TASKS), ("staged_models", FROM_TASKS - {"tasks"}), ("staged_metrics", {"task_evaluation"})],
+)
+def test_the_shops_own_modules_count_where_they_are_used(folder: Path, module: str, changed: set[str]) -> None:
+    for name, code in MODULES.items():
+        (folder / f"{name}.py").write_text(code)
+    for name in MODULES:
+        sys.modules.pop(name, None)
+    before = keys(settings_of(SHOP))
+    (folder / f"{module}.py").write_text(f"{MODULES[module]}\n# changed\n")
+    after = keys(settings_of(SHOP))
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+@pytest.mark.parametrize("key", ["learners", "metrics"])
+def test_what_a_task_names_and_is_not_there_is_refused_before_anything_runs(folder: Path, key: str) -> None:
+    with pytest.raises(ConfigError, match=f"tasks.churn.{key}.*no module 'staged_nowhere'"):
+        keys(settings_of({"tasks": {"churn": {"use": "churn", key: ["staged_nowhere:Thing"]}}}))

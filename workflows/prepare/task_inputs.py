@@ -4,35 +4,26 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cartwheel.core.hooks import load_hook
+from cartwheel.core.hooks import module_file
 from workflows.events.sources import open_source
 from workflows.settings import SourceSettings
-from workflows.tasks.settings import TaskSettings
+from workflows.tasks.task import Task
 
 
-def task_inputs(name: str, task: TaskSettings, folder: Path) -> list[Path]:
-    """Return the files of a task, none where it reads the run's events alone.
+def task_inputs(task: Task, python: str, folder: Path) -> list[Path]:
+    """Return the files that the examples of a task are made of, none where they are of the run's events alone.
 
     Args:
-        name: of the task, for messages.
-        task: its section.
+        task: the task.
+        python: ``module:name`` that it came from; empty for one of the configuration.
         folder: of the configuration file.
 
     Raises:
         ConfigError: if a module cannot be imported.
         DataError: if the table is not there.
     """
-    files = [_module_of(task.python, f"tasks.{name}.python", folder)] if task.python else []
-    files += [_module_of(hook, f"tasks.{name}.features", folder) for hook in task.features or () if ":" in hook]
+    files = [module_file(python, f"tasks.{task.name}.python", folder)] if python else []
+    files += [module_file(hook, f"tasks.{task.name}.features", folder) for hook in task.families if ":" in hook]
     if task.table:
-        files += open_source(SourceSettings(kind="table", path=folder / task.table), folder).inputs()
+        files += open_source(SourceSettings(kind="table", path=Path(task.table.path)), folder).inputs()
     return files
-
-
-def _module_of(hook: str, where: str, folder: Path) -> Path:
-    import sys
-
-    load_hook(hook, where, folder)
-    file = sys.modules[hook.partition(":")[0]].__file__
-    assert file is not None
-    return Path(file)

@@ -207,6 +207,7 @@ def common_spec(task: Task, answer: Answer, columns: Sequence[Column], tables: d
         "answer": answer.value,
         "columns": [column.to_json() for column in columns],
         "learners": list(task.learners),
+        "metrics": list(task.metrics),
         "costs": {"false_positive": task.cost_of_false_positive, "false_negative": task.cost_of_false_negative},
         "rows": {name: len(table) for name, table in tables.items()},
         "base_rate": {name: float(np.mean(table["label"].to_numpy())) for name, table in tables.items()},

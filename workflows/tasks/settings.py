@@ -118,6 +118,9 @@ class TaskSettings(Settings):
     learners: Names = ()
     """The learners that are tried, by name or as ``module:Class``; left out all that can answer but ``sequence``, which takes long.
     Validation decides which of them is served."""
+    metrics: Names = ()
+    """Metrics of the shop's own as ``module:name``, beside those of the kind of answer: measured on the test split for every learner and
+    simple rule, with intervals. Validation decides without them."""
     parameters: dict[str, dict[str, bool | int | float | str | list[int]]] = Field(default_factory=dict)
     """``[tasks.<name>.parameters.<learner>]``: settings of a learner that are not its defaults, such as those that `cartwheel tune`
     found."""
@@ -231,6 +234,7 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
         answer=None,
         families=_FAMILIES[settings.for_each] if settings.features is None else settings.features,
         learners=settings.learners,
+        metrics=settings.metrics,
         cost_of_false_positive=settings.cost_of_false_positive,
         cost_of_false_negative=settings.cost_of_false_negative,
         split=split,

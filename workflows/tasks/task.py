@@ -159,6 +159,7 @@ class Task:
         families: the feature families that it sees (``workflows.features.registry``): names, or ``module:name`` of the shop's own.
         learners: names of the learners that are tried (``models.families.registry``), empty for all that can; validation decides which
             is served.
+        metrics: ``module:name`` of metrics of the shop's own, beside those of its kind of answer.
         cost_of_false_positive: what a wrong yes costs; with the other one it decides the threshold.
         cost_of_false_negative: what a wrong no costs, in the same unit.
         split: where it is split otherwise than ``[prepare]`` splits the log.
@@ -179,3 +180,4 @@ class Task:
     split: TaskSplit = TaskSplit()
     max_examples: int = 200_000
     table: RowTable | None = None
+    metrics: tuple[str, ...] = ()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 from rich.console import Console
 from sklearn import metrics
 
-from cartwheel.core.errors import RunError
+from cartwheel.core.errors import ConfigError, RunError
+from cartwheel.core.files import write_json
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import TaskLayout
+from cartwheel.core.tables import read_json
 from cartwheel.testing.learner import COLUMNS, sizes_of
 from evaluation.report.task_tables import task_report, task_section
 from evaluation.task_metrics import TaskEvaluation, evaluate_task
@@ -154,3 +157,60 @@ def test_missing_and_damaged_metrics_are_said(trained: dict[Answer, TaskLayout],
     layout.metrics.write_text('{"task": "half"}')
     with pytest.raises(RunError, match="holds no metrics of a task"):
         TaskEvaluation.read(layout)
+
+
+METRICS_OF_A_SHOP = """
+import numpy as np
+from cartwheel import Answer, Metric
+
+HIT = Metric("hit", "Hit", "Fraction of answers on the right side of a half.", "higher", frozenset({Answer.PROBABILITY}),
+             rows=lambda o: ((o.predicted > 0.5) == (o.truth > 0.5)).astype(float))
+TOP = Metric("top_tenth", "Top tenth", "Share of positives among the tenth with the highest scores.", "higher",
+             frozenset({Answer.PROBABILITY}), whole=lambda o: o.truth[np.argsort(-o.predicted)[: len(o) // 10]].mean())
+BROKEN = Metric("broken", "Broken", "", "lower", frozenset({Answer.PROBABILITY}), whole=lambda o: 1 / 0)
+"""
+
+
+@pytest.fixture
+def judged_by_the_shop(tmp_path: Path, trained: dict[Answer, TaskLayout]) -> tuple[TaskLayout, Path]:
+    """A copy of the run whose task names metrics of the shop, and the folder where they lie."""
+    shutil.copytree(trained[Answer.PROBABILITY].run, tmp_path / "run")
+    (tmp_path / "shop_metrics.py").write_text(METRICS_OF_A_SHOP)
+    layout = TaskLayout(tmp_path / "run", trained[Answer.PROBABILITY].name)
+    write_json(layout.spec, {**read_json(layout.spec), "metrics": ["shop_metrics:HIT", "shop_metrics:TOP"]})
+    return layout, tmp_path
+
+
+def test_metrics_of_the_shop_reach_records_file_and_tables(judged_by_the_shop: tuple[TaskLayout, Path]) -> None:
+    layout, folder = judged_by_the_shop
+    result = evaluate_task(layout, 100, 0, folder)
+    assert TaskEvaluation.read(layout) == result
+    assert [each.name for each in result.added] == ["hit", "top_tenth"]
+    label, _, probability = answers_of(layout, "lightgbm")
+    right = result.find("lightgbm", "hit")
+    assert right is not None
+    assert right.value == pytest.approx(metrics.accuracy_score(label, probability > 0.5))
+    for name in (*RULES, *TRIED[Answer.PROBABILITY]):
+        for metric in ("hit", "top_tenth"):
+            record = result.find(name, metric)
+            assert record is not None
+            assert None not in (record.value, record.low, record.high)
+            assert record.protocol.interval == "95% percentile of 100 bootstrap resamples of users"
+    lead = result.find("lightgbm", "hit_minus_base_rate")
+    assert lead is not None
+    assert lead.p_holm is not None
+    assert result.find("lightgbm", "top_tenth_minus_base_rate") is not None
+    console = Console(width=200, file=io.StringIO())
+    console.print(task_report(result))
+    text, page = console.file.getvalue(), task_section(result)  # type: ignore[attr-defined]
+    for shown in ("Hit", "Top tenth", "Share of positives among the tenth with the highest scores; higher is better"):
+        assert shown in text
+        assert shown in page
+    assert evaluate_task(layout, 100, 0, folder) == result
+
+
+def test_a_metric_of_the_shop_that_raises_is_named(judged_by_the_shop: tuple[TaskLayout, Path]) -> None:
+    layout, folder = judged_by_the_shop
+    write_json(layout.spec, {**read_json(layout.spec), "metrics": ["shop_metrics:BROKEN"]})
+    with pytest.raises(ConfigError, match="'broken' raised ZeroDivisionError"):
+        evaluate_task(layout, 100, 0, folder)
