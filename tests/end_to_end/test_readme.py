@@ -130,7 +130,7 @@ def test_a_shops_own_export_its_table_and_its_question_need_only_that_configurat
     run = tmp_path / "runs" / "shop"
     assert (run / "repository" / "cartwheel.json").is_file()
     assert "listed today" in pl.read_parquet(run / "snapshot" / "items.parquet")["item_id"]
-    assert "colour" in pl.read_parquet(run / "features" / "snapshot" / "items").columns
+    assert "colour" in pl.read_parquet(run / "features" / "snapshot" / "items" / "*.parquet").columns
     assert json.loads((run / "task_models" / "lapse" / "leaderboard.json").read_text())["served"]
     assert "lapse" in (run / "task_evaluation" / "report.html").read_text()
 

@@ -19,6 +19,10 @@ _MOST_FITTED: Final = 200_000
 _MOST_WORDS: Final = 50_000
 
 
+_NOISE: Final = 1e-7
+"""What is left of a component that no text has, by rounding: standardised it would outweigh everything."""
+
+
 def embed_texts(where: str, texts: pl.Series, known: Bools, width: int, seed: int, embedding: str) -> Floats32:
     """Return one vector for each text.
 
@@ -106,7 +110,8 @@ def _sample(known: Bools, seed: int) -> npt.NDArray[np.int64]:
 
 def _unit(vectors: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, length, out=np.zeros_like(vectors, dtype=np.float64), where=length > 1e-12)
+    unit = np.divide(vectors, length, out=np.zeros_like(vectors, dtype=np.float64), where=length > 1e-12)
+    return np.where(np.abs(unit) < _NOISE, 0.0, unit)
 
 
 def _padded(vectors: npt.NDArray[np.float64], width: int) -> Floats32:

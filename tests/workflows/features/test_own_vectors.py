@@ -68,3 +68,12 @@ def test_sentence_embeddings_are_reduced(tmp_path: Path) -> None:
     vectors = embed_texts("here", pl.Series(["red shoe", "blue hat", "shoe red"]), np.ones(3, dtype=bool), 2, 1, str(tmp_path))
     assert vectors.shape == (3, 2)
     assert np.allclose(vectors[0], vectors[2], atol=1e-5)
+
+
+def test_a_component_that_no_text_has_is_0_and_not_rounding_noise() -> None:
+    texts = pl.Series([f"fine thing number {n % 7}" for n in range(60)])
+    vectors = embed_texts("here", texts, np.ones(60, dtype=bool), 4, 1, "")
+    spread = np.abs(vectors).max(axis=0)
+    assert all(each == 0.0 or each > 1e-6 for each in spread.tolist())
+    crossed = reduce_vectors(np.outer(np.arange(1.0, 21.0), np.ones(12)), np.ones(20, dtype=bool), 4, 1)
+    assert all(each == 0.0 or each > 1e-6 for each in np.abs(crossed).max(axis=0).tolist())
