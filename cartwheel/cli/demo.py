@@ -11,7 +11,7 @@ from typing import Final
 
 from rich.console import Console
 
-from cartwheel.cli.asking import show_cart, show_recommendations
+from cartwheel.cli.asking import show_cart, show_predictions, show_recommendations
 from cartwheel.config import RunSettings, parse_settings
 from cartwheel.core.frames import read_frame, scan_frame
 from cartwheel.core.run_layout import RunLayout
@@ -68,6 +68,9 @@ def _serve_and_ask(settings: RunSettings, console: Console) -> None:
         show_recommendations(client.recommend(k=5), console)
         console.print(f"[bold]a cart[/bold] of {shopper} with {', '.join(cart)}")
         show_cart(client.cart(cart, user_id=shopper, k=3), console)
+        for task in settings.tasks:
+            console.print(f"[bold]the shop's own question[/bold] {task}, of {shopper}")
+            show_predictions([client.predict(task, shopper)], client.task(task), console)
 
 
 def _questions(run: Path) -> tuple[str, Sequence[str], Sequence[str]]:
