@@ -32,6 +32,16 @@ _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "row": (),
 }
 """The feature families of a task that names none."""
+_BESIDE_PYTHON: Final[Mapping[str, str]] = {
+    "title": "title",
+    "features": "families",
+    "learners": "learners",
+    "metrics": "metrics",
+    "cost_of_false_positive": "cost_of_false_positive",
+    "cost_of_false_negative": "cost_of_false_negative",
+    "max_examples": "max_examples",
+}
+"""Key that may stand beside ``python`` -> what it replaces of the ``Task``."""
 _ROW_KEYS: Final = ("table", "label", "time", "shuffled", "positive", "leave_out", "kinds")
 _EVENT_KEYS: Final = ("predict", "features")
 _GRID_KEYS: Final = ("every_days", "active_within_days", "active_events", "test_at")
@@ -82,7 +92,9 @@ class TaskSettings(Settings):
     use: str = ""
     """Name of a declaration to start from: ``churn``, ``purchase_intent`` or ``demand``; keys that are given here replace its own."""
     python: str = ""
-    """``module:name`` of a ``Task`` in a Python file of the shop, or of a function that returns one; other keys are not read."""
+    """``module:name`` of a ``Task`` in a Python file of the shop, or of a function that returns one. Beside it ``title``, ``features``,
+    ``learners``, ``metrics``, costs and ``max_examples`` replace the task's own, ``parameters`` and ``select`` are read, and other keys
+    are refused."""
     title: str = ""
     """One line for a reader of the report; left out it is made of the other keys."""
     for_each: Literal["user", "item", "session", "row"] = "user"
@@ -157,6 +169,11 @@ class TaskSettings(Settings):
     @model_validator(mode="after")
     def _keys_belong_together(self) -> Self:
         if self.python:
+            for key, field in type(self).model_fields.items():
+                if key not in (*_BESIDE_PYTHON, "python", "parameters", "select") and getattr(self, key) != field.get_default(
+                    call_default_factory=True
+                ):
+                    raise ValueError(f"{key} is not read where python builds the task; leave it out, or set it there")
             return self
         rows = self.for_each == "row"
         strange = [
@@ -223,7 +240,9 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
         task = called(load_hook(settings.python, where, folder), where, Task)
         if task.table is not None and folder is not None:
             task = dataclasses.replace(task, table=dataclasses.replace(task.table, path=str(folder / task.table.path)))
-        return dataclasses.replace(task, name=name)
+        fields = TaskSettings.model_fields
+        given = {key: getattr(settings, key) for key in _BESIDE_PYTHON if getattr(settings, key) != fields[key].default}
+        return dataclasses.replace(task, name=name, **{_BESIDE_PYTHON[key]: value for key, value in given.items()})
     split = TaskSplit(_micro(settings.valid_from), _micro(settings.test_from), _micro(settings.test_at))
     common = Task(
         name=name,

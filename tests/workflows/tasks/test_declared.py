@@ -151,3 +151,43 @@ def test_a_task_in_a_python_file_of_the_shop_is_loaded_under_the_name_of_its_sec
         declared("leaving", TaskSettings(python="my_shop_tasks:nothing"), PREPARE, tmp_path)
     with pytest.raises(ConfigError, match="has no 'chrn': did you mean 'churn'"):
         declared("leaving", TaskSettings(python="my_shop_tasks:chrn"), PREPARE, tmp_path)
+
+
+LOYAL = """
+from workflows.settings import PrepareSettings
+from workflows.tasks.settings import TaskSettings, declared
+loyal = declared("loyal", TaskSettings(use="churn"), PrepareSettings())
+"""
+
+
+def test_what_stands_beside_python_replaces_what_the_task_has(tmp_path: Path) -> None:
+    (tmp_path / "my_shop_beside.py").write_text(LOYAL)
+    beside = {
+        "title": "Loyal ones",
+        "features": ("user_activity", "my_shop:Mood"),
+        "learners": ("lightgbm",),
+        "metrics": ("my_shop:LIFT",),
+        "cost_of_false_negative": 3.0,
+        "cost_of_false_positive": 2.0,
+        "max_examples": 50,
+    }
+    plain = declared("mine", TaskSettings(python="my_shop_beside:loyal"), PREPARE, tmp_path)
+    task = declared("mine", TaskSettings(python="my_shop_beside:loyal", **beside), PREPARE, tmp_path)
+    assert task.label is plain.label
+    found = {key: getattr(task, "families" if key == "features" else key) for key in beside}
+    assert found == beside
+    assert not any(getattr(plain, "families" if key == "features" else key) == value for key, value in beside.items())
+
+
+def test_settings_of_a_task_of_python_are_read_again_from_their_dump() -> None:
+    settings = TaskSettings(python="my_shop_beside:loyal", learners=("lightgbm",))
+    assert TaskSettings.model_validate(settings.model_dump(mode="json", by_alias=True)) == settings
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("every_days", 3), ("for_each", "item"), ("predict", {"event": "purchase"}), ("use", "churn"), ("table", "a.csv")],
+)
+def test_what_python_decides_is_refused_beside_it(key: str, value: Any) -> None:
+    with pytest.raises(ValidationError, match="is not read where python builds the task"):
+        TaskSettings.model_validate({"python": "my_shop_beside:loyal", key: value})
