@@ -1,4 +1,4 @@
-"""The guide to learners does what it shows."""
+"""The guides to learners and to a model family of one's own do what they show."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cartwheel.testing import LearnerConformance
 from cartwheel.testing.learner import COLUMNS, sizes_of
 from models.families.row_registry import FAMILIES, RULES
 from models.tasks.train import train_task
+from models.tuning.task_subject import task_subject
 from workflows.tasks.settings import TaskSettings
 from workflows.tasks.task import Answer
 
@@ -23,11 +24,13 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "learners.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+GUIDE = (DOCS / "learners.md").read_text(encoding="utf-8")
+OWN = (DOCS / "own-model.md").read_text(encoding="utf-8")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+def blocks(language: str, guide: str = OWN) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", guide, re.DOTALL)
 
 
 @pytest.fixture
@@ -37,14 +40,24 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_the_family_of_the_guide_is_trained_beside_ours(shop: Path) -> None:
-    section = tomllib.loads(blocks("toml")[0])["tasks"]["churn"]
+@pytest.mark.parametrize(
+    ("guide", "others"), [(GUIDE, {"logistic_regression", "lightgbm"}), (OWN, {"logistic_regression"})], ids=["ours", "own"]
+)
+def test_the_family_of_the_guide_is_trained_beside_ours(shop: Path, guide: str, others: set[str]) -> None:
+    section = tomllib.loads(blocks("toml", guide)[0])["tasks"]["churn"]
     settings = TaskSettings.model_validate(section)
     layout = write_task(shop / "run", "churn", Answer.PROBABILITY, learners=settings.learners)
     board = train_task(layout, COLUMNS, sizes_of(COLUMNS), 0, parameters=settings.parameters, folder=shop)
-    assert {entry.learner for entry in board.entries} == {*RULES, "logistic_regression", "lightgbm", "centroids"}
+    assert {entry.learner for entry in board.entries} == {*RULES, *others, "centroids"}
     losses = {entry.learner: entry.value for entry in board.entries}
     assert losses["centroids"] < losses["one_feature"]
+
+
+def test_a_setting_of_the_family_is_given_and_tuned_by_its_reference(shop: Path) -> None:
+    parameters = tomllib.loads(blocks("toml")[0])["tasks"]["churn"]["parameters"]["my_families:Centroids"]
+    layout = write_task(shop / "run", "churn", Answer.PROBABILITY)
+    subject = task_subject(layout, COLUMNS, sizes_of(COLUMNS), "my_families:Centroids", parameters, 0, shop)
+    assert subject.current == parameters == {"shrinkage": 0.5}
 
 
 def test_the_suite_of_the_guide_passes(shop: Path) -> None:
@@ -58,4 +71,4 @@ def test_the_suite_of_the_guide_passes(shop: Path) -> None:
 
 def test_the_guide_names_every_family_and_fits_a_page() -> None:
     assert re.findall(r"^\| `(\w+)` \|", GUIDE, re.MULTILINE) == list(FAMILIES)
-    assert len(GUIDE.splitlines()) <= 100
+    assert max(len(GUIDE.splitlines()), len(OWN.splitlines())) <= 90

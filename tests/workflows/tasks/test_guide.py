@@ -1,9 +1,10 @@
-"""The guide to declared tasks does what it shows."""
+"""The guides to tasks and to feature families of a shop's own do what they show."""
 
 from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -21,16 +22,22 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-GUIDE = (Path(__file__).resolve().parents[3] / "docs" / "tasks.md").read_text(encoding="utf-8")
+DOCS = Path(__file__).resolve().parents[3] / "docs"
+TASK = (DOCS / "own-task.md").read_text(encoding="utf-8")
+FEATURES = (DOCS / "own-features.md").read_text(encoding="utf-8")
 PREPARE = PrepareSettings(valid_share=0.2, test_share=0.2)
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", GUIDE, re.DOTALL)
+def blocks(language: str, guide: str = TASK) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", guide, re.DOTALL)
+
+
+def code() -> str:
+    return "\n".join([*blocks("python"), *blocks("python", FEATURES)])
 
 
 @pytest.fixture(scope="module")
-def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A shop with a log, a table of sessions, and the guide's Python in ``my_shop.py``."""
     folder = tmp_path_factory.mktemp("guide")
     (folder / "events").mkdir()
@@ -43,8 +50,10 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pl.concat(crowd).sort("timestamp", maintain_order=True).write_parquet(folder / "events" / "events.parquet")
     rows = [f"2024-{1 + n // 28:02d}-{1 + n % 28:02d},{(n * 7) % 31},{'yes' if n * n % 7 < 3 else 'no'}" for n in range(300)]
     (folder / "sessions.csv").write_text("\n".join(["day,pages,bought", *rows]) + "\n")
-    (folder / "my_shop_guide.py").write_text("\n".join(blocks("python")))
-    return folder
+    (folder / "my_shop.py").write_text(code())
+    yield folder
+    sys.modules.pop("my_shop", None)
+    sys.path.remove(str(folder))
 
 
 def test_the_sections_of_the_guide_build_examples(shop: Path) -> None:
@@ -57,26 +66,28 @@ def test_the_sections_of_the_guide_build_examples(shop: Path) -> None:
     }
 
 
-def test_the_python_of_the_guide_is_a_task_with_a_family_of_the_shop(shop: Path) -> None:
+def test_the_python_of_the_guides_is_a_task_and_a_family_that_a_task_names(shop: Path) -> None:
+    churn = tomllib.loads(blocks("toml", FEATURES)[0])["tasks"]["churn"]
     sections = {
-        "loyal": TaskSettings(python="my_shop_guide:loyal"),
-        "night": TaskSettings.model_validate(
-            {
-                "every_days": 7,
-                "predict": {"event": "refund", "within_days": 10},
-                "features": ["user_activity", "my_shop_guide:Nights"],
-            }
-        ),
+        "loyal": TaskSettings(python="my_shop:loyal"),
+        "churn": TaskSettings.model_validate({**churn, "active_within_days": 30}),
     }
     made = build_tasks(shop, declared_tasks(sections, PREPARE, shop), PREPARE, 1, folder=shop)
     assert made["loyal"].spec["title"] == "Users who come back"
-    assert "night_events" in made["night"].tables["train"].columns
+    assert {"week_carts", "week_cart_share"} <= set(made["churn"].tables["train"].columns)
+    assert made["churn"].stored is not None
+    assert {"week_carts", "week_cart_share"} <= set(made["churn"].stored.columns)
+
+
+@pytest.mark.parametrize("guide", [TASK, FEATURES])
+def test_a_guide_fits_a_page(guide: str) -> None:
+    assert len(guide.splitlines()) <= 90
 
 
 def laws() -> list[tuple[str, str]]:
     return [
-        ("TestNights", "test_compute_equals_recompute"),
-        ("TestNights", "test_nothing_at_or_after_the_anchor_matters"),
+        ("TestBasketMood", "test_compute_equals_recompute"),
+        ("TestBasketMood", "test_nothing_at_or_after_the_anchor_matters"),
         ("TestLoyal", "test_labels_equal_their_recompute"),
         ("TestLoyal", "test_labels_are_known_when_they_say"),
     ]
@@ -85,7 +96,7 @@ def laws() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("suite", "law"), laws())
 def test_the_suites_of_the_guide_hold(suite: str, law: str) -> None:
     module: Any = ModuleType("guide")
-    exec("\n".join(blocks("python")), module.__dict__)
+    exec(code(), module.__dict__)
     getattr(getattr(module, suite)(), law)()
 
 
@@ -93,26 +104,24 @@ def test_the_suites_of_the_guide_hold(suite: str, law: str) -> None:
     ("suite", "law", "place", "wrong"),
     [
         (
-            "TestNights",
+            "TestBasketMood",
             "test_compute_equals_recompute",
-            "night = log.time // HOUR_US % 24 < 6",
-            "night = log.time // HOUR_US % 24 < 7",
+            'log.kind == "cart"',
+            'log.kind != "cart"',
         ),
         (
-            "TestNights",
+            "TestBasketMood",
             "test_nothing_at_or_after_the_anchor_matters",
-            ".count(at)",
-            ".count(type(at)(at.entity, at.anchor + 10**13))",
+            ".count(at, days=7)",
+            ".count(type(at)(at.entity, at.anchor + 10**12), days=7)",
         ),
         ("TestLoyal", "test_labels_equal_their_recompute", ">= 3)", ">= 2)"),
-        ("TestLoyal", "test_labels_are_known_when_they_say", "at.anchor + self.horizon_us)", "at.anchor + 1)"),
+        ("TestLoyal", "test_labels_are_known_when_they_say", "known_at=ends", "known_at=at.anchor + 1"),
     ],
 )
 def test_the_suites_find_a_planted_fault(suite: str, law: str, place: str, wrong: str) -> None:
-    source = "\n".join(blocks("python"))
+    source = code()
     assert place in source
-    if law == "test_nothing_at_or_after_the_anchor_matters":  # an own column that counts what comes later by its type
-        source = source.replace("night = log.time // HOUR_US % 24 < 6", 'night = (log.kind == "view").to_numpy()')
     module: Any = ModuleType("guide")
     exec(source.replace(place, wrong, 1), module.__dict__)
     with pytest.raises(AssertionError):
