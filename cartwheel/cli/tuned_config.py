@@ -19,6 +19,7 @@ else:
     import tomli as tomllib
 
 _HEADER: Final = re.compile(r"\s*\[")
+_PART: Final = re.compile(r"\"([^\"]*)\"|([^.]+)")
 
 
 def section_text(section: str, values: Mapping[str, Any]) -> str:
@@ -42,7 +43,7 @@ def write_copy(config: Path, copy: Path, section: str, values: Mapping[str, Any]
     Args:
         config: the original.
         copy: where to, in the same folder, where relative paths start.
-        section: the section, dots for sections of sections.
+        section: the section as TOML writes it: dots for sections of sections, quotes around names with dots or colons.
         values: its new values; its other keys, and comments, stay.
         run: the run directory.
 
@@ -97,12 +98,12 @@ def _says(text: str, copy: Path, original: RunSettings, section: str, values: Ma
     found = parse_settings(content, str(copy), copy.resolve().parent)
     expected = original.model_dump()
     place: Any = expected
-    for part in section.split("."):
+    for part in (quoted or plain for quoted, plain in _PART.findall(section)):
         place = place.setdefault(part, {})
     place.update(values)
     for key in [key for key, value in values.items() if value is None]:
         del place[key]
-    return found == RunSettings.model_validate({**expected, "run": run})
+    return found.model_dump() == RunSettings.model_validate({**expected, "run": run}).model_dump()
 
 
 def _toml(value: Any) -> str:

@@ -75,9 +75,16 @@ def task_subject(
     fingerprint = (
         f"{seed}-{sha256(layout.features('train'))[:16]}-{sha256(layout.features('valid'))[:16]}-{sorted(others.items())}"
     )
-    metric = METRIC[spec.answer].replace("_", " ")
+    metric, section = METRIC[spec.answer].replace("_", " "), f'{where}."{name}"' if ":" in name else f"{where}.{name}"
     return Subject(
-        f"{spec.name}.{learner.name}", f"{where}.{name}", holding(space, now), now, metric, "minimize", fingerprint, attempt
+        f"{spec.name}.{learner.name}",
+        section,
+        holding(space, now),
+        now,
+        metric,
+        "minimize",
+        fingerprint,
+        attempt,
     )
 
 

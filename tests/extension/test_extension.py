@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from cartwheel.api import open_run
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
 from cartwheel.testing import FeatureFamilyConformance, LearnerConformance, MetricConformance, TaskConformance
@@ -131,6 +132,7 @@ def test_each_part_is_in_the_run(shop: Path) -> None:
     assert metrics["served"] == "fisher", metrics["reason"]
     (halves,) = [each for each in metrics["records"] if (each["model"], each["metric"]) == ("fisher", "halves")]
     assert halves["low"] < halves["value"] < halves["high"]
+    assert open_run(shop / "run").task_metrics("loyal") == metrics
     values = {each["model"]: each["value"] for each in metrics["records"] if each["metric"] == "log_loss"}
     assert values["fisher"] < min(values["one_feature"], values["base_rate"])
 

@@ -164,15 +164,16 @@ class TaskSettings(Settings):
             raise ValueError(f"use = {name!r} is no declaration; {hint}")
         start = declaration(name)
         predict = content.get("predict", {})
-        return {**start, **content, "predict": {**start["predict"], **predict} if isinstance(predict, Mapping) else predict}
+        if isinstance(predict, Mapping):  # a dump of settings, which a manifest holds, has the field's name for the key's
+            given = {"as" if key == "as_" else key: value for key, value in predict.items()}
+            predict = {**start["predict"], **given}
+        return {**start, **content, "predict": predict}
 
     @model_validator(mode="after")
     def _keys_belong_together(self) -> Self:
         if self.python:
-            for key, field in type(self).model_fields.items():
-                if key not in (*_BESIDE_PYTHON, "python", "parameters", "select") and getattr(self, key) != field.get_default(
-                    call_default_factory=True
-                ):
+            for key in type(self).model_fields:
+                if key not in (*_BESIDE_PYTHON, "python", "parameters", "select") and self._is_given(key):
                     raise ValueError(f"{key} is not read where python builds the task; leave it out, or set it there")
             return self
         rows = self.for_each == "row"
@@ -182,7 +183,7 @@ class TaskSettings(Settings):
             *(_GRID_KEYS if self.for_each in ("row", "session") else ()),
         ]
         for key in strange:
-            if key in self.model_fields_set and getattr(self, key):
+            if self._is_given(key):
                 owners = "row" if key in _ROW_KEYS else "user"
                 raise ValueError(
                     f'{key} is not read where for_each = "{self.for_each}"; leave it out, or write for_each = "{owners}"'
@@ -197,6 +198,11 @@ class TaskSettings(Settings):
             )
         self._check_instants()
         return self
+
+    def _is_given(self, key: str) -> bool:
+        """Whether a key has another value than its default: a manifest holds every key, so that all of them are set in a run's own."""
+        default: object = type(self).model_fields[key].get_default(call_default_factory=True)
+        return bool(getattr(self, key) != default)
 
     def _check_row_keys(self) -> None:
         if not self.table:

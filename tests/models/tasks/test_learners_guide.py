@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cartwheel.cli.tuned_config import write_copy
+from cartwheel.config import load_settings
 from cartwheel.testing import LearnerConformance
 from cartwheel.testing.learner import COLUMNS, sizes_of
 from models.families.row_registry import FAMILIES, RULES
@@ -58,6 +60,13 @@ def test_a_setting_of_the_family_is_given_and_tuned_by_its_reference(shop: Path)
     layout = write_task(shop / "run", "churn", Answer.PROBABILITY)
     subject = task_subject(layout, COLUMNS, sizes_of(COLUMNS), "my_families:Centroids", parameters, 0, shop)
     assert subject.current == parameters == {"shrinkage": 0.5}
+    config, copy = shop / "shop.toml", shop / "tuned.toml"
+    config.write_text(blocks("toml")[0])
+    write_copy(config, copy, subject.section, {"shrinkage": 0.25}, shop / "run")
+    assert load_settings(copy).tasks["churn"].parameters == {"my_families:Centroids": {"shrinkage": 0.25}}
+    config.write_text('[tasks.churn]\nuse = "churn"\nlearners = ["my_families:Centroids"]\n')
+    write_copy(config, copy, subject.section, {"shrinkage": 0.25}, shop / "run")
+    assert load_settings(copy).tasks["churn"].parameters == {"my_families:Centroids": {"shrinkage": 0.25}}
 
 
 def test_the_suite_of_the_guide_passes(shop: Path) -> None:

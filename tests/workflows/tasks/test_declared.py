@@ -179,9 +179,22 @@ def test_what_stands_beside_python_replaces_what_the_task_has(tmp_path: Path) ->
     assert not any(getattr(plain, "families" if key == "features" else key) == value for key, value in beside.items())
 
 
-def test_settings_of_a_task_of_python_are_read_again_from_their_dump() -> None:
-    settings = TaskSettings(python="my_shop_beside:loyal", learners=("lightgbm",))
-    assert TaskSettings.model_validate(settings.model_dump(mode="json", by_alias=True)) == settings
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"python": "my_shop_beside:loyal", "learners": ["lightgbm"]},
+        {"predict": {"event": "purchase", "within_days": 3, "as": "count"}},
+        {"for_each": "row", "table": "sessions.csv", "label": "bought"},
+        *({"use": name} for name in DECLARATIONS),
+        *({"use": name, "predict": {"as": "any", "column": ""}} for name in DECLARATIONS),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("by_alias", [True, False])
+def test_settings_are_read_again_from_their_dump(given: dict[str, Any], by_alias: bool) -> None:
+    """As a manifest holds them, and `cartwheel tune --write` compares them."""
+    settings = TaskSettings.model_validate(given)
+    assert TaskSettings.model_validate(settings.model_dump(mode="json", by_alias=by_alias)) == settings
 
 
 @pytest.mark.parametrize(
