@@ -226,7 +226,9 @@ def _read_config(data_set: DataSet) -> Content:
         text = resources.files("cartwheel").joinpath("demo.toml").read_text(encoding="utf-8")
     else:
         text = (ROOT / data_set.config).read_text(encoding="utf-8")
-    return tomllib.loads(text)
+    content = tomllib.loads(text)
+    content.pop("tasks", None)  # the leaderboard is of recommendations
+    return content
 
 
 def _require_cutoff(settings: RunSettings) -> None:
