@@ -390,7 +390,7 @@ def test_data_that_is_not_there_is_told_and_left_out(tmp_path: Path) -> None:
     assert "| REES46 | not judged: not run yet |" in told
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_the_whole_command_at_a_tiny_size(data: Path, tmp_path: Path) -> None:
     work = tmp_path / "work"
     options = ("--quick", "--data", data, "--work", work)

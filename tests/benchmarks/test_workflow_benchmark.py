@@ -19,7 +19,7 @@ def benchmark(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, SCRIPT, *arguments], capture_output=True, text=True, timeout=280, check=False)
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_quick_measures_every_part(tmp_path: Path) -> None:
     result = benchmark("--quick", "--work", tmp_path / "work", "--json", tmp_path / "figures.json")
     assert result.returncode == 0, result.stderr
