@@ -33,6 +33,7 @@ from workflows.tasks.task import Answer  # noqa: E402
 
 _METRIC: Final = {Answer.PROBABILITY: "roc_auc", Answer.QUANTITY: "wape"}
 _STAGES: Final = (work.events, work.tables, task_work.tasks, task_work.task_models, task_work.task_evaluation)
+_DATA: Final = "{data}/"
 _TINY: Final = {"source": {"shoppers": 300, "items": 60, "days": 20}}
 """Events that a task about rows of a table does not read."""
 
@@ -43,19 +44,30 @@ class Question:
 
     Attributes:
         name: of the run's folder.
-        needs: file under the data folder; empty for the simulated shop.
         config: of the run, in which ``{data}`` stands for the data folder.
         reference: metric of a plain model on the same question; None where there is none.
     """
 
     name: str
-    needs: str
     config: Mapping[str, Any]
     reference: float | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The files that the configuration names under the data folder; none for the simulated shop."""
+        return tuple(text.removeprefix(_DATA) for text in _texts(self.config) if text.startswith(_DATA))
 
     def settings(self, data: Path) -> dict[str, Any]:
         """Return the configuration with the data folder in it."""
         return {name: _filled(value, data) for name, value in self.config.items()}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for each in value.values():
+            yield from _texts(each)
+    elif isinstance(value, str):
+        yield value
 
 
 def _filled(value: Any, data: Path) -> Any:
@@ -89,21 +101,17 @@ def _churn(test_at: str, days: int) -> dict[str, Any]:
 
 
 QUESTIONS: Final = (
-    Question(
-        "churn of Online Retail", _RETAIL["path"][7:], {"source": _RETAIL, "tasks": {"churn": _churn("2011-10-10", 60)}}, 0.735
-    ),
-    Question("churn of CDNOW", _CDNOW["path"][7:], {"source": _CDNOW, "tasks": {"churn": _churn("1998-04-01", 90)}}, 0.838),  # type: ignore[index]
-    Question("intent of Online Shoppers", _SHOPPERS["table"][7:], {**_TINY, "tasks": {"intent": _SHOPPERS}}, 0.93),  # type: ignore[index]
+    Question("churn of Online Retail", {"source": _RETAIL, "tasks": {"churn": _churn("2011-10-10", 60)}}, 0.735),
+    Question("churn of CDNOW", {"source": _CDNOW, "tasks": {"churn": _churn("1998-04-01", 90)}}, 0.838),
+    Question("intent of Online Shoppers", {**_TINY, "tasks": {"intent": _SHOPPERS}}, 0.93),
     Question(
         "intent of Online Shoppers without PageValues",
-        _SHOPPERS["table"][7:],  # type: ignore[index]
         {**_TINY, "tasks": {"intent": {**_SHOPPERS, "leave_out": ["PageValues"]}}},
         0.78,
     ),
-    Question("demand of Online Retail", _RETAIL["path"][7:], {"source": _RETAIL, "tasks": {"demand": {"use": "demand"}}}),
+    Question("demand of Online Retail", {"source": _RETAIL, "tasks": {"demand": {"use": "demand"}}}),
     Question(
         "purchase intent of RetailRocket",
-        "retailrocket/events.csv",
         {
             "source": {"kind": "retailrocket", "path": "{data}/retailrocket/events.csv"},
             "tasks": {"intent": {"use": "purchase_intent"}},
@@ -111,11 +119,10 @@ QUESTIONS: Final = (
     ),
     Question(
         "purchase intent of REES46",
-        "rees46/2019-Oct.csv",
         {"source": {"kind": "rees46", "path": "{data}/rees46/2019-Oct.csv"}, "tasks": {"intent": {"use": "purchase_intent"}}},
     ),
-    Question("purchase intent of the simulated shop", "", {"tasks": {"intent": {"use": "purchase_intent"}}}),
-    Question("demand of the simulated shop", "", {"tasks": {"demand": {"use": "demand"}}}),
+    Question("purchase intent of the simulated shop", {"tasks": {"intent": {"use": "purchase_intent"}}}),
+    Question("demand of the simulated shop", {"tasks": {"demand": {"use": "demand"}}}),
 )
 
 
@@ -164,8 +171,8 @@ def main() -> None:
     for question in QUESTIONS:
         if given.only not in question.name:
             continue
-        if question.needs and not (given.data / question.needs.lstrip("/")).exists():
-            console.print(f"LOUD: {question.name} is left out: there is no {question.needs} in {given.data}", markup=False)
+        if missing := [name for name in question.needs if not (given.data / name).exists()]:
+            console.print(f"LOUD: {question.name} is left out: there is no {missing[0]} in {given.data}", markup=False)
             continue
         try:
             for found in judged(question, given.data.resolve(), given.work.resolve()):

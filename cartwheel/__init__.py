@@ -109,7 +109,8 @@ def __getattr__(name: str) -> Any:
     from cartwheel.core.rooms import check_rooms
 
     check_rooms()
-    return getattr(importlib.import_module(module), name)
+    value = globals()[name] = getattr(importlib.import_module(module), name)  # found here the next time
+    return value
 
 
 def __dir__() -> list[str]:

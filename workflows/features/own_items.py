@@ -75,21 +75,22 @@ class OwnItems:
             By name, each [Q]: numbers float64, NaN where unknown; categories int64 codes, which ``series`` turns into text.
         """
         raw = self._raw(item, instant)
-        arrays: dict[str, Floats | Ints] = {}
-        for family in self.families:
-            for column in family.columns:
-                values = raw[column.name]
-                if column.kind is Kind.VECTOR:
-                    parts = [values.list.get(place, null_on_oob=True) for place in range(column.width)]
-                    arrays |= {f"{column.name}_{place}": _numbers(part) for place, part in enumerate(parts)}
-                elif column.kind in LISTS:
-                    for place, tag in enumerate(self.tags[column.name]):
-                        arrays[f"{column.name}_{place}"] = values.list.contains(tag).to_numpy().astype(np.float64)
-                elif column.kind in CATEGORICAL:
-                    arrays[column.name] = self._codes(column.name, values.cast(pl.String).fill_null(""))
-                else:
-                    arrays[column.name] = _numbers(values)
-        return arrays
+        return {
+            flat.name: values
+            for family in self.families
+            for column in family.columns
+            for flat, values in zip(self._flat(column), self._parts(column, raw[column.name]), strict=True)
+        }
+
+    def _parts(self, column: Column, values: pl.Series) -> list[Floats | Ints]:
+        """Return the values of each column of ``_flat``."""
+        if column.kind is Kind.VECTOR:
+            return [_numbers(values.list.get(place, null_on_oob=True)) for place in range(column.width)]
+        if column.kind in LISTS:
+            return [values.list.contains(tag).to_numpy().astype(np.float64) for tag in self.tags[column.name]]
+        if column.kind in CATEGORICAL:
+            return [self._codes(column.name, values.cast(pl.String).fill_null(""))]
+        return [_numbers(values)]
 
     def _codes(self, name: str, values: pl.Series) -> Ints:
         """Return the place of each text among those met so far, to which new ones are added in the order of their characters."""
