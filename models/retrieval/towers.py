@@ -17,7 +17,7 @@ from models.questions.anchors import QUESTIONS
 from models.retrieval.retriever import retrieval_model
 from models.training.store import files_for
 from models.training.tables import read_table as read_features
-from workflows.features.columns import QUERY, QUERY_LISTS
+from workflows.features.columns import QUERY_LISTS
 from workflows.features.feature_set import read_feature_set
 
 
@@ -57,10 +57,10 @@ def read_queries(run: Path, split: str, list_length: int, table: str = QUESTIONS
         RunError: if they are not row-aligned with the examples.
     """
     folder = RunLayout(run).features(split, table)
-    queries = read_features(folder, QUERY)
+    queries = read_features(folder, read_feature_set(RunLayout(run)).query)
     examples = RunLayout(run).examples(split, table)
     check_aligned(folder, len(queries), examples, len(read_frame(examples, ["user_key"])))
-    return {name: _widened(queries[name], list_length) if name in QUERY_LISTS else queries[name] for name in QUERY}
+    return {name: _widened(values, list_length) if name in QUERY_LISTS else values for name, values in queries.columns.items()}
 
 
 def read_catalogue(run: Path, split: str) -> dict[str, npt.NDArray[Any]]:

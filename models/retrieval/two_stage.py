@@ -28,7 +28,7 @@ from models.retrieval.retriever import blended, retriever, two_stage
 from models.retrieval.settings import TwoStageSettings
 from models.retrieval.towers import read_catalogue, read_queries
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
-from workflows.features.columns import CROSS, QUERY_SCALARS
+from workflows.features.columns import CROSS, QUERY_LISTS
 from workflows.features.pair import MISSING, PADDING, cross_features
 
 _PAIRS = 65_536
@@ -154,7 +154,7 @@ class _Pairs:
         self._cross = OnnxModel(layout.graph("cross"))
         length = int(read_json(layout.state)["recent_items"])
         self._queries = {
-            name: values for name, values in read_queries(run, split, length, table).items() if name in QUERY_SCALARS
+            name: values for name, values in read_queries(run, split, length, table).items() if name not in QUERY_LISTS
         }
         self._items = read_catalogue(run, split)
         self._raw = _read_raw(run, split, table)

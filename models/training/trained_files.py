@@ -23,7 +23,6 @@ from models.training.loop import History, Learner, remove_checkpoint, save_weigh
 from models.training.settings import TrainingSettings
 from models.training.store import ModelConfig, write_config
 from models.training.tables import Array, Table, read_table
-from workflows.features.columns import QUERY
 from workflows.features.feature_set import read_feature_set
 
 OFFLINE_ROWS: Final = 512
@@ -117,13 +116,14 @@ def write_offline_vectors(towers: Towers, run: RunLayout, model: ModelLayout, si
         model: the model's files.
         sizes: ids of each categorical column.
     """
-    test = optional_table(run.features("test", "recommend"), QUERY, sizes)
+    features = read_feature_set(run)
+    test = optional_table(run.features("test", "recommend"), features.query, sizes)
     if test is not None:
         write_offline(model.offline, "query_vector", towers.encode_queries(test.head(OFFLINE_ROWS)))
-    queries = optional_table(run.features(SNAPSHOT, "queries"), QUERY, sizes)
+    queries = optional_table(run.features(SNAPSHOT, "queries"), features.query, sizes)
     if queries is not None:
         write_offline(model.offline_queries, "query_vector", towers.encode_queries(queries))
-    items = optional_table(run.features(SNAPSHOT, "items"), read_feature_set(run).item, sizes)
+    items = optional_table(run.features(SNAPSHOT, "items"), features.item, sizes)
     if items is not None:
         with atomic_path(model.item_vectors) as aside:
             np.save(aside, towers.encode_items(items))

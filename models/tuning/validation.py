@@ -23,7 +23,6 @@ from models.questions.anchors import Anchors, Scorer, allowed, read_anchors, sam
 from models.questions.run_log import split_start
 from models.training.tables import Table, read_sizes
 from models.training.tables import read_table as read_features
-from workflows.features.columns import QUERY
 from workflows.features.feature_set import read_feature_set
 
 SPLIT: Final = "valid"
@@ -110,9 +109,9 @@ class ValidationLists:
             RunError: if features and examples are not row-aligned.
         """
         layout = RunLayout(self.data)
-        sizes = read_sizes(layout.features("train", "recommend"))
-        queries = read_features(layout.features(SPLIT, "recommend"), QUERY, sizes)
-        catalogue = read_features(layout.features(SPLIT, "catalogue"), read_feature_set(layout).item, sizes)
+        sizes, features = read_sizes(layout.features("train", "recommend")), read_feature_set(layout)
+        queries = read_features(layout.features(SPLIT, "recommend"), features.query, sizes)
+        catalogue = read_features(layout.features(SPLIT, "catalogue"), features.item, sizes)
         for table, file, column in (
             (queries, layout.examples(SPLIT, "recommend"), "user_key"),
             (catalogue, layout.examples(SPLIT, "catalogue"), "item_id"),

@@ -128,6 +128,8 @@ class Sizes:
         neighbours: how many similar items are found (K).
         max_k: the most items that one answer can hold.
         has_cart: whether the run has a cart model.
+        own_ids: how many own columns of the shopper are ids.
+        own_numbers: how many of them are numbers.
     """
 
     recents: int
@@ -135,6 +137,8 @@ class Sizes:
     neighbours: int
     max_k: int
     has_cart: bool
+    own_ids: int = 0
+    own_numbers: int = 0
 
 
 @dataclass(frozen=True)

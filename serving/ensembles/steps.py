@@ -38,8 +38,8 @@ class RecommenderSteps:
     def __init__(self, sizes: Sizes) -> None:
         self.k = k_tensor(sizes.max_k)
         width = sizes.recents
-        self.categorical = Tensor("query_categorical", "int64", ("B", len(QUERY_CATEGORICAL)))
-        self.continuous = Tensor("query_continuous", "float32", ("B", len(QUERY_CONTINUOUS)))
+        self.categorical = Tensor("query_categorical", "int64", ("B", len(QUERY_CATEGORICAL) + sizes.own_ids))
+        self.continuous = Tensor("query_continuous", "float32", ("B", len(QUERY_CONTINUOUS) + sizes.own_numbers))
         self.lists = Tensor("query_lists", "int64", ("B", 3 * width))
         self.recents = Tensor("recents", "int64", ("B", 3 * width))
         self.mean_price = Tensor("user_mean_price", "float32", ("B", 1))

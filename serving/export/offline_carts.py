@@ -17,7 +17,7 @@ from serving.export.run_files import floats, padded, strings
 from serving.export.run_models import read_calibration
 from serving.export.snapshot import read_state
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
-from workflows.features.columns import CART, FORMS, QUERY_CATEGORICAL, QUERY_SCALARS
+from workflows.features.columns import CART, FORMS
 from workflows.features.feature_set import read_feature_set
 from workflows.features.pair import cross_features
 
@@ -60,8 +60,8 @@ class OfflineCarts:
         self._mean_prices = floats(raw["user_mean_price"])
         width = read_state(run).recent_items
         self._recents = {name: padded(raw[name], width, None, object) for name in ("recent_categories", "recent_brands")}
-        self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
         columns = read_feature_set(layout)
+        self._queries = {name: typed_column(query_features, name, columns.query_categorical) for name in columns.query_scalars}
         self._items = {name: typed_column(item_features, name, columns.item_categorical) for name in columns.item}
         self._graphs = [OnnxModel(layout.graph(name)) for name in ("cross", "cart")]
         self._model = OnnxModel(layout.model("cart").scores)

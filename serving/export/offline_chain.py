@@ -19,7 +19,7 @@ from serving.export.run_files import floats, integers, padded, strings
 from serving.export.snapshot import read_state
 from serving.settings import ExportSettings
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX
-from workflows.features.columns import CROSS, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_SCALARS
+from workflows.features.columns import CROSS, QUERY_LISTS
 from workflows.features.feature_set import read_feature_set
 from workflows.features.pair import cross_features
 
@@ -79,7 +79,7 @@ class OfflineChain:
         columns = read_feature_set(layout)
         self._items = {name: typed_column(item_features, name, columns.item_categorical) for name in columns.item}
         query_features = read_table(layout.features("snapshot", "queries"))
-        self._queries = {name: typed_column(query_features, name, QUERY_CATEGORICAL) for name in QUERY_SCALARS}
+        self._queries = {name: typed_column(query_features, name, columns.query_categorical) for name in columns.query_scalars}
         offline = read_table(retrieval_model(run).offline_queries)
         self._query_vectors = np.array(offline["query_vector"].to_pylist(), np.float32)
 

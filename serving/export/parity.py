@@ -38,15 +38,12 @@ from workflows.features.columns import (
     CART,
     FORMS,
     ONE_LINE,
-    QUERY,
     QUERY_CATEGORICAL,
-    QUERY_CONTINUOUS,
     QUERY_LISTS,
-    QUERY_SCALARS,
     SEVERAL_LINES,
     SIZES,
 )
-from workflows.features.feature_set import ranking_columns, read_feature_set
+from workflows.features.feature_set import BUILT_IN, FeatureSet, ranking_columns, read_feature_set
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -171,7 +168,7 @@ def check_recommend(compared: Compared, graph: ServedGraph) -> None:
     graphs, features = compared.graphs("query", "item", "cross"), read_feature_set(RunLayout(run))
     recommend = _check_features(report, run, "recommend", graphs, features.recommend, rows)
     _check_vectors(report, run, recommend)
-    ranking = _check_features(report, run, "ranking", graphs, ranking_columns(features, QUERY_SCALARS), rows)
+    ranking = _check_features(report, run, "ranking", graphs, ranking_columns(features), rows)
     _check_logits(report, run, "ranking", ranking)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
     _check_requests(report, run, served, graphs["query"].offsets)
@@ -185,7 +182,7 @@ def check_cart(compared: Compared, graph: ServedGraph) -> None:
     if all(piece.name != "cart_score" for piece in graph.pieces):
         return
     graphs, features = compared.graphs("query", "item", "cross", "cart"), read_feature_set(layout)
-    columns = ranking_columns(features, QUERY_SCALARS, CART)
+    columns = ranking_columns(features, CART)
     _check_logits(report, run, "cart", _check_features(report, run, "cart", graphs, columns, rows))
     if layout.examples("test", _CART_REQUESTS).exists():
         _check_features(report, run, _CART_REQUESTS, graphs, columns, rows)
@@ -249,7 +246,7 @@ def _check_features(
     if len(raw) != len(offline):
         raise ParityError(f"examples/test/{table} has {len(raw)} rows and features/test/{table} has {len(offline)}.", _REFUSED)
     width = read_state(run).recent_items
-    wanted = list(dict.fromkeys((*QUERY, *names)))
+    wanted = list(dict.fromkeys((*read_feature_set(RunLayout(run)).query, *names)))
     feeds = raw_columns(raw.slice(0, rows), wanted, width)
     encoded: Columns = {}
     for graph in graphs.values():
@@ -308,7 +305,7 @@ def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, of
     raw = read_table(RunLayout(run).snapshot("queries")).slice(0, rows)
     users = np.array(strings(raw["user_id"]), dtype=object).reshape(-1, 1)
     answer = served.run("recommend_encode", {"user_id": users, "timestamp": np.full(users.shape, state.as_of_us, np.int64)})
-    columns = unpacked(answer, state.recent_items)
+    columns = unpacked(answer, state.recent_items, read_feature_set(RunLayout(run)))
     features = read_table(RunLayout(run).features("snapshot", "queries")).slice(0, rows)
     _compare_encoded(report, RELATIVE.features(SNAPSHOT, "queries").as_posix(), columns, features, offsets)
     offline = _matrix(read_table(retrieval_model(run).offline_queries)["query_vector"])[:rows]
@@ -325,7 +322,7 @@ def _check_requests(report: ParityReport, run: Path, served: LocalRepository, of
     inputs["user_id"] = np.array([[request.user] for request in requests], dtype=object)
     inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
     answer = served.run("recommend_encode", inputs)
-    columns = unpacked(answer, read_state(run).recent_items)
+    columns = unpacked(answer, read_state(run).recent_items, read_feature_set(RunLayout(run)))
     features = read_table(RunLayout(run).features("snapshot", "requests"))
     _compare_encoded(report, RELATIVE.features(SNAPSHOT, "requests").as_posix(), columns, features, offsets)
     forms = np.array([[FORMS.index(request.form)] for request in requests])
@@ -357,12 +354,12 @@ def _check_carts(report: ParityReport, run: Path, served: LocalRepository) -> No
             report.compare(f"{name}: {what}", np.concatenate(found[kind]), np.concatenate(offline[kind]), CHAIN_TOLERANCE)
 
 
-def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int) -> Columns:
-    """Return the encoded QUERY columns by name from the encode step's packed outputs."""
+def unpacked(answer: Mapping[str, npt.NDArray[Any]], recents: int, columns_of: FeatureSet = BUILT_IN) -> Columns:
+    """Return the encoded columns of queries by name from the encode step's packed outputs."""
     columns: Columns = {}
     packed = (
-        ("query_categorical", QUERY_CATEGORICAL, 1),
-        ("query_continuous", QUERY_CONTINUOUS, 1),
+        ("query_categorical", columns_of.query_categorical, 1),
+        ("query_continuous", columns_of.query_continuous, 1),
         ("query_lists", QUERY_LISTS, recents),
     )
     for name, names, width in packed:

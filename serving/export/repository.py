@@ -31,6 +31,7 @@ from serving.export.tasks import read_tasks
 from serving.local import METADATA
 from serving.pieces.state import Snapshot
 from serving.settings import ExportSettings, ServeSettings
+from workflows.features.columns import QUERY_CATEGORICAL, QUERY_CONTINUOUS
 from workflows.features.feature_set import read_feature_set
 
 _RUNNER = Path(__file__).resolve().parents[1] / "server" / "runner.py"
@@ -80,12 +81,15 @@ def repository_sizes(snapshot: Snapshot, settings: ExportSettings, candidates: i
     count = len(snapshot.catalogue.ids)
     if count == 0:
         raise RunError("The catalogue of the run is empty.", "Run `cartwheel prepare` on a log with at least one item.")
+    features = snapshot.catalogue.features
     return Sizes(
         recents=snapshot.state.recent_items,
         candidates=min(count, max(candidates, settings.max_k)),
         neighbours=min(count, settings.max_k),
         max_k=settings.max_k,
         has_cart=has_cart,
+        own_ids=len(features.query_categorical) - len(QUERY_CATEGORICAL),
+        own_numbers=len(features.query_continuous) - len(QUERY_CONTINUOUS),
     )
 
 

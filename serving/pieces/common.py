@@ -17,7 +17,7 @@ from cartwheel.core.errors import RunError
 from serving.contract.tensors import StepModel, Tensor
 from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
-from workflows.features.columns import CROSS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
+from workflows.features.columns import CROSS
 
 INFINITY = np.float32(np.inf)
 _STRIDE = 1 << 40
@@ -176,7 +176,9 @@ class PairColumns:
     def query(self) -> dict[str, str]:
         """Return the encoded scalar columns of the query."""
         columns: dict[str, str] = {}
-        for packed, names in (("query_categorical", QUERY_CATEGORICAL), ("query_continuous", QUERY_CONTINUOUS)):
+        features = self._catalogue.features
+        packings = (("query_categorical", features.query_categorical), ("query_continuous", features.query_continuous))
+        for packed, names in packings:
             parts = split(self._graph, self._inputs[packed], [1] * len(names))
             columns.update({name: self.repeated(part) for name, part in zip(names, parts, strict=True)})
         return columns

@@ -18,15 +18,16 @@ from serving.pieces.scan import AGAIN, SCAN_ITEMS, nearest
 from serving.pieces.state import Catalogue, NeighbourTable
 from serving.pieces.top import barred, best, score_columns
 from workflows.compiler.onnx_graph import GraphBuilder
-from workflows.features.columns import QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+from workflows.features.columns import QUERY_LISTS
+from workflows.features.feature_set import FeatureSet
 
 
-def query_columns(graph: GraphBuilder, inputs: dict[str, str], recents: int) -> dict[str, str]:
-    """Return the encoded QUERY columns by name from the packed tensors of the encode step."""
+def query_columns(graph: GraphBuilder, inputs: dict[str, str], recents: int, features: FeatureSet) -> dict[str, str]:
+    """Return the encoded columns of the query by name from the packed tensors of the encode step."""
     columns: dict[str, str] = {}
     packed = (
-        ("query_categorical", QUERY_CATEGORICAL, 1),
-        ("query_continuous", QUERY_CONTINUOUS, 1),
+        ("query_categorical", features.query_categorical, 1),
+        ("query_continuous", features.query_continuous, 1),
         ("query_lists", QUERY_LISTS, recents),
     )
     for name, names, width in packed:
@@ -65,7 +66,7 @@ def retrieve_graph(
     """
     graph = GraphBuilder(step.name)
     inputs = declare_inputs(graph, step)
-    vector = run_model(graph, models.tower, query_columns(graph, inputs, recents), "query_vector")
+    vector = run_model(graph, models.tower, query_columns(graph, inputs, recents, catalogue.features), "query_vector")
     items, dimension = catalogue.vectors.shape
     added = None
     if models.neighbours is not None:

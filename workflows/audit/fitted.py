@@ -28,7 +28,7 @@ from workflows.compiler.plan.read import read_plan
 from workflows.encoding.encode import load_workflow
 from workflows.encoding.vocabulary import choose_vocabularies
 from workflows.features.column import Column
-from workflows.features.columns import CALENDAR, CART, CROSS, QUERY_CONTINUOUS, SHARED_VOCABULARY
+from workflows.features.columns import CALENDAR, CART, CROSS, SHARED_VOCABULARY
 from workflows.features.feature_set import FeatureSet, read_feature_set
 from workflows.settings import FeatureSettings
 
@@ -40,7 +40,7 @@ _FIX: Final = "Fit features on examples/train alone; if Cartwheel itself fitted 
 
 def fitted_on(features: FeatureSet) -> dict[str, tuple[str, ...]]:
     """Return, for each table of training examples and the workflow of its name, the numbers that are fitted on it."""
-    return {"recommend": QUERY_CONTINUOUS + features.item_continuous, "ranking": CROSS, "cart": CART}
+    return {"recommend": features.query_continuous + features.item_continuous, "ranking": CROSS, "cart": CART}
 
 
 def check_fitted(run: Path, plans: Mapping[str, Plan], medians: Sequence[str], settings: FeatureSettings) -> Audited:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_text
-from workflows.features.columns import CALENDAR, QUERY, QUERY_LISTS, SHARED_VOCABULARY
+from workflows.features.columns import CALENDAR, QUERY_LISTS, SHARED_VOCABULARY
 from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 SCHEMA_FILE: Final = "schema.pbtxt"
@@ -96,6 +96,6 @@ def _side(name: str, features: FeatureSet) -> list[Any]:
         return [Tags.USER_ID, Tags.USER] if name == "user_id" else [Tags.ITEM_ID, Tags.ITEM]
     if name in CALENDAR + _SESSION:
         return [Tags.USER, Tags.CONTEXT]
-    if name in QUERY:
+    if name in features.query:
         return [Tags.USER]
     return [Tags.ITEM] if name in features.item else [Tags.CONTEXT]

@@ -94,7 +94,7 @@ def choose_vocabularies(
         examples: the training ``recommend`` table, not empty.
         settings: frequency thresholds.
         earlier: the vocabularies that grow; None starts anew.
-        own: a shop's own columns of items, of which categories get a vocabulary each.
+        own: a shop's own columns, of which categories get a vocabulary each.
 
     Returns:
         Domain (``user_id``, ``item_id``, ``item_category``, ``item_brand``) -> its values in the order of their ids.

@@ -1,7 +1,7 @@
-"""The columns of one run: the built-in ones of the recommender, and behind them the own columns of its items.
+"""The columns of one run: the built-in ones of the recommender, and behind them the own columns of its shoppers and items.
 
-What a shop knows of an item reaches the item tower, the DLRM, gradient boosting, the compiled graphs and the served catalogue as the
-built-in columns of items do, because every room asks the run's feature set for its lists of columns.
+What a shop knows of a shopper or an item reaches the towers, the DLRM, gradient boosting, the compiled graphs and the server as the
+built-in columns of shoppers and items do, because every room asks the run's feature set for its lists of columns.
 """
 
 from __future__ import annotations
@@ -15,8 +15,17 @@ from typing import TYPE_CHECKING, Any, Final
 from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
-from workflows.features.column import CATEGORICAL, CONTINUOUS, Column, check_distinct
-from workflows.features.columns import COLUMNS, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY, STRINGS
+from workflows.features.column import CATEGORICAL, CONTINUOUS, Column, Kind, Owner, check_distinct
+from workflows.features.columns import (
+    COLUMNS,
+    CROSS,
+    ITEM_CATEGORICAL,
+    ITEM_CONTINUOUS,
+    QUERY_CATEGORICAL,
+    QUERY_CONTINUOUS,
+    QUERY_LISTS,
+    STRINGS,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -27,7 +36,7 @@ class FeatureSet:
     """The columns of a run.
 
     Attributes:
-        own: own columns of items: categories and numbers, each with a name that no built-in column has.
+        own: own columns of shoppers and items: categories and numbers, each with a name that no built-in column has.
     """
 
     own: tuple[Column, ...] = ()
@@ -42,14 +51,34 @@ class FeatureSet:
         return (*COLUMNS, *self.own)
 
     @cached_property
+    def query_categorical(self) -> tuple[str, ...]:
+        """Columns of queries of which a row has one id."""
+        return QUERY_CATEGORICAL + self._own(CATEGORICAL, Owner.SHOPPER)
+
+    @cached_property
+    def query_continuous(self) -> tuple[str, ...]:
+        """Columns of queries of which a row has one number."""
+        return QUERY_CONTINUOUS + self._own(CONTINUOUS, Owner.SHOPPER)
+
+    @cached_property
+    def query_scalars(self) -> tuple[str, ...]:
+        """Columns of queries of which a row has one value."""
+        return self.query_categorical + self.query_continuous
+
+    @cached_property
+    def query(self) -> tuple[str, ...]:
+        """Columns of queries; own ones have no lists."""
+        return self.query_scalars + QUERY_LISTS
+
+    @cached_property
     def item_categorical(self) -> tuple[str, ...]:
         """Columns of items of which a row has one id."""
-        return ITEM_CATEGORICAL + self._own(CATEGORICAL)
+        return ITEM_CATEGORICAL + self._own(CATEGORICAL, Owner.ITEM)
 
     @cached_property
     def item_continuous(self) -> tuple[str, ...]:
         """Columns of items of which a row has one number."""
-        return ITEM_CONTINUOUS + self._own(CONTINUOUS)
+        return ITEM_CONTINUOUS + self._own(CONTINUOUS, Owner.ITEM)
 
     @cached_property
     def item(self) -> tuple[str, ...]:
@@ -71,12 +100,16 @@ class FeatureSet:
     @cached_property
     def strings(self) -> tuple[str, ...]:
         """Raw columns that hold strings, or lists of them."""
-        return STRINGS + self._own(CATEGORICAL)
+        return STRINGS + tuple(column.name for column in self.own if column.kind in CATEGORICAL)
 
     @cached_property
     def recommend(self) -> tuple[str, ...]:
         """Columns of the retrieval model."""
-        return QUERY + self.item
+        return self.query + self.item
+
+    def own_of(self, owner: Owner) -> tuple[Column, ...]:
+        """Return the own columns of shoppers or of items."""
+        return tuple(column for column in self.own if column.owner is owner)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the own columns as JSON values."""
@@ -87,8 +120,8 @@ class FeatureSet:
         """Return the set that ``to_json`` described."""
         return FeatureSet(tuple(Column.from_json(each) for each in content))
 
-    def _own(self, kinds: Collection[Any]) -> tuple[str, ...]:
-        return tuple(column.name for column in self.own if column.kind in kinds)
+    def _own(self, kinds: Collection[Kind], owner: Owner) -> tuple[str, ...]:
+        return tuple(column.name for column in self.own_of(owner) if column.kind in kinds)
 
     def write(self, path: Path) -> None:
         """Write the own columns; see ``RunLayout.columns``."""
@@ -110,6 +143,6 @@ def read_feature_set(run: RunLayout) -> FeatureSet:
     return FeatureSet.from_json(read_json(run.columns)["own"])
 
 
-def ranking_columns(features: FeatureSet, query: Sequence[str], cart: Sequence[str] = ()) -> tuple[str, ...]:
+def ranking_columns(features: FeatureSet, cart: Sequence[str] = ()) -> tuple[str, ...]:
     """Return the columns of the ranking model, or with ``cart`` those of the cart model."""
-    return (*query, *features.item, *CROSS, *cart)
+    return (*features.query_scalars, *features.item, *CROSS, *cart)

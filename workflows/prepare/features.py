@@ -40,9 +40,6 @@ from workflows.features.columns import (
     CALENDAR,
     CART,
     CROSS,
-    QUERY,
-    QUERY_CONTINUOUS,
-    QUERY_SCALARS,
 )
 from workflows.features.feature_set import BUILT_IN, FeatureSet, ranking_columns, read_feature_set
 from workflows.settings import FeatureSettings
@@ -95,15 +92,15 @@ def workflow_columns(features: FeatureSet) -> dict[str, tuple[str, ...]]:
     """Return the columns that each workflow encodes."""
     return {
         "recommend": features.recommend,
-        "ranking": ranking_columns(features, QUERY_SCALARS),
-        "cart": ranking_columns(features, QUERY_SCALARS, CART),
+        "ranking": ranking_columns(features),
+        "cart": ranking_columns(features, CART),
     }
 
 
 def graph_columns(features: FeatureSet) -> dict[str, tuple[str, tuple[str, ...]]]:
     """Return, for each ONNX file, the workflow that it is compiled from and its columns."""
     return {
-        "query": ("recommend", QUERY),
+        "query": ("recommend", features.query),
         "item": ("recommend", features.item),
         "cross": ("ranking", CROSS),
         "cart": ("cart", CART),
@@ -187,8 +184,8 @@ def list_tables(run: Path) -> list[Table]:
         Table(RELATIVE.examples("valid", REFIT), RELATIVE.features("valid", REFIT), "recommend", workflows["recommend"])
     )
     tables.append(Table(RELATIVE.snapshot("items"), RELATIVE.features(SNAPSHOT, "items"), "recommend", features.item))
-    tables.append(Table(RELATIVE.snapshot("queries"), RELATIVE.features(SNAPSHOT, "queries"), "recommend", QUERY))
-    tables.append(Table(RELATIVE.snapshot("requests"), RELATIVE.features(SNAPSHOT, "requests"), "recommend", QUERY))
+    tables.append(Table(RELATIVE.snapshot("queries"), RELATIVE.features(SNAPSHOT, "queries"), "recommend", features.query))
+    tables.append(Table(RELATIVE.snapshot("requests"), RELATIVE.features(SNAPSHOT, "requests"), "recommend", features.query))
     return tables
 
 
@@ -229,7 +226,7 @@ def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path, features: 
         chains = [
             *feature_graph.categorical_block(choose_vocabularies(recommend, settings, _earlier(previous), features.own), scratch),
             *feature_graph.fit_calendar(recommend.select(CALENDAR), growing),
-            *feature_graph.fit_numbers(recommend.select(QUERY_CONTINUOUS), fitting),
+            *feature_graph.fit_numbers(recommend.select(features.query_continuous), fitting, features.columns),
             *feature_graph.fit_numbers(recommend.select(features.item_continuous), fitting, features.columns),
         ]
         for name, columns in workflows.items():

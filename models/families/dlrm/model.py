@@ -140,8 +140,8 @@ def check_name(name: str) -> None:
 
 def dlrm_columns(name: str, features: FeatureSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the columns of ids and those of numbers that a model reads of a run with these features."""
-    own = features.item_continuous[len(ITEM_CONTINUOUS) :]
-    return QUERY_CATEGORICAL + features.item_categorical, CONTINUOUS[name] + own
+    own = features.query_continuous[len(QUERY_CONTINUOUS) :] + features.item_continuous[len(ITEM_CONTINUOUS) :]
+    return features.query_categorical + features.item_categorical, CONTINUOUS[name] + own
 
 
 def build_dlrm(

@@ -20,18 +20,12 @@ from models.families.two_tower.negatives import HardRows, UniformRows
 from models.families.two_tower.settings import TwoTowerSettings
 from models.training.loop import DROPPED, drop_ids, in_turn, lazy_adam, load_weights
 from models.training.tables import FIRST_ID, Array, Packed, Table
-from workflows.features.columns import (
-    QUERY,
-    QUERY_CATEGORICAL,
-    QUERY_CONTINUOUS,
-    QUERY_LISTS,
-    SHARED_VOCABULARY,
-)
+from workflows.features.columns import QUERY_LISTS, SHARED_VOCABULARY
 from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 IDS: Final = ("user_id", "item_id")
 """Vocabularies whose embeddings have the full dimension; the others have a quarter of it."""
-_DROPPED_QUERY: Final[tuple[str, ...]] = tuple(name for name in QUERY if name in DROPPED)
+_DROPPED_QUERY: Final[tuple[str, ...]] = tuple(name for name in BUILT_IN.query if name in DROPPED)
 _DROPPED_ITEM: Final[tuple[str, ...]] = tuple(name for name in BUILT_IN.item if name in DROPPED)
 _ENCODE_ROWS: Final = 8192
 _VALID_ITEMS: Final = 50_000
@@ -70,7 +64,7 @@ class TwoTower:
 
     def encode_queries(self, table: Table) -> Array:
         """Return float32 ``[N, D]`` query vectors."""
-        return _encode(self._query_function, table, QUERY)
+        return _encode(self._query_function, table, self.features.query)
 
     def encode_items(self, table: Table) -> Array:
         """Return float32 ``[N, D]`` item vectors."""
@@ -111,12 +105,12 @@ def build_two_tower(
     tf.keras.utils.set_random_seed(seed)
     dropout_seed = tf.Variable([0, 0], trainable=False, dtype=tf.int32)
     parts = settings, sizes, _tables(settings, sizes, features), dropout_seed
-    query = _tower("query", *parts, QUERY_CATEGORICAL, QUERY_LISTS, QUERY_CONTINUOUS)
+    query = _tower("query", *parts, features.query_categorical, QUERY_LISTS, features.query_continuous)
     item = _tower("item", *parts, features.item_categorical, (), features.item_continuous)
     probabilities = np.ones(sizes["item_id"], np.float32) if item_probabilities is None else item_probabilities
     merlin = mm.TwoTowerModelV2(query, item, negative_samplers=[FrequencySampler(probabilities)], logq_sampling_correction=True)
-    numbers = QUERY_CONTINUOUS + features.item_continuous
-    for tower, columns in ((query, QUERY), (item, features.item)):
+    numbers = features.query_continuous + features.item_continuous
+    for tower, columns in ((query, features.query), (item, features.item)):
         tower({name: tf.zeros([1, 1], tf.float32 if name in numbers else tf.int32) for name in columns})
     return TwoTower(settings, dict(sizes), merlin, query, item, dropout_seed, features)
 
@@ -153,6 +147,7 @@ class TwoTowerLearner:
         self.variables = tower.variables
         self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
         self._train = train
+        self._user_id = tower.features.query_categorical.index("user_id")
         self._item_id = tower.features.item_categorical.index("item_id")
         self._uniform = UniformRows(train["item_id"])
         self._hard = HardRows(self._uniform)
@@ -180,15 +175,16 @@ class TwoTowerLearner:
         query, item = (packed.at(each) for packed, each in zip(self._packed, (rows, chosen), strict=True))
         item_ids = item.ids[..., self._item_id].copy()
         for step, columns in enumerate(dropped):
-            query.ids[step, :, QUERY_CATEGORICAL.index("user_id")] = columns["user_id"][:, 0]
+            query.ids[step, :, self._user_id] = columns["user_id"][:, 0]
             query.lists[step, :, QUERY_LISTS.index("recent_items")] = columns["recent_items"]
             item.ids[step, :, self._item_id] = columns["item_id"][:, 0]
         return query.ids, query.lists, query.floats, item.ids, item.floats, item_ids[..., None], np.stack(seeds)
 
     @cached_property
     def _packed(self) -> tuple[Packed, Packed]:
-        query = Packed.of(self._train, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS)
-        return query, Packed.of(self._train, self.tower.features.item_categorical, self.tower.features.item_continuous)
+        features = self.tower.features
+        query = Packed.of(self._train, features.query_categorical, features.query_continuous, QUERY_LISTS)
+        return query, Packed.of(self._train, features.item_categorical, features.item_continuous)
 
     def _hard_rows(self, rows: Array, rng: np.random.Generator) -> Array:
         """Draw hard negatives; those to draw from are found anew as often as an epoch begins, by what the model is then."""
@@ -203,9 +199,9 @@ class TwoTowerLearner:
         """Take a step.
 
         Args:
-            ids: int32 ``[B, 3]`` QUERY_CATEGORICAL.
+            ids: int32 ``[B, columns]`` ids of the queries.
             lists: int32 ``[B, 3, L]`` QUERY_LISTS.
-            floats: float32 ``[B, 8]`` QUERY_CONTINUOUS.
+            floats: float32 ``[B, columns]`` numbers of the queries.
             target_ids: int32 ``[B + U, columns]`` ids of the targets, and of others drawn as negatives.
             target_floats: float32 ``[B + U, columns]`` numbers of the same.
             item_ids: int32 ``[B + U, 1]`` item ids from before the drop-out.
@@ -218,9 +214,10 @@ class TwoTowerLearner:
 
         tower = self.tower
         tower.dropout_seed.assign(seed)
-        asked = _columns(QUERY_CATEGORICAL, ids) | _columns(QUERY_CONTINUOUS, floats)
+        features = tower.features
+        asked = _columns(features.query_categorical, ids) | _columns(features.query_continuous, floats)
         asked |= dict(zip(QUERY_LISTS, tf.unstack(lists, axis=1), strict=True))
-        offered = _columns(tower.features.item_categorical, target_ids) | _columns(tower.features.item_continuous, target_floats)
+        offered = _columns(features.item_categorical, target_ids) | _columns(features.item_continuous, target_floats)
         with tf.GradientTape() as tape:
             query, item = tower.query(asked, training=True), tower.item(offered, training=True)
             logits = self.logits(query, item, item_ids)
@@ -340,7 +337,7 @@ def _tables(settings: TwoTowerSettings, sizes: Mapping[str, int], features: Feat
     from models.training.merlin_schema import categorical_column
 
     sharing: dict[str, list[str]] = {}
-    for name in QUERY_CATEGORICAL + features.item_categorical + QUERY_LISTS:
+    for name in features.query_categorical + features.item_categorical + QUERY_LISTS:
         sharing.setdefault(SHARED_VOCABULARY.get(name, name), []).append(name)
     tables = {}
     for vocabulary, names in sharing.items():

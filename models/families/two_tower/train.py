@@ -27,12 +27,7 @@ from models.training.trained_files import (
     validation_notes,
     write_offline_vectors,
 )
-from workflows.features.columns import (
-    QUERY,
-    QUERY_CATEGORICAL,
-    QUERY_CONTINUOUS,
-    QUERY_LISTS,
-)
+from workflows.features.columns import QUERY_LISTS
 from workflows.features.feature_set import FeatureSet, read_feature_set
 from workflows.tasks.recommend import REFIT
 
@@ -76,7 +71,7 @@ def fit_two_tower(
 
     inputs = [run.features("train", "recommend"), run.features("valid", "recommend"), run.features("valid", "catalogue")]
     features, sizes = read_feature_set(run), read_sizes(inputs[0])
-    require_sizes(sizes, (*QUERY_CATEGORICAL, *QUERY_LISTS, *features.item_categorical), inputs[0])
+    require_sizes(sizes, (*features.query_categorical, *QUERY_LISTS, *features.item_categorical), inputs[0])
     train = read_table(inputs[0], features.recommend, sizes)
     valid = optional_table(inputs[1], features.recommend, sizes)
     catalogue = optional_table(inputs[2], features.item, sizes)
@@ -169,12 +164,12 @@ def export_query(tower: Any, target: Path, rows: Table) -> float:
     """Write the query tower as ONNX and return the largest difference from TensorFlow's answers on ``rows``; see ``export``."""
     return export(
         lambda columns: tower.query(columns, training=False),
-        QUERY_CATEGORICAL,
+        tower.features.query_categorical,
         QUERY_LISTS,
-        QUERY_CONTINUOUS,
+        tower.features.query_continuous,
         "query_vector",
         target,
-        rows.batch(slice(None), QUERY),
+        rows.batch(slice(None), tower.features.query),
     )
 
 
