@@ -117,11 +117,11 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
     "task_models": (Reads(("tasks",)), Reads(("seed",), _has_tasks)),
     "task_evaluation": (Reads(("tasks",)), Reads(("seed", "evaluate.bootstrap"), _has_tasks)),
     "examples": (
-        Reads(("seed", *every("recommend"), *every("prepare", but=(*_SHARES, "test_from")))),
+        Reads(("seed", "features.families", *every("recommend"), *every("prepare", but=(*_SHARES, "test_from")))),
         Reads(("prepare.test_from",), _splits_by_dates),
         Reads(tuple(f"prepare.{name}" for name in _SHARES), _splits_by_shares),
     ),
-    "features": (Reads(every("features", but=("own",))),),
+    "features": (Reads(every("features", but=("own", "families"))),),
     "retrieval": (
         Reads(("seed", "retrieval.model")),
         Reads(every("two_tower"), _has_two_tower),

@@ -24,6 +24,7 @@ from cartwheel.pipeline.work import (
     events_from,
     examples,
     export,
+    families_from,
     features,
     ids_from,
     item_to_item,
@@ -75,7 +76,9 @@ class Stage:
 STAGES: Final = (
     Stage("events", "prepare", (), (RELATIVE.events_folder, RELATIVE.simulation), events, events_from),
     Stage("tables", "prepare", ("events",), (RELATIVE.tables_folder,), tables, tables_from),
-    Stage("examples", "prepare", ("events", "tables"), (RELATIVE.examples_folder, RELATIVE.snapshot_folder), examples),
+    Stage(
+        "examples", "prepare", ("events", "tables"), (RELATIVE.examples_folder, RELATIVE.snapshot_folder), examples, families_from
+    ),
     Stage("features", "prepare", ("examples",), (RELATIVE.workflow_folder, RELATIVE.features_folder), features, ids_from),
     Stage("tasks", "prepare", ("events", "tables"), (RELATIVE.tasks_folder,), tasks, tasks_from),
     Stage(

@@ -129,12 +129,23 @@ def tables(run: Path, settings: RunSettings) -> None:
     warn(build_tables(run, settings.tables, own, prepare, seed))
 
 
+def families_from(settings: RunSettings) -> object:
+    """Return what identifies the modules of the shop's own feature families.
+
+    Raises:
+        ConfigError: if one cannot be imported.
+    """
+    from workflows.prepare.known_shop import family_files
+
+    return stamps(family_files(settings.features.families, settings.folder))
+
+
 def examples(run: Path, settings: RunSettings) -> None:
     """Cut point-in-time examples and the serving snapshot out of the events."""
     from workflows.prepare.examples import build_examples
-    from workflows.prepare.known_items import read_known_items
+    from workflows.prepare.known_shop import read_known_shop
 
-    known = read_known_items(run)
+    known = read_known_shop(run, settings.features.families, settings.folder)
     report = build_examples(RunLayout(run).events, run, settings.prepare, settings.seed, settings.recommend.leave_out, known)
     warn(report.warnings)
 

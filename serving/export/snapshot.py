@@ -14,9 +14,10 @@ from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json, read_table
 from models.retrieval.retriever import retrieval_model
 from serving.export.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, strings
-from serving.pieces.state import SHOPPER_NUMBERS, Catalogue, Shoppers, Snapshot, State
+from serving.pieces.state import SHOPPER_NUMBERS, Catalogue, OwnValues, Shoppers, Snapshot, State
+from workflows.features.column import CATEGORICAL, Owner
 from workflows.features.columns import QUERY_LISTS
-from workflows.features.feature_set import read_feature_set
+from workflows.features.feature_set import FeatureSet, read_feature_set
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -41,7 +42,8 @@ def read_snapshot(run: Path, unknown: tuple[npt.NDArray[np.int64], npt.NDArray[n
     categories = _vocabulary(items["item_category"], users["recent_categories"])
     brands = _vocabulary(items["item_brand"], users["recent_brands"])
     catalogue = _catalogue(run, items, categories, brands, unknown)
-    return Snapshot(state, catalogue, _shoppers(users, catalogue, state.recent_items))
+    own = _own_values(run, users, catalogue.features)
+    return Snapshot(state, catalogue, _shoppers(users, catalogue, state.recent_items, own))
 
 
 def read_state(run: Path) -> State:
@@ -124,7 +126,34 @@ def _vectors(path: Path) -> npt.NDArray[np.float32]:
     return np.asarray(vectors, dtype=np.float32)
 
 
-def _shoppers(users: pa.Table, catalogue: Catalogue, width: int) -> Shoppers:
+def _own_values(run: Path, users: pa.Table, features: FeatureSet) -> OwnValues | None:
+    """Return the own columns of a stranger, who stands last in ``snapshot/queries.parquet``, and of the users."""
+    import pyarrow as pa
+
+    own = features.own_of(Owner.SHOPPER)
+    if not own:
+        return None
+    queries = read_table(RunLayout(run).snapshot("queries"))
+    missing = [column.name for column in own if column.name not in users.column_names or column.name not in queries.column_names]
+    if missing:
+        raise RunError(f"snapshot/users.parquet lacks the own column {missing[0]!r}.", "Run `cartwheel prepare` again.")
+    stranger = queries.slice(len(queries) - 1)
+    whole = {
+        column.name: pa.chunked_array([*stranger[column.name].cast(users[column.name].type).chunks, *users[column.name].chunks])
+        for column in own
+    }
+    texts = {column.name: sorted({*strings(whole[column.name]), ""}) for column in own if column.kind in CATEGORICAL}
+    codes = [_codes(whole[name], vocabulary) for name, vocabulary in texts.items()]
+    numbers = [floats(whole[column.name]) for column in own if column.kind not in CATEGORICAL]
+    rows = len(users) + 1
+    return OwnValues(
+        codes=np.stack(codes, axis=1) if codes else np.zeros((rows, 0), np.int64),
+        texts=tuple(texts.values()),
+        numbers=np.stack(numbers, axis=1) if numbers else np.zeros((rows, 0), np.float32),
+    )
+
+
+def _shoppers(users: pa.Table, catalogue: Catalogue, width: int, own: OwnValues | None) -> Shoppers:
     numbers = np.stack([floats(users[name]) for name in SHOPPER_NUMBERS], axis=1)
     times = np.stack([microseconds(users[name]) for name in ("last_seen", "session_start")], axis=1)
     vocabularies = ((catalogue.ids, -1), (catalogue.categories, 0), (catalogue.brands, 0))
@@ -147,4 +176,5 @@ def _shoppers(users: pa.Table, catalogue: Catalogue, width: int) -> Shoppers:
         recents=np.concatenate([nobody, np.concatenate(lists, axis=1)]),
         left_out=indices.astype(np.int32),
         left_out_starts=np.concatenate([[0, 0], np.cumsum(lengths)]).astype(np.int64),
+        own=own,
     )

@@ -1,8 +1,8 @@
-"""Encode: who asks, when, and what the request adds to what is stored of them, as the encoded QUERY features.
+"""Encode: who asks, when, and what the request adds to what is stored of them, as the encoded features of the query.
 
-What is stored of a shopper comes from the snapshot. What the request tells of is added to it as ``workflows.features.requests``
-defines: each recent item and each line of the cart is one more event, a microsecond before the request. The compiled NVTabular graph
-(``workflow/query.onnx``) then encodes the raw columns exactly as in training.
+What is stored of a shopper comes from the snapshot, the shop's own columns among it. What the request tells of is added to it as
+``workflows.features.requests`` defines: each recent item and each line of the cart is one more event, a microsecond before the request.
+The compiled NVTabular graph (``workflow/query.onnx``) then encodes the raw columns exactly as in training.
 """
 
 from __future__ import annotations
@@ -103,14 +103,15 @@ class _Encode:
         raw = {
             "user_id": graph.add("Where", known, self._inputs["user_id"], nobody),  # an id that is not stored tells nothing
             **self._numbers(row, told),
+            **self._own(row),
             "recent_items": recents.ids,
             "recent_categories": self._text(self._snapshot.catalogue.categories, recents.categories),
             "recent_brands": self._text(self._snapshot.catalogue.brands, recents.brands),
         }
-        encoded = encode_columns(graph, workflow, raw)
+        encoded, features = encode_columns(graph, workflow, raw), self._snapshot.catalogue.features
         values = {
-            "query_categorical": self._packed([encoded[name] for name in QUERY_CATEGORICAL]),
-            "query_continuous": self._packed([encoded[name] for name in QUERY_CONTINUOUS]),
+            "query_categorical": self._packed([encoded[name] for name in features.query_categorical]),
+            "query_continuous": self._packed([encoded[name] for name in features.query_continuous]),
             "query_lists": self._packed([encoded[name] for name in QUERY_LISTS]),
             "recents": self._packed([recents.index, recents.categories, recents.brands]),
             "user_mean_price": raw["user_mean_price"],
@@ -171,7 +172,7 @@ class _Encode:
         )
 
     def _numbers(self, row: str, told: _Told) -> dict[str, str]:
-        """Return hour, weekday and the continuous QUERY columns, raw, each [B, 1]."""
+        """Return hour, weekday and the built-in numbers of the query, raw, each [B, 1]."""
         graph = self._graph
         asked = self._inputs["timestamp"]
         as_of = graph.constant(self._snapshot.state.as_of_us, np.int64)
@@ -191,6 +192,22 @@ class _Encode:
             "weekday": graph.add("Add", weekday, graph.constant(1, np.int64)),
             **self._session(row, now, stored["session_events"], more),
         }
+
+    def _own(self, row: str) -> dict[str, str]:
+        """Return the shop's own columns of the shopper, raw, each [B, 1]; what a request tells does not change them."""
+        graph, own, features = self._graph, self._snapshot.shoppers.own, self._snapshot.catalogue.features
+        if own is None:
+            return {}
+        columns: dict[str, str] = {}
+        for names, table in (
+            (features.query_categorical[len(QUERY_CATEGORICAL) :], own.codes),
+            (features.query_continuous[len(QUERY_CONTINUOUS) :], own.numbers),
+        ):
+            if names:
+                stored = graph.add("Gather", graph.constant(table), row, axis=0)
+                columns |= dict(zip(names, split(graph, stored, [1] * len(names)), strict=True))
+        texts = dict(zip(columns, own.texts, strict=False))  # columns of ids come first
+        return columns | {name: self._text(table, columns[name]) for name, table in texts.items()}
 
     def _counted(self, name: str, stored: str, told: _Told) -> str:
         """Add to the stored number of events of one kind those that the request tells of."""

@@ -83,8 +83,23 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
+class OwnValues:
+    """The shop's own columns of the shoppers, raw; row 0 is a stranger.
+
+    Attributes:
+        codes: int64 [U + 1, columns of ids], places in ``texts``.
+        texts: the texts of each column of ids.
+        numbers: float32 [U + 1, columns of numbers], NaN where unknown.
+    """
+
+    codes: npt.NDArray[np.int64]
+    texts: tuple[list[str], ...]
+    numbers: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
 class Shoppers:
-    """What is stored of each identified user; row 0 of the tables is the stranger.
+    """What is stored of each identified or listed user; row 0 of the tables is the stranger.
 
     Attributes:
         ids: user ids [U].
@@ -93,6 +108,7 @@ class Shoppers:
         recents: catalogue indices, category codes and brand codes of the recent items, int32 [U + 1, 3 L]; -1, 0, 0 pad.
         left_out: catalogue indices of what must not be recommended beside the recent items, one list after the other, int32 [P].
         left_out_starts: where each list begins in ``left_out``, int64 [U + 2]; that of the stranger is empty.
+        own: the shop's own columns; None where it has none.
     """
 
     ids: list[str]
@@ -101,6 +117,7 @@ class Shoppers:
     recents: npt.NDArray[np.int32]
     left_out: npt.NDArray[np.int32]
     left_out_starts: npt.NDArray[np.int64]
+    own: OwnValues | None = None
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import polars as pl
 
 from workflows.audit.event_index import EventIndex, Tables
-from workflows.audit.own_items import check_own_items
+from workflows.audit.own_values import check_own_columns
 from workflows.audit.recompute import check_features
 from workflows.audit.simultaneous import check_clock, check_simultaneous
 from workflows.audit.splits import check_duplicates, check_split_order, count_crossing_sessions
 from workflows.audit.targets import check_labelled, check_left_out
-from workflows.features.own_items import OwnItems
+from workflows.features.flat_columns import FlatColumns
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.tasks.split import Split
 
@@ -37,7 +38,7 @@ def audit_examples(
     settings: PrepareSettings,
     seed: int,
     leave_out: LeaveOut = LEAVE_OUT,
-    own: OwnItems | None = None,
+    own: Sequence[FlatColumns | None] = (),
 ) -> Audited:
     """Run every check on the examples of a run.
 
@@ -48,7 +49,7 @@ def audit_examples(
         settings: how the examples were made.
         seed: picks the examples that are computed again.
         leave_out: what is neither asked for nor true.
-        own: the shop's own columns of items; None where it has none.
+        own: the shop's own columns of shoppers and of items; None where it has none.
 
     Returns:
         How many rows each check looked at, how many rows are dependent or simultaneous, and warnings.
@@ -66,8 +67,8 @@ def audit_examples(
         "rows_without_target_left_out": check_left_out(tables, leave_out),
         "rows_at_simultaneous_events": check_simultaneous(tables, log),
     }
-    if own is not None:
-        audited.counts["rows_of_own_columns_recomputed"] = check_own_items(tables, events, own, settings, seed)
+    if brought := [columns for columns in own if columns is not None]:
+        audited.counts["rows_of_own_columns_recomputed"] = check_own_columns(tables, log, brought, settings, seed)
     for counts, warnings in (check_clock(log, settings), count_crossing_sessions(tables, log, settings)):
         audited.counts |= counts
         audited.warnings += warnings

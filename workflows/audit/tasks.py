@@ -28,7 +28,7 @@ ROWS: Final = 40
 KEY: Final = "_key"
 """Column of examples, while they are made: history key of the session's shopper."""
 _TOLERANCE: Final = 1e-5
-_FIX: Final = (
+OWN_FIX: Final = (
     "Let it look at nothing at or after the anchor, and let compute and recompute agree; do not train on these examples."
 )
 
@@ -173,21 +173,30 @@ def _check_family(
     where: str, family: FeatureFamily, entity: Entity, row: Mapping[str, Any], of: Sequence[Event], events: PlainEvents
 ) -> int:
     past = past_of(family.owner, entity, row, of, events)
-    try:
-        again = family.recompute(past)
-    except Exception as error:
-        raise ConfigError(
-            f"The feature family {family.name!r} raised {described(error)} in recompute.", "Correct it; nothing was written."
-        ) from error
+    again = recomputed(family, past)
     for column in family.columns:
         found, expected = row[column.name], again.get(column.name)
         if not equal_values(found, expected):
             raise LeakageError(
                 f"{where}, column {column.name}: {row['entity']!r} at {iso(past.anchor)} has {found!r}, but the events before then give "
                 f"{expected!r} (feature family {family.name!r}).",
-                _FIX,
+                OWN_FIX,
             )
     return len(family.columns)
+
+
+def recomputed(family: FeatureFamily, past: Past) -> Mapping[str, Any]:
+    """Return what a family recomputes.
+
+    Raises:
+        ConfigError: it raises.
+    """
+    try:
+        return family.recompute(past)
+    except Exception as error:
+        raise ConfigError(
+            f"The feature family {family.name!r} raised {described(error)} in recompute.", "Correct it; nothing was written."
+        ) from error
 
 
 def equal_values(found: Any, expected: Any) -> bool:

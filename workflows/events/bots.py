@@ -24,7 +24,7 @@ def warn_of_bots(log: EventLog) -> list[str]:
         log: the coded events; an anonymous session counts as a shopper.
     """
     events = np.bincount(log.key, minlength=len(log.keys))
-    usual = float(np.percentile(events, 99, method="lower"))
+    usual = float(np.percentile(events[events > 0], 99, method="lower"))  # listed users may have none
     bound = max(MIN_EVENTS, MIN_SHARE * len(log.key), MIN_RATIO * usual)
     suspects = np.flatnonzero(events >= bound)
     if not len(suspects):

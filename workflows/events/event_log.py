@@ -116,13 +116,16 @@ def read_events(path: Path, own: Collection[str] | None = None) -> pl.DataFrame:
     return events
 
 
-def code_events(events: pl.DataFrame, interaction_types: Iterable[str], listed: Iterable[str] = ()) -> EventLog:
+def code_events(
+    events: pl.DataFrame, interaction_types: Iterable[str], listed: Iterable[str] = (), listed_users: Iterable[str] = ()
+) -> EventLog:
     """Turn canonical events into integer codes.
 
     Args:
         events: canonical events (see ``EVENT_COLUMNS``), in file order.
         interaction_types: the event types that are interactions.
         listed: items that the shop lists, those that no event names among them.
+        listed_users: users that the shop lists, likewise.
 
     Returns:
         The coded log; equal events give equal codes.
@@ -147,7 +150,8 @@ def code_events(events: pl.DataFrame, interaction_types: Iterable[str], listed: 
         pl.col("session_id").alias("session"),
     )
     tables: dict[str, pl.Series] = {}
-    for name, always in (("key", []), ("item_id", sorted(set(listed))), ("category", [""]), ("brand", [""])):
+    users = sorted({f"u{user}" for user in listed_users})
+    for name, always in (("key", users), ("item_id", sorted(set(listed))), ("category", [""]), ("brand", [""])):
         tables[name] = pl.concat([coded[name], pl.Series(name, always, dtype=pl.String)]).unique().sort()
         coded = coded.with_columns(codes_in(tables[name], coded[name]).alias(name))
     sessions = coded["session"].drop_nulls().unique().sort()

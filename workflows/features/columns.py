@@ -54,6 +54,13 @@ QUERY_CONTINUOUS: Final = _names(_QUERY, CONTINUOUS)
 QUERY_LISTS: Final = _names(_QUERY, LISTS)
 ITEM_CATEGORICAL: Final = _names((Owner.ITEM,), CATEGORICAL)
 ITEM_CONTINUOUS: Final = _names((Owner.ITEM,), CONTINUOUS)
+RESERVED: Final = frozenset(
+    {
+        "anchor", "cart_id", "cart_items", "cart_label", "entity", "example_id", "form", "given_items", "label", "last_seen", "left_out",
+        "priced_events", "session_start", "target_items", "timestamp", "user_key",
+    }
+)  # fmt: skip
+"""Names of columns, in tables of examples and of the snapshot, that are no features."""
 CROSS: Final = _names((Owner.PAIR,), CONTINUOUS)
 CART: Final = _names((Owner.CART,), CONTINUOUS)
 

@@ -10,7 +10,6 @@ import polars as pl
 from workflows.events.asof import AsOf, Floats, Ints, before, group_starts, last_valid, running_sum
 from workflows.events.event_log import DAY_US, EventLog, float32
 from workflows.features import columns
-from workflows.features.feature_set import BUILT_IN, FeatureSet
 from workflows.features.own_items import OwnItems
 
 NEVER: Final = np.iinfo(np.int64).max
@@ -58,11 +57,6 @@ class ItemHistory:
         self.on_sale: Ints = self.first_seen if listed is None else np.minimum(self.first_seen, listed)
         """Instant from which each item can be recommended: that of its first event, or from which the shop lists it."""
         self._category_prices = _CategoryPrices(self._category, self._price, time, starts)
-
-    @property
-    def features(self) -> FeatureSet:
-        """The columns of ``frame`` among the run's."""
-        return BUILT_IN if self.own is None else FeatureSet(self.own.columns)
 
     def arrays(self, item: Ints, instant: Ints) -> dict[str, Floats | Ints]:
         """Compute the state of items.

@@ -34,9 +34,7 @@ _KINDS: Final = {
     "text": Kind.VECTOR,
     "vector": Kind.VECTOR,
 }
-BUILT_IN: Final = frozenset(
-    {*built_in.QUERY, *built_in.ITEM, *built_in.CROSS, *built_in.CART, "label", "anchor", "entity", "timestamp"}
-)
+BUILT_IN: Final = frozenset({*built_in.QUERY, *built_in.ITEM, *built_in.CROSS, *built_in.CART, *built_in.RESERVED})
 
 
 @dataclass(frozen=True)

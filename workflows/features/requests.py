@@ -5,7 +5,8 @@ request: first the recent items, then the lines, in their order. An item that is
 last. The features of the request are those of the stored history with these events appended. Of an item the request knows the id
 alone; category, brand and price are what the shop knew of it at the last refresh of its statistics.
 
-A user is known if the stored history has an interaction of theirs; everybody else is a stranger, who has neither id nor history.
+A user is known if the stored history has an interaction of theirs, or if the shop's table of users lists them; everybody else is a
+stranger, who has neither id nor history. Own columns of a user are as they were when the history was stored; a stranger has none.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class Requests:
 
     Attributes:
         key: int64 [Q], history key; -1 is a stranger.
-        stored: int64 [Q], events of the key strictly before this instant are stored, microseconds.
+        stored: int64 [Q], events and own columns of the key strictly before this instant are stored, microseconds.
         anchor: int64 [Q], when it is asked, microseconds.
         number: int64 [E], the request of each event that is told of; the events of a request are in order, and no item is there
             twice among its recent items, nor among its lines.
@@ -85,7 +86,7 @@ def request_queries(
     told = np.arange(len(requests.item), dtype=np.int64) + len(history.item)
     longer = history.followed_by(requests.item, state["item_category"], state["item_brand"])  # type: ignore[arg-type]
     recent = _recent(longer.item, history.recent(start, stop), requests.number, told)
-    return longer, Queries(requests.key, requests.anchor, continuous, recent)
+    return longer, Queries(requests.key, requests.anchor, continuous, recent, requests.stored)
 
 
 def _sums(requests: Requests, price: Floats | Ints, kinds: dict[str, str]) -> Added:

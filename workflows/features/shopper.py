@@ -9,10 +9,11 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from workflows.events.asof import AsOf, Floats, Ints, before, group_starts, last_valid, running_sum
+from workflows.events.asof import AsOf, Bools, Floats, Ints, before, group_starts, last_valid, running_sum
 from workflows.events.event_log import DAY_US, HOUR_US, MINUTE_US, EventLog, float32, string_lists
 from workflows.events.sessions import Runs, find_runs
 from workflows.features import columns
+from workflows.features.own_shoppers import OwnShoppers
 
 _MONDAY_OFFSET = 3  # 1970-01-01 was a Thursday
 
@@ -26,12 +27,14 @@ class Queries:
         anchor: int64 [Q], microseconds.
         continuous: float64 [Q] by name (``columns.QUERY_CONTINUOUS``), NaN = unknown.
         recent: int64 [Q, L], rows of the history's interactions, one a distinct item, most recent FIRST; -1 = none.
+        stored: int64 [Q], microseconds; own columns are those known strictly before. None means the anchors.
     """
 
     key: Ints
     anchor: Ints
     continuous: dict[str, Floats]
     recent: Ints
+    stored: Ints | None = None
 
 
 @dataclass(frozen=True)
@@ -58,9 +61,11 @@ class History:
         log: the coded events; only interactions are history.
         session_gap_minutes: a longer pause ends the running session.
         recent_items: L, how many distinct last items are looked back on.
+        own: the shop's own columns of shoppers; None where it has none.
     """
 
-    def __init__(self, log: EventLog, session_gap_minutes: int, recent_items: int) -> None:
+    def __init__(self, log: EventLog, session_gap_minutes: int, recent_items: int, own: OwnShoppers | None = None) -> None:
+        self.own = own
         rows = np.flatnonzero(log.interaction)
         self._log = log
         self._length = recent_items
@@ -184,19 +189,33 @@ class History:
         """Look ``codes`` [interactions] up for ``recent`` rows [Q, L]: int64 [Q, L], -1 where there is no item."""
         return np.append(codes, -1)[recent]  # row -1 reads the appended -1
 
+    def is_known(self, key: Ints, instant: Ints) -> Bools:
+        """Tell which shoppers a server would know by their id: those with an interaction, or listed, strictly before instants; bool [Q]."""
+        start, stop = self.bounds(key, instant)
+        named = np.append((self._log.users != "").to_numpy(), False)[key]
+        known: Bools = named & (stop > start)
+        return known if self.own is None else known | (named & self.own.listed(key, instant))
+
     def frame(self, queries: Queries, *, lists: bool) -> pl.DataFrame:
-        """Write queries as a frame in the order of ``columns.QUERY``.
+        """Write queries as a frame in the order of ``FeatureSet.query``.
 
         Args:
             queries: from ``queries``; a key below 0 is a stranger, who has no id.
             lists: whether the recent items, categories and brands are among the columns (most recent LAST).
         """
         users = self._log.users.gather(np.maximum(queries.key, 0)).set(pl.Series(queries.key < 0), "")
+        own = {} if self.own is None else self._own_columns(self.own, queries)
         data = {"user_id": users, **clock(queries.anchor)}
+        data |= {name: values for name, values in own.items() if values.dtype == pl.String}
         data |= {name: float32(values) for name, values in queries.continuous.items()}
+        data |= {name: values for name, values in own.items() if values.dtype != pl.String}
         if lists:
             data |= self.list_columns(queries.recent)
         return pl.DataFrame(data)
+
+    @staticmethod
+    def _own_columns(own: OwnShoppers, queries: Queries) -> dict[str, pl.Series]:
+        return own.frame(queries.key, queries.anchor if queries.stored is None else queries.stored).to_dict()
 
     def list_columns(self, recent: Ints) -> dict[str, pl.Series]:
         """Write ``recent`` rows [Q, L] as the columns ``columns.QUERY_LISTS``, most recent LAST."""

@@ -16,10 +16,13 @@ from workflows.audit.examples import audit_examples
 from workflows.events.bots import warn_of_bots
 from workflows.events.event_log import EventLog, code_events, read_events
 from workflows.events.sessions import with_sessions
+from workflows.features.column import Owner
+from workflows.features.feature_set import FeatureSet
 from workflows.features.item import NEVER, ItemHistory
 from workflows.features.own_items import OwnItems
+from workflows.features.own_shoppers import OwnShoppers
 from workflows.features.shopper import History
-from workflows.prepare.known_items import NOTHING_KNOWN, KnownItems
+from workflows.prepare.known_shop import NOTHING_KNOWN, KnownShop
 from workflows.prepare.snapshot import read_id_types, snapshot_instant, write_snapshot
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.tasks.cart import CartLog, cart_frame, choose_carts
@@ -61,7 +64,7 @@ class PrepareReport:
         t_test: where test begins, ISO 8601.
         last: the last event, ISO 8601.
         events: events read.
-        users: history keys (users and anonymous sessions).
+        users: history keys (users and anonymous sessions) of the events.
         items: items.
         sessions: sessions, the log's own and those found by pauses.
         rows: rows of each table, by split ("train", "valid", "test", "snapshot") and table.
@@ -98,6 +101,7 @@ class _Shop:
     settings: PrepareSettings
     seed: int
     report: PrepareReport
+    features: FeatureSet
 
     def rng(self, stream: str, split: SplitName = "train") -> np.random.Generator:
         """Return the random stream of one table, independent of which other tables are made."""
@@ -113,7 +117,7 @@ def build_examples(
     settings: PrepareSettings,
     seed: int,
     leave_out: LeaveOut = LEAVE_OUT,
-    known: KnownItems = NOTHING_KNOWN,
+    known: KnownShop = NOTHING_KNOWN,
 ) -> PrepareReport:
     """Make the examples of every task and the serving snapshot; equal events, settings and seed give equal bytes.
 
@@ -123,7 +127,7 @@ def build_examples(
         settings: how examples are cut out of the log.
         seed: the only source of chance.
         leave_out: what is neither asked for nor true.
-        known: what the shop's tables and own columns say of its items.
+        known: what the shop brings beside its events.
 
     Returns:
         Counts, split instants and warnings.
@@ -140,7 +144,7 @@ def build_examples(
         advance(2, note="recommend and ranking examples")
         tables |= _cart_tables(shop)
         advance(note="cart examples")
-        audited = audit_examples(tables, frame, shop.split, settings, seed, leave_out, shop.items.own)
+        audited = audit_examples(tables, frame, shop.split, settings, seed, leave_out, (shop.history.own, shop.items.own))
         shop.report.audit.update(audited.counts)
         shop.report.warnings.extend(audited.warnings)
         advance(note="leakage audit passed")
@@ -154,32 +158,42 @@ def build_examples(
             )
         with atomic_path(RunLayout(target).examples_folder) as folder:
             _write_examples(folder, shop, tables)
-            shop.items.features.write(ExamplesLayout(folder).columns)
+            shop.features.write(ExamplesLayout(folder).columns)
         advance(note="written")
     return shop.report
 
 
-def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_out: LeaveOut, known: KnownItems) -> _Shop:
+def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_out: LeaveOut, known: KnownShop) -> _Shop:
     as_of = snapshot_instant(int(frame["timestamp"].dt.epoch("us").max()), settings.state_minutes)  # type: ignore[arg-type]
-    log = code_events(frame, settings.interaction_types, [item for item, since in known.listed.items() if since < as_of])
+    log = _coded(frame, settings, known, as_of)
     _check_enough(log, settings)
     split = split_log(log.time, settings)
-    history = History(log, settings.session_gap_minutes, settings.recent_items)
-    listed = np.array([known.listed.get(item, NEVER) for item in log.items], np.int64) if known.listed else None
-    own = OwnItems(known.families, log, split.t_valid) if known.families else None
+    # What a family may ask for, a session of each event among it.
+    whole = _coded(with_sessions(frame, settings.session_gap_minutes), settings, known, as_of) if known.families else log
+    shoppers = OwnShoppers(known.families, whole, split.t_valid, known.users) if known.has(Owner.SHOPPER) else None
+    history = History(log, settings.session_gap_minutes, settings.recent_items, shoppers)
+    listed = np.array([known.items.get(item, NEVER) for item in log.items], np.int64) if known.items else None
+    own = OwnItems(known.families, whole, split.t_valid) if known.has(Owner.ITEM) else None
     items = ItemHistory(log, settings.popularity_days, own, listed)
+    features = FeatureSet(tuple(column for each in (shoppers, own) if each is not None for column in each.columns))
     report = PrepareReport(
-        warnings=warn_of_bots(log),
+        warnings=[*warn_of_bots(log), *known.warnings],
         split=told_split(settings),
         t_valid=iso(split.t_valid),
         t_test=iso(split.t_test),
         last=iso(log.last),
         events=len(log.key),
-        users=len(log.keys),
+        users=len(np.unique(log.key)),
         items=len(log.items),
         sessions=with_sessions(frame, settings.session_gap_minutes)["session_id"].n_unique(),
     )
-    return _Shop(log, history, items, LeftOut(log, history, leave_out), split, settings, seed, report)
+    return _Shop(log, history, items, LeftOut(log, history, leave_out), split, settings, seed, report, features)
+
+
+def _coded(frame: pl.DataFrame, settings: PrepareSettings, known: KnownShop, as_of: int) -> EventLog:
+    """Return the events as codes, with the items and users that tables list before an instant among them."""
+    items, users = ([each for each, since in listed.items() if since < as_of] for listed in (known.items, known.users))
+    return code_events(frame, settings.interaction_types, items, users)
 
 
 def _check_enough(log: EventLog, settings: PrepareSettings) -> None:

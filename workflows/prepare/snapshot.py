@@ -12,7 +12,7 @@ import polars as pl
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import EventsLayout, SnapshotLayout
-from workflows.events.asof import Ints
+from workflows.events.asof import Bools, Ints
 from workflows.events.event_log import DAY_US, MINUTE_US, EventLog, codes_in, float32, instants
 from workflows.features.columns import FORMS
 from workflows.features.item import ItemHistory
@@ -88,30 +88,39 @@ def write_snapshot(
 
 
 def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
-    """Describe every identified user with an interaction, sorted by ``user_id``.
+    """Describe every identified user with an interaction, and every one whom the shop's table of users lists, sorted by ``user_id``.
 
     Returns:
         ``user_id``, ``user_events`` to ``user_purchases`` (Float32), ``user_mean_price`` (Float32, null = unknown),
         ``priced_events`` (Float32, how many events that is the mean of), ``last_seen`` and ``session_start`` (UTC instants),
-        ``session_events`` (Int64, of the last running session, whenever it was), and the recent items, categories and brands, most
-        recent LAST.
+        ``session_events`` (Int64, of the last running session, whenever it was), the recent items, categories and brands, most recent
+        LAST, and the shop's own columns. Of one without an interaction the instants are null.
     """
-    keys = _identified(log, history)
+    keys = _identified(log, history, as_of)
     at = np.full(len(keys), as_of, dtype=np.int64)
     queries = history.queries(keys, at)
-    last = history.bounds(keys, at)[1] - 1
+    start, stop = history.bounds(keys, at)
+    seen, last = stop > start, np.maximum(stop - 1, 0)
+    began = history.runs.starts[last]
+    own = {} if history.own is None else history.own.frame(keys, at).to_dict()
     counts = ("user_events", "user_views", "user_carts", "user_purchases", "user_mean_price")
     return pl.DataFrame(
         {
             "user_id": log.users.gather(keys),
             **{name: float32(queries.continuous[name]) for name in counts},
             "priced_events": float32(history.priced(keys, at)),
-            "last_seen": instants(history.time[last]),
-            "session_start": instants(history.time[history.runs.starts[last]]),
-            "session_events": pl.Series(values=last - history.runs.starts[last] + 1, dtype=pl.Int64),
+            "last_seen": _where(instants(history.time[last]), seen),
+            "session_start": _where(instants(history.time[began]), seen),
+            "session_events": pl.Series(values=np.where(seen, last - began + 1, 0), dtype=pl.Int64),
             **history.list_columns(queries.recent),
+            **own,
         }
     )
+
+
+def _where(values: pl.Series, held: Bools) -> pl.Series:
+    """Return values [N], null where they are not held."""
+    return values.set(pl.Series(~held), None)
 
 
 def _stored(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> pl.Series:
@@ -133,14 +142,17 @@ def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.G
     """Compute the query features of some users and of a stranger at ``as_of``, by the code that made the training examples.
 
     Returns:
-        ``columns.QUERY``; at most ``PARITY_USERS`` users, those of the longest histories among them, sorted by ``user_id``, then a
-        stranger, whose id is "".
+        ``FeatureSet.query``; at most ``PARITY_USERS`` users, those of the longest histories and some without one among them, sorted by
+        ``user_id``, then a stranger, whose id is "".
     """
-    keys = _identified(log, history)
+    keys = _identified(log, history, as_of)
     start, stop = history.bounds(keys, np.full(len(keys), as_of, dtype=np.int64))
     by_length = np.argsort(start - stop, kind="stable")
     others = rng.permutation(by_length[PARITY_LONGEST:])[: PARITY_USERS - PARITY_LONGEST]
-    keys = np.append(np.sort(keys[np.concatenate([by_length[:PARITY_LONGEST], others])]), -1)
+    chosen = np.concatenate([by_length[:PARITY_LONGEST], others])
+    new = np.flatnonzero(start == stop)[:PARITY_LONGEST]
+    chosen = np.union1d(chosen[: PARITY_USERS - len(new)], new)
+    keys = np.append(np.sort(keys[chosen]), -1)
     return history.frame(history.queries(keys, np.full(len(keys), as_of, dtype=np.int64)), lists=True)
 
 
@@ -153,13 +165,14 @@ def parity_requests(
     have no lines, one, and several.
 
     Returns:
-        ``form``, ``timestamp`` (Int64, microseconds), ``given_items`` and ``cart_items`` (as told of), ``columns.QUERY``.
+        ``form``, ``timestamp`` (Int64, microseconds), ``given_items`` and ``cart_items`` (as told of), ``FeatureSet.query``.
     """
     forms = np.repeat(np.arange(len(FORMS)), PARITY_REQUESTS)
-    users = _identified(log, history)
+    users = _identified(log, history, as_of)
     forms = forms[(forms < 2) | (len(users) > 0)]
     count = len(forms)
     key = np.where(forms >= 2, users[rng.integers(0, max(len(users), 1), count)] if len(users) else -1, -1)
+    key = _some_new(history, key, users, as_of)
     anchor = as_of + rng.integers(0, _LATEST_REQUEST, count)
     sizes = np.where(forms % 2 == 1, rng.integers(1, settings.recent_items + 3, count), 0)
     lines = rng.integers(0, _MOST_LINES + 1, count)
@@ -173,8 +186,9 @@ def parity_requests(
             item += distinct
             number += [row] * len(distinct)
             line += [part == 1] * len(distinct)
+    stored = np.full(count, as_of, dtype=np.int64)
     requests = Requests(
-        key, anchor, anchor, np.array(number, dtype=np.int64), np.array(item, dtype=np.int64), np.array(line, dtype=bool)
+        key, stored, anchor, np.array(number, dtype=np.int64), np.array(item, dtype=np.int64), np.array(line, dtype=bool)
     )
     longer, queries = request_queries(log, history, items, requests, settings.state_minutes)
     names = log.items.to_list()
@@ -191,11 +205,21 @@ def parity_requests(
     return head.hstack(longer.frame(queries, lists=True))
 
 
-def _identified(log: EventLog, history: History) -> Ints:
-    """Codes of the users that have an id and at least one interaction, in order."""
-    with_history = np.unique(history.key)
-    named: Ints = with_history[(log.users != "").to_numpy()[with_history]]
-    return named
+def _some_new(history: History, key: Ints, users: Ints, as_of: int) -> Ints:
+    """Replace every fourth of the known users by one who is listed and has no history, where there are such."""
+    start, stop = history.bounds(users, np.full(len(users), as_of, dtype=np.int64))
+    new = users[start == stop]
+    if not len(new):
+        return key
+    place = np.arange(len(key))
+    return np.where((key >= 0) & (place % 4 == 0), new[place % len(new)], key)
+
+
+def _identified(log: EventLog, history: History, as_of: int) -> Ints:
+    """Codes of the users that have an id and at least one interaction, or that the shop's table of users lists, in order."""
+    every = np.arange(len(log.keys), dtype=np.int64)
+    known: Ints = every[history.is_known(every, np.full(len(every), as_of, dtype=np.int64))]
+    return known
 
 
 def read_id_types(events: Path) -> dict[str, str]:

@@ -10,8 +10,7 @@ import polars as pl
 
 from cartwheel.core.errors import CartwheelError, ConfigError, DataError, LeakageError
 from cartwheel.core.hooks import described
-from workflows.events.event_log import EventLog
-from workflows.features.family import FeatureFamily, Moments
+from workflows.features.family import Moments
 from workflows.tasks.split import SplitName, iso
 from workflows.tasks.task import Answer, Labels, Task
 
@@ -39,34 +38,6 @@ def check_labels(name: str, answer: Answer, tables: dict[SplitName, pl.DataFrame
                 f"[tasks.{name}]: the label of a {split} example is {least:g}, where a quantity is at least 0.",
                 "Predict another column.",
             )
-
-
-def compute_columns(family: FeatureFamily, log: EventLog, at: Moments, task: str) -> pl.DataFrame:
-    """Return the columns of a family, checked for what it promised.
-
-    Raises:
-        ConfigError: it raises, or gives other columns, types or rows than it declares.
-    """
-    where = f"[tasks.{task}]: the feature family {family.name!r}"
-    try:
-        frame = family.compute(log, at)
-    except CartwheelError:
-        raise
-    except Exception as error:
-        raise ConfigError(f"{where} raised {described(error)}.", "Correct it; nothing was written.") from error
-    expected = {column.name: column.raw_type for column in family.columns}
-    found = dict(frame.schema) if isinstance(frame, pl.DataFrame) else {}
-    rows = len(frame) if isinstance(frame, pl.DataFrame) else 0
-    if found != expected or rows != len(at):
-        difference = [
-            f"{name} ({found.get(name, 'not there')} for {kind})" for name, kind in expected.items() if found.get(name) != kind
-        ]
-        raise ConfigError(
-            f"{where} gave {rows} rows of {', '.join(found) or type(frame).__name__} where {len(at)} rows of its columns were "
-            f"expected{': ' + ', '.join(difference) if difference else ''}.",
-            "Return one row a moment with the declared columns and types.",
-        )
-    return frame
 
 
 def check_moments(task: Task, at: Moments, span: tuple[int, int]) -> None:

@@ -18,11 +18,12 @@ from workflows.audit.tasks import KEY, PlainEvents, audit_columns, audit_task
 from workflows.events.event_log import DAY_US, EventLog, code_events, instants, read_events
 from workflows.events.sessions import with_sessions
 from workflows.features.column import LISTS, Column, Kind, Owner, check_distinct
+from workflows.features.compute import compute_family
 from workflows.features.family import FeatureFamily, Moments
 from workflows.features.own import OwnFamily
 from workflows.features.registry import FAMILIES, make_families
 from workflows.prepare.row_tasks import rows_of
-from workflows.prepare.task_checks import check_labels, check_moments, check_values, checked, compute_columns
+from workflows.prepare.task_checks import check_labels, check_moments, check_values, checked
 from workflows.settings import PrepareSettings
 from workflows.tasks.entities import OWNERS, check_owner, everyone, ids_of, moments_of
 from workflows.tasks.settings import check_names
@@ -246,7 +247,9 @@ def _table(
 
 
 def _features(task: Task, log: EventLog, families: Sequence[FeatureFamily], at: Moments) -> pl.DataFrame:
-    frames = [compute_columns(family, log, moments_of(family.owner, task.entity, log, at), task.name) for family in families]
+    frames = [
+        compute_family(family, log, moments_of(family.owner, task.entity, log, at), f"[tasks.{task.name}]") for family in families
+    ]
     return pl.DataFrame([series for frame in frames for series in frame])
 
 
@@ -289,7 +292,7 @@ def _never_seen(task: Task, log: EventLog, families: Sequence[FeatureFamily], id
     frames = [
         family.frame(ids, at.anchor)
         if isinstance(family, OwnFamily) and _lists(family, task)
-        else compute_columns(family, log, at, task.name)
+        else compute_family(family, log, at, f"[tasks.{task.name}]")
         for family in families
     ]
     return pl.DataFrame([ids.alias("entity"), *(series for frame in frames for series in frame)])

@@ -54,7 +54,7 @@ def cart_requests(
         The columns of ``cart_frame``, and in ``form`` one of ``columns.FORMS``.
     """
     session = session_items(history, carts, settings)
-    possible = possible_forms(log, history, carts, session, settings)
+    possible = possible_forms(history, carts, session, settings)
     if share is not None:
         drawn = rng.random(len(carts.key)) < share
         order = np.where(possible, rng.random(possible.shape), -1.0)
@@ -80,13 +80,12 @@ def session_items(history: History, carts: Carts, settings: PrepareSettings) -> 
 
 
 def possible_forms(
-    log: EventLog, history: History, carts: Carts, session: Ints, settings: PrepareSettings
+    history: History, carts: Carts, session: Ints, settings: PrepareSettings
 ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Tell which carts can be asked for in which form: bool [C, forms]."""
     stored = state_instant(carts.anchor, settings.state_minutes)
-    first, stop = history.bounds(carts.key, stored)
-    named = (log.users != "").to_numpy()[carts.key]
-    known = named & (stop > first)
+    stop = history.bounds(carts.key, stored)[1]
+    known = history.is_known(carts.key, stored)
     some = (session >= 0).any(axis=1)
     since = (session >= stop[:, None]).any(axis=1)  # what is stored is not told again
     return np.stack([np.ones(len(known), bool), some, known, known & since], axis=1)

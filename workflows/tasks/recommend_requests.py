@@ -45,7 +45,7 @@ def recommend_requests(
     none = np.empty(0, dtype=np.int64)
     asked = Carts(examples.anchors.key, examples.anchors.anchor, none, none, none.astype(bool))
     session = session_items(history, asked, settings)
-    row, form = np.nonzero(possible_forms(log, history, asked, session, settings))
+    row, form = np.nonzero(possible_forms(history, asked, session, settings))
     requests, _ = requests_of(history, asked, row, form, session, settings)
     longer, queries = request_queries(log, history, items, requests, settings.state_minutes)
     hidden = _hidden(log, history, longer, requests, queries, left_out)

@@ -71,9 +71,11 @@ def micros(day: int) -> int:
 
 def test_lists_and_vectors_become_numbers(items: ItemHistory) -> None:
     table = catalogue_frame(items, micros(4))
-    assert table.columns == list(items.features.item)
-    assert items.features.item_continuous[6:] == ("weight", "tags_0", "tags_1", "picture_0", "picture_1")
-    assert [column.title for column in items.features.own][2:4] == ["tags: sale", "tags: new"]
+    assert items.own is not None
+    features = FeatureSet(items.own.columns)
+    assert table.columns == list(features.item)
+    assert features.item_continuous[6:] == ("weight", "tags_0", "tags_1", "picture_0", "picture_1")
+    assert [column.title for column in features.own][2:4] == ["tags: sale", "tags: new"]
     rows = {row["item_id"]: row for row in table.to_dicts()}
     assert [rows["a"][name] for name in ("colour", "weight", "tags_0", "tags_1", "picture_0", "picture_1")] == [
         "red",

@@ -14,7 +14,7 @@ from workflows.events.event_log import DAY_US, EventLog
 from workflows.features.family import Moments
 from workflows.features.own import OwnItem
 from workflows.prepare.examples import build_examples
-from workflows.prepare.known_items import read_known_items
+from workflows.prepare.known_shop import read_known_shop
 from workflows.settings import PrepareSettings
 
 
@@ -24,7 +24,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory, log_maker: Callable[..., pl.D
 
 
 def build(shop: Shop, run: Path, settings: PrepareSettings) -> dict[str, int]:
-    known = read_known_items(shop.run)
+    known = read_known_shop(shop.run)
     return build_examples(shop.run / "events/events.parquet", run, settings, 3, known=known).audit
 
 
