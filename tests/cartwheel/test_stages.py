@@ -111,6 +111,7 @@ ROWS: Final = (
     Row("prepare.negatives", 5, FROM_EXAMPLES),
     Row("prepare.max_train_examples", 9, FROM_EXAMPLES),
     Row("prepare.max_eval_anchors", 9, FROM_EXAMPLES),
+    Row("features.families", ["user_activity"], FROM_EXAMPLES),
     Row("features.min_user_events", 3, FROM_FEATURES),
     Row("features.min_item_events", 3, FROM_FEATURES),
     Row("features.engine", "nvtabular", FROM_FEATURES),
@@ -481,6 +482,7 @@ class TestRunning:
 
 
 SHOP: Final = {
+    "features": {"families": ["staged_family:Mine"]},
     "tasks": {
         "churn": {
             "use": "churn",
@@ -488,9 +490,10 @@ SHOP: Final = {
             "learners": ["staged_models:Mine"],
             "metrics": ["staged_metrics:BIAS"],
         }
-    }
+    },
 }
 MODULES: Final = {
+    "staged_family": "from workflows.features.item_activity import ItemActivity as Mine",
     "staged_features": "from workflows.features.user_activity import UserActivity as Nights",
     "staged_models": "from models.families.rows.base_rate import BaseRateLearner\nclass Mine(BaseRateLearner):\n    name = 'mine'",
     "staged_metrics": "from cartwheel import Answer, Metric\n"
@@ -500,7 +503,12 @@ MODULES: Final = {
 
 @pytest.mark.parametrize(
     ("module", "changed"),
-    [("staged_features", FROM_TASKS), ("staged_models", FROM_TASKS - {"tasks"}), ("staged_metrics", {"task_evaluation"})],
+    [
+        ("staged_family", FROM_EXAMPLES),
+        ("staged_features", FROM_TASKS),
+        ("staged_models", FROM_TASKS - {"tasks"}),
+        ("staged_metrics", {"task_evaluation"}),
+    ],
 )
 def test_the_shops_own_modules_count_where_they_are_used(folder: Path, module: str, changed: set[str]) -> None:
     for name, code in MODULES.items():
