@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cartwheel.core.progress import PATIENCE, progress
 from models.families.factors.factors import Factors, one_thread, products
 from models.families.parameters import require_positive
 from models.families.popularity.most_popular import item_counts
@@ -63,14 +64,15 @@ class ALS(Recommender):
         return False
 
     def fit(self, interactions: Interactions) -> None:
-        """Alternate, in one thread."""
+        """Alternate, in as many threads as there are cores: each solves for whole rows, so how many there are changes no bit."""
         from implicit.cpu.als import AlternatingLeastSquares  # loads libraries that one_thread must find
 
-        with one_thread():
+        with one_thread(), progress(self.name, self.iterations, patience=PATIENCE) as advance:
             model = AlternatingLeastSquares(
-                self.factors, self.l2, self.alpha, iterations=self.iterations, num_threads=1, random_state=self.seed
+                self.factors, self.l2, self.alpha, iterations=self.iterations, num_threads=0, random_state=self.seed
             )
-            model.fit(interactions.matrix().astype(np.float32), show_progress=False)
+            matrix = interactions.matrix().astype(np.float32)
+            model.fit(matrix, show_progress=False, callback=lambda *_: advance())
             # The library's solver stops early, and leaves of its random start where the solution is exactly 0.
             model.item_factors[item_counts(interactions) == 0] = 0.0
         self._model, self.item_factors = model, model.item_factors
@@ -85,4 +87,4 @@ class ALS(Recommender):
         history.sort_indices()  # sums of the fold-in run in one order
         with one_thread():
             asker = self._model.recalculate_user(np.arange(len(queries)), history)
-        return self._popularity.break_ties(products(asker, self.item_factors))
+        return self._popularity.break_ties(products(asker, self.item_factors), overwrite=True)

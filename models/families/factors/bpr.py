@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from cartwheel.core.progress import PATIENCE, progress
 from models.families.factors.factors import Factors, one_thread, products
 from models.families.parameters import require_not_negative, require_positive
 from models.families.popularity.most_popular import item_counts
@@ -78,12 +79,12 @@ class BPR(Recommender):
         result = products(self._askers(queries), self.item_factors)
         if not self.item_known.all():
             result[:, ~self.item_known] = result[:, self.item_known].min(axis=1, keepdims=True)
-        return self._popularity.break_ties(result)
+        return self._popularity.break_ties(result, overwrite=True)
 
     def _with_implicit(self, interactions: Interactions) -> tuple[Factors, Factors]:
         from implicit.cpu.bpr import BayesianPersonalizedRanking  # loads libraries that one_thread must find
 
-        with one_thread():
+        with one_thread(), progress(self.name, self.iterations, patience=PATIENCE) as advance:
             model = BayesianPersonalizedRanking(
                 self.factors,
                 self.learning_rate,
@@ -92,14 +93,17 @@ class BPR(Recommender):
                 num_threads=1,
                 random_state=self.seed,
             )
-            model.fit(interactions.matrix().astype(np.float32), show_progress=False)
+            matrix = interactions.matrix().astype(np.float32)
+            model.fit(matrix, show_progress=False, callback=lambda *_: advance())
         return model.user_factors, model.item_factors
 
     def _with_uniform_negatives(self, interactions: Interactions) -> tuple[Factors, Factors]:
         from models.families.factors.pairwise_descent import climb
 
         generator = np.random.default_rng(self.seed)
-        return climb(interactions.matrix(), self.factors, self.learning_rate, self.l2, self.iterations, generator)
+        with progress(self.name, self.iterations, patience=PATIENCE) as advance:
+            settings = (self.factors, self.learning_rate, self.l2, self.iterations)
+            return climb(interactions.matrix(), *settings, generator, advance)
 
     def _askers(self, queries: Queries) -> Factors:
         """Return [q, factors + 1] the user's factors, or the mean of the history's, or 0 where nothing is known."""

@@ -7,12 +7,19 @@ from typing import Any
 import numpy as np
 
 from cartwheel.core.compiled_loops import compiled
+from cartwheel.core.progress import Advance
 from models.families.factors.factors import Factors
 from models.questions.interactions import Bools, Ints
 
 
 def climb(
-    matrix: Any, factors: int, learning_rate: float, l2: float, iterations: int, generator: np.random.Generator
+    matrix: Any,
+    factors: int,
+    learning_rate: float,
+    l2: float,
+    iterations: int,
+    generator: np.random.Generator,
+    advance: Advance,
 ) -> tuple[Factors, Factors]:
     """Learn factors and item biases from pairs, one pair at a time.
 
@@ -26,6 +33,7 @@ def climb(
         l2: penalty.
         iterations: passes.
         generator: of the first factors, which are uniform within 0.5 / factors of 0, and of the draws.
+        advance: called after each pass.
 
     Returns:
         [users, factors + 1] the last 1, and [items, factors + 1] the last the bias; float32.
@@ -42,6 +50,7 @@ def climb(
         kept = ~_among(pairs, user[drawn] * items + other)
         chosen = drawn[kept]
         ascend(user[chosen], item[chosen], other[kept], of_user, of_item, bias, np.float32(learning_rate), np.float32(l2))
+        advance()
     return np.column_stack([of_user, np.ones(users, np.float32)]), np.column_stack([of_item, bias])
 
 

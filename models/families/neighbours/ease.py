@@ -6,21 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from cartwheel.core.errors import UsageError
+from models.families.neighbours.reconstruction import Weights, bytes_needed, reconstruction
 from models.families.neighbours.strongest import strongest
 from models.families.parameters import require_positive
 from models.families.popularity.most_popular import item_counts
 from models.families.popularity_order import PopularityOrder
 from models.families.recommender import ItemToItem, Scores
-from models.questions.interactions import Floats, Interactions, Ints, Queries
+from models.questions.interactions import Interactions, Ints, Queries
 
 _GIB: Final = 2**30
 _BLOCK: Final = 1024
 """Items handled at a time."""
-_BYTES: Final = 12
-"""Bytes held for each pair of items: the matrix that is inverted (float64), and the weights (float32)."""
 
 
 @dataclass
@@ -44,7 +42,7 @@ class EASE(ItemToItem):
     memory_gib: float = 8.0
     _kept: Ints = field(init=False, repr=False)
     """[kept] item codes, ascending."""
-    _weights: npt.NDArray[np.float32] = field(init=False, repr=False)
+    _weights: Weights = field(init=False, repr=False)
     """[kept, kept]"""
     _items: int = field(init=False, repr=False)
     _popularity: PopularityOrder = field(init=False, repr=False)
@@ -66,9 +64,10 @@ class EASE(ItemToItem):
         count = item_counts(interactions)
         popular = np.argsort(-count, kind="stable")[: np.count_nonzero(count)]
         self._kept = np.sort(popular[: self.max_items]).astype(np.int64)
-        self._require_memory(len(self._kept))
+        history = interactions.matrix()[:, self._kept]
+        self._require_memory(np.count_nonzero(np.diff(history.indptr)), len(self._kept))
         self._items = interactions.items
-        self._weights = _weights(_gram(interactions.matrix()[:, self._kept]), self.l2)
+        self._weights = reconstruction(history, self.l2, self.name)
         self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
@@ -78,7 +77,7 @@ class EASE(ItemToItem):
         result[:, self._kept] = (
             history @ self._weights
         )  # sparse times dense goes row by row, so a row does not depend on the others
-        return self._popularity.break_ties(result)
+        return self._popularity.break_ties(result, overwrite=True)
 
     def similarities(self, most: int) -> Any:
         """Return the greatest weights above 0; see the interface."""
@@ -94,45 +93,11 @@ class EASE(ItemToItem):
         shape = (self._items, self._items)
         return strongest(csr_matrix((values.ravel(), self._kept[places.ravel()], starts), shape), kept)
 
-    def _require_memory(self, items: int) -> None:
-        needed = items**2 * _BYTES / _GIB
+    def _require_memory(self, users: int, items: int) -> None:
+        needed = bytes_needed(users, items) / _GIB
         if needed > self.memory_gib:
-            most = int((self.memory_gib * _GIB / _BYTES) ** 0.5)
+            most = int((self.memory_gib * _GIB / bytes_needed(1, 1)) ** 0.5)
             raise UsageError(
                 f"ease: {items} items need {needed:.1f} GiB, more than memory_gib = {self.memory_gib:g}.",
                 f"Set max_items to at most {most} to learn the most popular items only, or raise memory_gib.",
             )
-
-
-def _gram(history: Any) -> Floats:
-    """Return X'X [kept, kept] in Fortran order, filled by blocks so that no sparse copy of it is ever whole."""
-    items = history.shape[1]
-    gram = np.zeros((items, items), order="F")
-    columns = history.tocsc()
-    for begin in range(0, items, _BLOCK):
-        gram[:, begin : begin + _BLOCK] = (history.T @ columns[:, begin : begin + _BLOCK]).toarray()
-    return gram
-
-
-def _weights(gram: Floats, l2: float) -> npt.NDArray[np.float32]:
-    """Return B from X'X, which is overwritten.
-
-    The inverse is taken in float64. As float32 the weights take half the memory, and those that differ by rounding only become equal.
-    """
-    from scipy.linalg import lapack
-
-    gram[np.diag_indices_from(gram)] += l2
-    factor, failed = lapack.dpotrf(gram, lower=1, overwrite_a=1)
-    assert not failed, "X'X + l2 I is positive definite for l2 > 0"
-    inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    assert not failed, "the Cholesky factor has no zero on its diagonal"
-    weights = np.empty(inverse.shape, np.float32)
-    diagonal = np.diagonal(inverse)
-    for begin in range(0, len(inverse), _BLOCK):  # LAPACK fills the lower half only
-        rows = slice(begin, begin + _BLOCK)
-        square = np.tril(inverse[rows, rows])
-        weights[rows, rows] = (square + np.tril(square, -1).T) / -diagonal[rows]
-        weights[begin + _BLOCK :, rows] = inverse[begin + _BLOCK :, rows] / -diagonal[rows]
-        weights[rows, begin + _BLOCK :] = inverse[begin + _BLOCK :, rows].T / -diagonal[begin + _BLOCK :]
-    np.fill_diagonal(weights, 0.0)
-    return weights

@@ -7,17 +7,18 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from models.families.neighbours.blocks import in_blocks
 from models.families.neighbours.strongest import strongest
 from models.families.parameters import require_not_negative, require_positive
 from models.families.popularity.recently_popular import DAY
 from models.families.popularity_order import PopularityOrder
 from models.families.recommender import ItemToItem, Scores
-from models.questions.interactions import Floats, Interactions, Ints, Queries
+from models.questions.interactions import Floats, Interactions, Queries
 
 Similarity = Literal["cosine", "jaccard", "lift"]
 
-_BLOCK: Final = 1024
-"""Items whose similarities are computed at a time."""
+_KINDS: Final = ("cosine", "jaccard", "lift")
+"""In the order in which the compiled loop numbers them."""
 
 
 @dataclass
@@ -76,50 +77,27 @@ class ItemKNN(ItemToItem):
         return self.title
 
     def fit(self, interactions: Interactions) -> None:
-        """Count pairs, a block of items at a time."""
-        from scipy.sparse import vstack
+        """Count pairs, some items at a time and each in one thread; how many run at a time changes no bit."""
+        from models.families.neighbours.pair_loops import nearest
 
         together = _together(interactions, self.unit)
-        count = np.asarray(together.sum(axis=0)).ravel()
-        by_item = together.T.tocsr()
-        blocks = [
-            self._nearest((by_item[begin : begin + _BLOCK] @ together).tocsr(), count, begin)
-            for begin in range(0, interactions.items, _BLOCK)
-        ]
-        self._similar = vstack(blocks, format="csr")
+        by_item = together.tocsc()
+        most = interactions.items if self.neighbours is None else self.neighbours
+        counted = (by_item.indptr, by_item.indices, together.indptr, together.indices)
+        wanted = (_KINDS.index(self.similarity), float(self.shrinkage), most)
+        self._similar = in_blocks(
+            self.name, interactions.items, lambda begin, end, *into: int(nearest(begin, end, *counted, *wanted, *into))
+        )
         self._weight = _mean_weight(interactions) if self.weighted else None
         self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64, 0 or above."""
-        return self._popularity.break_ties((self._affinity(queries) @ self._similar).toarray())
+        return self._popularity.break_ties((self._affinity(queries) @ self._similar).toarray(), overwrite=True)
 
     def similarities(self, most: int) -> Any:
         """Return the similarities of the nearest items; see the interface."""
         return strongest(self._similar, most)
-
-    def _nearest(self, pairs: Any, count: Floats, begin: int) -> Any:
-        """Return [b, items] the similarities of the items from ``begin`` on.
-
-        Args:
-            pairs: [b, items] the users that they share with all items; overwritten.
-            count: [items] users of each item.
-            begin: code of the first.
-        """
-        row = np.repeat(np.arange(pairs.shape[0]), np.diff(pairs.indptr))
-        one, other = count[begin + row], count[pairs.indices]
-        if self.similarity == "cosine":
-            pairs.data /= np.sqrt(one * other) + self.shrinkage
-        elif self.similarity == "jaccard":
-            pairs.data /= one + other - pairs.data + self.shrinkage
-        else:
-            pairs.data /= one * other + self.shrinkage
-        pairs.data[begin + row == pairs.indices] = 0.0
-        if self.neighbours is not None:
-            pairs.data[pairs.data < _kth_highest(pairs, row, self.neighbours)[row]] = 0.0
-        pairs.eliminate_zeros()
-        pairs.sort_indices()  # sums run in one order, so that equal neighbourhoods give equal scores
-        return pairs
 
     def _affinity(self, queries: Queries) -> Any:
         """Return a(i) of each question as a ``scipy.sparse.csr_matrix`` [q, items]."""
@@ -150,16 +128,6 @@ def _together(interactions: Interactions, unit: str) -> Any:
     result = csr_matrix((ones, (interactions.session, interactions.item)), shape=shape)
     result.sum_duplicates()
     result.data[:] = 1.0
-    return result
-
-
-def _kth_highest(pairs: Any, row: Ints, k: int) -> Floats:
-    """Return [b] the k-th highest value of each row, 0 where a row has no more than k."""
-    order = np.lexsort((-pairs.data, row))
-    lengths = np.diff(pairs.indptr)
-    full = np.flatnonzero(lengths > k)
-    result = np.zeros(len(lengths))
-    result[full] = pairs.data[order[pairs.indptr[full] + k - 1]]
     return result
 
 

@@ -68,4 +68,4 @@ class MarkovNextItem(Recommender):
         known = np.flatnonzero(last >= 0)
         result[known] += self._follows[last[known]].toarray()
         result /= self.prior + np.where(last >= 0, self._leaving[last], 0.0)[:, None]
-        return self._popularity.break_ties(result)
+        return self._popularity.break_ties(result, overwrite=True)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from models.families.neighbours.blocks import in_blocks
 from models.families.neighbours.strongest import strongest
 from models.families.parameters import require_not_negative, require_positive
 from models.families.popularity_order import PopularityOrder
@@ -53,22 +54,18 @@ class SequentialRules(ItemToItem):
         return "sequential_rules"
 
     def fit(self, interactions: Interactions) -> None:
-        """Count the rules, one distance after the other."""
-        from scipy.sparse import csr_matrix
+        """Count the rules of each item, nearer ones first."""
+        from models.families.neighbours.pair_loops import rules
 
         group = interactions.user if self.unit == "user" else interactions.session
         order = np.lexsort((np.arange(len(group)), interactions.time, group))
-        item, group = interactions.item[order], group[order]
-        shape = (interactions.items, interactions.items)
-        rules = csr_matrix(shape)
-        for distance in range(1, min(self.window, len(item) - 1) + 1):
-            first = np.flatnonzero((group[distance:] == group[:-distance]) & (item[distance:] != item[:-distance]))
-            values = np.full(len(first), 1.0 / distance)
-            rules = rules + csr_matrix((values, (item[first], item[first + distance])), shape=shape)
-        count = np.bincount(item, minlength=interactions.items).astype(np.float64)
-        row = np.repeat(np.arange(shape[0]), np.diff(rules.indptr))
-        rules.data /= (count[row] + self.shrinkage) * np.maximum(count[rules.indices], 1.0) ** self.discount
-        self._rules = rules
+        item, group = interactions.item[order].astype(np.int32), group[order]
+        places = np.argsort(item, kind="stable")
+        count = np.bincount(item, minlength=interactions.items)
+        starts = np.concatenate([[0], np.cumsum(count)])
+        held_back = np.maximum(count.astype(np.float64), 1.0) ** self.discount
+        learnt = (starts, places, item, group, self.window, float(self.shrinkage), held_back)
+        self._rules = in_blocks(self.name, interactions.items, lambda begin, end, *into: int(rules(begin, end, *learnt, *into)))
         self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
@@ -79,7 +76,7 @@ class SequentialRules(ItemToItem):
         shape = (len(queries), self._rules.shape[0])
         history = csr_matrix((self.decay ** back.astype(np.float64), queries.history.copy(), queries.starts.copy()), shape=shape)
         history.sum_duplicates()
-        return self._popularity.break_ties((history @ self._rules).toarray())
+        return self._popularity.break_ties((history @ self._rules).toarray(), overwrite=True)
 
     def similarities(self, most: int) -> Any:
         """Return W, its strongest entries; see the interface."""

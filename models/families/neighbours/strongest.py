@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
-
-_CELLS: Final = 4_000_000
-"""Entries, gaps of short rows included, that are sorted at a time."""
 
 
 def strongest(matrix: Any, most: int) -> Any:
@@ -22,27 +19,14 @@ def strongest(matrix: Any, most: int) -> Any:
     """
     from scipy.sparse import csr_matrix
 
+    from models.families.neighbours.pair_loops import greatest
+
     matrix = matrix.sorted_indices()
-    lengths = np.diff(matrix.indptr)
-    kept, counts = [np.zeros(0, np.int64)], [np.zeros(1, np.int64)]
-    begin = 0
-    while begin < len(lengths):
-        widest = np.maximum.accumulate(lengths[begin : begin + _CELLS])
-        rows = max(1, int(np.searchsorted(widest * np.arange(1, len(widest) + 1), _CELLS, "right")))
-        places = _strongest(matrix.data, matrix.indptr[begin : begin + rows + 1], most)
-        kept.append(places[places >= 0])
-        counts.append((places >= 0).sum(axis=1))
-        begin += rows
-    chosen, starts = np.concatenate(kept), np.cumsum(np.concatenate(counts))
-    return csr_matrix((matrix.data[chosen], matrix.indices[chosen], starts), shape=matrix.shape)
-
-
-def _strongest(data: Any, starts: Any, most: int) -> Any:
-    """Return [rows, at most ``most``] the places of the greatest entries of some successive rows, -1 behind the last positive one."""
-    lengths = np.diff(starts)
-    filled = np.arange(int(lengths.max(initial=0))) < lengths[:, None]
-    table = np.full(filled.shape, -np.inf)
-    table[filled] = data[starts[0] : starts[-1]]
-    order = np.argsort(-table, axis=1, kind="stable")[:, :most]
-    positive = np.take_along_axis(table, order, axis=1) > 0
-    return np.where(positive, starts[:-1, None] + order, -1)
+    lengths = np.zeros(matrix.shape[0], np.int64)
+    chosen = np.empty(min(matrix.nnz, matrix.shape[0] * most), np.int64)
+    greatest(matrix.indptr, matrix.data, most, lengths, chosen)
+    chosen = chosen[: lengths.sum()]
+    values = matrix.data[chosen]
+    order = np.lexsort((-values, np.repeat(np.arange(len(lengths)), lengths)))
+    starts = np.concatenate([[0], np.cumsum(lengths)])
+    return csr_matrix((values[order], matrix.indices[chosen[order]], starts), shape=matrix.shape)

@@ -82,34 +82,14 @@ class VSKNN(Recommender):
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64, 0 or above."""
-        result = np.zeros((len(queries), len(self._rarity)))
-        for row, (end, length) in enumerate(zip(queries.starts[1:], queries.session_length, strict=True)):
-            neighbours, strength = self._neighbours(queries.history[end - length : end])
-            begins, lengths = self._session_starts[neighbours], np.diff(self._session_starts)[neighbours]
-            item = self._contents[_ranges(begins, lengths)]
-            result[row] = np.bincount(item, weights=np.repeat(strength, lengths), minlength=len(self._rarity)) * self._rarity
-        return self._popularity.break_ties(result)
+        from models.families.neighbours.session_loops import add_neighbours
 
-    def _neighbours(self, running: Ints) -> tuple[Ints, Floats]:
-        """Return the nearest sessions of the items of a running session, and sim(n) d(n) of each."""
-        item, from_end = np.unique(running[::-1], return_index=True)
-        weight = len(running) - from_end  # w in units of 1 / L: sums of integers are exact, so equal similarities tie
-        # A session among the latest of all that share an item is among the latest of each item that it shares.
-        begins = np.maximum(self._item_starts[item], self._item_starts[item + 1] - self.sample)
-        lengths = self._item_starts[item + 1] - begins
-        found = self._sessions[_ranges(begins, lengths)]
-        session, inverse = np.unique(found, return_inverse=True)
-        similarity = np.bincount(inverse, weights=np.repeat(weight, lengths), minlength=len(session))
-        place = np.full(len(session), len(running) + 1)
-        np.minimum.at(place, inverse, np.repeat(from_end + 1, lengths))
-        session, similarity, place = session[-self.sample :], similarity[-self.sample :], place[-self.sample :]
-        if self.similarity == "cosine":
-            similarity = similarity / np.sqrt(np.diff(self._session_starts)[session])
-        nearest = np.lexsort((-session, -similarity))[: self.neighbours]
-        nearest.sort()  # sums run in the order of sessions, not of similarity, where rounding could tell equal items apart
-        unit = np.linalg.norm(weight) if self.similarity == "cosine" else max(len(running), 1)
-        strength = similarity[nearest] / (unit * place[nearest] if self.decay else unit)
-        return session[nearest], strength
+        result = np.zeros((len(queries), len(self._rarity)))
+        index = (self._item_starts, self._sessions, self._session_starts, self._contents)
+        asked = (queries.history, queries.starts[1:], queries.session_length)
+        add_neighbours(*asked, *index, self.neighbours, self.sample, self.similarity == "cosine", self.decay, result)
+        result *= self._rarity
+        return self._popularity.break_ties(result, overwrite=True)
 
 
 def _by_end(interactions: Interactions) -> Ints:
@@ -120,11 +100,4 @@ def _by_end(interactions: Interactions) -> Ints:
     number = np.empty(len(code), np.int64)
     number[np.argsort(end, kind="stable")] = np.arange(len(code))
     result: Ints = number[inverse]
-    return result
-
-
-def _ranges(begins: Ints, lengths: Ints) -> Ints:
-    """Return the places begin, begin + 1, ... of each range, one range after the other."""
-    offset = np.cumsum(lengths) - lengths
-    result: Ints = np.repeat(begins - offset, lengths) + np.arange(int(lengths.sum()))
     return result

@@ -58,4 +58,4 @@ class PopularInCategory(Recommender):
         share[:, 0] = 0.0
         share /= np.maximum(share.sum(axis=1, keepdims=True), 1.0)
         product = share[:, self._category] * self._overall
-        return self._popularity.break_ties(np.where(product > 0, 1.0 + product, self._overall))
+        return self._popularity.break_ties(np.where(product > 0, 1.0 + product, self._overall), overwrite=True)

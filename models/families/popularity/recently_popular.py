@@ -52,17 +52,19 @@ class RecentlyPopular(Recommender):
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64, counts but for the ties."""
-        result = np.zeros((len(queries), self._items))
         clock = np.minimum(queries.now, self._time[-1] + 1)
         begins = np.searchsorted(self._time, clock - round(self.days * DAY))
         ends = np.searchsorted(self._time, clock)
+        windows, window = np.unique(np.stack([begins, ends]), axis=1, return_inverse=True)
+        result = np.zeros((windows.shape[1], self._items))
         count: Floats = np.zeros(self._items)
         begin = end = 0
-        for row in np.argsort(
-            clock, kind="stable"
+        for row, (new_begin, new_end) in enumerate(
+            windows.T
         ):  # both ends of the window only move on, so each interaction enters and leaves once
-            np.add.at(count, self._item[end : ends[row]], 1.0)
-            np.subtract.at(count, self._item[begin : begins[row]], 1.0)
-            begin, end = begins[row], ends[row]
+            count += np.bincount(self._item[end:new_end], minlength=self._items)
+            count -= np.bincount(self._item[begin:new_begin], minlength=self._items)
+            begin, end = new_begin, new_end
             result[row] = count
-        return self._popularity.break_ties(result)
+        scores: Floats = self._popularity.break_ties(result, overwrite=True)[window.reshape(-1)]
+        return scores

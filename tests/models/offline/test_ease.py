@@ -33,10 +33,21 @@ class TestEASE(RecommenderConformance):
 
     @pytest.mark.parametrize("block", [7, 1024])
     def test_it_agrees_with_numpy(self, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("models.families.neighbours.ease._BLOCK", block)
+        monkeypatch.setattr("models.families.neighbours.reconstruction._BLOCK", block)
         log = planted()
         scores = self.fitted(log).scores(ask(*[[item] for item in range(log.items)]))
         np.testing.assert_allclose(scores, weights(log, 10.0), rtol=1e-6, atol=1e-9)
+
+    @pytest.mark.parametrize("block", [7, 1024])
+    def test_fewer_users_than_items_give_the_same_by_a_smaller_inverse(self, block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("models.families.neighbours.reconstruction._BLOCK", block)
+        log = planted()
+        few = log.take(log.user < 20)
+        assert len(np.unique(few.user)) < len(np.unique(few.item))
+        scores = self.fitted(few).scores(ask(*[[item] for item in range(log.items)]))
+        held = np.bincount(few.item, minlength=log.items) > 0
+        expected = np.where(held[:, None] & held, weights(few, 10.0), 0.0)
+        np.testing.assert_allclose(scores, expected, rtol=1e-6, atol=1e-9)
 
     def test_only_the_most_popular_are_learnt_where_so_asked(self) -> None:
         log = planted()

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from recommender_conformance import RecommenderConformance, ask, planted, require_order
+from threadpoolctl import threadpool_limits
 
 from cartwheel.core.errors import UsageError
 from models.families.factors.factors import products
@@ -76,6 +77,17 @@ class TestBPR(RecommenderConformance):
     def test_parameters_out_of_range_are_refused(self) -> None:
         with pytest.raises(UsageError, match="bpr: learning_rate is 0"):
             BPR(learning_rate=0)
+
+
+def test_als_learns_the_same_in_however_many_threads() -> None:
+    """Each solves for whole rows, so that nothing is summed up in an order of chance."""
+    learnt = []
+    for threads in (1, 3):
+        model = ALS(iterations=3)
+        with threadpool_limits(threads, "openmp"):
+            model.fit(planted())
+        learnt.append(model.item_factors)
+    np.testing.assert_array_equal(*learnt)
 
 
 def test_products_do_not_depend_on_how_many_ask() -> None:

@@ -49,7 +49,8 @@ class TestItemKNN(RecommenderConformance):
 
     @pytest.mark.parametrize("similarity", ["cosine", "jaccard", "lift"])
     def test_it_agrees_with_dense_matrices(self, similarity: Similarity, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("models.families.neighbours.item_knn._BLOCK", 7)  # several blocks, the last one short
+        monkeypatch.setattr("models.families.neighbours.blocks._ROWS", 7)  # several blocks, the last one short
+        monkeypatch.setattr("models.families.neighbours.blocks._ROOM", 20)  # of which not all rows fit at once
         log = planted()
         recommender = ItemKNN(None, similarity, 3.0)
         recommender.fit(log)

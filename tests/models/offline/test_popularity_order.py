@@ -40,6 +40,37 @@ def test_equal_scores_of_equal_popularity_stay_tied_and_what_nothing_ties_stays_
     np.testing.assert_array_equal(order.break_ties(np.array([[0.5, 0.5, 0.25, -4.0]])), [[0.5, 0.5, 0.25, -4.0]])
 
 
+@pytest.mark.parametrize("items", [47, 48, 49, 400, 5000])
+@pytest.mark.parametrize("kind", ["spread", "close", "float32", "few", "one far out", "mostly none"])
+def test_long_lists_are_ordered_as_numpy_orders_them(items: int, kind: str) -> None:
+    generator = np.random.default_rng(items)
+    drawn = generator.normal(size=items) * 10.0 ** generator.integers(-9, 9, items)
+    scores = {
+        "spread": drawn,
+        "close": 1.0 + generator.integers(0, 2 * items, items) * np.finfo(np.float64).eps,
+        "float32": drawn.astype(np.float32).astype(np.float64),
+        "few": generator.integers(-3, 4, items) / 7.0,
+        "one far out": np.where(np.arange(items) == 5, 1e300, 1.0 + generator.integers(0, 2 * items, items) * 2.0**-52),
+        "mostly none": np.where(generator.random(items) < 0.1, np.abs(drawn), 0.0),
+    }[kind]
+    counts = generator.integers(0, 9, items).astype(float)
+    found = PopularityOrder.of_counts(counts).break_ties(scores[None])[0]
+    order = np.lexsort((counts, scores))
+    pairs = np.stack([scores, counts])[:, order]
+    different = (np.diff(pairs, axis=1) != 0).any(axis=0)
+    np.testing.assert_array_equal(np.diff(found[order]) > 0, different)
+    np.testing.assert_array_equal(np.diff(found[order]) == 0, ~different)
+    np.testing.assert_allclose(found, scores, rtol=1e-11, atol=1e-300)
+
+
+def test_scores_may_be_written_over_and_then_come_out_the_same() -> None:
+    order = PopularityOrder.of_counts(np.array([3.0, 1.0, 2.0]))
+    for scores in (np.array([[0.0, 0.5, 0.5]]), np.array([[0.0, 0.5, 0.5]], np.float32), np.array([[0.0], [0.5], [0.5]]).T):
+        np.testing.assert_array_equal(order.break_ties(scores.copy(), overwrite=True), order.break_ties(scores))
+    own = np.array([[0.5, 0.5, 0.5]])
+    assert order.break_ties(own, overwrite=True) is own
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_each_list_is_for_itself_and_the_scores_given_stay(dtype: type) -> None:
     generator = np.random.default_rng(0)

@@ -1,12 +1,19 @@
 """What follows what, counted by hand."""
 
+import itertools
+from typing import Literal
+
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from logs import few, logs
 from recommender_conformance import RecommenderConformance, ask, planted, small
 
 from cartwheel.core.errors import UsageError
 from models.families.neighbours.sequential_rules import SequentialRules
 from models.families.recommender import Recommender
+from models.questions.interactions import Interactions
 
 
 class TestSequentialRules(RecommenderConformance):
@@ -40,6 +47,25 @@ class TestSequentialRules(RecommenderConformance):
         by_user.fit(log)
         by_session.fit(log)
         assert by_session.similarities(log.items).nnz < by_user.similarities(log.items).nnz
+
+    @pytest.mark.parametrize("unit", ["user", "session"])
+    @few
+    @given(log=logs(), window=st.integers(1, 6), discount=st.sampled_from([0.0, 0.3]))
+    def test_they_are_as_counted_one_pair_after_the_other(
+        self, unit: Literal["user", "session"], log: Interactions, window: int, discount: float
+    ) -> None:
+        group = log.user if unit == "user" else log.session
+        expected = np.zeros((log.items, log.items))
+        count = np.bincount(log.item, minlength=log.items)
+        for each in np.unique(group):
+            own = log.item[group == each][np.argsort(log.time[group == each], kind="stable")]
+            for first, then in itertools.combinations(range(len(own)), 2):
+                if then - first <= window and own[first] != own[then]:
+                    expected[own[first], own[then]] += 1 / (then - first)
+        expected /= (count[:, None] + 2.0) * np.maximum(count, 1.0) ** discount
+        rules = SequentialRules(window, discount=discount, unit=unit)
+        rules.fit(log)
+        np.testing.assert_allclose(rules.similarities(log.items).toarray(), expected, rtol=1e-12, atol=0)
 
     def test_bad_parameters_are_refused(self) -> None:
         with pytest.raises(UsageError, match="sequential_rules"):
