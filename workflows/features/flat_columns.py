@@ -48,7 +48,8 @@ class FlatColumns:
     def _raw(self, entity: Ints, instant: Ints) -> pl.DataFrame:
         """Return the columns of all families for entities as of instants, of their raw types."""
         moments = Moments(entity, instant)
-        return pl.concat([compute_family(family, self._log, moments, "[features]") for family in self.families], how="horizontal")
+        frames = [compute_family(family, self._log, moments, "[features]") for family in self.families]
+        return pl.DataFrame([series for frame in frames for series in frame])
 
     def _flat(self, column: Column) -> list[Column]:
         """Return the categories and numbers that stand for a column."""

@@ -1,0 +1,182 @@
+"""A planted attribute of users decides what they turn to: the recommender learns it, and the exported repository answers by it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+import cartwheel
+from models.families.dlrm.model import load_dlrm
+from models.families.two_tower.model import load_two_tower
+from models.training.tables import read_table
+from serving.local import LocalRepository
+from workflows.features.columns import FORMS
+
+TEAMS = ("red", "blue", "green")
+ITEMS = 15
+"""Of each team; item n is of team n modulo 3."""
+NEW = [f"new{team}" for team in range(3)]
+"""Listed users without an event, one of each team."""
+
+FAMILIES = '''
+"""Families of the shop's own, one of a shopper and one of an item."""
+
+import polars as pl
+from cartwheel import Column, FeatureFamily, Kind, Owner
+from workflows.features.timeline import Timeline
+
+DAY = 24 * 3600 * 1_000_000
+
+
+class Mood(FeatureFamily):
+    name, owner = "mood", Owner.SHOPPER
+    columns = (Column("week_carts", Owner.SHOPPER, Kind.COUNT, "carts of the last 7 days"),
+               Column("week_shopper", Owner.SHOPPER, Kind.CATEGORY, "whether there were events"))
+
+    def compute(self, log, at):
+        carts = Timeline(log, log.key, (log.kind == "cart").to_numpy()).count(at, days=7)
+        any_event = Timeline(log, log.key).count(at, days=7) > 0
+        return pl.DataFrame({"week_carts": pl.Series(carts, dtype=pl.Float32),
+                             "week_shopper": pl.Series(["yes" if each else "no" for each in any_event], dtype=pl.String)})
+
+    def recompute(self, past):
+        week = [event for event in past.events if event.time >= past.anchor - 7 * DAY]
+        return {"week_carts": float(sum(event.kind == "cart" for event in week)), "week_shopper": "yes" if week else "no"}
+
+
+class Heat(FeatureFamily):
+    name, owner = "heat", Owner.ITEM
+    columns = (Column("day_events", Owner.ITEM, Kind.COUNT, "events of the last day"),)
+
+    def compute(self, log, at):
+        return pl.DataFrame({"day_events": pl.Series(Timeline(log, log.item).count(at, days=1), dtype=pl.Float32)})
+
+    def recompute(self, past):
+        return {"day_events": float(sum(event.time >= past.anchor - DAY for event in past.events))}
+'''
+
+SHOP: dict[str, Any] = {
+    "seed": 3,
+    "source": {"kind": "table", "path": "events.csv"},
+    "two_tower": {
+        "epochs": 10, "batch_size": 128, "dimension": 16, "embedding_dimension": 16, "hidden": [32], "learning_rate": 0.005, "refit": False,
+    },
+    "item_to_item": {"learner": "item_knn"},
+    "ranking": {"epochs": 1, "bottom": [8], "top": [8], "embedding_dimension": 8},
+    "cart": {"epochs": 1, "bottom": [8], "top": [8], "embedding_dimension": 8},
+    "evaluate": {"candidates": 20, "max_two_stage_anchors": 100},
+    "export": {"max_k": 10, "parity_rows": 100},
+}  # fmt: skip
+OWN: dict[str, Any] = {
+    "tables": {"users": {"path": "users.csv", "valid_from": "joined"}},
+    "features": {
+        "families": ["planted_families:Mood", "planted_families:Heat"],
+        "own": {
+            "team": {"kind": "category", "from": "users.team"},
+            "points": {"kind": "number", "from": "users.points"},
+            "hobbies": {"kind": "tags", "from": "users.hobbies", "width": 2},
+        },
+    },
+}
+
+
+def write_log(folder: Path) -> None:
+    """Write users who turn to items of their team, most of them once or twice, each listed an hour before."""
+    rng, start = np.random.default_rng(7), datetime(2025, 1, 1)
+    events, users = ["user_id,item_id,event_type,timestamp,price"], ["user_id,team,joined,points,hobbies"]
+    for n in range(600):
+        at = start + timedelta(minutes=int(rng.integers(0, 30 * 24 * 60)))
+        joined, hobbies = at - timedelta(hours=1), rng.choice(["a", "b", "a|b", ""])
+        users.append(f"u{n:03d},{TEAMS[n % 3]},{joined.isoformat()}Z,{rng.integers(0, 50)},{hobbies}")
+        for item in rng.choice(ITEMS, size=int(rng.integers(1, 4)), replace=False):
+            for kind in ("view", "cart", "purchase")[: int(rng.integers(1, 4))]:
+                at += timedelta(minutes=1)
+                events.append(f"u{n:03d},i{item * 3 + n % 3:02d},{kind},{at.isoformat()}Z,{10 + item}")
+    users += [f"{user},{team},2025-01-20T00:00:00Z,7,a" for user, team in zip(NEW, TEAMS, strict=True)]
+    (folder / "events.csv").write_text("\n".join(events))
+    (folder / "users.csv").write_text("\n".join(users))
+    (folder / "planted_families.py").write_text(FAMILIES)
+
+
+def recall(run: cartwheel.Run) -> float:
+    """Return Recall@10 of the two-tower over the test split, with nothing left out."""
+    tower, layout = load_two_tower(run.layout.model("two_tower").path), run.layout
+    queries = tower.encode_queries(read_table(layout.features("test", "recommend"), tower.features.query))
+    items = tower.encode_items(read_table(layout.features("test", "catalogue"), tower.features.item))
+    ids = pl.read_parquet(layout.examples("test", "catalogue"))["item_id"].to_numpy()
+    true = pl.read_parquet(layout.examples("test", "recommend"))["target_items"].to_list()
+    shown = ids[np.argsort(-(queries @ items.T), axis=1)[:, :10]]
+    return float(np.mean([len(set(row) & set(wanted)) / len(wanted) for row, wanted in zip(shown, true, strict=True)]))
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str, dict[str, Any]], cartwheel.Run]]:
+    folder = tmp_path_factory.mktemp("planted")
+    write_log(folder)
+
+    def prepare(name: str, more: dict[str, Any]) -> cartwheel.Run:
+        return cartwheel.open_run({"run": str(folder / name), **SHOP, **more}).prepare()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # where relative paths start and the shop's module lies
+        yield prepare
+
+
+@pytest.fixture(scope="module")
+def run(prepared: Callable[[str, dict[str, Any]], cartwheel.Run]) -> cartwheel.Run:
+    return prepared("with", OWN).train().export()
+
+
+@pytest.fixture(scope="module")
+def local(run: cartwheel.Run) -> LocalRepository:
+    return LocalRepository(run.layout.repository)
+
+
+def test_the_recommender_finds_more_with_the_attribute(
+    run: cartwheel.Run, prepared: Callable[[str, dict[str, Any]], cartwheel.Run]
+) -> None:
+    from cartwheel.pipeline.work import retrieval
+
+    without = prepared("without", {})
+    retrieval(without.path, without.settings)
+    found, before = recall(run), recall(without)
+    assert found > before + 0.1, (found, before)
+
+
+def test_new_users_are_answered_by_their_attribute(local: LocalRepository) -> None:
+    for team, user in enumerate(NEW):
+        answer = local.ask("recommend", user_id=[[user]], k=[10])
+        teams = [int(item[1:]) % 3 for item in answer["items"][0]]
+        assert teams.count(team) >= 8, (user, teams)
+    stranger = [int(item[1:]) % 3 for item in local.ask("recommend", user_id=[["nobody"]], k=[10])["items"][0]]
+    answers = {tuple(local.ask("recommend", user_id=[[user]], k=[10])["items"][0]) for user in [*NEW, ""]}
+    assert len(answers) == 4
+    assert len(stranger) == 10
+
+
+def test_a_listed_user_is_known_and_anybody_else_a_stranger(local: LocalRepository, run: cartwheel.Run) -> None:
+    users = np.array([["new1"], ["u000"], ["nobody"], [""]], dtype=object)
+    encoded = local.run("recommend_encode", {"user_id": users, "recent_items": np.array([["i00"]] * 4, dtype=object)})
+    assert encoded["known_user"][:, 0].tolist() == [1, 1, 0, 0]
+    assert [FORMS[form] for form in encoded["form"][:, 0]] == [FORMS[3], FORMS[3], FORMS[1], FORMS[1]]
+    assert (encoded["query_categorical"][2] == encoded["query_categorical"][3]).all()
+    tower = load_two_tower(run.layout.model("two_tower").path)
+    place = tower.features.query_categorical.index("team")
+    teams = encoded["query_categorical"][:, place]
+    assert teams[0] != teams[2] != teams[1]
+    assert encoded["query_continuous"].shape[1] == len(tower.features.query_continuous)
+
+
+def test_every_model_reads_own_columns_and_families(run: cartwheel.Run) -> None:
+    shopper, item = {"team", "points", "hobbies_0", "week_carts", "week_shopper"}, {"day_events"}
+    tower = load_two_tower(run.layout.model("two_tower").path)
+    assert shopper <= set(tower.features.query)
+    assert item <= set(tower.features.item)
+    for name in ("ranking", "cart"):
+        assert shopper | item <= set(load_dlrm(run.layout.model(name).path).columns)
