@@ -335,8 +335,7 @@ class FeatureSettings(Settings):
     """An earlier run whose ids are kept: its users, items, categories and brands stay where they were, and new ones get the ids behind
     them, so that its trained embeddings stay valid; relative paths start at the folder of the configuration file."""
     families: tuple[str, ...] = ()
-    """Feature families of the shopper or of the item that the recommender reads beside the built-in columns:
-    ``my_shop.features:BasketMood`` in a file beside the configuration, or one of Cartwheel's own, such as ``user_activity``. A declared
-    task names its own."""
+    """Feature families of the shop's own, of a shopper or of an item, that the recommender reads beside the built-in columns, such as
+    ``my_shop.features:BasketMood`` in a file beside the configuration. A declared task names its own."""
     own: dict[Name, OwnFeatureSettings] = Field(default_factory=dict)
     """``[features.own.<name>]``: the shop's own columns as features; `cartwheel features suggest` proposes them."""

@@ -12,9 +12,11 @@ import polars as pl
 import pytest
 
 import cartwheel
+from cartwheel.core.errors import ParityError
 from models.families.dlrm.model import load_dlrm
 from models.families.two_tower.model import load_two_tower
 from models.training.tables import read_table
+from serving.export.repository import write_repository
 from serving.local import LocalRepository
 from workflows.features.columns import FORMS
 
@@ -180,3 +182,16 @@ def test_every_model_reads_own_columns_and_families(run: cartwheel.Run) -> None:
     assert item <= set(tower.features.item)
     for name in ("ranking", "cart"):
         assert shopper | item <= set(load_dlrm(run.layout.model(name).path).columns)
+
+
+def test_a_repository_that_stores_another_attribute_is_refused(run: cartwheel.Run) -> None:
+    users = run.layout.snapshot("users")
+    table = pl.read_parquet(users)
+    try:
+        table.with_columns(
+            pl.when(pl.col("user_id") == "new0").then(pl.lit("green")).otherwise("team").alias("team")
+        ).write_parquet(users)
+        with pytest.raises(ParityError, match=r"features/snapshot/queries team: serving gives \d+ and offline \d+"):
+            write_repository(run.path, run.settings.export, run.settings.evaluate.candidates)
+    finally:
+        table.write_parquet(users)
