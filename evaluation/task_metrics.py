@@ -32,7 +32,7 @@ from models.tasks.reasons import reasons
 from models.tasks.rows import Rows, inputs_of, read_rows
 from models.tasks.spec import TaskSpec
 from models.tasks.train import TaskModel, read_model
-from workflows.tasks.task import Answer
+from workflows.tasks.task import Answer, declared_answer
 
 SPLIT: Final = "test"
 SUSPECT_AREA: Final = 0.75
@@ -166,7 +166,7 @@ class TaskEvaluation:
             return TaskEvaluation(
                 **{
                     **content,
-                    "answer": Answer(content["answer"]),
+                    "answer": declared_answer(content["answer"]),
                     "records": tuple(_record(each) for each in content["records"]),
                     "decision": Outcome(**content["decision"]) if content["decision"] else None,
                     "calibration": Calibration(**content["calibration"]) if content["calibration"] else None,

@@ -21,6 +21,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from cartwheel.core import packages
+from cartwheel.core.cores import cores
 
 _STATE_STYLES: Final = {"fit": "green", "note": "yellow", "unfit": "red"}
 _GIB: Final = 1 << 30
@@ -86,8 +87,7 @@ def _python() -> Finding:
 
 def _machine() -> Finding:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / _GIB
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    found = f"{platform.system()} {platform.machine()}, {cores} cores, {memory:.0f} GiB"
+    found = f"{platform.system()} {platform.machine()}, {cores()} cores, {memory:.0f} GiB"
     if platform.system() != "Linux" or platform.machine() != "x86_64":
         return Finding("machine", State.UNFIT, found, "Use Linux on x86-64: the Triton binary is built for it.")
     if memory < 4:

@@ -19,8 +19,9 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import DataError
 from cartwheel.core.onnx_model import OnnxModel
-from models.families.family import ALL_KINDS, Fitted, Floats, Learner, TrainingData, tuned
+from models.families.family import ALL_KINDS, Fitted, Floats, Ints, Learner, TrainingData, tuned
 from models.metrics.classification import row_log_loss
+from models.metrics.grouped import ListNDCG, Lists
 from models.metrics.quantities import row_poisson_deviance
 from models.training.tables import FIRST_ID, NULL_ID, OOV_ID, Table
 from workflows.features.column import CONTINUOUS, LISTS, Column, Kind, Owner
@@ -52,9 +53,32 @@ def encoded(columns: Sequence[Column], rows: int, seed: int) -> Table:
     return Table(Path("synthetic"), {column.name: _values(column, rows, rng) for column in columns})
 
 
+def lists_of(rows: int) -> Ints:
+    """Return the list of each row: lists of 1 to 12 rows, one after the other."""
+    sizes = np.random.default_rng(rows).integers(1, 13, rows)
+    return np.repeat(np.arange(rows), sizes)[:rows]
+
+
 def answers(table: Table, answer: Answer, seed: int) -> Floats:
-    """Return labels that ``age``, ``channel`` and the first of ``recent`` tell, as far as they are there."""
+    """Return labels that ``age``, ``channel`` and the first of ``recent`` tell, as far as they are there.
+
+    Of a ranking one row of most of ``lists_of`` is chosen, and none of the others.
+    """
     rng = np.random.default_rng([seed, 1])
+    signal = planted(table)
+    if answer is Answer.QUANTITY:
+        return rng.poisson(np.exp(np.clip(signal, -3.0, 3.0))).astype(np.float64)
+    if answer is Answer.RANKING:
+        lists = Lists.of(lists_of(len(table)))
+        chosen = np.lexsort((-signal - rng.gumbel(size=len(signal)), lists.number))[lists.starts]
+        label = np.zeros(len(signal))
+        label[chosen[rng.random(len(lists)) < 0.9]] = 1.0
+        return label
+    return (rng.random(len(table)) < 1.0 / (1.0 + np.exp(-signal))).astype(np.float64)
+
+
+def planted(table: Table) -> Floats:
+    """Return what the labels rest on."""
     signal = np.zeros(len(table))
     if "age" in table.columns:
         signal += 1.2 * table["age"]
@@ -62,9 +86,7 @@ def answers(table: Table, answer: Answer, seed: int) -> Floats:
         signal += 1.2 * (table["channel"] % 2) - 0.6
     if "recent" in table.columns:
         signal += 1.6 * (table["recent"][:, 0] % 2) - 0.8
-    if answer is Answer.QUANTITY:
-        return rng.poisson(np.exp(np.clip(signal, -3.0, 3.0))).astype(np.float64)
-    return (rng.random(len(table)) < 1.0 / (1.0 + np.exp(-signal))).astype(np.float64)
+    return signal
 
 
 def sizes_of(columns: Sequence[Column]) -> dict[str, int]:
@@ -76,15 +98,23 @@ def training_data(columns: Sequence[Column], answer: Answer, rows: int = ROWS, s
     """Return training and validation rows with a planted signal."""
     train, valid = (encoded(columns, rows, seed + part) for part in (0, 100))
     labels = [answers(table, answer, seed + part) for part, table in enumerate((train, valid))]
-    return TrainingData("synthetic", answer, tuple(columns), sizes_of(columns), train, labels[0], valid, labels[1])
+    groups = lists_of(rows) if answer is Answer.RANKING else None
+    return TrainingData(
+        "synthetic", answer, tuple(columns), sizes_of(columns), train, labels[0], valid, labels[1], groups, groups
+    )
 
 
 class LearnerConformance:
-    """Inherit it and set ``learner``; ``settings`` where the defaults take long, ``learns`` False where the family learns no signal."""
+    """Inherit it and set ``learner``.
+
+    ``settings`` where the defaults take long, ``learns`` False where the family learns no signal, ``linear`` True where scores are linear
+    in the columns of numbers.
+    """
 
     learner: ClassVar[type[Learner[Any]]]
     settings: ClassVar[Mapping[str, Any]] = {}
     learns: ClassVar[bool] = True
+    linear: ClassVar[bool] = False
     _fitted: ClassVar[dict[tuple[type, Answer], Fitted]] = {}
 
     def make(self) -> Learner[Any]:
@@ -126,6 +156,8 @@ class LearnerConformance:
     def test_it_learns_what_is_planted(self) -> None:
         """It beats the base rate on rows that it has not seen by far more than chance."""
         for answer in self._answers():
+            if answer is Answer.RANKING:
+                continue
             data, fresh = self.data(answer), self.fresh(3000)
             label = answers(fresh, answer, 11)
             score, base = self.fitted(answer).scores(fresh), np.full(len(fresh), data.label.mean())
@@ -137,6 +169,60 @@ class LearnerConformance:
             error = gain.std() / np.sqrt(len(gain))
             assert gain.mean() > 4 * error if self.learns else abs(gain.mean()) < 4 * error + 1e-3
 
+    def test_it_finds_a_planted_order(self) -> None:
+        """From some 230 lists it goes most of the way from chance to what was planted, on lists that it has not seen."""
+        if Answer.RANKING not in self.learner.tags.answers:
+            return
+        fresh = self.fresh(4000)
+        ndcg = ListNDCG(answers(fresh, Answer.RANKING, 11), lists_of(len(fresh)))
+        chance, truth = ndcg.mean(np.zeros(len(fresh))), ndcg.mean(planted(fresh))
+        found = ndcg.mean(self.fitted(Answer.RANKING).scores(fresh))
+        assert found > chance + 0.6 * (truth - chance), (
+            f"NDCG {found:.3f}, where chance has {chance:.3f} and the truth {truth:.3f}"
+        )
+
+    def test_lists_without_an_order_and_grades_are_learnt_from(self) -> None:
+        """Lists of one row or without a positive beside others, and labels above 1."""
+        if Answer.RANKING not in self.learner.tags.answers:
+            return
+        data = self.data(Answer.RANKING)
+        lists = Lists.of(lists_of(len(data.label)))
+        assert (lists.sizes == 1).any()
+        assert not lists.differing(data.label).all()
+        graded = replace(data, label=data.label * 3.0 + (planted(data.train) > 1.0))
+        assert np.isfinite(self.make().fit(graded, 0).scores(self.fresh())).all()
+
+    def test_what_is_constant_within_a_list_changes_no_order(self) -> None:
+        """Of a linear model: a column of the query moves all rows of a list alike."""
+        if not self.linear or Answer.RANKING not in self.learner.tags.answers:
+            return
+        data, groups = self.data(Answer.RANKING), lists_of(ROWS)
+        shared = (groups % 7).astype(np.float32)
+        train = Table(data.train.folder, {**data.train.columns, "visits": shared})
+        fitted, fresh = self.make().fit(replace(data, train=train), 0), self.fresh()
+        moved = Table(fresh.folder, {**fresh.columns, "visits": fresh["visits"] + np.float32(5.0)})
+        order, again = (np.argsort(-fitted.scores(rows), kind="stable") for rows in (fresh, moved))
+        np.testing.assert_array_equal(order, again)
+
+    def test_missing_numbers_are_read_or_refused(self) -> None:
+        """A family that reads them scores rows with missing numbers, in ONNX alike, whether or not training missed them there."""
+        for answer in self._answers():
+            data, fresh = self.data(answer), self.fresh(500)
+            holed = replace(data, train=_holed(data.train, ("age", "spent")), valid=_holed(data.valid, ("age", "spent")))
+            if not self.learner.tags.missing:
+                _refused(self.make(), holed, "does not read missing numbers")
+                continue
+            fitted = self.make().fit(holed, 0)
+            model = OnnxModel(fitted.onnx().SerializeToString())
+            for rows in (fresh, _holed(fresh, ("age",)), _holed(fresh, ("age", "spent", "visits", "share"))):
+                expected = fitted.scores(rows)
+                assert np.isfinite(expected).all()
+                np.testing.assert_allclose(model.table(rows.columns, "score")[:, 0], expected, rtol=1e-5, atol=1e-5)
+            with tempfile.TemporaryDirectory() as name:
+                fitted.save(Path(name))
+                found = self.learner().load(Path(name)).scores(_holed(fresh, ("age", "visits")))
+            np.testing.assert_array_equal(found, fitted.scores(_holed(fresh, ("age", "visits"))))
+
     def test_scores_are_finite_and_quantities_at_least_0(self) -> None:
         """Also far outside of what training saw."""
         for answer in self._answers():
@@ -147,16 +233,17 @@ class LearnerConformance:
                 assert found.dtype == np.float64
                 assert found.shape == (len(rows),)
                 assert np.isfinite(found).all()
-                assert answer is Answer.PROBABILITY or (found >= 0).all()
+                assert answer is not Answer.QUANTITY or (found >= 0).all()
 
     def test_equal_seeds_give_equal_models(self) -> None:
         """Fitting twice gives the same scores."""
-        answer, fresh = self._answers()[0], self.fresh()
-        again = self.make().fit(self.data(answer), 0)
-        np.testing.assert_array_equal(again.scores(fresh), self.fitted(answer).scores(fresh))
-        if not self.learner.tags.random:
-            other = self.make().fit(self.data(answer), 1).scores(fresh)
-            np.testing.assert_array_equal(other, self.fitted(answer).scores(fresh))
+        fresh = self.fresh()
+        for answer in {self._answers()[0], self._answers()[-1]}:
+            again = self.make().fit(self.data(answer), 0)
+            np.testing.assert_array_equal(again.scores(fresh), self.fitted(answer).scores(fresh))
+            if not self.learner.tags.random:
+                other = self.make().fit(self.data(answer), 1).scores(fresh)
+                np.testing.assert_array_equal(other, self.fitted(answer).scores(fresh))
 
     def test_a_row_alone_scores_as_among_others(self) -> None:
         """So a server may batch as it likes."""
@@ -210,27 +297,50 @@ class LearnerConformance:
 
     def test_it_works_without_validation_rows(self) -> None:
         """A short log has none of one class."""
-        data = self.data(self._answers()[0])
-        empty = replace(data, valid=data.valid.at(np.zeros(0, np.int64)), valid_label=np.zeros(0))
-        assert np.isfinite(self.make().fit(empty, 0).scores(self.fresh())).all()
+        for answer in {self._answers()[0], self._answers()[-1]}:
+            data = self.data(answer)
+            empty = replace(data, valid=data.valid.at(np.zeros(0, np.int64)), valid_label=np.zeros(0), valid_groups=None)
+            assert np.isfinite(self.make().fit(empty, 0).scores(self.fresh())).all()
 
     def test_what_cannot_be_learnt_is_refused_in_a_sentence(self) -> None:
         """No row, one class, a negative or missing quantity, an answer or a kind that is not the family's."""
         for answer in self._answers():
             data = self.data(answer)
-            none = replace(data, train=data.train.at(np.zeros(0, np.int64)), label=np.zeros(0))
+            none = replace(data, train=data.train.at(np.zeros(0, np.int64)), label=np.zeros(0), groups=None)
             _refused(self.make(), none, "no training row")
             _refused(self.make(), replace(data, label=np.zeros(len(data.label))), "labels are 0")
             _refused(self.make(), replace(data, label=np.where(np.arange(len(data.label)) == 3, np.nan, data.label)), "row 3")
             _refused(self.make(), replace(data, columns=()), "needs a column")
             if answer is Answer.QUANTITY:
                 _refused(self.make(), replace(data, label=data.label - 1.0), "at least 0")
+            if answer is Answer.RANKING:
+                self._refuses_what_is_no_list(data)
         for answer in set(Answer) - self.learner.tags.answers:
             _refused(self.make(), replace(self.data(self._answers()[0]), answer=answer), answer.value)
         for kind in ALL_KINDS - self.learner.tags.reads:
             strange = Column("strange", Owner.SHOPPER, kind, "of a kind that is not read")
             data = self.data(self._answers()[0])
             _refused(self.make(), replace(data, columns=(*data.columns, strange)), f"'strange' of kind {kind.value}")
+
+    def _refuses_what_is_no_list(self, data: TrainingData) -> None:
+        groups = lists_of(len(data.label))
+        _refused(self.make(), replace(data, groups=None), "the list of each training row is not given")
+        _refused(self.make(), replace(data, valid_groups=None), "the list of each validation row is not given")
+        _refused(self.make(), replace(data, groups=groups[1:]), f"for {len(groups)} training rows")
+        scattered = np.where(np.arange(len(groups)) == len(groups) - 1, 0, groups)
+        _refused(self.make(), replace(data, groups=scattered), "rows of list 0 are scattered")
+        _refused(self.make(), replace(data, label=data.label + 0.5), "training row 0 is")
+        _refused(self.make(), replace(data, label=data.label - 1.0), "a whole number from 0")
+        _refused(self.make(), replace(data, label=(groups % 2).astype(np.float64)), "no order to learn")
+
+
+def _holed(table: Table, names: Sequence[str]) -> Table:
+    changed = dict(table.columns)
+    for place, name in enumerate(names):
+        if name in changed:
+            gone = np.random.default_rng(place).random(len(table)) < 0.3
+            changed[name] = np.where(gone, np.float32(np.nan), changed[name])
+    return Table(table.folder, changed)
 
 
 def edges(table: Table, columns: Sequence[Column]) -> list[Table]:

@@ -17,15 +17,19 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import DataError
 from cartwheel.core.settings import Settings
+from models.families.checks import check_labels, check_lists, check_missing
 from models.training.tables import Table
 from workflows.features.column import Column, Kind
-from workflows.tasks.task import Answer
+from workflows.tasks.task import DECLARED_ANSWERS, Answer
 
 Floats = npt.NDArray[np.float64]
+Ints = npt.NDArray[np.int64]
 C = TypeVar("C", bound=Settings)
 
 ALL_KINDS: Final = frozenset(Kind)
-BOTH_ANSWERS: Final = frozenset(Answer)
+BOTH_ANSWERS: Final = frozenset(DECLARED_ANSWERS)
+"""What a declared task can ask for."""
+ALL_ANSWERS: Final = frozenset(Answer)
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,14 @@ class Tags:
         learns_from: rows with labels, or the pairs and interactions of a recommender.
         reads: kinds of columns that it reads; others are refused in a sentence.
         random: whether the seed changes what it learns.
+        missing: whether it reads missing numbers (NaN); others refuse them in a sentence.
     """
 
     answers: frozenset[Answer]
     learns_from: Literal["rows", "pairs", "interactions"]
     reads: frozenset[Kind]
     random: bool = False
+    missing: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,10 +81,12 @@ class TrainingData:
         answer: what the labels are.
         columns: what the rows hold, in the order of the model's inputs.
         sizes: categorical or list column -> number of ids, the three reserved ones included (0 padding, 1 null, 2 out of vocabulary).
-        train: rows to learn from: int32 ids, float32 numbers, ``[N, width]`` lists and vectors.
-        label: [N] float64.
+        train: rows to learn from: int32 ids, float32 numbers (NaN where missing), ``[N, width]`` lists and vectors.
+        label: [N] float64; of a ranking 0 or 1, or grades, whole numbers from 0 to 31.
         valid: rows to stop and to choose by.
         valid_label: [M] float64.
+        groups: [N] int64, the list that each training row is in; the rows of a list follow one another. Of a ranking only.
+        valid_groups: [M] int64, the same of validation rows.
     """
 
     task: str
@@ -89,6 +97,8 @@ class TrainingData:
     label: Floats
     valid: Table
     valid_label: Floats
+    groups: Ints | None = None
+    valid_groups: Ints | None = None
 
 
 class Fitted(ABC):
@@ -104,7 +114,11 @@ class Fitted(ABC):
 
     @abstractmethod
     def scores(self, rows: Table) -> Floats:
-        """Return [n] float64, finite: log odds of a probability, the expected value of a quantity (at least 0)."""
+        """Return [n] float64, finite.
+
+        Log odds of a probability, the expected value of a quantity (at least 0), or what orders the rows of one list, highest first: of
+        a ranking only differences within a list mean something.
+        """
 
     @abstractmethod
     def onnx(self) -> Any:
@@ -168,8 +182,8 @@ class Learner(ABC, Generic[C]):
         """Refuse data that the family cannot learn from; ``fit`` calls it first.
 
         Raises:
-            DataError: if the task's answer or a column's kind is not the family's, or there is no row, no column, one class only, or a
-                negative quantity.
+            DataError: if the task's answer or a column's kind is not the family's, or there is no row, no column, one class only, a
+                negative quantity, a missing number where the family reads none, or there are no lists to order.
         """
         where = f"{data.task}: {self.name}"
         if data.answer not in self.tags.answers:
@@ -184,26 +198,8 @@ class Learner(ABC, Generic[C]):
         why = self.unsuitable(data.columns)
         if why:
             raise DataError(f"{where} {why}.", "Leave it out of the task's learners, or give the task such features.")
-        _check_labels(data.label, data.answer, where)
-
-
-def _check_labels(label: Floats, answer: Answer, where: str) -> None:
-    if not len(label):
-        raise DataError(f"{where} has no training row.", "Give the task a longer log, or move the split.")
-    bad = np.flatnonzero(~np.isfinite(label))
-    if len(bad):
-        raise DataError(f"{where}: the label of training row {bad[0]} is {label[bad[0]]}.", "Leave such rows out.")
-    if answer is Answer.QUANTITY:
-        if label.min() < 0:
-            row = int(np.argmin(label))
-            raise DataError(
-                f"{where}: the label of training row {row} is {label[row]:g}, where a quantity of at least 0 is expected.",
-                "Predict another quantity.",
-            )
-        if label.max() == 0:
-            raise DataError(f"{where}: all {len(label)} training labels are 0.", "Choose a longer window or another event.")
-    elif len(np.unique(label)) < 2:
-        raise DataError(
-            f"{where}: all {len(label)} training labels are {label[0]:g}; both 0 and 1 are needed.",
-            "Choose another window or event.",
-        )
+        check_labels(data.label, data.answer, where)
+        if data.answer is Answer.RANKING:
+            check_lists(data.label, data.groups, data.valid_label, data.valid_groups, where)
+        if not self.tags.missing:
+            check_missing(data.columns, data.train, where)

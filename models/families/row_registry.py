@@ -19,7 +19,7 @@ from models.families.family import Fitted, Learner
 from workflows.tasks.task import Answer
 
 RULES: Final = ("base_rate", "one_feature")
-"""The simple rules that stand beside every model."""
+"""The simple rules that stand beside every model of a declared task; of a ranking there are none here."""
 
 FAMILIES: Final[Mapping[str, str]] = {
     "base_rate": "models.families.rows.base_rate:BaseRateLearner",
@@ -112,7 +112,8 @@ def learners_for(
     for name in names:
         if answer not in family(name, where, folder).tags.answers:
             raise ConfigError(f"{where}: {name!r} does not answer with a {answer.value}.", f"Give some of {', '.join(can)}.")
-    wanted = dict.fromkeys([*RULES, *(names or (name for name in can if name not in ON_REQUEST))])
+    rules = [name for name in RULES if name in can]
+    wanted = dict.fromkeys([*rules, *(names or (name for name in can if name not in ON_REQUEST))])
     strange = [name for name in settings or {} if name not in wanted]
     if strange:
         raise ConfigError(f"{where}: there are settings of {strange[0]!r}, which is not tried.", f"Tried: {', '.join(wanted)}.")

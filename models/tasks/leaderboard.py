@@ -15,7 +15,7 @@ from cartwheel.core.run_layout import TaskLayout
 from cartwheel.core.tables import read_json
 from models.families.family import Floats
 from models.metrics.intervals import UserBootstrap
-from workflows.tasks.task import Answer
+from workflows.tasks.task import Answer, declared_answer
 
 METRIC: Final = {Answer.PROBABILITY: "log_loss", Answer.QUANTITY: "poisson_deviance"}
 
@@ -95,7 +95,7 @@ class Leaderboard:
             content.pop("split")
             entries = tuple(Entry(**{**each, "notes": tuple(each["notes"])}) for each in content.pop("entries"))
             alone = dict(sorted(content.pop("alone").items(), key=lambda each: -each[1]))
-            return Leaderboard(**{**content, "answer": Answer(content["answer"])}, entries=entries, alone=alone)
+            return Leaderboard(**{**content, "answer": declared_answer(content["answer"])}, entries=entries, alone=alone)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise RunError(f"{layout.leaderboard} is no leaderboard ({error}).", "Run `cartwheel train` again.") from None
 

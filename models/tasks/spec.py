@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from cartwheel.core.errors import RunError
 from cartwheel.core.run_layout import TaskLayout
 from cartwheel.core.tables import read_json
-from workflows.tasks.task import Answer, Entity
+from workflows.tasks.task import Answer, Entity, declared_answer
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class TaskSpec:
                 content["name"],
                 content["title"],
                 Entity(content["entity"]),
-                Answer(content["answer"]),
+                declared_answer(content["answer"]),
                 tuple(content["learners"]),
                 float(content["costs"]["false_positive"]),
                 float(content["costs"]["false_negative"]),

@@ -33,7 +33,7 @@ from models.tasks.spec import TaskSpec
 from models.training.calibration import Platt
 from models.training.onnx_export import write_checked
 from workflows.features.column import Column
-from workflows.tasks.task import Answer
+from workflows.tasks.task import Answer, declared_answer
 
 OFFLINE_ROWS: Final = 256
 """Test rows whose answers are kept for the comparison with the server."""
@@ -177,7 +177,7 @@ def read_model(model: ModelLayout) -> TaskModel:
     try:
         return TaskModel(
             config["model"],
-            Answer(config["answer"]),
+            declared_answer(config["answer"]),
             tuple(Column.from_json(each) for each in config["columns"]),
             config["sizes"],
             config["typical"],

@@ -12,9 +12,9 @@ from cartwheel.core.errors import ConfigError
 from cartwheel.testing.metric import MetricConformance
 from evaluation.metric import METRICS, Metric, Outcome, added_metrics, computed, metrics_of
 from evaluation.report.task_tables import METRICS as JUDGED_BY
-from workflows.tasks.task import Answer
+from workflows.tasks.task import DECLARED_ANSWERS, Answer
 
-BOTH = frozenset(Answer)
+BOTH = frozenset(DECLARED_ANSWERS)
 BIAS = Metric("bias", "Bias", "Mean of prediction less truth.", "lower", BOTH, rows=lambda o: np.abs(o.predicted - o.truth))
 
 
@@ -57,7 +57,7 @@ def test_one_class_only_has_no_area() -> None:
 
 
 def test_every_metric_that_a_task_is_judged_by_is_declared() -> None:
-    assert {name for answer in Answer for name in JUDGED_BY[answer]} == set(METRICS)
+    assert {name for answer in DECLARED_ANSWERS for name in JUDGED_BY[answer]} == set(METRICS)
 
 
 @pytest.mark.parametrize("name", ["Lift", "at 10", "lift_minus_base_rate", "lift_at_threshold", ""])

@@ -21,7 +21,7 @@ from workflows.settings import Instant, PrepareSettings
 from workflows.tasks.anchor_rules import AfterEvents, EveryDays
 from workflows.tasks.future_events import FutureEvents, How
 from workflows.tasks.registry import DECLARATIONS, RESERVED, declaration
-from workflows.tasks.task import AnchorRule, Entity, RowTable, Task, TaskSplit
+from workflows.tasks.task import DECLARED_ANSWERS, AnchorRule, Entity, RowTable, Task, TaskSplit
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -238,12 +238,14 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
         folder: of the configuration file, where the shop's modules and tables lie.
 
     Raises:
-        ConfigError: the name cannot be one, or the shop's own Python is missing, raises, or gives something else.
+        ConfigError: the name cannot be one, or the shop's own Python is missing, raises, gives something else, or a task that asks for
+            another answer than declared tasks can.
     """
     _check_name(name)
     if settings.python:
         where = f"tasks.{name}.python"
         task = called(load_hook(settings.python, where, folder), where, Task)
+        _check_answer(task, where)
         if task.table is not None and folder is not None:
             task = dataclasses.replace(task, table=dataclasses.replace(task.table, path=str(folder / task.table.path)))
         fields = TaskSettings.model_fields
@@ -278,6 +280,15 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
     )
     title = settings.title or _title(settings, predict)
     return dataclasses.replace(common, title=title, anchors=_rule(settings, predict), label=label, answer=label.answer)
+
+
+def _check_answer(task: Task, where: str) -> None:
+    for answer in (task.answer, None if task.label is None else task.label.answer):
+        if answer is not None and answer not in DECLARED_ANSWERS:
+            allowed = " or ".join(each.value for each in DECLARED_ANSWERS)
+            raise ConfigError(
+                f"{where}: the task answers with a {answer.value}, where a {allowed} is expected.", "Declare one of these."
+            )
 
 
 def declared_tasks(

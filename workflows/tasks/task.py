@@ -10,6 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -26,6 +27,28 @@ class Answer(Enum):
 
     PROBABILITY = "probability"
     QUANTITY = "quantity"
+    RANKING = "ranking"
+    """The score orders the rows of one list, and only differences within a list mean something. Learners order candidates by it; no
+    declared task asks for it."""
+
+
+DECLARED_ANSWERS: Final = (Answer.PROBABILITY, Answer.QUANTITY)
+"""What a declared task can ask for."""
+
+
+def declared_answer(value: str) -> Answer:
+    """Return the answer of a declared task by its name.
+
+    Raises:
+        ValueError: there is none of that name.
+
+    >>> declared_answer("quantity")
+    <Answer.QUANTITY: 'quantity'>
+    """
+    named = {answer.value: answer for answer in DECLARED_ANSWERS}
+    if value not in named:
+        raise ValueError(f"the answer is {value!r}, where {' or '.join(named)} is expected")
+    return named[value]
 
 
 class Entity(Enum):

@@ -63,7 +63,7 @@ class BaseRateLearner(Learner[BaseRateSettings]):
     name: ClassVar[str] = "base_rate"
     title: ClassVar[str] = "base rate"
     complexity: ClassVar[int] = 0
-    tags: ClassVar[Tags] = Tags(BOTH_ANSWERS, "rows", ALL_KINDS)
+    tags: ClassVar[Tags] = Tags(BOTH_ANSWERS, "rows", ALL_KINDS, missing=True)
     settings: ClassVar[type[Settings]] = BaseRateSettings
 
     def fit(self, data: TrainingData, seed: int) -> BaseRate:

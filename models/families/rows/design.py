@@ -2,6 +2,7 @@
 
 Numbers and vectors stand as they are; an id becomes one column a level, 1 where it is that level; of a list each level holds its share of
 the list's values. Levels are the ids that enough training rows hold, the most frequent where there are many; other ids are all zeros.
+A missing number (NaN) stays missing, or is 0 with a column beside it that is 1, for models that read no missing ones.
 """
 
 from __future__ import annotations
@@ -29,22 +30,31 @@ class Block:
     Attributes:
         column: the column.
         levels: ids that have a column of their own, ascending; empty of numbers and vectors.
+        filled: whether missing numbers become 0.
+        flagged: whether another column, after the number, is 1 where the number is missing.
     """
 
     column: Column
     levels: tuple[int, ...] = ()
+    filled: bool = False
+    flagged: bool = False
 
     @property
     def width(self) -> int:
         """How many columns of the matrix there are."""
         if self.column.kind in CONTINUOUS:
-            return 1
+            return 1 + self.flagged
         return self.column.width if self.column.kind is Kind.VECTOR else len(self.levels)
 
     def matrix(self, values: npt.NDArray[Any]) -> Matrix:
         """Return [n, width] float32 of the encoded values."""
         if self.column.kind in CONTINUOUS or self.column.kind is Kind.VECTOR:
-            return values.reshape(len(values), self.width).astype(np.float32)
+            found = values.reshape(len(values), -1 if len(values) else self.width - self.flagged).astype(np.float32)
+            if not self.filled:
+                return found
+            missing = np.isnan(found)
+            found[missing] = 0.0
+            return np.concatenate([found, missing.astype(np.float32)], axis=1) if self.flagged else found
         if self.column.kind not in LISTS:
             return np.equal(values.reshape(-1, 1), np.asarray(self.levels)).astype(np.float32)
         count = np.maximum(1, (values != PADDING_ID).sum(axis=1)).astype(np.float32)
@@ -53,7 +63,11 @@ class Block:
     def add(self, graph: GraphBuilder, value: str) -> str:
         """Add ``matrix`` of the input ``value`` to a graph; float32 ``[B, width]``."""
         if self.column.kind in CONTINUOUS or self.column.kind is Kind.VECTOR:
-            return value
+            if not self.filled:
+                return value
+            missing = graph.add("IsNaN", value)
+            found = graph.add("Where", missing, graph.constant(0.0, np.float32), value)
+            return graph.add("Concat", found, graph.add("Cast", missing, to=TensorProto.FLOAT), axis=1) if self.flagged else found
         if self.column.kind not in LISTS:
             same = graph.add("Equal", value, graph.constant([self.levels], np.int64))
             return graph.add("Cast", same, to=TensorProto.FLOAT)
@@ -77,7 +91,7 @@ class Design:
     blocks: tuple[Block, ...]
 
     @staticmethod
-    def of(columns: Sequence[Column], train: Table, max_levels: int, min_rows: int) -> Design:
+    def of(columns: Sequence[Column], train: Table, max_levels: int, min_rows: int, *, filled: bool = False) -> Design:
         """Choose the levels on training rows.
 
         Args:
@@ -85,13 +99,16 @@ class Design:
             train: the rows.
             max_levels: most levels of a column.
             min_rows: training rows that must hold a level.
+            filled: whether missing numbers become 0, with a flag for each column that misses one in training.
         """
-        numbers = CONTINUOUS | {Kind.VECTOR}
-        return Design(
-            tuple(
-                Block(each, () if each.kind in numbers else _levels(train[each.name], max_levels, min_rows)) for each in columns
-            )
-        )
+
+        def block(column: Column) -> Block:
+            values = train[column.name]
+            if column.kind in CONTINUOUS or column.kind is Kind.VECTOR:
+                return Block(column, (), filled, filled and column.kind in CONTINUOUS and bool(np.isnan(values).any()))
+            return Block(column, _levels(values, max_levels, min_rows))
+
+        return Design(tuple(block(each) for each in columns))
 
     @property
     def columns(self) -> tuple[Column, ...]:
@@ -102,6 +119,14 @@ class Design:
     def width(self) -> int:
         """Columns of the matrix."""
         return sum(block.width for block in self.blocks)
+
+    def numbers(self) -> npt.NDArray[np.bool_]:
+        """Return [width] whether a column of the matrix is a number, rather than a level or a flag."""
+        parts = [
+            np.arange(each.width) < each.width - each.flagged if not each.levels else np.zeros(each.width, bool)
+            for each in self.blocks
+        ]
+        return np.concatenate(parts)
 
     def matrix(self, table: Table) -> Matrix:
         """Return [n, width] float32."""
@@ -119,12 +144,25 @@ class Design:
 
     def content(self) -> list[dict[str, Any]]:
         """Return the design as JSON values."""
-        return [{"column": block.column.to_json(), "levels": list(block.levels)} for block in self.blocks]
+        return [
+            {
+                "column": block.column.to_json(),
+                "levels": list(block.levels),
+                "filled": block.filled,
+                "flagged": block.flagged,
+            }
+            for block in self.blocks
+        ]
 
     @staticmethod
     def from_content(content: Sequence[Mapping[str, Any]]) -> Design:
         """Return the design that ``content`` described."""
-        return Design(tuple(Block(Column.from_json(each["column"]), tuple(each["levels"])) for each in content))
+        return Design(
+            tuple(
+                Block(Column.from_json(each["column"]), tuple(each["levels"]), each["filled"], each["flagged"])
+                for each in content
+            )
+        )
 
 
 def declare_inputs(graph: GraphBuilder, columns: Sequence[Column]) -> dict[str, str]:

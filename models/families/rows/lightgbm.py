@@ -1,5 +1,8 @@
 """Gradient boosted trees: LightGBM (Ke et al., NIPS 2017), stopped early on validation rows.
 
+Lists are ordered by LambdaRank (Burges, "From RankNet to LambdaRank to LambdaMART", 2010) and stopped by NDCG at 10 of validation lists.
+A missing number goes the way of each split that suits the training rows which miss it.
+
 Columns are float32 when a model is served, and thresholds of LightGBM are float64 between two of them. They are rounded down to float32,
 which sends every float32 value the same way, so that trees answer alike in LightGBM and in ONNX.
 """
@@ -7,6 +10,7 @@ which sends every float32 value the same way, so that trees answer alike in Ligh
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -15,12 +19,15 @@ import numpy as np
 from onnx import TensorProto
 from pydantic import Field
 
+from cartwheel.core.cores import cores
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_text
 from cartwheel.core.settings import Settings
-from models.families.family import ALL_KINDS, BOTH_ANSWERS, Fitted, Floats, Learner, Tags, TrainingData, Tune
+from models.families.family import ALL_ANSWERS, ALL_KINDS, Fitted, Floats, Learner, Tags, TrainingData, Tune
 from models.families.rows.answers import add_score, ceiling, read_content, score, write_content
 from models.families.rows.design import Design
+from models.families.rows.lists import validation_ndcg
+from models.metrics.grouped import Lists
 from models.training.tables import Table
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.column import Column
@@ -53,6 +60,12 @@ class LightGBMSettings(Settings):
     """Most values of a column of ids that trees can split on: the most frequent ones."""
     quantity: Literal["poisson", "tweedie"] = "poisson"
     """Loss of quantities; ``tweedie`` suits sums of money with many zeros."""
+    ranking: Literal["lambdarank", "binary"] = "lambdarank"
+    """Loss of rankings: of pairs of a list, or of each row by itself, whether its label is above 0."""
+    truncation: Annotated[int, Field(ge=1)] = 20
+    """LambdaRank learns from pairs of which one is among so many first places of its list."""
+    num_threads: Annotated[int, Field(ge=0)] = 0
+    """Threads that grow trees; 0 for as many as there are cores. The trees are the same for any number."""
 
 
 @dataclass
@@ -76,7 +89,7 @@ class Trees(Fitted):
         return self.design.columns
 
     def scores(self, rows: Table) -> Floats:
-        """Return [n] log odds, or expected quantities."""
+        """Return [n] log odds, expected quantities, or what orders a list."""
         if not len(rows):
             return np.zeros(0)
         found = self.booster.predict(self.design.matrix(rows), raw_score=True, num_threads=1)
@@ -105,7 +118,7 @@ class Trees(Fitted):
         write_text(folder / TREES, self.booster.model_to_string())
 
     def contributions(self, rows: Table) -> Floats | None:
-        """Return [n, columns] SHAP values (Lundberg et al., 2020) of the log odds; None of quantities."""
+        """Return [n, columns] SHAP values (Lundberg et al., 2020) of the score; None of quantities."""
         if self.most is not None or not len(rows):
             return None
         parts = self.booster.predict(self.design.matrix(rows), pred_contrib=True, num_threads=1)
@@ -118,7 +131,7 @@ class LightGBMLearner(Learner[LightGBMSettings]):
     name: ClassVar[str] = "lightgbm"
     title: ClassVar[str] = "gradient boosting"
     complexity: ClassVar[int] = 3
-    tags: ClassVar[Tags] = Tags(BOTH_ANSWERS, "rows", ALL_KINDS, random=True)
+    tags: ClassVar[Tags] = Tags(ALL_ANSWERS, "rows", ALL_KINDS, random=True, missing=True)
     settings: ClassVar[type[Settings]] = LightGBMSettings
 
     def fit(self, data: TrainingData, seed: int) -> Trees:
@@ -128,33 +141,53 @@ class LightGBMLearner(Learner[LightGBMSettings]):
         self.check(data)
         design = Design.of(data.columns, data.train, self.config.max_levels, self.config.min_rows)
         parameters = self._parameters(data, seed)
-        train = lightgbm.Dataset(design.matrix(data.train), data.label, params=parameters)
-        rounds, stopping, sets = self.config.rounds, [], None
+        train = self._rows(design, data, parameters)
+        rounds, stopping, sets, judge = self.config.rounds, [], [], None
         notes: tuple[str, ...] = ()
         if _can_stop(data):
-            sets = [train.create_valid(design.matrix(data.valid), data.valid_label, params=parameters)]
+            sets = [train.create_valid(design.matrix(data.valid), self._target(data.valid_label, data), params=parameters)]
             stopping = [lightgbm.early_stopping(self.config.patience, verbose=False)]
+            judge = _by_ndcg(data) if data.answer is Answer.RANKING else None
         else:
             rounds = min(rounds, _ROUNDS_WITHOUT_VALIDATION)
             notes = (f"validation rows cannot stop it, so it grew {rounds} trees",)
-        grown = lightgbm.train(parameters, train, rounds, valid_sets=sets, callbacks=stopping)
+        grown = lightgbm.train(parameters, train, rounds, valid_sets=sets, feval=judge, callbacks=stopping)
         kept = grown.best_iteration if grown.best_iteration > 0 else rounds
         return Trees(design, _served(grown.model_to_string(num_iteration=kept)), ceiling(data.answer, data.label), notes)
 
+    def _rows(self, design: Design, data: TrainingData, parameters: dict[str, Any]) -> Any:
+        """Return the training rows; of pairs those of lists that hold an order, since no other has a pair."""
+        import lightgbm
+
+        rows, label, sizes = data.train, self._target(data.label, data), None
+        if parameters["objective"] == "lambdarank" and data.groups is not None:
+            lists = Lists.of(data.groups)
+            kept = lists.differing(label)
+            held = np.flatnonzero(np.repeat(kept, lists.sizes))
+            rows, label, sizes = (rows if kept.all() else rows.at(held)), label[held], lists.sizes[kept]
+        return lightgbm.Dataset(design.matrix(rows), label, group=sizes, params=parameters)
+
+    def _target(self, label: Floats, data: TrainingData) -> Floats:
+        by_row = data.answer is Answer.RANKING and self.config.ranking == "binary"
+        return (label > 0).astype(np.float64) if by_row else label
+
     def _parameters(self, data: TrainingData, seed: int) -> dict[str, Any]:
         config = self.config
+        objectives = {Answer.PROBABILITY: "binary", Answer.QUANTITY: config.quantity, Answer.RANKING: config.ranking}
         return {
-            "objective": "binary" if data.answer is Answer.PROBABILITY else config.quantity,
+            "objective": objectives[data.answer],
             "learning_rate": config.learning_rate,
             "num_leaves": config.leaves,
             "min_data_in_leaf": config.min_rows,
             "lambda_l2": config.l2,
             "feature_fraction": config.feature_share,
+            "lambdarank_truncation_level": config.truncation,
             "seed": seed,
             "deterministic": True,
-            "force_row_wise": True,
-            "num_threads": 1,  # sums of several threads run in an order that changes with the machine
+            "force_col_wise": True,  # a histogram is summed by one thread, so that threads change no sum
+            "num_threads": config.num_threads or cores(),
             "verbosity": -1,
+            **({"metric": "None"} if data.answer is Answer.RANKING else {}),
         }
 
     def load(self, folder: Path) -> Trees:
@@ -170,7 +203,15 @@ class LightGBMLearner(Learner[LightGBMSettings]):
 
 
 def _can_stop(data: TrainingData) -> bool:
+    if data.answer is Answer.RANKING:
+        return data.valid_groups is not None and bool(Lists.of(data.valid_groups).differing(data.valid_label).any())
     return len(np.unique(data.valid_label)) > 1
+
+
+def _by_ndcg(data: TrainingData) -> Callable[[Floats, Any], tuple[str, float, bool]]:
+    """Return what LightGBM calls after each tree; its own NDCG is a sum whose order changes with the number of threads."""
+    ndcg = validation_ndcg(data)
+    return lambda score, _: ("ndcg", ndcg.mean(score), True)
 
 
 def _served(text: str) -> Any:

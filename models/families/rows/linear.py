@@ -1,4 +1,4 @@
-"""Linear models: logistic regression of probabilities, Poisson regression of quantities, both with an L2 penalty."""
+"""Linear models with an L2 penalty: logistic regression of probabilities, conditional logit of lists, Poisson regression of quantities."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from cartwheel.core.settings import Settings
 from models.families.family import ALL_KINDS, Fitted, Floats, Learner, Tags, TrainingData, Tune
 from models.families.rows.answers import add_score, ceiling, read_content, score, write_content
 from models.families.rows.design import Design, Matrix
+from models.families.rows.lists import fit_conditional_logit
 from models.training.tables import Table
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.column import Column
@@ -28,7 +29,7 @@ class LinearSettings(Settings):
     """What may be set about a linear model."""
 
     l2: Annotated[float, Field(gt=0.0), Tune(0.01, 1000.0, log=True)] = 1.0
-    """Weight of the squared coefficients in the summed loss."""
+    """Weight of the squared coefficients in the summed loss; of lists those of numbers are in units of their deviation within lists."""
     max_levels: Annotated[int, Field(ge=1, le=1000)] = 100
     """Most values of a column of ids that get a coefficient: the most frequent ones."""
     min_rows: Annotated[int, Field(ge=1)] = 20
@@ -60,7 +61,7 @@ class Linear(Fitted):
         return self.design.columns
 
     def scores(self, rows: Table) -> Floats:
-        """Return [n] log odds, or expected quantities."""
+        """Return [n] log odds, expected quantities, or what orders a list."""
         return score(np.einsum("nd,d->n", self.design.matrix(rows).astype(np.float64), self.weights) + self.bias, self.most)
 
     def onnx(self) -> Any:
@@ -91,12 +92,18 @@ class _LinearLearner(Learner[LinearSettings]):
         """Fit the coefficients; errors as in ``Learner.fit``."""
         del seed
         self.check(data)
-        design = Design.of(data.columns, data.train, self.config.max_levels, self.config.min_rows)
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            weights, bias = self._solve(design.matrix(data.train), data.label)
-        short = any("converge" in str(each.message) for each in caught)
-        notes = (f"the solver stopped after {self.config.max_steps} steps",) if short else ()
+        design = Design.of(data.columns, data.train, self.config.max_levels, self.config.min_rows, filled=True)
+        features = design.matrix(data.train)
+        if data.answer is Answer.RANKING and data.groups is not None:
+            numbers, config = design.numbers(), self.config
+            weights, converged = fit_conditional_logit(features, data.label, data.groups, numbers, config.l2, config.max_steps)
+            bias = 0.0
+        else:
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                weights, bias = self._solve(features, data.label)
+            converged = not any("converge" in str(each.message) for each in caught)
+        notes = () if converged else (f"the solver stopped after {self.config.max_steps} steps",)
         return Linear(design, weights, bias, ceiling(data.answer, data.label), notes)
 
     def _solve(self, features: Matrix, label: Floats) -> tuple[Floats, float]:
@@ -110,11 +117,11 @@ class _LinearLearner(Learner[LinearSettings]):
 
 
 class LogisticRegressionLearner(_LinearLearner):
-    """Logistic regression (scikit-learn)."""
+    """Logistic regression (scikit-learn); of lists the conditional logit."""
 
     name: ClassVar[str] = "logistic_regression"
     title: ClassVar[str] = "logistic regression"
-    tags: ClassVar[Tags] = Tags(frozenset({Answer.PROBABILITY}), "rows", ALL_KINDS)
+    tags: ClassVar[Tags] = Tags(frozenset({Answer.PROBABILITY, Answer.RANKING}), "rows", ALL_KINDS, missing=True)
 
     def _solve(self, features: Matrix, label: Floats) -> tuple[Floats, float]:
         from sklearn.linear_model import LogisticRegression
@@ -129,7 +136,7 @@ class PoissonRegressionLearner(_LinearLearner):
 
     name: ClassVar[str] = "poisson_regression"
     title: ClassVar[str] = "Poisson regression"
-    tags: ClassVar[Tags] = Tags(frozenset({Answer.QUANTITY}), "rows", ALL_KINDS)
+    tags: ClassVar[Tags] = Tags(frozenset({Answer.QUANTITY}), "rows", ALL_KINDS, missing=True)
 
     def _solve(self, features: Matrix, label: Floats) -> tuple[Floats, float]:
         from sklearn.linear_model import PoissonRegressor

@@ -4,6 +4,7 @@ from models.families.rows.linear import LogisticRegressionLearner, PoissonRegres
 
 class TestLogisticRegression(LearnerConformance):
     learner = LogisticRegressionLearner
+    linear = True
 
 
 class TestPoissonRegression(LearnerConformance):

@@ -13,7 +13,7 @@ from cartwheel.core.run_layout import TaskLayout
 from cartwheel.testing.learner import COLUMNS, answers, encoded, sizes_of
 from models.tasks.train import train_task
 from workflows.features.column import Column
-from workflows.tasks.task import Answer
+from workflows.tasks.task import DECLARED_ANSWERS, Answer
 
 ROWS = 1200
 ENTITIES = 300
@@ -52,7 +52,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> dict[Answer, TaskLayout
     """A trained task of each answer."""
     run = tmp_path_factory.mktemp("run")
     layouts = {}
-    for answer in Answer:
+    for answer in DECLARED_ANSWERS:
         layouts[answer] = write_task(run, answer.value, answer, learners=TRIED[answer])
         train_task(layouts[answer], COLUMNS, sizes_of(COLUMNS), 0)
     return layouts

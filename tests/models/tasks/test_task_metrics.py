@@ -22,7 +22,7 @@ from models.families.row_registry import RULES
 from models.tasks.rows import inputs_of, read_rows
 from models.tasks.train import read_model, train_task
 from workflows.features.column import Column, Kind, Owner
-from workflows.tasks.task import Answer
+from workflows.tasks.task import DECLARED_ANSWERS, Answer
 
 from .conftest import TRIED, write_task
 
@@ -110,13 +110,13 @@ def test_the_calibration_table_holds_every_row(found: dict[Answer, TaskEvaluatio
     )
 
 
-@pytest.mark.parametrize("answer", list(Answer))
+@pytest.mark.parametrize("answer", DECLARED_ANSWERS)
 def test_the_answers_rest_on_what_is_planted(found: dict[Answer, TaskEvaluation], answer: Answer) -> None:
     assert set(list(found[answer].importance)[:3]) == {"age", "channel", "recent"}
     assert found[answer].suspects == ()
 
 
-@pytest.mark.parametrize("answer", list(Answer))
+@pytest.mark.parametrize("answer", DECLARED_ANSWERS)
 def test_what_is_written_is_read_back_and_told(
     trained: dict[Answer, TaskLayout], found: dict[Answer, TaskEvaluation], answer: Answer
 ) -> None:

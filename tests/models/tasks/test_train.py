@@ -16,12 +16,12 @@ from models.tasks.leaderboard import Candidate, Leaderboard, rank
 from models.tasks.rows import inputs_of, read_rows
 from models.tasks.train import OFFLINE_ROWS, read_model, train_task
 from workflows.features.column import Column, Kind, Owner
-from workflows.tasks.task import Answer
+from workflows.tasks.task import DECLARED_ANSWERS, Answer
 
 from .conftest import TRIED, write_task
 
 
-@pytest.mark.parametrize("answer", list(Answer))
+@pytest.mark.parametrize("answer", DECLARED_ANSWERS)
 def test_each_learner_leaves_what_is_served_from(trained: dict[Answer, TaskLayout], answer: Answer) -> None:
     layout = trained[answer]
     test = read_rows(layout, "test", COLUMNS, sizes_of(COLUMNS))
@@ -38,7 +38,7 @@ def test_each_learner_leaves_what_is_served_from(trained: dict[Answer, TaskLayou
         np.testing.assert_array_equal(load_fitted(name, files.path).scores(rows), offline["score"])
 
 
-@pytest.mark.parametrize("answer", list(Answer))
+@pytest.mark.parametrize("answer", DECLARED_ANSWERS)
 def test_reasons_are_what_replacing_a_column_changes(trained: dict[Answer, TaskLayout], answer: Answer) -> None:
     layout = trained[answer]
     rows = read_rows(layout, "test", COLUMNS, sizes_of(COLUMNS)).table.head(OFFLINE_ROWS)
@@ -68,7 +68,7 @@ def test_reasons_of_a_linear_model_are_its_contributions_less_those_of_the_typic
     np.testing.assert_allclose(pl.read_parquet(files.offline)["reason_age"], expected, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("answer", list(Answer))
+@pytest.mark.parametrize("answer", DECLARED_ANSWERS)
 def test_the_leaderboard_puts_what_learnt_before_the_rules(trained: dict[Answer, TaskLayout], answer: Answer) -> None:
     board = Leaderboard.read(trained[answer])
     order = [entry.learner for entry in board.entries]

@@ -160,6 +160,14 @@ loyal = declared("loyal", TaskSettings(use="churn"), PrepareSettings())
 """
 
 
+def test_a_task_that_asks_for_a_ranking_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my_shop_order.py").write_text(
+        "from cartwheel import Answer, Entity, Task\nbest = Task('best', '', Entity.USER, None, None, Answer.RANKING)\n"
+    )
+    with pytest.raises(ConfigError, match=r"with a ranking, where a probability or quantity is expected"):
+        declared("best", TaskSettings(python="my_shop_order:best"), PREPARE, tmp_path)
+
+
 def test_what_stands_beside_python_replaces_what_the_task_has(tmp_path: Path) -> None:
     (tmp_path / "my_shop_beside.py").write_text(LOYAL)
     beside = {
