@@ -73,7 +73,7 @@ def test_the_suite_of_the_guide_passes(shop: Path) -> None:
     suite = importlib.import_module("my_families").TestCentroids()
     assert isinstance(suite, LearnerConformance)
     tests = [name for name in dir(suite) if name.startswith("test_")]
-    assert len(tests) == 11
+    assert len(tests) == 15
     for name in tests:
         getattr(suite, name)()
 
