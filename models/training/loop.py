@@ -202,6 +202,22 @@ def drop_ids(columns: Mapping[str, Array], rate: float, rng: np.random.Generator
     return dropped
 
 
+def forget_strangers(ids: Array, before: Array, user: int, own: Sequence[int]) -> None:
+    """Take from shoppers whose id became the null id their own columns too, in place: a server knows neither of a stranger.
+
+    They get the out-of-vocabulary id, which is what a missing value is encoded as where no training row lacks it.
+
+    Args:
+        ids: ``[B, columns]`` ids after ``drop_ids``.
+        before: ``[B]`` user ids before it.
+        user: the column of user ids.
+        own: the columns of the shop's own ids of shoppers.
+    """
+    nobody = (ids[:, user] == NULL_ID) & (before != NULL_ID)
+    for column in own:
+        ids[nobody, column] = OOV_ID
+
+
 def remove_checkpoint(folder: Path) -> None:
     """Forget the state of a training whose outputs are all written."""
     shutil.rmtree(ModelLayout(folder).checkpoint, ignore_errors=True)

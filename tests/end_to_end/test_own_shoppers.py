@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,9 @@ import pytest
 
 import cartwheel
 from cartwheel.core.errors import ParityError
-from models.families.dlrm.model import load_dlrm
-from models.families.two_tower.model import load_two_tower
-from models.training.tables import read_table
+from models.families.dlrm.model import DLRMLearner, load_dlrm
+from models.families.two_tower.model import TwoTowerLearner, load_two_tower
+from models.training.tables import NULL_ID, OOV_ID, Table, read_table
 from serving.export.repository import write_repository
 from serving.local import LocalRepository
 from workflows.features.columns import FORMS
@@ -182,6 +183,37 @@ def test_every_model_reads_own_columns_and_families(run: cartwheel.Run) -> None:
     assert item <= set(tower.features.item)
     for name in ("ranking", "cart"):
         assert shopper | item <= set(load_dlrm(run.layout.model(name).path).columns)
+
+
+def test_towers_are_shown_strangers_without_own_columns(run: cartwheel.Run) -> None:
+    tower = load_two_tower(run.layout.model("two_tower").path)
+    train = read_table(run.layout.features("train", "recommend"), tower.features.recommend)
+    ids = TwoTowerLearner(tower, train, None, None)._inputs(np.arange(len(train))[None], np.random.default_rng(1))[0][0]
+    check_strangers(tower.features.query_categorical, ids, train, tower.settings.id_dropout)
+    assert OOV_ID not in train["team"]  # what a missing team is encoded as, which no row has
+
+
+def test_rankers_are_shown_strangers_without_own_columns(run: cartwheel.Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    dlrm, seen = load_dlrm(run.layout.model("ranking").path), []
+    train = read_table(run.layout.features("train", "ranking"), (*dlrm.columns, "label"))
+    learner = DLRMLearner(dlrm, train, None)
+
+    def steps(ids: Any, *_: Any) -> Any:
+        seen.append(ids[0])
+        return SimpleNamespace(numpy=lambda: np.zeros(1))
+
+    monkeypatch.setattr(learner, "_steps", steps)
+    learner.steps(np.arange(len(train))[None], np.random.default_rng(1))
+    check_strangers(dlrm.parts.columns, seen[0], train, dlrm.settings.id_dropout)
+
+
+def check_strangers(columns: Sequence[str], ids: Any, train: Table, rate: float) -> None:
+    """Check that half of the dropped users are nobody, and that only nobody lacks own columns."""
+    user, team = ids[:, columns.index("user_id")], ids[:, columns.index("team")]
+    dropped = (user == NULL_ID) & (train["user_id"] != NULL_ID)
+    assert abs(dropped.mean() - rate / 2) < 0.03
+    assert (team[dropped] == OOV_ID).all()
+    assert (team[~dropped] == train["team"][~dropped]).all()
 
 
 def test_a_repository_that_stores_another_attribute_is_refused(run: cartwheel.Run) -> None:

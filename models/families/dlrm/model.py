@@ -23,7 +23,7 @@ from cartwheel.core.errors import UsageError
 from models.families.dlrm.graph import DLRMParts
 from models.families.dlrm.settings import DLRMSettings
 from models.metrics.classification import roc_auc
-from models.training.loop import DROPPED, drop_ids, in_turn, lazy_adam, load_weights
+from models.training.loop import DROPPED, drop_ids, forget_strangers, in_turn, lazy_adam, load_weights
 from models.training.tables import Array, Packed, Table
 from workflows.features.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
 from workflows.features.feature_set import BUILT_IN, FeatureSet
@@ -219,15 +219,19 @@ class DLRMLearner:
         self._valid = valid
         self._packed = Packed.of(train, dlrm.parts.columns, dlrm.parts.continuous)
         self._labels = np.asarray(train[LABEL], dtype=np.float32)
+        self._own_ids = dlrm.features.query_categorical[len(QUERY_CATEGORICAL) :]
         self._steps = in_turn(self._learn)
 
     def steps(self, rows: Array, rng: np.random.Generator) -> Array:
         """Learn from the rows ``[S, B]`` of S steps; return the mean loss of each."""
         packed, columns = self._packed.at(rows), self.dlrm.parts.columns
+        user, own = columns.index("user_id"), [columns.index(name) for name in self._own_ids]
         for ids in packed.ids:
             given = {name: ids[:, [columns.index(name)]] for name in _DROPPED}
+            before = ids[:, user].copy()
             for name, values in drop_ids(given, self.dlrm.settings.id_dropout, rng).items():
                 ids[:, columns.index(name)] = values[:, 0]
+            forget_strangers(ids, before, user, own)
         losses: Array = self._steps(packed.ids, packed.floats, self._labels[rows]).numpy()
         return losses
 

@@ -18,9 +18,9 @@ import numpy as np
 
 from models.families.two_tower.negatives import HardRows, UniformRows
 from models.families.two_tower.settings import TwoTowerSettings
-from models.training.loop import DROPPED, drop_ids, in_turn, lazy_adam, load_weights
+from models.training.loop import DROPPED, drop_ids, forget_strangers, in_turn, lazy_adam, load_weights
 from models.training.tables import FIRST_ID, Array, Packed, Table
-from workflows.features.columns import QUERY_LISTS, SHARED_VOCABULARY
+from workflows.features.columns import QUERY_CATEGORICAL, QUERY_LISTS, SHARED_VOCABULARY
 from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 IDS: Final = ("user_id", "item_id")
@@ -147,7 +147,9 @@ class TwoTowerLearner:
         self.variables = tower.variables
         self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
         self._train = train
-        self._user_id = tower.features.query_categorical.index("user_id")
+        ids = tower.features.query_categorical
+        self._user_id = ids.index("user_id")
+        self._own_ids = range(len(QUERY_CATEGORICAL), len(ids))
         self._item_id = tower.features.item_categorical.index("item_id")
         self._uniform = UniformRows(train["item_id"])
         self._hard = HardRows(self._uniform)
@@ -175,7 +177,9 @@ class TwoTowerLearner:
         query, item = (packed.at(each) for packed, each in zip(self._packed, (rows, chosen), strict=True))
         item_ids = item.ids[..., self._item_id].copy()
         for step, columns in enumerate(dropped):
+            before = query.ids[step, :, self._user_id].copy()
             query.ids[step, :, self._user_id] = columns["user_id"][:, 0]
+            forget_strangers(query.ids[step], before, self._user_id, self._own_ids)
             query.lists[step, :, QUERY_LISTS.index("recent_items")] = columns["recent_items"]
             item.ids[step, :, self._item_id] = columns["item_id"][:, 0]
         return query.ids, query.lists, query.floats, item.ids, item.floats, item_ids[..., None], np.stack(seeds)
