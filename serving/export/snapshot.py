@@ -14,8 +14,8 @@ from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json, read_table
 from models.retrieval.retriever import retrieval_model
 from serving.export.run_files import encoded, flattened, floats, integers, microseconds, padded_rows, strings
-from serving.pieces.state import SHOPPER_NUMBERS, Catalogue, OwnValues, Shoppers, Snapshot, State
-from workflows.features.column import CATEGORICAL, Owner
+from serving.pieces.state import SHOPPER_NUMBERS, Catalogue, Days, OwnValues, Shoppers, Snapshot, State
+from workflows.features.column import CATEGORICAL, CONTINUOUS, Owner
 from workflows.features.columns import QUERY_LISTS
 from workflows.features.feature_set import FeatureSet, read_feature_set
 
@@ -42,8 +42,9 @@ def read_snapshot(run: Path, unknown: tuple[npt.NDArray[np.int64], npt.NDArray[n
     categories = _vocabulary(items["item_category"], users["recent_categories"])
     brands = _vocabulary(items["item_brand"], users["recent_brands"])
     catalogue = _catalogue(run, items, categories, brands, unknown)
-    own = _own_values(run, users, catalogue.features)
-    return Snapshot(state, catalogue, _shoppers(users, catalogue, state.recent_items, own))
+    own = _own_of_shoppers(run, users, catalogue.features)
+    shoppers = _shoppers(users, catalogue, state.recent_items, own)
+    return Snapshot(state, catalogue, shoppers, _days(run, catalogue.features))
 
 
 def read_state(run: Path) -> State:
@@ -126,31 +127,42 @@ def _vectors(path: Path) -> npt.NDArray[np.float32]:
     return np.asarray(vectors, dtype=np.float32)
 
 
-def _own_values(run: Path, users: pa.Table, features: FeatureSet) -> OwnValues | None:
+def _own_values(table: pa.Table, features: FeatureSet, owner: Owner) -> OwnValues:
+    """Return own columns of a table, whose first row is the one of whom nothing is known."""
+    names = features.own_names(CATEGORICAL | CONTINUOUS, owner)
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise RunError(f"The snapshot lacks the own column {missing[0]!r}.", "Run `cartwheel prepare` again.")
+    ids, figures = features.own_names(CATEGORICAL, owner), features.own_names(CONTINUOUS, owner)
+    texts = {name: sorted({*strings(table[name]), ""}) for name in ids}
+    codes = [_codes(table[name], vocabulary) for name, vocabulary in texts.items()]
+    numbers = [floats(table[name]) for name in figures]
+    return OwnValues(
+        ids=ids,
+        codes=np.stack(codes, axis=1) if codes else np.zeros((len(table), 0), np.int64),
+        texts=tuple(texts.values()),
+        figures=figures,
+        numbers=np.stack(numbers, axis=1) if numbers else np.zeros((len(table), 0), np.float32),
+    )
+
+
+def _own_of_shoppers(run: Path, users: pa.Table, features: FeatureSet) -> OwnValues | None:
     """Return the own columns of a stranger, who stands last in ``snapshot/queries.parquet``, and of the users."""
     import pyarrow as pa
 
-    own = features.own_of(Owner.SHOPPER)
-    if not own:
+    names = [name for name in features.own_names(CATEGORICAL | CONTINUOUS, Owner.SHOPPER) if name in users.column_names]
+    if not features.own_names(CATEGORICAL | CONTINUOUS, Owner.SHOPPER):
         return None
     queries = read_table(RunLayout(run).snapshot("queries"))
-    missing = [column.name for column in own if column.name not in users.column_names or column.name not in queries.column_names]
-    if missing:
-        raise RunError(f"snapshot/users.parquet lacks the own column {missing[0]!r}.", "Run `cartwheel prepare` again.")
-    stranger = queries.slice(len(queries) - 1)
-    whole = {
-        column.name: pa.chunked_array([*stranger[column.name].cast(users[column.name].type).chunks, *users[column.name].chunks])
-        for column in own
-    }
-    texts = {column.name: sorted({*strings(whole[column.name]), ""}) for column in own if column.kind in CATEGORICAL}
-    codes = [_codes(whole[name], vocabulary) for name, vocabulary in texts.items()]
-    numbers = [floats(whole[column.name]) for column in own if column.kind not in CATEGORICAL]
-    rows = len(users) + 1
-    return OwnValues(
-        codes=np.stack(codes, axis=1) if codes else np.zeros((rows, 0), np.int64),
-        texts=tuple(texts.values()),
-        numbers=np.stack(numbers, axis=1) if numbers else np.zeros((rows, 0), np.float32),
-    )
+    stranger = queries.slice(len(queries) - 1).select(names).cast(users.select(names).schema)
+    return _own_values(pa.concat_tables([stranger, users.select(names)]), features, Owner.SHOPPER)
+
+
+def _days(run: Path, features: FeatureSet) -> Days | None:
+    if not features.own_names(CATEGORICAL | CONTINUOUS, Owner.MOMENT):
+        return None
+    table = read_table(RunLayout(run).snapshot("days"))
+    return Days(integers(table["day"])[1:], _own_values(table, features, Owner.MOMENT))
 
 
 def _shoppers(users: pa.Table, catalogue: Catalogue, width: int, own: OwnValues | None) -> Shoppers:

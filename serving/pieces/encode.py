@@ -25,9 +25,9 @@ from serving.pieces.common import (
     size,
     split,
 )
-from serving.pieces.state import SHOPPER_NUMBERS, Snapshot
+from serving.pieces.state import SHOPPER_NUMBERS, OwnValues, Snapshot
 from workflows.compiler.onnx_graph import GraphBuilder
-from workflows.features.columns import COUNTED_KINDS, QUERY_CATEGORICAL, QUERY_CONTINUOUS, QUERY_LISTS
+from workflows.features.columns import COUNTED_KINDS, QUERY_LISTS
 
 HOUR: Final = 3_600_000_000
 """Microseconds."""
@@ -96,14 +96,14 @@ class _Encode:
     def model(self, workflow: onnx.ModelProto) -> onnx.ModelProto:
         graph = self._graph
         row, known = self._shopper()
-        told = self._told()
+        told, now = self._told(), self._now()
         recents = self._recents(row, told)
         given = graph.add("Greater", told.looked, graph.constant(0, np.float32))
         nobody = graph.constant(np.array("", dtype=object))
         raw = {
             "user_id": graph.add("Where", known, self._inputs["user_id"], nobody),  # an id that is not stored tells nothing
-            **self._numbers(row, told),
-            **self._own(row),
+            **self._numbers(row, told, now),
+            **self._own(row, now),
             "recent_items": recents.ids,
             "recent_categories": self._text(self._snapshot.catalogue.categories, recents.categories),
             "recent_brands": self._text(self._snapshot.catalogue.brands, recents.brands),
@@ -171,12 +171,9 @@ class _Encode:
             ids, index, codes, counts, self._count(looked), self._count(lines), cart, cast(graph, lines, onnx.TensorProto.INT64)
         )
 
-    def _numbers(self, row: str, told: _Told) -> dict[str, str]:
+    def _numbers(self, row: str, told: _Told, now: str) -> dict[str, str]:
         """Return hour, weekday and the built-in numbers of the query, raw, each [B, 1]."""
         graph = self._graph
-        asked = self._inputs["timestamp"]
-        as_of = graph.constant(self._snapshot.state.as_of_us, np.int64)
-        now = graph.add("Where", graph.add("Greater", asked, graph.constant(0, np.int64)), asked, as_of)
         hours = graph.add("Div", now, graph.constant(HOUR, np.int64))
         days = graph.add("Div", hours, graph.constant(24, np.int64))
         # 1 January 1970 was a Thursday, and Monday is 1.
@@ -193,21 +190,35 @@ class _Encode:
             **self._session(row, now, stored["session_events"], more),
         }
 
-    def _own(self, row: str) -> dict[str, str]:
-        """Return the shop's own columns of the shopper, raw, each [B, 1]; what a request tells does not change them."""
-        graph, own, features = self._graph, self._snapshot.shoppers.own, self._snapshot.catalogue.features
-        if own is None:
-            return {}
-        columns: dict[str, str] = {}
-        for names, table in (
-            (features.query_categorical[len(QUERY_CATEGORICAL) :], own.codes),
-            (features.query_continuous[len(QUERY_CONTINUOUS) :], own.numbers),
-        ):
+    def _own(self, row: str, now: str) -> dict[str, str]:
+        """Return the shop's own columns of the shopper and of the day, raw, each [B, 1]; what a request tells does not change them."""
+        graph, days = self._graph, self._snapshot.days
+        columns = {} if self._snapshot.shoppers.own is None else self._own_columns(self._snapshot.shoppers.own, row)
+        if days is None:
+            return columns
+        day = graph.add(
+            "LabelEncoder",
+            graph.add("Div", now, graph.constant(24 * HOUR, np.int64)),
+            domain="ai.onnx.ml",
+            keys_int64s=days.days.tolist(),
+            values_int64s=list(range(1, len(days.days) + 1)),
+            default_int64=0,
+        )
+        return columns | self._own_columns(days.own, graph.add("Squeeze", day, graph.constant([1], np.int64)))
+
+    def _own_columns(self, own: OwnValues, row: str) -> dict[str, str]:
+        graph, columns = self._graph, dict[str, str]()
+        for names, table in ((own.ids, own.codes), (own.figures, own.numbers)):
             if names:
                 stored = graph.add("Gather", graph.constant(table), row, axis=0)
                 columns |= dict(zip(names, split(graph, stored, [1] * len(names)), strict=True))
-        texts = dict(zip(columns, own.texts, strict=False))  # columns of ids come first
-        return columns | {name: self._text(table, columns[name]) for name, table in texts.items()}
+        return columns | {name: self._text(table, columns[name]) for name, table in zip(own.ids, own.texts, strict=True)}
+
+    def _now(self) -> str:
+        """Return when it is asked, microseconds [B, 1]."""
+        graph, asked = self._graph, self._inputs["timestamp"]
+        as_of = graph.constant(self._snapshot.state.as_of_us, np.int64)
+        return graph.add("Where", graph.add("Greater", asked, graph.constant(0, np.int64)), asked, as_of)
 
     def _counted(self, name: str, stored: str, told: _Told) -> str:
         """Add to the stored number of events of one kind those that the request tells of."""

@@ -84,16 +84,21 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class OwnValues:
-    """The shop's own columns of the shoppers, raw; row 0 is a stranger.
+    """The shop's own columns of shoppers or of days, raw; row 0 is a stranger, or a day of which nothing is known.
 
     Attributes:
-        codes: int64 [U + 1, columns of ids], places in ``texts``.
+        ids: names of the columns of ids.
+        codes: int64 [rows, columns of ids], places in ``texts``.
         texts: the texts of each column of ids.
-        numbers: float32 [U + 1, columns of numbers], NaN where unknown.
+        figures: names of the columns of numbers.
+        numbers: float32 [rows, columns of numbers], NaN where unknown.
     """
+
+    ids: tuple[str, ...]
 
     codes: npt.NDArray[np.int64]
     texts: tuple[list[str], ...]
+    figures: tuple[str, ...]
     numbers: npt.NDArray[np.float32]
 
 
@@ -121,12 +126,26 @@ class Shoppers:
 
 
 @dataclass(frozen=True)
+class Days:
+    """What the shop's calendar says of days.
+
+    Attributes:
+        days: days since 1970 UTC, int64 [D].
+        own: the shop's own columns [D + 1].
+    """
+
+    days: npt.NDArray[np.int64]
+    own: OwnValues
+
+
+@dataclass(frozen=True)
 class Snapshot:
-    """All that serving keeps of the log."""
+    """All that serving keeps of the log, and of the shop's calendar where it has one."""
 
     state: State
     catalogue: Catalogue
     shoppers: Shoppers
+    days: Days | None = None
 
 
 @dataclass(frozen=True)

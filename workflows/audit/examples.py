@@ -49,7 +49,7 @@ def audit_examples(
         settings: how the examples were made.
         seed: picks the examples that are computed again.
         leave_out: what is neither asked for nor true.
-        own: the shop's own columns of shoppers and of items; None where it has none.
+        own: the shop's own columns of shoppers, days and items; None where it has none.
 
     Returns:
         How many rows each check looked at, how many rows are dependent or simultaneous, and warnings.

@@ -1,4 +1,4 @@
-"""Own columns of the recommender's shoppers and items, computed again in plain Python from what their tables and events held before."""
+"""Own columns of the recommender, computed again in plain Python from what the shop's tables and events held before."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ import polars as pl
 from cartwheel.core.errors import LeakageError
 from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
 from workflows.audit.tasks import OWN_FIX, PlainEvents, equal_values, recomputed
-from workflows.events.event_log import MINUTE_US
+from workflows.events.event_log import MINUTE_US, instants
 from workflows.events.sessions import with_sessions
+from workflows.events.side_tables import DAY
 from workflows.features.family import Past
 from workflows.features.flat_columns import FlatColumns
 from workflows.features.own import OwnFamily
+from workflows.features.own_days import OwnDays
 from workflows.features.own_items import OwnItems
 from workflows.features.registry import FAMILIES
 from workflows.settings import PrepareSettings
@@ -32,7 +34,7 @@ def check_own_columns(tables: Tables, log: EventIndex, own: Sequence[FlatColumns
     Args:
         tables: the example tables.
         log: the events that they were made from.
-        own: the own columns of shoppers and of items.
+        own: the own columns of shoppers, days and items.
         settings: how the examples were made.
         seed: picks the rows.
 
@@ -41,7 +43,7 @@ def check_own_columns(tables: Tables, log: EventIndex, own: Sequence[FlatColumns
 
     Raises:
         LeakageError: a value differs from what was known strictly before the instant that the example sees: of an item the refresh of item
-            statistics, of a shopper the anchor, and of a shopper in a request the refresh of what is stored.
+            statistics, of a shopper and a day the anchor, and in a request the refresh of what is stored.
     """
     if not own:
         return 0
@@ -62,6 +64,9 @@ def check_own_columns(tables: Tables, log: EventIndex, own: Sequence[FlatColumns
 def _past(own: FlatColumns, row: Mapping[str, Any], plain: PlainEvents) -> tuple[str, Past]:
     """Return how messages call the one whose columns they are, and what may be looked at."""
     instant = row["_refresh"]
+    if isinstance(own, OwnDays):
+        day = instants(np.array([row["_anchor"]])).dt.strftime(DAY)[0]
+        return f"the day {day}", Past(day, instant if "form" in row else row["_anchor"], [], lambda _: [])
     if isinstance(own, OwnItems):
         column, entity, who = "item", row["item_id"], f"item {row['item_id']!r}"
     else:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_text
+from workflows.features.column import CATEGORICAL, CONTINUOUS, Owner
 from workflows.features.columns import CALENDAR, QUERY_LISTS, SHARED_VOCABULARY
 from workflows.features.feature_set import BUILT_IN, FeatureSet
 
@@ -94,7 +95,7 @@ def _side(name: str, features: FeatureSet) -> list[Any]:
 
     if name in ("user_id", "item_id"):
         return [Tags.USER_ID, Tags.USER] if name == "user_id" else [Tags.ITEM_ID, Tags.ITEM]
-    if name in CALENDAR + _SESSION:
+    if name in CALENDAR + _SESSION + features.own_names(CATEGORICAL | CONTINUOUS, Owner.MOMENT):
         return [Tags.USER, Tags.CONTEXT]
     if name in features.query:
         return [Tags.USER]

@@ -1,4 +1,4 @@
-"""The columns of one run: the built-in ones of the recommender, and behind them the own columns of its shoppers and items.
+"""The columns of one run: the built-in ones of the recommender, and behind them the own columns of its shoppers, days and items.
 
 What a shop knows of a shopper or an item reaches the towers, the DLRM, gradient boosting, the compiled graphs and the server as the
 built-in columns of shoppers and items do, because every room asks the run's feature set for its lists of columns.
@@ -31,12 +31,15 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+_OF_QUERIES: Final = (Owner.SHOPPER, Owner.MOMENT)
+
+
 @dataclass(frozen=True)
 class FeatureSet:
     """The columns of a run.
 
     Attributes:
-        own: own columns of shoppers and items: categories and numbers, each with a name that no built-in column has.
+        own: own columns of shoppers, days and items: categories and numbers, each with a name that no built-in column has.
     """
 
     own: tuple[Column, ...] = ()
@@ -53,12 +56,12 @@ class FeatureSet:
     @cached_property
     def query_categorical(self) -> tuple[str, ...]:
         """Columns of queries of which a row has one id."""
-        return QUERY_CATEGORICAL + self._own(CATEGORICAL, Owner.SHOPPER)
+        return QUERY_CATEGORICAL + self.own_names(CATEGORICAL, *_OF_QUERIES)
 
     @cached_property
     def query_continuous(self) -> tuple[str, ...]:
         """Columns of queries of which a row has one number."""
-        return QUERY_CONTINUOUS + self._own(CONTINUOUS, Owner.SHOPPER)
+        return QUERY_CONTINUOUS + self.own_names(CONTINUOUS, *_OF_QUERIES)
 
     @cached_property
     def query_scalars(self) -> tuple[str, ...]:
@@ -73,12 +76,12 @@ class FeatureSet:
     @cached_property
     def item_categorical(self) -> tuple[str, ...]:
         """Columns of items of which a row has one id."""
-        return ITEM_CATEGORICAL + self._own(CATEGORICAL, Owner.ITEM)
+        return ITEM_CATEGORICAL + self.own_names(CATEGORICAL, Owner.ITEM)
 
     @cached_property
     def item_continuous(self) -> tuple[str, ...]:
         """Columns of items of which a row has one number."""
-        return ITEM_CONTINUOUS + self._own(CONTINUOUS, Owner.ITEM)
+        return ITEM_CONTINUOUS + self.own_names(CONTINUOUS, Owner.ITEM)
 
     @cached_property
     def item(self) -> tuple[str, ...]:
@@ -107,9 +110,9 @@ class FeatureSet:
         """Columns of the retrieval model."""
         return self.query + self.item
 
-    def own_of(self, owner: Owner) -> tuple[Column, ...]:
-        """Return the own columns of shoppers or of items."""
-        return tuple(column for column in self.own if column.owner is owner)
+    def own_names(self, kinds: Collection[Kind], *owners: Owner) -> tuple[str, ...]:
+        """Return the names of the own columns of some kinds and owners."""
+        return tuple(column.name for column in self.own if column.kind in kinds and column.owner in owners)
 
     def to_json(self) -> list[dict[str, Any]]:
         """Return the own columns as JSON values."""
@@ -119,9 +122,6 @@ class FeatureSet:
     def from_json(content: Sequence[Mapping[str, Any]]) -> FeatureSet:
         """Return the set that ``to_json`` described."""
         return FeatureSet(tuple(Column.from_json(each) for each in content))
-
-    def _own(self, kinds: Collection[Kind], owner: Owner) -> tuple[str, ...]:
-        return tuple(column.name for column in self.own_of(owner) if column.kind in kinds)
 
     def write(self, path: Path) -> None:
         """Write the own columns; see ``RunLayout.columns``."""

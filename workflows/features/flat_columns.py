@@ -1,7 +1,7 @@
-"""A shop's own columns for the recommender: categories and numbers as of an instant, one row a shopper or an item.
+"""A shop's own columns for the recommender: categories and numbers as of an instant, one row a shopper, a day or an item.
 
 Lists and vectors become numbers: a vector one column a component, tags one column for each of the most frequent ones, 1 where the
-shopper or item has it. So every model reads them as it reads the built-in columns.
+shopper, day or item has it. So every model reads them as it reads the built-in columns.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _AS_CATEGORY: Final = (Kind.CALENDAR, Kind.ID)
 
 
 class FlatColumns:
-    """The own columns of a log's shoppers, or of its items.
+    """The own columns of a log's shoppers, days or items.
 
     ``families`` are those of the owner, and ``tags`` holds for each column of tags those that have a column of their own.
 
     Args:
         families: feature families; those of other owners are left aside.
-        owner: ``SHOPPER`` or ``ITEM``.
+        owner: ``SHOPPER``, ``MOMENT`` or ``ITEM``.
         log: the coded events, each with a session where a family asks for one.
         until: microseconds; the tags that get a column of their own are the most frequent ones as of this instant, where training ends.
     """
@@ -40,10 +40,15 @@ class FlatColumns:
         columns = [column for family in self.families for column in family.columns]
         self.tags: dict[str, list[str]] = {}
         if any(column.kind in LISTS for column in columns):
-            codes = np.arange(len(log.items if owner is Owner.ITEM else log.keys), dtype=np.int64)
+            codes = self._everyone(until)
             raw = self._raw(codes, np.full(len(codes), until, np.int64))
             self.tags = {column.name: _frequent(raw[column.name], column.width) for column in columns if column.kind in LISTS}
         self.columns: tuple[Column, ...] = tuple(flat for column in columns for flat in self._flat(column))
+
+    def _everyone(self, until: int) -> Ints:
+        """Return the codes of all entities of the log that training may look at."""
+        del until
+        return np.arange(len(self._log.keys), dtype=np.int64)
 
     def _raw(self, entity: Ints, instant: Ints) -> pl.DataFrame:
         """Return the columns of all families for entities as of instants, of their raw types."""
@@ -69,7 +74,7 @@ class FlatColumns:
         """Compute the columns.
 
         Args:
-            entity: int64 [Q], codes of shoppers (``EventLog.keys``) or items; -1 for one that the log does not have.
+            entity: int64 [Q], codes of shoppers (``EventLog.keys``) or items, or days since 1970 UTC; -1 for one that is not known.
             instant: int64 [Q], microseconds; nothing at or after it is looked at.
 
         Returns:

@@ -92,10 +92,15 @@ class OwnFamily(FeatureFamily):
     def _codes(self, feature: OwnFeature, ids: pl.Series, at: Ints) -> Ints:
         keys = ids
         if feature.table and feature.on == "date":
-            keys = _days(at)
+            keys = self._dates(ids, at)
         elif feature.table and feature.on in ("category", "brand"):
             keys = _taken(self._stored(bridge_name(feature.on))[1]["raw"], self._history(bridge_name(feature.on)).codes(ids, at))
         return self._history(feature.name).codes(keys, at)
+
+    def _dates(self, ids: pl.Series, at: Ints) -> pl.Series:
+        """Return the day of each moment, as the key of a calendar."""
+        del ids
+        return _days(at)
 
     @cached_property
     def _cache(self) -> dict[str, tuple[ValueHistory, pl.DataFrame]]:
@@ -138,12 +143,15 @@ class OwnFamily(FeatureFamily):
         place = stored["raw"].index_of(text)
         return None if place is None else stored["value"][place]
 
+    def _date(self, past: Past) -> str:
+        return str(instants(np.array([past.anchor])).dt.strftime(DAY)[0])
+
     def _plain_text(self, feature: OwnFeature, past: Past) -> str | None:
         if not feature.table:
             return _last_brought(feature, past)
         key = past.entity
         if feature.on == "date":
-            key = instants(np.array([past.anchor])).dt.strftime(DAY)[0]
+            key = self._date(past)
         elif feature.on in ("category", "brand"):
             key = next((name for event in reversed(past.events) if (name := getattr(event, feature.on))), "")
         latest: tuple[int, str | None] | None = None
@@ -198,6 +206,37 @@ class OwnMoment(OwnFamily):
         del log
         none = pl.Series([None] * len(entity), dtype=pl.String)
         return none, none
+
+
+class OwnDay(OwnMoment):
+    """Own features of days as they were known at an instant that need not be of that day: a server knows a calendar of the days to come.
+
+    An entity is a day, counted from 1970 UTC; one below 0 has no values.
+    """
+
+    name: ClassVar[str] = "own_day"
+
+    def _ids(self, log: EventLog, entity: Ints) -> tuple[pl.Series, pl.Series]:
+        del log
+        days = day_names(entity)
+        return days, days
+
+    def _dates(self, ids: pl.Series, at: Ints) -> pl.Series:
+        del at
+        return ids
+
+    def _date(self, past: Past) -> str:
+        return past.entity
+
+    def days(self) -> pl.Series:
+        """Return the days of which something is known at some time, sorted: String."""
+        keys = [pl.Series("key", self._history(feature.name).keys, dtype=pl.String) for feature in self.features]
+        return pl.concat(keys).unique().sort()
+
+
+def day_names(day: Ints) -> pl.Series:
+    """Return days, counted from 1970 UTC, as the keys of a calendar: String [Q], null for those below 0."""
+    return _days(np.maximum(day, 0) * DAY_US).set(pl.Series(day < 0), None)
 
 
 _FAMILIES: Final = (OwnMoment, OwnShopper, OwnSession, OwnItem)

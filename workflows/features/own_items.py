@@ -27,6 +27,10 @@ class OwnItems(FlatColumns):
         self._values: dict[str, list[str]] = {}
         super().__init__(families, Owner.ITEM, log, until)
 
+    def _everyone(self, until: int) -> Ints:
+        del until
+        return np.arange(len(self._log.items), dtype=np.int64)
+
     def arrays(self, item: Ints, instant: Ints) -> dict[str, Floats | Ints]:
         """Compute the columns.
 

@@ -13,6 +13,7 @@ from workflows.events.asof import AsOf, Bools, Floats, Ints, before, group_start
 from workflows.events.event_log import DAY_US, HOUR_US, MINUTE_US, EventLog, float32, string_lists
 from workflows.events.sessions import Runs, find_runs
 from workflows.features import columns
+from workflows.features.own_days import OwnDays
 from workflows.features.own_shoppers import OwnShoppers
 
 _MONDAY_OFFSET = 3  # 1970-01-01 was a Thursday
@@ -62,10 +63,18 @@ class History:
         session_gap_minutes: a longer pause ends the running session.
         recent_items: L, how many distinct last items are looked back on.
         own: the shop's own columns of shoppers; None where it has none.
+        days: the shop's own columns of days; None where it has none.
     """
 
-    def __init__(self, log: EventLog, session_gap_minutes: int, recent_items: int, own: OwnShoppers | None = None) -> None:
-        self.own = own
+    def __init__(
+        self,
+        log: EventLog,
+        session_gap_minutes: int,
+        recent_items: int,
+        own: OwnShoppers | None = None,
+        days: OwnDays | None = None,
+    ) -> None:
+        self.own, self.days = own, days
         rows = np.flatnonzero(log.interaction)
         self._log = log
         self._length = recent_items
@@ -204,7 +213,7 @@ class History:
             lists: whether the recent items, categories and brands are among the columns (most recent LAST).
         """
         users = self._log.users.gather(np.maximum(queries.key, 0)).set(pl.Series(queries.key < 0), "")
-        own = {} if self.own is None else self._own_columns(self.own, queries)
+        own = self._own_columns(queries)
         data = {"user_id": users, **clock(queries.anchor)}
         data |= {name: values for name, values in own.items() if values.dtype == pl.String}
         data |= {name: float32(values) for name, values in queries.continuous.items()}
@@ -213,9 +222,10 @@ class History:
             data |= self.list_columns(queries.recent)
         return pl.DataFrame(data)
 
-    @staticmethod
-    def _own_columns(own: OwnShoppers, queries: Queries) -> dict[str, pl.Series]:
-        return own.frame(queries.key, queries.anchor if queries.stored is None else queries.stored).to_dict()
+    def _own_columns(self, queries: Queries) -> dict[str, pl.Series]:
+        known = queries.anchor if queries.stored is None else queries.stored
+        own = {} if self.own is None else self.own.frame(queries.key, known).to_dict()
+        return own if self.days is None else own | self.days.frame(queries.anchor // DAY_US, known).to_dict()
 
     def list_columns(self, recent: Ints) -> dict[str, pl.Series]:
         """Write ``recent`` rows [Q, L] as the columns ``columns.QUERY_LISTS``, most recent LAST."""

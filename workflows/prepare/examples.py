@@ -19,6 +19,7 @@ from workflows.events.sessions import with_sessions
 from workflows.features.column import Owner
 from workflows.features.feature_set import FeatureSet
 from workflows.features.item import NEVER, ItemHistory
+from workflows.features.own_days import OwnDays
 from workflows.features.own_items import OwnItems
 from workflows.features.own_shoppers import OwnShoppers
 from workflows.features.shopper import History
@@ -144,7 +145,9 @@ def build_examples(
         advance(2, note="recommend and ranking examples")
         tables |= _cart_tables(shop)
         advance(note="cart examples")
-        audited = audit_examples(tables, frame, shop.split, settings, seed, leave_out, (shop.history.own, shop.items.own))
+        audited = audit_examples(
+            tables, frame, shop.split, settings, seed, leave_out, (shop.history.own, shop.history.days, shop.items.own)
+        )
         shop.report.audit.update(audited.counts)
         shop.report.warnings.extend(audited.warnings)
         advance(note="leakage audit passed")
@@ -171,11 +174,12 @@ def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_
     # What a family may ask for, a session of each event among it.
     whole = _coded(with_sessions(frame, settings.session_gap_minutes), settings, known, as_of) if known.families else log
     shoppers = OwnShoppers(known.families, whole, split.t_valid, known.users) if known.has(Owner.SHOPPER) else None
-    history = History(log, settings.session_gap_minutes, settings.recent_items, shoppers)
+    days = OwnDays(known.families, whole, split.t_valid) if known.has(Owner.MOMENT) else None
+    history = History(log, settings.session_gap_minutes, settings.recent_items, shoppers, days)
     listed = np.array([known.items.get(item, NEVER) for item in log.items], np.int64) if known.items else None
     own = OwnItems(known.families, whole, split.t_valid) if known.has(Owner.ITEM) else None
     items = ItemHistory(log, settings.popularity_days, own, listed)
-    features = FeatureSet(tuple(column for each in (shoppers, own) if each is not None for column in each.columns))
+    features = FeatureSet(tuple(column for each in (shoppers, days, own) if each is not None for column in each.columns))
     report = PrepareReport(
         warnings=[*warn_of_bots(log), *known.warnings],
         split=told_split(settings),

@@ -14,15 +14,15 @@ from cartwheel.core.hooks import module_file
 from workflows.features.column import Owner, check_distinct
 from workflows.features.columns import COLUMNS, RESERVED
 from workflows.features.family import FeatureFamily
-from workflows.features.own import OwnFamily, first_listed, own_families
+from workflows.features.own import OwnDay, OwnFamily, first_listed, own_families
 from workflows.features.registry import make_families
 
 _ALWAYS: Final = int(np.iinfo(np.int64).min)
 _READ: Final = (Owner.SHOPPER, Owner.ITEM)
-"""Owners whose columns the recommender reads: what is known of them can be stored and served."""
+"""Owners whose families the recommender reads: what is known of them can be stored and served."""
 _WHY_NOT: Final = {
     Owner.SESSION: "a request does not say which session it is of",
-    Owner.MOMENT: "a server keeps what it knows by shopper and by item, not by day",
+    Owner.MOMENT: "a server keeps whole days, and how many days it is to a date changes within one",
 }
 
 
@@ -31,7 +31,7 @@ class KnownShop:
     """What a shop brings beside its events.
 
     Attributes:
-        families: feature families that own items or shoppers.
+        families: feature families that own items, shoppers or days.
         items: item id -> microseconds since 1970 UTC from which the shop lists it; the least integer where it always does.
         users: user id -> likewise; none where nothing more is known of a listed user.
         warnings: which own columns the recommender does not read, a sentence each.
@@ -43,7 +43,7 @@ class KnownShop:
     warnings: tuple[str, ...] = ()
 
     def has(self, owner: Owner) -> bool:
-        """Whether a family owns shoppers, or items."""
+        """Whether a family owns shoppers, days or items."""
         return any(family.owner is owner for family in self.families)
 
 
@@ -64,7 +64,7 @@ def read_known_shop(run: Path, families: Sequence[str] = (), folder: Path | None
         ConfigError: a family is not there, raises, belongs to what the recommender cannot serve, or has a column of a name that is taken.
     """
     own = own_families(run)
-    read = tuple(family for family in own if family.owner in _READ)
+    read = (*(family for family in own if family.owner in _READ), *_days(run, own))
     brought = own_families_of_python(families, folder)
     check_distinct((*COLUMNS, *(column for family in (*read, *brought) for column in family.columns)), "[features]")
     has_users = any(feature.table for family in read if family.owner is Owner.SHOPPER for feature in family.features)
@@ -72,7 +72,7 @@ def read_known_shop(run: Path, families: Sequence[str] = (), folder: Path | None
         (*read, *brought),
         _since(run, Owner.ITEM),
         _since(run, Owner.SHOPPER) if has_users else {},
-        tuple(_left_aside(family) for family in own if family.owner not in _READ),
+        tuple(warning for family in own for warning in _left_aside(family)),
     )
 
 
@@ -105,6 +105,16 @@ def _since(run: Path, owner: Owner) -> dict[str, int]:
     return dict(zip(listed["id"], listed["listed_from"].fill_null(_ALWAYS), strict=True))
 
 
-def _left_aside(family: OwnFamily) -> str:
-    names = ", ".join(f"features.own.{feature.name}" for feature in family.features)
-    return f"The recommender does not read {names}: {_WHY_NOT[family.owner]}. Declared tasks do."
+def _days(run: Path, own: Sequence[OwnFamily]) -> list[OwnDay]:
+    """Return the family of what a calendar says of days; none where it says nothing that lasts a day."""
+    lasting = [feature for family in own if family.owner is Owner.MOMENT for feature in family.features if feature.kind != "date"]
+    return [OwnDay(run, lasting)] if lasting else []
+
+
+def _left_aside(family: OwnFamily) -> list[str]:
+    aside = [
+        f"features.own.{feature.name}"
+        for feature in family.features
+        if family.owner is Owner.SESSION or (family.owner is Owner.MOMENT and feature.kind == "date")
+    ]
+    return [f"The recommender does not read {', '.join(aside)}: {_WHY_NOT[family.owner]}. Declared tasks do."] if aside else []

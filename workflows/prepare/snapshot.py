@@ -16,6 +16,7 @@ from workflows.events.asof import Bools, Ints
 from workflows.events.event_log import DAY_US, MINUTE_US, EventLog, codes_in, float32, instants
 from workflows.features.columns import FORMS
 from workflows.features.item import ItemHistory
+from workflows.features.own_days import OwnDays
 from workflows.features.requests import Requests, request_kinds, request_queries
 from workflows.features.shopper import History
 from workflows.settings import PrepareSettings
@@ -49,7 +50,7 @@ def write_snapshot(
     state: dict[str, Any],
     left_out: LeftOut,
 ) -> dict[str, int]:
-    """Write ``items.parquet``, ``users.parquet``, ``queries.parquet``, ``requests.parquet`` and ``state.json``.
+    """Write ``items.parquet``, ``users.parquet``, ``queries.parquet``, ``requests.parquet``, ``state.json``, and ``days.parquet`` if any.
 
     Args:
         folder: an existing folder.
@@ -72,6 +73,8 @@ def write_snapshot(
         "queries": queries.hstack([left_out_lists(log.items, *_hidden(log, history, queries, as_of, left_out), len(queries))]),
         REQUESTS: parity_requests(log, history, items, as_of, settings, rng),
     }
+    if history.days is not None:
+        tables["days"] = days_frame(history.days, as_of)
     for name, table in tables.items():
         table.write_parquet(SnapshotLayout(folder).table(name))
     facts = {
@@ -116,6 +119,16 @@ def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
             **own,
         }
     )
+
+
+def days_frame(own: OwnDays, as_of: int) -> pl.DataFrame:
+    """Describe the days of the shop's calendar as it was known at ``as_of``.
+
+    Returns:
+        ``day`` (Int64, since 1970 UTC; the first is -1, of which nothing is known) and the shop's own columns.
+    """
+    days = np.append(-1, own.days())
+    return pl.DataFrame({"day": days, **own.frame(days, np.full(len(days), as_of, dtype=np.int64)).to_dict()})
 
 
 def _where(values: pl.Series, held: Bools) -> pl.Series:

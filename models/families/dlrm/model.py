@@ -25,6 +25,8 @@ from models.families.dlrm.settings import DLRMSettings
 from models.metrics.classification import roc_auc
 from models.training.loop import DROPPED, drop_ids, forget_strangers, in_turn, lazy_adam, load_weights
 from models.training.tables import Array, Packed, Table
+from workflows.features.column import CATEGORICAL as COLUMNS_OF_IDS
+from workflows.features.column import Owner
 from workflows.features.columns import CART, CROSS, ITEM_CATEGORICAL, ITEM_CONTINUOUS, QUERY_CATEGORICAL, QUERY_CONTINUOUS
 from workflows.features.feature_set import BUILT_IN, FeatureSet
 
@@ -219,7 +221,7 @@ class DLRMLearner:
         self._valid = valid
         self._packed = Packed.of(train, dlrm.parts.columns, dlrm.parts.continuous)
         self._labels = np.asarray(train[LABEL], dtype=np.float32)
-        self._own_ids = dlrm.features.query_categorical[len(QUERY_CATEGORICAL) :]
+        self._own_ids = dlrm.features.own_names(COLUMNS_OF_IDS, Owner.SHOPPER)
         self._steps = in_turn(self._learn)
 
     def steps(self, rows: Array, rng: np.random.Generator) -> Array:

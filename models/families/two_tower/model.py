@@ -20,7 +20,8 @@ from models.families.two_tower.negatives import HardRows, UniformRows
 from models.families.two_tower.settings import TwoTowerSettings
 from models.training.loop import DROPPED, drop_ids, forget_strangers, in_turn, lazy_adam, load_weights
 from models.training.tables import FIRST_ID, Array, Packed, Table
-from workflows.features.columns import QUERY_CATEGORICAL, QUERY_LISTS, SHARED_VOCABULARY
+from workflows.features.column import CATEGORICAL, Owner
+from workflows.features.columns import QUERY_LISTS, SHARED_VOCABULARY
 from workflows.features.feature_set import BUILT_IN, FeatureSet
 
 IDS: Final = ("user_id", "item_id")
@@ -149,7 +150,7 @@ class TwoTowerLearner:
         self._train = train
         ids = tower.features.query_categorical
         self._user_id = ids.index("user_id")
-        self._own_ids = range(len(QUERY_CATEGORICAL), len(ids))
+        self._own_ids = [ids.index(name) for name in tower.features.own_names(CATEGORICAL, Owner.SHOPPER)]
         self._item_id = tower.features.item_categorical.index("item_id")
         self._uniform = UniformRows(train["item_id"])
         self._hard = HardRows(self._uniform)

@@ -1,4 +1,4 @@
-"""Own columns of shoppers reach the recommender's examples as of the anchor, requests as stored, and the snapshot of listed users."""
+"""Own columns of shoppers and days reach the recommender's examples as of the anchor, requests as stored, and the snapshot."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(shop: Shop, tmp_path_factory: pytest.TempPathFactory, shop_settings: Pre
 
 def test_the_feature_set_has_them_behind_the_built_in_columns(run: Path) -> None:
     features = read_feature_set(RunLayout(run))
-    assert features.query_categorical == ("user_id", "hour", "weekday", "country", "user_colour")
+    assert features.query_categorical == ("user_id", "hour", "weekday", "country", "user_colour", "holiday")
     assert features.query_continuous[-1] == "session_minutes"
     assert "weight" in features.item_continuous
     assert "country" not in features.item
@@ -94,6 +94,24 @@ def test_the_snapshot_holds_the_listed_users(run: Path) -> None:
     requests = pl.read_parquet(run / "snapshot/requests.parquet").filter(pl.col("user_id").is_in(NEW))
     assert set(requests["form"]) == set(FORMS[2:])
     assert set(requests["country"]) == {"de", "fr"}
+
+
+def test_days_have_what_the_calendar_says_of_them(run: Path) -> None:
+    seen: set[str] = set()
+    for table in ("examples/train/recommend", "examples/test/recommend_requests", "examples/valid/ranking", "snapshot/requests"):
+        rows = pl.read_parquet(run / f"{table}.parquet")
+        when = rows["anchor"] if "anchor" in rows.columns else rows["timestamp"].cast(pl.Datetime("us", "UTC"))
+        expected = [
+            str(day % 7 == 0).lower() if 10 <= day <= 30 and month == 11 else ""
+            for day, month in zip(when.dt.day(), when.dt.month(), strict=True)
+        ]
+        assert rows["holiday"].to_list() == expected
+        seen |= set(expected)
+    assert seen == {"", "true", "false"}
+    days = pl.read_parquet(run / "snapshot/days.parquet")
+    assert days["holiday"][0] == ""
+    assert len(days) == 22
+    assert days["day"][1] == 19_671  # 2023-11-10
 
 
 def test_a_value_from_after_the_moment_ends_the_run(
