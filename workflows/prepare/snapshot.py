@@ -122,12 +122,12 @@ def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
 
 
 def days_frame(own: OwnDays, as_of: int) -> pl.DataFrame:
-    """Describe the days of the shop's calendar as it was known at ``as_of``.
+    """Describe the days of the shop's calendar, and that of ``as_of``, as they were known then.
 
     Returns:
         ``day`` (Int64, since 1970 UTC; the first is -1, of which nothing is known) and the shop's own columns.
     """
-    days = np.append(-1, own.days())
+    days = np.append(-1, np.union1d(own.days(), [as_of // DAY_US]))
     return pl.DataFrame({"day": days, **own.frame(days, np.full(len(days), as_of, dtype=np.int64)).to_dict()})
 
 
