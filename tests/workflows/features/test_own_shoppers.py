@@ -20,9 +20,11 @@ from workflows.features.family import FeatureFamily, Moments, Past
 from workflows.features.feature_set import FeatureSet, read_feature_set
 from workflows.features.own import OwnShopper, own_family
 from workflows.features.timeline import Timeline
+from workflows.prepare import examples
 from workflows.prepare.examples import build_examples
 from workflows.prepare.known_shop import KnownShop, read_known_shop
 from workflows.settings import PrepareSettings
+from workflows.tasks.cart import cart_frame
 
 NEW = ["u13", "u20", "u27", "u6"]
 """Listed users without an event of their own."""
@@ -126,6 +128,19 @@ def test_a_value_from_after_the_moment_ends_the_run(
     with pytest.raises(LeakageError, match=r"column user_colour: user 'u\d+' as of .* but what was known before then gives"):
         build_examples(shop.run / "events/events.parquet", tmp_path, shop_settings, 3, known=read_known_shop(shop.run))
     assert not (tmp_path / "examples").exists()
+
+
+def test_an_attribute_that_tells_the_label_ends_the_run(
+    shop: Shop, tmp_path: Path, shop_settings: PrepareSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leaking(*arguments: Any) -> pl.DataFrame:
+        return cart_frame(*arguments[:5]).with_columns(
+            country=pl.when(pl.col("label") == 1).then(pl.lit("de")).otherwise(pl.lit("fr"))
+        )
+
+    monkeypatch.setattr(examples, "cart_frame", lambda *arguments, max_rows: leaking(*arguments))
+    with pytest.raises(LeakageError, match="column country: it is the label under another name"):
+        build_examples(shop.run / "events/events.parquet", tmp_path, shop_settings, 3, known=read_known_shop(shop.run))
 
 
 class Mood(FeatureFamily):
