@@ -14,7 +14,9 @@ import polars as pl
 from cartwheel.core.frames import scan_frame
 from cartwheel.core.run_layout import RunLayout
 from models.metrics.classification import Floats, Labels
+from workflows.features.column import CATEGORICAL, Owner
 from workflows.features.columns import CART, CROSS, ITEM_CONTINUOUS, QUERY_CONTINUOUS
+from workflows.features.feature_set import read_feature_set
 
 MOST_POPULAR: Final = "most_popular"
 RECENTLY_POPULAR: Final = "recently_popular"
@@ -42,7 +44,7 @@ class TrainRows:
     """A sample of the encoded training rows of a task."""
 
     table: pl.DataFrame
-    """Continuous features, hour and weekday, and what else was asked for."""
+    """Continuous features, hour and weekday, own ids, and what else was asked for."""
     label: Labels
     """[n] 0 or 1."""
 
@@ -68,7 +70,8 @@ def read_train_rows(run: Path, task: str, label: str, seed: int, unit: str | Non
     folder = RunLayout(run).features("train", task)
     schema = scan_frame(folder).collect_schema()
     wanted = [*numbers(schema), *(name for name in LEVELS if name in schema)]
-    kept = [*wanted, unit] if unit else wanted
+    own = read_feature_set(RunLayout(run)).own_names(CATEGORICAL, *Owner)
+    kept = [*wanted, *own, *([unit] if unit else [])]
     lazy = scan_frame(folder, [*kept, label])
     chosen = _chosen_rows(lazy, unit, seed)
     if chosen is not None:

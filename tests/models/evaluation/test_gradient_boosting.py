@@ -26,6 +26,20 @@ def test_it_finds_a_signal_that_a_logistic_regression_cannot() -> None:
     assert roc_auc(truth, LogisticBaseline(table, label, 0).logit(unseen)) < 0.6
 
 
+def test_own_ids_are_read() -> None:
+    def named(seed: int) -> tuple[pl.DataFrame, Labels]:
+        table, _ = crossed(seed, 4000)
+        generator = np.random.default_rng(seed + 9)
+        names = generator.integers(3, 13, len(table))
+        label = (generator.random(len(table)) < np.where(np.isin(names, [3, 6, 8, 11]), 0.9, 0.1)).astype(np.int64)
+        return table.with_columns(team=pl.Series(names, dtype=pl.Int64)), label
+
+    (table, label), (unseen, truth) = named(0), named(1)
+    assert roc_auc(truth, GradientBoostingBaseline(table, label, 0).logit(unseen)) > 0.85
+    odd = unseen.with_columns(team=pl.lit(2, pl.Int64))
+    assert np.isfinite(GradientBoostingBaseline(table, label, 0).logit(odd)).all()
+
+
 def test_its_chances_are_calibrated_where_it_learnt() -> None:
     table, label = crossed(0)
     chance = sigmoid(GradientBoostingBaseline(table, label, 0).logit(table))
