@@ -17,6 +17,7 @@ from cartwheel import __version__
 from cartwheel.cli import ask, audit, compare, features, plan, report, reproduce, tune
 from cartwheel.core import packages
 from cartwheel.core.errors import CartwheelError
+from cartwheel.core.memory import give_back_at_once
 
 app = typer.Typer(
     name="cartwheel",
@@ -190,6 +191,7 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def main() -> None:
     """Run the command line; every error that was foreseen ends in one sentence and its own exit code."""
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    give_back_at_once()
     try:
         app()
     except CartwheelError as error:

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from cartwheel.config import RunSettings
 from cartwheel.core.errors import MissingDependencyError, RunError
+from cartwheel.core.memory import give_back
 from cartwheel.core.packages import INSTALL
 from cartwheel.core.run_layout import RELATIVE
 from cartwheel.pipeline.reads import fields_judged, fields_read, handed, values_of, without_paths
@@ -169,6 +170,7 @@ def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, wanted: Sta
     with stopwatch() as seconds:
         stage.work(run.path, handed(settings, _needs(stage, settings)))
     run.finish(stage.name, wanted, stage.outputs, seconds[0])
+    give_back()
     console.print(f"[dim]{stage.name}: {seconds[0]:.1f} s[/dim]")
 
 

@@ -15,8 +15,9 @@ from threadpoolctl import threadpool_limits
 from cartwheel.core.progress import progress
 from models.metrics.ranking import Ints, Numbers, Placement, place, top_columns
 
-_CELLS: Final = 8_000_000
-"""Scores of one chunk: 64 MB of float64. A matrix product over fewer lists spends its time on getting the items in place."""
+_CELLS: Final = 3_000_000
+"""Scores of one chunk: 24 MB of float64, and scorers hold several such arrays. A matrix product over far fewer lists spends its time on
+getting the items in place."""
 _CORES: Final = os.cpu_count() or 1
 _THREADS: Final = min(4, _CORES)
 """Chunks that are looked at while the next one is scored; as many and one more are held in memory at once."""

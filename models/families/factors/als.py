@@ -13,7 +13,7 @@ from models.families.parameters import require_positive
 from models.families.popularity.most_popular import item_counts
 from models.families.popularity_order import PopularityOrder
 from models.families.recommender import Recommender, Scores
-from models.questions.interactions import Interactions, Queries
+from models.questions.interactions import Floats, Interactions, Queries
 
 
 @dataclass
@@ -48,6 +48,8 @@ class ALS(Recommender):
     """[items, factors] y(i), 0 for an item without interactions."""
     average_shopper: Factors = field(init=False, repr=False)
     """[factors] mean of x(u) over the users that training holds."""
+    _wide: Floats = field(init=False, repr=False)
+    """``item_factors`` in float64, in which they are multiplied."""
     _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +78,7 @@ class ALS(Recommender):
             # The library's solver stops early, and leaves of its random start where the solution is exactly 0.
             model.item_factors[item_counts(interactions) == 0] = 0.0
         self._model, self.item_factors = model, model.item_factors
+        self._wide = self.item_factors.astype(np.float64)
         self._popularity = PopularityOrder.of(interactions)
         self.average_shopper = model.user_factors[np.diff(interactions.starts) > 0].mean(axis=0)
 
@@ -87,4 +90,4 @@ class ALS(Recommender):
         history.sort_indices()  # sums of the fold-in run in one order
         with one_thread():
             asker = self._model.recalculate_user(np.arange(len(queries)), history)
-        return self._popularity.break_ties(products(asker, self.item_factors), overwrite=True)
+        return self._popularity.break_ties(products(asker, self._wide), overwrite=True)

@@ -13,7 +13,7 @@ from models.families.parameters import require_not_negative, require_positive
 from models.families.popularity.most_popular import item_counts
 from models.families.popularity_order import PopularityOrder
 from models.families.recommender import Recommender, Scores
-from models.questions.interactions import Bools, Interactions, Queries
+from models.questions.interactions import Bools, Floats, Interactions, Queries
 
 
 @dataclass
@@ -50,6 +50,8 @@ class BPR(Recommender):
     """[users] whether training holds the user."""
     item_known: Bools = field(init=False, repr=False)
     """[items] whether training holds the item."""
+    _wide: Floats = field(init=False, repr=False)
+    """``item_factors`` in float64, in which they are multiplied."""
     _popularity: PopularityOrder = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -70,13 +72,14 @@ class BPR(Recommender):
         """Climb, in one thread."""
         learn = self._with_implicit if self.negatives == "popularity" else self._with_uniform_negatives
         self.user_factors, self.item_factors = learn(interactions)
+        self._wide = self.item_factors.astype(np.float64)
         self.item_known = item_counts(interactions) > 0
         self.user_known = np.diff(interactions.starts) > 0
         self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64."""
-        result = products(self._askers(queries), self.item_factors)
+        result = products(self._askers(queries), self._wide)
         if not self.item_known.all():
             result[:, ~self.item_known] = result[:, self.item_known].min(axis=1, keepdims=True)
         return self._popularity.break_ties(result, overwrite=True)

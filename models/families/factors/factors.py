@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import numpy as np
 import numpy.typing as npt
 
+from models.questions.interactions import Floats
+
 Factors = npt.NDArray[np.float32]
 
 
@@ -20,10 +22,10 @@ def one_thread() -> Iterator[None]:
         yield
 
 
-def products(queries: Factors, items: Factors) -> Factors:
-    """Return [q, items] float32, the inner products of factors [q, f] and [items, f].
+def products(queries: Factors, items: Factors | Floats) -> Factors:
+    """Return [q, items] float32, the inner products of factors [q, f] and [items, f]; who asks often hands over the latter in float64.
 
     They are summed in float64 and then rounded. A matrix product runs its sums in an order that depends on the shapes; the rounding
     hides that, so a question asked alone gets the scores that it gets among others, and items of equal factors tie.
     """
-    return (queries.astype(np.float64) @ items.astype(np.float64).T).astype(np.float32)
+    return (queries.astype(np.float64) @ items.astype(np.float64, copy=False).T).astype(np.float32)
