@@ -18,8 +18,13 @@ def give_back_at_once() -> None:
 
 
 def give_back() -> None:
-    """Give back what is free: collect cycles, and have the C library trim what it holds; nothing where it is another than glibc."""
+    """Give back what is free: collect cycles, and trim."""
     gc.collect()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
-    if trim is not None:
-        trim(0)
+    trim()
+
+
+def trim() -> None:
+    """Have the C library give back what it holds and nobody uses; nothing where it is another than glibc."""
+    its_own = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if its_own is not None:
+        its_own(0)

@@ -24,7 +24,7 @@ from models.families.popularity.recently_popular import RecentlyPopular
 from models.families.recommender import Recommender
 
 EASE_ITEMS: Final = 15_000
-"""Items that EASE learns by default: 2.5 GiB, and about a minute on two cores."""
+"""Items that EASE learns by default: at most 2.5 GiB, and about a minute on two cores; less where users are fewer than items."""
 
 BASELINES: Final[Mapping[str, Callable[[int], Recommender]]] = {
     "most_popular": lambda _: MostPopular(),

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from cartwheel.core.memory import trim
 from cartwheel.core.progress import progress
 from models.metrics.ranking import Ints, Numbers, Placement, place, top_columns
 
@@ -122,6 +123,7 @@ def rank(lists: int, items: int, depth: int, title: str, chunk: Callable[[int, i
                 waiting.append(pool.submit(_look_at, chunk(start, stop), depth))
             take(_THREADS)
         take(0)
+    trim()  # of the chunks, which threads have held by pieces, so that what is learnt next has the room
     return Judged(Placement.join([part.placement for part in done]), np.concatenate([part.top for part in done]))
 
 

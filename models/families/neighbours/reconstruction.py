@@ -18,6 +18,8 @@ Weights = npt.NDArray[np.float32]
 
 _BLOCK: Final = 1024
 """Rows or columns handled at a time."""
+_NARROW: Final = 256
+"""Columns handled at a time where all of their cells are held in float64."""
 _INVERTED: Final = 8
 """Bytes of each pair in the matrix that is inverted (float64)."""
 _KEPT: Final = 4
@@ -41,14 +43,15 @@ def reconstruction(history: Any, l2: float, title: str) -> Weights:
     """
     history = history[np.diff(history.indptr) > 0]
     users, items = history.shape
-    with progress(title, 2 * _blocks(min(users, items)) + _blocks(items), patience=PATIENCE) as advance:
+    learning = _blocks(items, _NARROW) if users < items else _blocks(items)
+    with progress(title, 2 * _blocks(min(users, items)) + learning, patience=PATIENCE) as advance:
         if users < items:
             return _from_users(history, _inverse(_gram(history.T.tocsr(), advance), l2, advance), advance)
         return _from_items(_inverse(_gram(history, advance), l2, advance), advance)
 
 
-def _blocks(number: int) -> int:
-    return -(-number // _BLOCK)
+def _blocks(number: int, size: int = 0) -> int:
+    return -(-number // (size or _BLOCK))
 
 
 def _gram(matrix: Any, advance: Advance) -> Floats:
@@ -98,11 +101,11 @@ def _from_users(history: Any, inverse: Floats, advance: Advance) -> Weights:
     of_item = history.T.tocsr()
     of_item.sort_indices()  # sums run in one order: items alike in training get weights alike
     weights = np.empty((len(of_item.indptr) - 1,) * 2, np.float32)
-    for begin in range(0, len(weights), _BLOCK):
-        block = of_item[begin : begin + _BLOCK] @ inverse.T  # symmetric, and in the order in which rows are added up
+    for begin in range(0, len(weights), _NARROW):
+        block = of_item[begin : begin + _NARROW] @ inverse.T  # symmetric, and in the order in which rows are added up
         shared = of_item @ np.ascontiguousarray(block.T)
-        own = shared[begin + np.arange(len(block)), np.arange(len(block))]
-        weights[:, begin : begin + len(block)] = shared / (1.0 - own)
+        shared /= 1.0 - shared[begin + np.arange(len(block)), np.arange(len(block))]
+        weights[:, begin : begin + len(block)] = shared
         advance()
     np.fill_diagonal(weights, 0.0)
     return weights
