@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cartwheel.core.run_layout import ModelLayout, RunLayout
+from models.families.two_tower.factor_start import start_from_factors
 from models.families.two_tower.settings import TwoTowerSettings
 from models.families.two_tower.spectral_start import start_spectrally
 from models.training.loop import History, fit, remove_checkpoint
@@ -75,7 +76,7 @@ def fit_two_tower(
     train = read_table(inputs[0], features.recommend, sizes)
     valid = optional_table(inputs[1], features.recommend, sizes)
     catalogue = optional_table(inputs[2], features.item, sizes)
-    tower = _started(settings, sizes, seed, train, features)
+    tower = _started(run, "valid", settings, sizes, seed, train, features)
     learner = TwoTowerLearner(tower, train, valid, catalogue)
     history = fit(watch(learner) if watch else learner, settings, seed, folder, fingerprint(settings, seed, sizes, inputs))
     counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
@@ -101,27 +102,73 @@ def refit_two_tower(
         RunError, DataError: if features are missing or corrupt.
         ConfigError: if the loss becomes NaN.
     """
-    from models.families.two_tower.model import TwoTowerLearner
-
     inputs, sizes = [run.features("train", "recommend"), run.features("valid", REFIT)], fitted.tower.sizes
     features = fitted.tower.features
     latest = optional_table(inputs[1], features.recommend, sizes)
     if latest is None:
         return None
-    rows = fitted.train.followed_by(latest)
-    tower = _started(settings, sizes, seed, rows, features)
-    learner = TwoTowerLearner(tower, rows, None, None)
-    wanted = settings.model_copy(update={"epochs": fitted.history.best_epoch + 1})
-    history = fit(learner, wanted, seed, folder, fingerprint(wanted, seed, sizes, inputs), "refit")
+    rows, epochs = fitted.train.followed_by(latest), fitted.history.best_epoch + 1
+    told = fingerprint(settings.model_copy(update={"epochs": epochs}), seed, sizes, inputs)
+    tower, history = fit_rows(run, "test", folder, settings, seed, rows, epochs, fitted.tower, told, "refit")
     return FittedTwoTower(tower, rows, fitted.examples | {REFIT: len(latest)}, history, [])
 
 
-def _started(settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int, rows: Table, features: FeatureSet) -> Any:
-    """Return a two-tower with the weights at which training on ``rows`` begins."""
+def fit_rows(
+    run: RunLayout,
+    before: str | int,
+    folder: Path,
+    settings: TwoTowerSettings,
+    seed: int,
+    rows: Table,
+    epochs: int,
+    like: Any,
+    told: str,
+    doing: str,
+) -> tuple[Any, History]:
+    """Fit a retrieval model on given examples for a given number of epochs, without validation.
+
+    Args:
+        run: the run whose events are read where ``settings.start`` asks for it.
+        before: ``valid`` or ``test``, or an instant in microseconds: no event from then on is read. The rows are from before it too.
+        folder: where the checkpoint is kept.
+        settings: the model's configuration; its own ``epochs`` are not read.
+        seed: fixes everything random.
+        rows: QUERY and ITEM columns of the examples.
+        epochs: how many.
+        like: a ``models.two_tower.TwoTower`` of the run, whose vocabularies and columns the model shares.
+        told: the fingerprint of all this; a checkpoint of another is not resumed.
+        doing: what the progress calls it.
+
+    Returns:
+        The ``models.two_tower.TwoTower``, and how training went.
+
+    Raises:
+        RunError, DataError: if the events are needed, and missing or corrupt.
+        ConfigError: if the loss becomes NaN.
+    """
+    from models.families.two_tower.model import TwoTowerLearner
+
+    tower = _started(run, before, settings, like.sizes, seed, rows, like.features)
+    wanted = settings.model_copy(update={"epochs": epochs})
+    return tower, fit(TwoTowerLearner(tower, rows, None, None), wanted, seed, folder, told, doing)
+
+
+def _started(
+    run: RunLayout,
+    before: str | int,
+    settings: TwoTowerSettings,
+    sizes: Mapping[str, int],
+    seed: int,
+    rows: Table,
+    features: FeatureSet,
+) -> Any:
+    """Return a two-tower with the weights at which training on ``rows`` begins; see ``fit_rows``."""
     from models.families.two_tower.model import build_two_tower, item_probabilities
 
     tower = build_two_tower(settings, sizes, seed, item_probabilities(rows, sizes["item_id"]), features)
-    if settings.start == "spectral":
+    if settings.start == "factors":
+        start_from_factors(tower, rows, run, before, seed)
+    elif settings.start == "spectral":
         start_spectrally(tower, rows)
     return tower
 
