@@ -135,7 +135,7 @@ def _first_stage(run: Path, settings: EvaluateSettings, anchors: Anchors) -> Ite
     depth, alone = max(settings.cutoffs), retriever(run)
     retrieval = Retrieval(run, SPLIT, anchors.row)
     yield Entry(alone, "model", judge(retrieval.towers, anchors, depth, f"evaluate {alone}"))
-    if retrieval.blend.weight:
+    if not retrieval.blend.alone:
         both = blended(alone)
         yield Entry(both, "model", judge(retrieval, anchors, depth, f"evaluate {both}"), retrieval.blend.sentence)
 

@@ -260,9 +260,9 @@ class ModelLayout:
         """The model before it was fitted again on the validation split, for what is chosen on that."""
         return ModelLayout(self.path / "validation")
 
-    def neighbours(self, split: str) -> Path:
-        """Return the file of the neighbours that were learned from what precedes ``split``."""
-        return self.path / f"{split}.npz"
+    def neighbours(self, split: str, learner: str) -> Path:
+        """Return the file of the neighbours that ``learner`` found in what precedes ``split``."""
+        return self.path / f"{split}_{learner}.npz"
 
 
 @dataclass(frozen=True)

@@ -198,7 +198,7 @@ def item_to_item(run: Path, settings: RunSettings) -> None:
     alone = f"{model_name(settings.retrieval.model)} alone"
 
     chosen = fit_item_to_item(run, settings.item_to_item, settings.evaluate, settings.seed)
-    told = f"retrieval {chosen.blend.sentence}" if chosen.blend.learner else f"retrieval by {alone}"
+    told = f"retrieval by {alone}" if chosen.blend.alone else f"retrieval {chosen.blend.sentence}"
     if chosen.alone:
         told += f": NDCG@10 on validation {chosen.ndcg:.4f} ({alone}: {chosen.alone:.4f})"
     Console(stderr=True).print(told, highlight=False)

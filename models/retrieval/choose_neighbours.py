@@ -1,39 +1,49 @@
-"""Learns the table of neighbours, and chooses on validation how it is learnt and how much it counts."""
+"""Learns the tables of neighbours, and chooses on validation what counts how much beside the retrieval model.
+
+The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions.
+Compared are the recently popular items, the retrieval model alone, and the sum, by NDCG@10. The sum is judged with weights that were fitted
+on the other half of the shoppers, for weights flatter themselves on what they were fitted on. Taken is the simplest of the three whose mean
+lies within one standard error, over shoppers and paired, of the best (Breiman et al., 1984).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from cartwheel.core.progress import progress
-from cartwheel.core.run_layout import RunLayout
-from models.families.neighbours.blend import Blend
+from cartwheel.core.run_layout import SNAPSHOT, RunLayout
+from models.families.neighbours.blend import Base, Blend, TableShares
 from models.families.neighbours.sequential_rules import SequentialRules
 from models.families.neighbours.settings import ItemToItemSettings
-from models.families.neighbours.strongest import strongest
 from models.families.neighbours.table import Neighbours
 from models.families.recommender import ItemToItem
 from models.families.registry import EASE, ItemKNN
-from models.metrics.ranking import Ints, Numbers, top_columns
-from models.questions.anchors import Anchors, allowed, read_anchors, relevant, sample
+from models.families.rows.lists import fit_conditional_logit
+from models.metrics.ranking import Floats, Ints, ndcg, place
+from models.questions.anchors import Anchors, read_anchors, relevant, sample
 from models.questions.interactions import Interactions
 from models.questions.run_log import catalogue_codes, read_interactions, split_start
-from models.retrieval.fusion import tuned_weight
-from models.retrieval.retrieval import read_recent
+from models.retrieval.pool import Pool, build_pool
+from models.retrieval.retrieval import has_history, read_log_popularity, read_recent
 from models.retrieval.settings import TwoStageSettings
 from models.retrieval.towers import Towers
 
-DECAYS: Final = (1.0, 0.9, 0.8, 0.5)
+DECAYS: Final = (1.0, 0.8, 0.3)
+"""How much less each step back in a history counts: not at all, somewhat, and so much that hardly more than the last item counts."""
 EASE_ITEMS: Final = 5_000
 """The most popular items, which are all that EASE learns: its time grows with their cube, and it is learnt up to three times."""
-_POOL: Final = 200
-"""Best items of each score that are looked at to choose; NDCG@10 sees the first ten."""
-_CELLS: Final = 20_000_000
-"""Scores held at a time."""
+L2: Final = 30.0
+"""Penalty of squared weights, in units of the spread of their scores."""
+LEAST: Final = 20
+"""Questions with a true item in their pool, below which nothing is chosen."""
+_STEPS: Final = 100
+_CUTOFF: Final = 10
 
 
 @dataclass(frozen=True)
@@ -56,7 +66,7 @@ def learners(most: int) -> Mapping[str, Callable[[], ItemToItem]]:
 
 
 def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStageSettings, seed: int) -> Chosen:
-    """Choose learner, decay and weight on ``valid``, and write ``models/item_to_item`` of a run.
+    """Choose what counts on ``valid``, and write ``models/item_to_item`` of a run.
 
     The tables of ``valid`` and ``test`` are learnt from the interactions before these splits begin, that of ``snapshot``, which is
     served, from all: a table is a statistic of the log like an item's popularity, so it is refreshed, not frozen at training.
@@ -65,7 +75,7 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStage
         run: run directory with examples and the retrieval model's ONNX files.
         settings: which learners to try.
         evaluate: how many validation anchors to use.
-        seed: fixes the sample of anchors.
+        seed: fixes the sample of anchors and the halves of the shoppers.
 
     Returns:
         What was chosen; without validation anchors the retrieval model alone.
@@ -78,88 +88,128 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStage
     if not names or not len(anchors):
         return _finish(run, Chosen(Blend(), 0.0, 0.0), None, settings)
     log = read_interactions(run)
-    choice = _Choice(run, anchors)
-    best = Chosen(Blend(), choice.alone, choice.alone)
-    with progress("item to item", len(names) * len(DECAYS)) as advance:
+    with progress("item to item", len(names) + 2) as advance:
+        tables = {}
         for name in names:
-            table = _table(run, "valid", log, name, settings.neighbours)
-            for decay in DECAYS:
-                weight, ndcg = choice.weigh(table, decay)
-                advance(1, f"{name} NDCG@10 {ndcg:.4f}")
-                if weight > 0 and ndcg > best.ndcg:
-                    best = Chosen(Blend(name, decay, weight), ndcg, choice.alone)
-    return _finish(run, best, log, settings)
+            tables[name] = _table(run, "valid", log, name, settings.neighbours)
+            advance(1, name)
+        towers, recent = Towers(run, "valid", anchors.row), read_recent(run, "valid")[anchors.row]
+        pool = build_pool(anchors, towers, recent, tables, DECAYS, read_log_popularity(run, "valid"))
+        advance(1, "candidates")
+        chosen = choose(pool, anchors, has_history(recent), names, seed)
+        advance(1, "weights")
+    return _finish(run, chosen, log, settings)
+
+
+def choose(pool: Pool, anchors: Anchors, known: npt.NDArray[np.bool_], names: Sequence[str], seed: int) -> Chosen:
+    """Choose a blend.
+
+    Args:
+        pool: candidates of the anchors and their scores.
+        anchors: A anchors.
+        known: [A] whether each has a history; those with and those without one are chosen for by themselves.
+        names: learners of the pool's tables.
+        seed: fixes the halves of the shoppers.
+    """
+    found = relevant(anchors, pool.items)
+    parts = [_choose_part(pool, anchors, found, np.flatnonzero(known == value), seed) for value in (True, False)]
+    of_known, of_stranger = (part.weights for part in parts)
+    shares = of_known[pool.tables].reshape(len(names), len(DECAYS))
+    tables = tuple(
+        TableShares(name, {decay: float(weight) for decay, weight in zip(DECAYS, row, strict=True) if weight > 0})
+        for name, row in zip(names, shares, strict=True)
+        if (row > 0).any()
+    )
+    blend = Blend(tables, _base(of_known), _base(of_stranger))
+    total = max(len(anchors), 1)
+    return Chosen(blend, sum(part.total for part in parts) / total, sum(part.alone for part in parts) / total)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The weights of some questions, and their summed NDCG@10 with them and with the retrieval model alone."""
+
+    weights: Floats
+    total: float
+    alone: float
+
+
+def _choose_part(pool: Pool, anchors: Anchors, found: npt.NDArray[np.bool_], chosen: Ints, seed: int) -> _Part:
+    alone = np.eye(pool.width)[pool.retrieval]
+    some, own, asked = pool.take(chosen), found[chosen], anchors.take(chosen)
+    fixed = [(weights, _ndcg(some, own, asked, weights)) for weights in (np.eye(pool.width)[pool.recent], alone)]
+    of_alone = float(fixed[1][1].sum())
+    if int(own.any(axis=1).sum()) < LEAST:
+        return _Part(alone, of_alone, of_alone)
+    half = _halves(asked.users, seed)
+    judged = np.zeros(len(asked))
+    for side in (0, 1):
+        learnt, other = np.flatnonzero(half != side), np.flatnonzero(half == side)
+        weights = _fit(some.take(learnt), own[learnt])
+        judged[other] = _ndcg(some.take(other), own[other], asked.take(other), weights)
+    options = [*fixed, (_fit(some, own), judged)]
+    best = max(options, key=lambda option: float(option[1].mean()))[1]
+    weights, values = next(option for option in options if _within_one_error(best - option[1], asked.users))
+    return _Part(weights, float(values.sum()), of_alone)
+
+
+def _fit(pool: Pool, found: npt.NDArray[np.bool_]) -> Floats:
+    """Return [width] weights; retrieval and tables never count against an item."""
+    row, slot = np.nonzero(pool.items >= 0)
+    positive = np.ones(pool.width, bool)
+    positive[pool.popularity] = False
+    everything = np.ones(pool.width, bool)
+    scores, label = pool.scores[row, slot], found[row, slot].astype(np.float64)
+    weights, _ = fit_conditional_logit(scores, label, row.astype(np.int64), everything, L2, _STEPS, positive)
+    return weights
+
+
+def _ndcg(pool: Pool, found: npt.NDArray[np.bool_], anchors: Anchors, weights: Floats) -> Floats:
+    scores = np.where(pool.items >= 0, pool.scores @ weights, -np.inf)
+    row, slot = np.nonzero(found)
+    return ndcg(place(scores, row.astype(np.int64), slot.astype(np.int64), anchors.n_truth), _CUTOFF)
+
+
+def _halves(users: npt.NDArray[Any], seed: int) -> Ints:
+    """Return [A] 0 or 1 for each question, the same for all of a shopper, as many shoppers of each or one more."""
+    code = np.unique(users, return_inverse=True)[1]
+    drawn = np.random.default_rng(seed).permutation(int(code.max(initial=-1)) + 1)
+    return np.asarray(drawn[code] % 2, np.int64)
+
+
+def _within_one_error(behind: Floats, users: npt.NDArray[Any]) -> bool:
+    """Tell whether questions that are ``behind`` [A] are so by no more, on average, than one standard error over shoppers."""
+    mean = float(behind.mean())
+    code = np.unique(users, return_inverse=True)[1]
+    of_users = np.bincount(code, behind - mean)
+    return mean <= float(np.sqrt(of_users @ of_users)) / len(behind)
+
+
+def _base(weights: Floats) -> Base:
+    recent, every = (float(weight) for weight in weights[[Pool.recent, Pool.events]])
+    return Base(float(weights[Pool.retrieval]), (recent, every))
 
 
 def _finish(run: Path, chosen: Chosen, log: Interactions | None, settings: ItemToItemSettings) -> Chosen:
-    for split in ("valid", "test", "snapshot"):
-        path = RunLayout(run).item_to_item.neighbours(split)
-        if chosen.blend.learner and log is not None:
-            _table(run, split, log, chosen.blend.learner, settings.neighbours).write(path)
-        else:
-            path.unlink(missing_ok=True)
+    files = RunLayout(run).item_to_item
+    for stale in files.path.glob("*.npz"):
+        stale.unlink()
+    if log is not None:
+        for split in ("valid", "test", SNAPSHOT):
+            for table in chosen.blend.tables:
+                made = _table(run, split, log, table.learner, settings.neighbours)
+                made.write(files.neighbours(split, table.learner))
     chosen.blend.write(run)
     return chosen
 
 
 def _table(run: Path, split: str, log: Interactions, name: str, most: int) -> Neighbours:
     """Learn the table of a catalogue from what happened before it was asked about."""
+    from models.families.neighbours.strongest import strongest
+
     model = learners(most)[name]()
-    model.fit(log if split == "snapshot" else log.take(log.time < split_start(run, split)))
+    model.fit(log if split == SNAPSHOT else log.take(log.time < split_start(run, split)))
     matrix: Any = model.similarities(most)
-    catalogue = RunLayout(run).snapshot("items") if split == "snapshot" else RunLayout(run).examples(split, "catalogue")
+    catalogue = RunLayout(run).snapshot("items") if split == SNAPSHOT else RunLayout(run).examples(split, "catalogue")
     columns = catalogue_codes(catalogue, log)
     return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), most), most)
-
-
-class _Choice:
-    """The validation anchors with the retrieval model's scores, on which blends are compared.
-
-    Args:
-        run: run directory.
-        anchors: A validation anchors.
-    """
-
-    def __init__(self, run: Path, anchors: Anchors) -> None:
-        self._anchors = anchors
-        self._towers = Towers(run, "valid", anchors.row)
-        self._recent = read_recent(run, "valid")[anchors.row]
-        self._hidden = _marked(anchors)
-        self._step = max(1, _CELLS // anchors.items)
-        most = min(_POOL, anchors.items)
-        self._first = np.concatenate([top_columns(allowed(self._towers(part.row), part), most) for part in self._parts()])
-        dot = self._dot(self._first)
-        self.alone = tuned_weight(np.zeros_like(dot), dot, relevant(anchors, self._first), anchors.n_truth)[1]
-        """Mean NDCG@10 of the retrieval model by itself."""
-
-    def weigh(self, table: Neighbours, decay: float) -> tuple[float, float]:
-        """Return the best weight of a table with a decay, and the mean NDCG@10 with it."""
-        spoken_for = table.spoken_for(self._recent, decay)
-        fresh = spoken_for - spoken_for.multiply(self._hidden)
-        second = Neighbours.from_matrix(strongest(fresh.tocsr(), _POOL), _POOL).columns
-        pool = np.sort(np.concatenate([self._first, second], axis=1), axis=1)
-        pool[:, 1:][pool[:, 1:] == pool[:, :-1]] = -1  # in both
-        rows = np.repeat(np.arange(len(pool)), pool.shape[1])
-        added = np.asarray(spoken_for[rows, np.maximum(pool, 0).ravel()]).reshape(pool.shape)
-        return tuned_weight(added, self._dot(pool), relevant(self._anchors, pool), self._anchors.n_truth)
-
-    def _parts(self) -> list[Anchors]:
-        count = len(self._anchors)
-        return [self._anchors.take(np.arange(at, min(at + self._step, count))) for at in range(0, count, self._step)]
-
-    def _dot(self, pool: Ints) -> Numbers:
-        """Return [A, P] dot products, -inf where the pool has a gap."""
-        begins = range(0, len(self._anchors), self._step)
-        parts = [
-            np.take_along_axis(self._towers(part.row), np.maximum(pool[begin : begin + len(part)], 0), axis=1)
-            for begin, part in zip(begins, self._parts(), strict=True)
-        ]
-        return np.where(pool >= 0, np.concatenate(parts), -np.inf)
-
-
-def _marked(anchors: Anchors) -> Any:
-    """Return a ``scipy.sparse.csr_matrix`` [A, N] with 1 for what must not be recommended."""
-    from scipy.sparse import csr_matrix
-
-    places = (anchors.hidden_row, anchors.hidden_column)
-    return csr_matrix((np.ones(len(places[0]), np.float32), places), shape=(len(anchors), anchors.items))

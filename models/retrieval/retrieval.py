@@ -1,4 +1,4 @@
-"""Retrieval as it is served: the dot products of the model's vectors and, where validation liked it, the neighbours of the recent items."""
+"""Retrieval as it is served: the dot products of the model's vectors and what validation adds to them, see ``Blend``."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from cartwheel.core.frames import flattened, read_frame
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
-from models.families.neighbours.blend import read_blend
+from models.families.neighbours.blend import POPULARITY, log_popularity, read_blend
 from models.families.neighbours.table import Neighbours
 from models.metrics.ranking import Ints, Numbers
 from models.questions.anchors import QUESTIONS
@@ -20,7 +21,7 @@ from workflows.events.event_log import codes_in
 
 
 class Retrieval:
-    """Both parts of a run's retrieval over one split: a ``Scorer``.
+    """A run's retrieval over one split: a ``Scorer``.
 
     Args:
         run: run directory.
@@ -40,26 +41,64 @@ class Retrieval:
     def __call__(self, rows: Ints) -> Numbers:
         """Return [b, N] scores."""
         scores = self.towers(rows)
-        if not self.blend.weight:
+        if self.blend.alone:
             return scores
-        return scores + np.float32(self.blend.weight) * self._neighbours.scores(self._recent[rows], self.blend.decay)
+        recent, base = self._recent[rows], self._base
+        known = has_history(recent).astype(np.int64)
+        scores = self._retrieval[known][:, None] * scores + base[known]
+        for table, shares in self._tables:
+            scores += table.scores(recent, shares)
+        return scores
 
     def pairs(self, row: Ints, column: Ints) -> npt.NDArray[np.float32]:
         """Return [n] scores of the anchors in examples row ``row`` [n] with the catalogue items ``column`` [n]."""
         scores = np.einsum("nd,nd->n", self.towers.queries[row], self.towers.items[column])
-        if self.blend.weight and len(row):
+        if not self.blend.alone and len(row):
             asked, place = np.unique(row, return_inverse=True)
-            spoken_for = self._neighbours.spoken_for(self._recent[asked], self.blend.decay)
-            scores += np.float32(self.blend.weight) * np.asarray(spoken_for[place, column], np.float32).ravel()
+            recent = self._recent[asked]
+            known = has_history(recent).astype(np.int64)[place]
+            scores = self._retrieval[known] * scores + self._base[known, column]
+            for table, shares in self._tables:
+                scores += np.asarray(table.spoken_for(recent, shares)[place, column], np.float32).ravel()
         return np.asarray(scores, np.float32)
 
+    @property
+    def _retrieval(self) -> npt.NDArray[np.float32]:
+        """[2] weight of the dot product, without a history and with one."""
+        return np.array([self.blend.stranger.retrieval, self.blend.known.retrieval], np.float32)
+
     @cached_property
-    def _neighbours(self) -> Neighbours:
-        return Neighbours.read(RunLayout(self._run).item_to_item.neighbours(self._split), len(self.towers.items))
+    def _base(self) -> npt.NDArray[np.float32]:
+        """[2, N] what popularity adds, without a history and with one."""
+        logs = read_log_popularity(self._run, self._split)
+        return np.stack([self.blend.stranger.of_items(logs), self.blend.known.of_items(logs)])
+
+    @cached_property
+    def _tables(self) -> list[tuple[Neighbours, npt.NDArray[np.float32]]]:
+        files, items = RunLayout(self._run).item_to_item, len(self.towers.items)
+        return [
+            (Neighbours.read(files.neighbours(self._split, table.learner), items), table.by_age(self._recent.shape[1]))
+            for table in self.blend.tables
+        ]
 
     @cached_property
     def _recent(self) -> Ints:
         return read_recent(self._run, self._split, self._table)
+
+
+def has_history(recent: Ints) -> npt.NDArray[np.bool_]:
+    """Tell which rows of ``read_recent`` [A, L] hold an item, in the catalogue or not: [A]."""
+    return np.asarray((recent >= 0).any(axis=1))
+
+
+def read_log_popularity(run: Path, split: str) -> npt.NDArray[np.float32]:
+    """Return [N, 2] the logarithms of popularity of a split's catalogue, as of its start.
+
+    Raises:
+        RunError: if the catalogue is missing or lacks a column.
+    """
+    table = read_frame(RunLayout(run).examples(split, "catalogue"), POPULARITY)
+    return log_popularity({name: table[name].cast(pl.Float64).fill_null(0.0).to_numpy() for name in POPULARITY})
 
 
 def read_recent(run: Path, split: str, table: str = QUESTIONS) -> Ints:

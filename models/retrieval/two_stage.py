@@ -77,7 +77,7 @@ def served_name(run: Path, fusion: Fusion) -> str:
     alone = retriever(run)
     if fusion.ranks:
         return two_stage(alone)
-    return blended(alone) if read_blend(run).weight else alone
+    return alone if read_blend(run).alone else blended(alone)
 
 
 def served_remark(fusion: Fusion, candidates: int) -> str:

@@ -14,7 +14,7 @@ from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json, read_table
 from models.retrieval.retriever import retrieval_model
 from serving.contract.tensors import Contract
-from serving.export.neighbours import read_neighbours
+from serving.export.neighbours import read_served_blend
 from serving.export.run_files import floats, integers, padded, strings
 from serving.export.snapshot import read_state
 from serving.settings import ExportSettings
@@ -60,7 +60,7 @@ class OfflineChain:
         self._vectors = np.load(retrieval_model(run).item_vectors, allow_pickle=False)
         fusion = read_json(layout.model("ranking").fusion)
         self._weight, self._ranks = float(fusion["retrieval_weight"]), bool(fusion.get("ranking_weight", 1.0))
-        self._neighbours = read_neighbours(run, len(self._vectors))
+        self._blend = read_served_blend(run, len(self._vectors), self._state.recent_items)
         self._ranking = OnnxModel(layout.model("ranking").scores)
         self._cross = OnnxModel(layout.graph("cross"))
         items = read_table(layout.snapshot("items"))
@@ -99,7 +99,7 @@ class OfflineChain:
         vectors, query = self._vectors.astype(np.float64), self._query_vectors[place].astype(np.float64)
         similarity = (vectors @ query).astype(np.float32)
         near = _NEAR * float(np.linalg.norm(query) * np.linalg.norm(vectors, axis=1).max())
-        self._add_neighbours(place, similarity)
+        similarity = self._blended(place, similarity)
         similarity[[self._rows[item] for item in self._left_out[place]]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
         pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
@@ -111,15 +111,18 @@ class OfflineChain:
         answers = {self.ids[item]: float(score) for item, score in zip(pool, spread, strict=True)}
         return Expected(answers, best, ambiguous=len(pool) > self._candidates)
 
-    def _add_neighbours(self, place: int, similarity: npt.NDArray[np.float32]) -> None:
-        """Add what the neighbours of the user's recent items say."""
-        table = self._neighbours
+    def _blended(self, place: int, similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return the retrieval scores of all items, of their dot products with a user's vector."""
         history = [item for item in self._recents["recent_items"][place] if item is not None]
+        if self._blend.bases is not None:
+            own = int(bool(history))
+            similarity = self._blend.bases.retrieval[own] * similarity + self._blend.bases.items[own]
         for age, item in enumerate(reversed(history)):
-            if table is not None and item in self._rows:
+            for table in self._blend.tables if item in self._rows else ():
                 columns, additions = table.columns[self._rows[item]], table.additions[self._rows[item]]
                 held = columns < len(similarity)
-                similarity[columns[held]] += np.float32(table.decay**age) * additions[held]
+                similarity[columns[held]] += table.shares[age] * additions[held]
+        return similarity
 
     def _score(self, place: int, pool: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the ranking logits of the items in ``pool``; 0 where they do not count."""

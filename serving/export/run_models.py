@@ -15,7 +15,7 @@ from cartwheel.core.run_layout import ModelLayout, RunLayout
 from cartwheel.core.tables import read_json
 from models.retrieval.retriever import retrieval_model
 from serving.ensembles.served import RunModels
-from serving.export.neighbours import read_neighbours
+from serving.export.neighbours import read_served_blend
 from serving.export.run_files import item_ids
 from serving.pieces.cart import CartModels, Floats
 from serving.pieces.rank import RankingModels
@@ -35,11 +35,12 @@ def read_models(run: Path) -> RunModels:
     cross = read_onnx(layout.graph("cross"))
     fusion = read_json(layout.model("ranking").fusion)
     logits, used = read_onnx(layout.model("ranking").scores), bool(fusion.get("ranking_weight", 1.0))
+    blend = read_served_blend(run, len(item_ids(run)), int(read_json(layout.state)["recent_items"]))
     ranking = RankingModels(cross, logits, float(fusion["retrieval_weight"]), used)
     return RunModels(
         query=read_onnx(layout.graph("query")),
         item=read_onnx(layout.graph("item")),
-        retrieval=RetrievalModels(read_onnx(retrieval_model(run).query), read_neighbours(run, len(item_ids(run)))),
+        retrieval=RetrievalModels(read_onnx(retrieval_model(run).query), blend.bases, blend.tables),
         ranking=ranking,
         cart=_read_cart(run, cross) if layout.model("cart").scores.exists() else None,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 
@@ -11,30 +13,37 @@ from workflows.compiler.onnx_graph import GraphBuilder
 
 
 class Additions:
-    """The additions of each query, one for each neighbour of each recent item: M = L * K, an item of the catalogue at several places.
+    """The additions of each query, one for each neighbour of each recent item in each table, an item of the catalogue at several places.
 
     Args:
         graph: where to.
-        table: the neighbours.
+        tables: the tables, at least one.
         recent: int64 [B, L], catalogue indices of the recent items, oldest first; N for an unknown item, -1 behind the last.
         recents: L.
     """
 
-    def __init__(self, graph: GraphBuilder, table: NeighbourTable, recent: str, recents: int) -> None:
-        self.places = recents * table.columns.shape[1]
-        """M."""
-        held = cast(graph, graph.add("GreaterOrEqual", recent, graph.constant(0, np.int64)), onnx.TensorProto.FLOAT)
+    def __init__(self, graph: GraphBuilder, tables: Sequence[NeighbourTable], recent: str, recents: int) -> None:
+        self.places = recents * sum(table.columns.shape[1] for table in tables)
+        """M, places of all tables."""
+        held = cast(graph, graph.add("GreaterOrEqual", recent, graph.constant(0, np.int64)), onnx.TensorProto.INT64)
         count = graph.add("ReduceSum", held, graph.constant([1], np.int64), keepdims=1)
-        steps = graph.add("Sub", count, graph.constant(np.arange(1, recents + 1).reshape(1, -1), np.float32))
-        age = graph.add("Max", steps, graph.constant(0, np.float32))
-        share = graph.add("Pow", graph.constant(table.decay, np.float32), age)
+        steps = graph.add("Sub", count, graph.constant(np.arange(1, recents + 1).reshape(1, -1), np.int64))
+        age = graph.add("Max", steps, graph.constant(0, np.int64))
+        parts = [self._of_table(graph, table, recent, age, recents) for table in tables]
+        items, values = zip(*parts, strict=True)
+        self.items = graph.add("Concat", *items, axis=1) if len(parts) > 1 else items[0]
+        """int64 [B, M], catalogue indices; N where there is no neighbour."""
+        self.values = graph.add("Concat", *values, axis=1) if len(parts) > 1 else values[0]
+        """float32 [B, M]"""
+
+    @staticmethod
+    def _of_table(graph: GraphBuilder, table: NeighbourTable, recent: str, age: str, recents: int) -> tuple[str, str]:
+        share = graph.add("Gather", graph.constant(table.shares), age, axis=0)
         additions = graph.add("Gather", graph.constant(table.additions), recent, axis=0)
         weighted = graph.add("Mul", additions, graph.add("Unsqueeze", share, graph.constant([2], np.int64)))
-        flat = graph.constant([0, self.places], np.int64)
-        self.items = graph.add("Reshape", graph.add("Gather", graph.constant(table.columns), recent, axis=0), flat)
-        """int64 [B, M], catalogue indices; N where there is no neighbour."""
-        self.values = graph.add("Reshape", weighted, flat)
-        """float32 [B, M]"""
+        flat = graph.constant([0, recents * table.columns.shape[1]], np.int64)
+        items = graph.add("Gather", graph.constant(table.columns), recent, axis=0)
+        return graph.add("Reshape", items, flat), graph.add("Reshape", weighted, flat)
 
     def to(self, graph: GraphBuilder, scores: str) -> str:
         """Return ``scores`` [B, columns], more columns than items, with the additions."""

@@ -150,14 +150,14 @@ class Snapshot:
 
 @dataclass(frozen=True)
 class NeighbourTable:
-    """What the recent items of a query add to retrieval scores: over their places, n steps from the end, decay^n * addition.
+    """What the recent items of a query add to retrieval scores: over their places, n steps from the end, share(n) * addition.
 
     Attributes:
         columns: int64 [N + 1, K], catalogue indices; N where there is no neighbour. The last row is the unknown item's.
         additions: float32 [N + 1, K], above 0; 0 where there is no neighbour.
-        decay: in (0, 1].
+        shares: float32 [L], share(n).
     """
 
     columns: npt.NDArray[np.int64]
     additions: npt.NDArray[np.float32]
-    decay: float
+    shares: npt.NDArray[np.float32]

@@ -273,14 +273,17 @@ class SyntheticRun:
         self._examples()
 
     def _neighbours(self, most: int = 4) -> None:
-        """Some items have fewer neighbours than others, and many share one."""
+        """Some items have fewer neighbours than others, many share one, and two tables have some of one item."""
+        known, stranger = ({"retrieval": weight, "popularity": [0.2, -0.1 * weight]} for weight in (1.5, 0.5))
+        tables = [{"learner": "item_knn", "shares": {"0.8": 0.5}}, {"learner": "ease", "shares": {"1.0": 0.2, "0.3": 0.4}}]
+        self._json({"tables": tables, "known": known, "stranger": stranger}, "models/item_to_item/blend.json")
         rng, count = np.random.default_rng(11), len(self.item_ids)
-        columns = np.stack([rng.permutation(max(most, count // 3))[:most] for _ in range(count)]).astype(np.int32)
-        columns[np.arange(most) >= rng.integers(0, most + 1, count)[:, None]] = -1
-        columns[columns >= count] = -1
-        weights = np.where(columns < 0, 0, rng.uniform(0.1, 1, columns.shape)).astype(np.float32)
-        self._json({"learner": "item_knn", "decay": 0.8, "weight": 0.5}, "models/item_to_item/blend.json")
-        np.savez(self.path / "models/item_to_item/snapshot.npz", columns=columns, weights=weights)
+        for learner in ("item_knn", "ease"):
+            columns = np.stack([rng.permutation(max(most, count // 3))[:most] for _ in range(count)]).astype(np.int32)
+            columns[np.arange(most) >= rng.integers(0, most + 1, count)[:, None]] = -1
+            columns[columns >= count] = -1
+            weights = np.where(columns < 0, 0, rng.uniform(0.1, 1, columns.shape)).astype(np.float32)
+            np.savez(self.path / f"models/item_to_item/snapshot_{learner}.npz", columns=columns, weights=weights)
 
     def _snapshot(self) -> None:
         state = {

@@ -1,43 +1,121 @@
-"""How much the neighbours count beside the retrieval model: what ``models/item_to_item/blend.json`` holds."""
+"""How the scores of several retrievers add up: what ``models/item_to_item/blend.json`` holds.
+
+With L(i) = (log(1 + recent interactions), log(1 + all interactions)) of item i and n the steps back from the end of a history,
+
+    score(i) = r * query vector . item vector + p . L(i) + sum over tables t and items j of the history of share(t, n) * t(j, i),
+
+where r and p are one set of numbers for shoppers with a history and another for those without. A sum of scores can be searched exactly
+by one pass over the catalogue, whatever it is the sum of.
+"""
 
 from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
 
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import RELATIVE, RunLayout
 
 FOLDER: Final = RELATIVE.item_to_item.path
-"""Of a run: ``blend.json`` and, where a learner was chosen, a table a catalogue: ``valid.npz``, ``test.npz`` and ``snapshot.npz``."""
+"""Of a run: ``blend.json`` and, for each learner that counts, a table a catalogue, such as ``valid_ease.npz``."""
+
+POPULARITY: Final = ("item_recent_events", "item_events")
+"""Columns of a catalogue whose logarithms L holds."""
+
+
+@dataclass(frozen=True)
+class Base:
+    """What counts whatever the history holds.
+
+    Attributes:
+        retrieval: r, 0 or above.
+        popularity: p, one number for each of ``POPULARITY``.
+    """
+
+    retrieval: float = 1.0
+    popularity: tuple[float, float] = (0.0, 0.0)
+
+    def of_items(self, logs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return [N] p . L(i) of the logarithms [N, 2] of a catalogue, as ``log_popularity`` gives them."""
+        return np.asarray(logs @ np.array(self.popularity, np.float32), np.float32)
+
+    @property
+    def sentence(self) -> str:
+        """The weights, in words."""
+        parts = [f"{self.retrieval:.3g} x retrieval"] if self.retrieval else []
+        names = ("log of recent popularity", "log of popularity")
+        parts += [f"{weight:.3g} x {name}" for weight, name in zip(self.popularity, names, strict=True) if weight]
+        return " + ".join(parts) or "nothing"
+
+
+@dataclass(frozen=True)
+class TableShares:
+    """How much the table of one learner counts.
+
+    Attributes:
+        learner: name of the model that the table was learnt by.
+        shares: decay -> weight, above 0: share(t, n) is the sum of weight * decay^n.
+    """
+
+    learner: str
+    shares: Mapping[float, float]
+
+    def by_age(self, length: int) -> npt.NDArray[np.float32]:
+        """Return [length] share(t, n) for n = 0, 1, ..."""
+        age = np.arange(length, dtype=np.float64)
+        total = sum((weight * np.power(decay, age) for decay, weight in self.shares.items()), np.zeros(length))
+        return np.asarray(total, np.float32)
+
+    @property
+    def sentence(self) -> str:
+        """The weights, in words."""
+        shares = ", ".join(f"{weight:.3g} at decay {decay:g}" for decay, weight in self.shares.items())
+        return f"{self.learner} ({shares})"
 
 
 @dataclass(frozen=True)
 class Blend:
-    """retrieval score = query vector . item vector + weight * score of the neighbours.
+    """All weights.
 
     Attributes:
-        learner: name of the model that the table was learnt by; "" where the retrieval model retrieves alone.
-        decay: in (0, 1], how much less each step back in the history says.
-        weight: 0 or above.
+        tables: those that count.
+        known: for shoppers with a history.
+        stranger: for shoppers without.
     """
 
-    learner: str = ""
-    decay: float = 1.0
-    weight: float = 0.0
+    tables: tuple[TableShares, ...] = ()
+    known: Base = field(default_factory=Base)
+    stranger: Base = field(default_factory=Base)
+
+    @property
+    def alone(self) -> bool:
+        """Whether the retrieval model retrieves alone."""
+        return self == Blend()
 
     @property
     def sentence(self) -> str:
         """What a reader of figures should know."""
-        return f"with {self.weight:.3g} x the neighbours of the recent items ({self.learner}, decay {self.decay:g} a step back)"
+        neighbours = " + ".join(table.sentence for table in self.tables)
+        told = f"{self.known.sentence}{' + neighbours of the recent items by ' if neighbours else ''}{neighbours}"
+        return f"with {told}; without a history {self.stranger.sentence}"
 
     def write(self, run: Path) -> None:
         """Write ``blend.json`` of a run."""
         write_json(RunLayout(run).item_to_item.blend, asdict(self))
+
+
+def log_popularity(columns: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
+    """Return float32 [N, 2] L of a catalogue's ``POPULARITY`` columns; what is not known counts as no interaction."""
+    counts = [np.nan_to_num(np.asarray(columns[name], np.float64)) for name in POPULARITY]
+    return np.asarray(np.stack([np.log1p(np.maximum(count, 0.0)) for count in counts], axis=1), np.float32)
 
 
 def read_blend(run: Path) -> Blend:
@@ -51,12 +129,28 @@ def read_blend(run: Path) -> Blend:
         return Blend()
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        blend = Blend(str(content["learner"]), float(content["decay"]), float(content["weight"]))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        tables = tuple(
+            TableShares(str(table["learner"]), {float(decay): float(weight) for decay, weight in table["shares"].items()})
+            for table in content["tables"]
+        )
+        known, stranger = (_base(content[name]) for name in ("known", "stranger"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunError(f"{path} cannot be read ({error}).", "Run `cartwheel train` again.") from error
-    if not 0 < blend.decay <= 1 or not 0 <= blend.weight < math.inf:
+    shares = [pair for table in tables for pair in table.shares.items()]
+    if not all(0 < decay <= 1 and 0 < weight < math.inf for decay, weight in shares):
         raise RunError(
-            f"{path} holds the decay {blend.decay} and the weight {blend.weight}, where (0, 1] and 0 or above are expected.",
+            f"{path} holds the decays and weights {shares}, where decays in (0, 1] and weights above 0 are expected.",
             "Run `cartwheel train` again.",
         )
-    return blend
+    for base in (known, stranger):
+        if not all(map(math.isfinite, (base.retrieval, *base.popularity))) or base.retrieval < 0:
+            raise RunError(
+                f"{path} holds the weights {asdict(base)}, where finite numbers are expected, and no negative one of retrieval.",
+                "Run `cartwheel train` again.",
+            )
+    return Blend(tables, known, stranger)
+
+
+def _base(content: Mapping[str, Any]) -> Base:
+    recent, every = content["popularity"]
+    return Base(float(content["retrieval"]), (float(recent), float(every)))

@@ -21,7 +21,7 @@ _FIX = "Run `cartwheel train` again."
 class Neighbours:
     """The neighbours of N items, at most K each.
 
-    A history scores item j with the sum over its places, n steps from the end, of decay^n * weight of j beside the item there.
+    A history scores item j with the sum over its places, n steps from the end, of share(n) * weight of j beside the item there.
 
     Attributes:
         columns: int32 [N, K], the neighbours as catalogue columns, the strongest first; -1 where there are fewer.
@@ -42,27 +42,27 @@ class Neighbours:
         columns[filled], weights[filled] = matrix.indices, matrix.data
         return Neighbours(columns, weights)
 
-    def scores(self, recent: Ints, decay: float) -> npt.NDArray[np.float32]:
+    def scores(self, recent: Ints, shares: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Score the catalogue for each history.
 
         Args:
             recent: [b, L] catalogue columns of the recent items, oldest first; N for an item out of the catalogue, -1 behind the last.
-            decay: in (0, 1], how much less each step back says.
+            shares: [L] or longer, share(n) for n = 0, 1, ...
 
         Returns:
             [b, N], 0 or above.
         """
-        result: npt.NDArray[np.float32] = self.spoken_for(recent, decay).toarray()
+        result: npt.NDArray[np.float32] = self.spoken_for(recent, shares).toarray()
         return result
 
-    def spoken_for(self, recent: Ints, decay: float) -> Any:
+    def spoken_for(self, recent: Ints, shares: npt.NDArray[np.float32]) -> Any:
         """Return what ``scores`` does as a ``scipy.sparse.csr_matrix`` [b, N]."""
         from scipy.sparse import csr_matrix
 
         items = len(self.columns)
         age = (recent >= 0).sum(axis=1, keepdims=True) - 1 - np.arange(recent.shape[1])
         row, slot = np.nonzero((recent >= 0) & (recent < items))
-        weight = np.power(np.float32(decay), age[row, slot].astype(np.float32))
+        weight = shares[age[row, slot]]
         history = csr_matrix((weight, (row, recent[row, slot])), shape=(len(recent), items))
         result = history @ self._matrix
         result.sort_indices()  # single entries are found by bisection

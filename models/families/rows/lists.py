@@ -28,7 +28,13 @@ def validation_ndcg(data: TrainingData) -> ListNDCG:
 
 
 def fit_conditional_logit(
-    rows: npt.NDArray[np.float32], label: Floats, groups: Ints, numbers: npt.NDArray[np.bool_], l2: float, max_steps: int
+    rows: npt.NDArray[np.float32],
+    label: Floats,
+    groups: Ints,
+    numbers: npt.NDArray[np.bool_],
+    l2: float,
+    max_steps: int,
+    positive: npt.NDArray[np.bool_] | None = None,
 ) -> tuple[Floats, bool]:
     """Fit weights that order lists, by L-BFGS (Liu and Nocedal, 1989).
 
@@ -39,6 +45,7 @@ def fit_conditional_logit(
         numbers: [width] whether a column is a number: it is penalised in units of its standard deviation within lists.
         l2: weight of the squared weights, halved, in the loss summed over lists.
         max_steps: most steps.
+        positive: [width] whether a weight must not be below 0; None where all may be.
 
     Returns:
         [width] weights, 0 of columns that are constant within every list; and whether the solver converged.
@@ -49,11 +56,13 @@ def fit_conditional_logit(
     kept = lists.differing(label)
     held = np.repeat(kept, lists.sizes)
     problem = _Problem(rows if held.all() else rows[held], label[held], Lists.of(groups[held]), numbers, l2)
+    least = np.where(False if positive is None else positive[problem.varying], 0.0, -np.inf)
     found = minimize(
         problem.loss,
         np.zeros(problem.width),
         jac=True,
         method="L-BFGS-B",
+        bounds=[(low, None) for low in least],
         options={"maxiter": max_steps, "ftol": 1e-9, "gtol": 1e-6},
     )
     weights = np.zeros(rows.shape[1])

@@ -10,7 +10,7 @@ import pytest
 from cartwheel.core.errors import RunError
 from evaluation.evaluate import evaluate_run
 from evaluation.settings import EvaluateSettings
-from models.families.neighbours.blend import FOLDER, Blend, read_blend
+from models.families.neighbours.blend import FOLDER, POPULARITY, Base, Blend, read_blend
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.neighbours.table import Neighbours
 from models.questions.anchors import read_anchors
@@ -59,13 +59,13 @@ def fit(run: Path, learner: str = "auto", seed: int = 0) -> Blend:
 
 def test_what_validation_likes_is_taken(served: Path) -> None:
     chosen = fit_item_to_item(served, ItemToItemSettings(neighbours=10), SETTINGS, 0)
-    assert chosen.blend.learner
-    assert chosen.blend.weight > 0
+    assert chosen.blend.tables
     assert chosen.ndcg > chosen.alone + 0.1
     assert read_blend(served) == chosen.blend
     for split in ("valid", "test", "snapshot"):
-        table = Neighbours.read(served / FOLDER / f"{split}.npz", 60)
-        assert (table.weights > 0).any()
+        for counted in chosen.blend.tables:
+            table = Neighbours.read(served / FOLDER / f"{split}_{counted.learner}.npz", 60)
+            assert (table.weights > 0).any()
 
 
 def test_the_figure_of_the_choice_is_that_of_the_retrieval(served: Path) -> None:
@@ -75,14 +75,15 @@ def test_the_figure_of_the_choice_is_that_of_the_retrieval(served: Path) -> None
     chosen = fit_item_to_item(served, ItemToItemSettings(neighbours=10), SETTINGS, 0)
     anchors = read_anchors(served, "valid")
     judged = judge(Retrieval(served, "valid"), anchors, 10, "both")
-    assert float(ndcg(judged.placement, 10).mean()) == pytest.approx(chosen.ndcg, abs=2e-3)  # equal scores are averaged here
+    # The choice is judged with weights of the other half of the shoppers, these with weights of all.
+    assert float(ndcg(judged.placement, 10).mean()) == pytest.approx(chosen.ndcg, abs=5e-2)
     alone = judge(Towers(served, "valid"), anchors, 10, "alone")
     assert float(ndcg(alone.placement, 10).mean()) == pytest.approx(chosen.alone, abs=2e-2)
 
 
 def test_without_a_learner_the_two_tower_is_alone_and_older_tables_go(served: Path) -> None:
     fit(served, "item_knn")
-    assert (served / FOLDER / "test.npz").exists()
+    assert (served / FOLDER / "test_item_knn.npz").exists()
     assert fit(served, "none") == Blend()
     assert not list((served / FOLDER).glob("*.npz"))
     rows = np.arange(5)
@@ -98,25 +99,34 @@ def test_without_validation_anchors_the_two_tower_is_alone(served: Path) -> None
 @pytest.mark.parametrize("learner", ["item_knn", "ease", "sequential_rules"])
 def test_every_score_has_what_the_neighbours_add(served: Path, learner: str) -> None:
     blend = fit(served, learner)
-    assert blend.learner == learner
+    assert [table.learner for table in blend.tables] == [learner]
     anchors = read_anchors(served, "test")
-    both, tower = Retrieval(served, "test"), Towers(served, "test")
-    table = Neighbours.read(served / FOLDER / "test.npz", 60)
-    expected = tower(anchors.row) + blend.weight * table.scores(read_recent(served, "test")[anchors.row], blend.decay)
-    np.testing.assert_allclose(both(anchors.row), expected, rtol=1e-5, atol=1e-6)
+    both, tower, recent = Retrieval(served, "test"), Towers(served, "test"), read_recent(served, "test")[anchors.row]
+    table = Neighbours.read(served / FOLDER / f"test_{learner}.npz", 60)
+    counts = pl.read_parquet(served / "examples/test/catalogue.parquet").select(POPULARITY).to_numpy()
+    expected = tower(anchors.row).astype(np.float64)
+    for row, history in enumerate(recent):
+        base = blend.known if (history >= 0).any() else blend.stranger
+        expected[row] = base.retrieval * expected[row] + np.log1p(counts) @ np.array(base.popularity)
+        for steps, item in enumerate(reversed(history[history >= 0].tolist())):
+            share = sum(weight * decay**steps for decay, weight in blend.tables[0].shares.items())
+            held = table.columns[item] >= 0
+            expected[row, table.columns[item][held]] += share * table.weights[item][held]
+    np.testing.assert_allclose(both(anchors.row), expected, rtol=1e-4, atol=1e-5)
     stages = retrieve_and_rank(served, "test", SETTINGS, anchors)
     found = stages.candidates >= 0
     np.testing.assert_allclose(
         stages.retrieval[found],
         np.take_along_axis(expected, np.maximum(stages.candidates, 0), axis=1)[found],
-        rtol=1e-5,
+        rtol=1e-4,
         atol=1e-5,
     )
 
 
 def test_no_table_knows_what_comes_after_its_split_begins(served: Path) -> None:
     fit(served, "sequential_rules")
-    before = {split: (served / FOLDER / f"{split}.npz").read_bytes() for split in ("valid", "test", "snapshot")}
+    file = served / FOLDER
+    before = {split: (file / f"{split}_sequential_rules.npz").read_bytes() for split in ("valid", "test", "snapshot")}
     path = served / "events/events.parquet"
     events = pl.read_parquet(path)
     start = datetime.fromisoformat("2024-03-01T00:00:00+00:00")
@@ -124,7 +134,7 @@ def test_no_table_knows_what_comes_after_its_split_begins(served: Path) -> None:
     changed = later.with_columns(pl.col("item_id").shuffle(seed=1))
     pl.concat([events.filter(pl.col("timestamp") < start), changed]).write_parquet(path)
     fit(served, "sequential_rules")
-    after = {split: (served / FOLDER / f"{split}.npz").read_bytes() for split in before}
+    after = {split: (file / f"{split}_sequential_rules.npz").read_bytes() for split in before}
     assert after["valid"] == before["valid"]
     assert after["test"] == before["test"]
     assert after["snapshot"] != before["snapshot"]

@@ -1,5 +1,7 @@
 """The table of neighbours: what it adds, by hand, and what is refused when it is read."""
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,30 +9,38 @@ import pytest
 from scipy.sparse import csr_matrix
 
 from cartwheel.core.errors import RunError
-from models.families.neighbours.blend import FOLDER, Blend, read_blend
+from models.families.neighbours.blend import FOLDER, Base, Blend, TableShares, read_blend
 from models.families.neighbours.table import Neighbours
 
 TABLE = Neighbours(np.array([[1, 2], [2, -1], [-1, -1]], np.int32), np.array([[0.5, 0.25], [1.0, 0.0], [0.0, 0.0]], np.float32))
 
 
+def shares(decay: float) -> np.ndarray:
+    return TableShares("ease", {decay: 1.0}).by_age(8)
+
+
+def test_shares_of_several_decays_add_up() -> None:
+    np.testing.assert_allclose(TableShares("ease", {1.0: 2.0, 0.5: 4.0}).by_age(3), [6.0, 4.0, 3.0])
+
+
 def test_each_step_back_says_less() -> None:
     recent = np.array([[0, 1, -1], [1, 0, -1], [-1, -1, -1]])
-    np.testing.assert_allclose(TABLE.scores(recent, 0.5), [[0, 0.25, 0.125 + 1], [0, 0.5, 0.25 + 0.5], [0, 0, 0]])
+    np.testing.assert_allclose(TABLE.scores(recent, shares(0.5)), [[0, 0.25, 0.125 + 1], [0, 0.5, 0.25 + 0.5], [0, 0, 0]])
 
 
 def test_an_item_out_of_the_catalogue_takes_a_step_and_adds_nothing() -> None:
-    np.testing.assert_allclose(TABLE.scores(np.array([[0, 3, -1]]), 0.5), [[0, 0.25, 0.125]])
+    np.testing.assert_allclose(TABLE.scores(np.array([[0, 3, -1]]), shares(0.5)), [[0, 0.25, 0.125]])
 
 
 def test_padding_makes_no_difference() -> None:
     recent = np.array([[2, 0, 1]])
     wider = np.pad(recent, ((0, 0), (0, 4)), constant_values=-1)
-    np.testing.assert_array_equal(TABLE.scores(recent, 0.8), TABLE.scores(wider, 0.8))
+    np.testing.assert_array_equal(TABLE.scores(recent, shares(0.8)), TABLE.scores(wider, shares(0.8)))
 
 
 def test_single_entries_are_those_of_the_scores() -> None:
     recent = np.array([[0, 1], [1, 0]])
-    np.testing.assert_array_equal(TABLE.spoken_for(recent, 0.7).toarray(), TABLE.scores(recent, 0.7))
+    np.testing.assert_array_equal(TABLE.spoken_for(recent, shares(0.7)).toarray(), TABLE.scores(recent, shares(0.7)))
 
 
 def test_a_matrix_becomes_a_table_as_wide_as_its_longest_row() -> None:
@@ -42,7 +52,7 @@ def test_a_matrix_becomes_a_table_as_wide_as_its_longest_row() -> None:
 
 def test_an_empty_matrix_becomes_a_table_that_adds_nothing() -> None:
     table = Neighbours.from_matrix(csr_matrix((3, 3)), 5)
-    assert table.scores(np.array([[0, 1, 2]]), 1.0).tolist() == [[0, 0, 0]]
+    assert table.scores(np.array([[0, 1, 2]]), shares(1.0)).tolist() == [[0, 0, 0]]
 
 
 def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
@@ -75,18 +85,28 @@ def test_a_run_without_the_folder_retrieves_by_the_two_tower_alone(tmp_path: Pat
 
 
 def test_a_blend_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    Blend("ease", 0.8, 1.5).write(tmp_path)
-    assert read_blend(tmp_path) == Blend("ease", 0.8, 1.5)
+    blend = Blend((TableShares("ease", {0.8: 1.5, 1.0: 0.25}),), Base(2.0, (0.5, -0.25)), Base(0.0, (1.0, 0.0)))
+    blend.write(tmp_path)
+    assert read_blend(tmp_path) == blend
+
+
+def written(
+    shares: dict[str, float] | None = None, retrieval: float = 1.0, popularity: Sequence[float] = (0.0, 0.0)
+) -> str:
+    base = {"retrieval": retrieval, "popularity": list(popularity)}
+    return json.dumps({"tables": [{"learner": "ease", "shares": shares or {}}], "known": base, "stranger": base})
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("{", "cannot be read"),
-        ('{"learner": "ease"}', "cannot be read"),
-        ('{"learner": "ease", "decay": 0, "weight": 1}', "the decay 0.0"),
-        ('{"learner": "ease", "decay": 0.5, "weight": -1}', "the weight -1.0"),
-        ('{"learner": "ease", "decay": 0.5, "weight": Infinity}', "the weight inf"),
+        ('{"tables": []}', "cannot be read"),
+        (written(shares={"0": 1}), "the decays and weights"),
+        (written(shares={"0.5": -1}), "the decays and weights"),
+        (written(shares={"0.5": float("inf")}), "the decays and weights"),
+        (written(retrieval=-1.0), "no negative one of retrieval"),
+        (written(popularity=[float("nan"), 0.0]), "where finite numbers are expected"),
     ],
 )
 def test_a_blend_that_makes_no_sense_is_refused(tmp_path: Path, content: str, message: str) -> None:

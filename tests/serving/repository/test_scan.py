@@ -28,11 +28,11 @@ def vectors(kind: str) -> np.ndarray:
     return table
 
 
-def search(table: np.ndarray, neighbours: NeighbourTable | None = None) -> onnxruntime.InferenceSession:
+def search(table: np.ndarray, neighbours: tuple[NeighbourTable, ...] = ()) -> onnxruntime.InferenceSession:
     graph = GraphBuilder("search")
     vector, excluded = graph.input("vector", "float32", ["B", DIMENSION]), graph.input("excluded", "int64", ["B", "X"])
     added = None
-    if neighbours is not None:
+    if neighbours:
         added = Additions(graph, neighbours, graph.input("recent", "int64", ["B", RECENTS]), RECENTS)
     scores, index = scan.nearest(graph, vector, table, excluded, KEPT, added)
     graph.output(scores, "scores", "float32", ["B", KEPT])
@@ -76,11 +76,11 @@ def neighbour_table(seed: int) -> NeighbourTable:
     columns[rng.random(columns.shape) < 0.3] = ITEMS
     columns[ITEMS] = ITEMS
     additions = np.where(columns < ITEMS, rng.uniform(0.1, 2.0, columns.shape), 0).astype(np.float32)
-    return NeighbourTable(columns, additions, 0.5)
+    return NeighbourTable(columns, additions, np.power(np.float32(0.5), np.arange(RECENTS, dtype=np.float32)))
 
 
 NEIGHBOURS = neighbour_table(3)
-WITH = {kind: search(table, NEIGHBOURS) for kind, table in TABLES.items()}
+WITH = {kind: search(table, (NEIGHBOURS,)) for kind, table in TABLES.items()}
 
 
 @settings(max_examples=120, deadline=None, derandomize=True)
