@@ -10,7 +10,7 @@ import pytest
 from cartwheel.core.errors import RunError
 from evaluation.evaluate import evaluate_run
 from evaluation.settings import EvaluateSettings
-from models.families.neighbours.blend import FOLDER, POPULARITY, Base, Blend, read_blend
+from models.families.neighbours.blend import FOLDER, POPULARITY, Blend, read_blend
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.neighbours.table import Neighbours
 from models.questions.anchors import read_anchors
