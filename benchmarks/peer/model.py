@@ -35,7 +35,7 @@ warnings.filterwarnings("ignore")
 import pandas as pd  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from serving.export.neighbours import read_neighbours  # noqa: E402
+from serving.export.neighbours import read_served_blend  # noqa: E402
 from workflows.features.columns import COUNTED_KINDS, CROSS, ITEM, QUERY, QUERY_CONTINUOUS, QUERY_LISTS, QUERY_SCALARS  # noqa: E402
 from workflows.features.pair import cross_features  # noqa: E402
 
@@ -61,7 +61,7 @@ class TritonPythonModel:
         logging.disable(logging.WARNING)
         self._load_models(run)
         self._load_catalogue(run)
-        self._neighbours = read_neighbours(run, len(self._ids))
+        self._blend = read_served_blend(run, len(self._ids), int(self._state["recent_items"]))
         self._users = _Users(run, self._item_of)
         self.execute_rows([_Row()])  # traces the functions and reads the vocabularies, before the first request does
 
@@ -122,8 +122,14 @@ class TritonPythonModel:
         query = _dense(frame, int(self._state["recent_items"]))
         excluded = self._excluded(rows, recent_rows)
         places, additions = self._additions(recent_rows)
+        weight, base = self._bases(raw["recent_items"])
         similarity, candidates = self._retrieve(
-            {name: tf.constant(query[name]) for name in QUERY}, tf.constant(places), tf.constant(additions), tf.constant(excluded)
+            {name: tf.constant(query[name]) for name in QUERY},
+            tf.constant(weight),
+            tf.constant(base),
+            tf.constant(places),
+            tf.constant(additions),
+            tf.constant(excluded),
         )
         cross = self._cross(raw, candidates.numpy())
         scalars = {name: tf.constant(query[name]) for name in QUERY_SCALARS}
@@ -186,18 +192,28 @@ class TritonPythonModel:
 
     def _additions(self, recent_rows: Sequence[Sequence[int]]) -> tuple[Array, Array]:
         """Return (query, item) places, int32 ``[M, 2]``, and what the neighbours of the recent items add there, float32 ``[M]``."""
-        places, additions, table = [np.zeros((0, 2), np.int32)], [np.zeros(0, np.float32)], self._neighbours
-        for query, recents in enumerate(recent_rows if table is not None else ()):
+        places, additions, tables = [np.zeros((0, 2), np.int32)], [np.zeros(0, np.float32)], self._blend.tables
+        for query, recents in enumerate(recent_rows if tables else ()):
             for age, item in enumerate(reversed(recents)):
-                columns = table.columns[item]
-                places.append(np.column_stack([np.full(len(columns), query), columns]).astype(np.int32))
-                additions.append(table.additions[item] * np.float32(table.decay**age))
+                for table in tables:
+                    columns = table.columns[item]
+                    places.append(np.column_stack([np.full(len(columns), query), columns]).astype(np.int32))
+                    additions.append(table.additions[item] * table.shares[age])
         where, what = np.concatenate(places), np.concatenate(additions)
         return where[what > 0], what[what > 0]
 
-    def _retrieve_eagerly(self, query: Mapping[str, Any], places: Any, additions: Any, excluded: Any) -> tuple[Any, Any]:
+    def _bases(self, recent_items: Sequence[Sequence[str]]) -> tuple[Array, Array]:
+        """Return how much the dot product counts in each question, float32 ``[B, 1]``, and what is added to each item, ``[B, N]``."""
+        bases, known = self._blend.bases, np.array([int(len(items) > 0) for items in recent_items])
+        if bases is None:
+            return np.ones((len(known), 1), np.float32), np.zeros((len(known), 1), np.float32)
+        return bases.retrieval[known][:, None], bases.items[known]
+
+    def _retrieve_eagerly(
+        self, query: Mapping[str, Any], weight: Any, base: Any, places: Any, additions: Any, excluded: Any
+    ) -> tuple[Any, Any]:
         tf = self._tf
-        scores = tf.matmul(self._tower.query(query, training=False), self._vectors)
+        scores = weight * tf.matmul(self._tower.query(query, training=False), self._vectors) + base
         scores = tf.tensor_scatter_nd_add(scores, places, additions)
         lowest = tf.fill([tf.shape(excluded)[0]], float("-inf"))
         scores = tf.tensor_scatter_nd_update(scores, excluded, lowest)

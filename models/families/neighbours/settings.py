@@ -10,12 +10,12 @@ from cartwheel.core.settings import Settings
 
 
 class ItemToItemSettings(Settings):
-    """The table of items that go together, which is added to the scores of the retrieval model.
+    """The tables of items that go together, which are added to the scores of the retrieval model with what is popular.
 
     Linden, Smith and York, IEEE Internet Computing 2003, https://doi.org/10.1109/MIC.2003.1167344.
     """
 
     learner: Literal["auto", "none", "item_knn", "ease", "sequential_rules", "discounted_rules"] = "auto"
-    """What it is learnt by; ``auto`` takes what validation likes best, and none of them where the retrieval model alone is as good."""
+    """What they are learnt by; ``auto`` tries all and weighs them on validation, ``none`` leaves the retrieval model alone."""
     neighbours: Annotated[int, Field(gt=0, le=1000)] = 50
     """Neighbours kept of each item."""

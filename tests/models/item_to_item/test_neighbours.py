@@ -90,9 +90,7 @@ def test_a_blend_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert read_blend(tmp_path) == blend
 
 
-def written(
-    shares: dict[str, float] | None = None, retrieval: float = 1.0, popularity: Sequence[float] = (0.0, 0.0)
-) -> str:
+def written(shares: dict[str, float] | None = None, retrieval: float = 1.0, popularity: Sequence[float] = (0.0, 0.0)) -> str:
     base = {"retrieval": retrieval, "popularity": list(popularity)}
     return json.dumps({"tables": [{"learner": "ease", "shares": shares or {}}], "known": base, "stranger": base})
 
