@@ -23,7 +23,7 @@ def test_the_names_are_those_that_earlier_releases_wrote() -> None:
     assert run.graph("query") == Path("shop/workflow/query.onnx")
     assert run.snapshot("users") == Path("shop/snapshot/users.parquet")
     assert RELATIVE.metrics.as_posix() == "evaluation/metrics.json"
-    assert RELATIVE.item_to_item.neighbours(SNAPSHOT).as_posix() == "models/item_to_item/snapshot.npz"
+    assert RELATIVE.item_to_item.neighbours(SNAPSHOT, "ease").as_posix() == "models/item_to_item/snapshot_ease.npz"
 
 
 def test_no_two_names_are_one_path() -> None:
