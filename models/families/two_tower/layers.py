@@ -116,28 +116,12 @@ class ShortcutMLP(tf.keras.layers.Layer):  # type: ignore[misc]
             width: of each part; where the output is narrower, its last values are left out.
             others: factor for all other first weights.
         """
-        self.map_through({begin: np.eye(width) for begin in begins}, np.zeros(0), others)
-
-    def map_through(self, parts: Mapping[int, Any], bias: Any, others: float) -> None:
-        """Let parts of the inputs through by linear maps, added up, and hold back what else the fresh weights make of the inputs.
-
-        Args:
-            parts: where a part begins -> its map ``[width, width]``; where the output is narrower, its last values are left out.
-            bias: ``[width]`` first values of what is added to that.
-            others: factor for all other first weights.
-        """
         kernel = self.linear.kernel.numpy() * others
-        for begin, mapped in parts.items():
-            kept = min(mapped.shape[1], self.dimension)
-            kernel[begin : begin + len(mapped)] = 0.0
-            kernel[begin : begin + len(mapped), :kept] = mapped[:, :kept]
+        for begin in begins:
+            kernel[begin : begin + width] = np.eye(width, self.dimension)
         self.linear.kernel.assign(kernel)
-        last = self.deep.layers[-1].dense
-        last.kernel.assign(last.kernel.numpy() * others)
-        first = last.bias.numpy()
-        kept = min(len(bias), self.dimension)
-        first[:kept] = bias[:kept]
-        last.bias.assign(first)
+        last = self.deep.layers[-1].dense.kernel
+        last.assign(last.numpy() * others)
 
     def call(self, inputs: Any) -> Any:
         """Return ``[B, dimension]``."""

@@ -3,8 +3,7 @@
 Yi et al., "Sampling-bias-corrected neural modeling for large corpus item recommendations", RecSys 2019,
 https://doi.org/10.1145/3298689.3346996. Built with Merlin Models: ``mm.Encoder`` towers over shared ``mm.EmbeddingTable`` s
 (the item ids a shopper saw and the item tower's share one), joined by ``mm.TwoTowerModelV2`` with in-batch negatives and the
-log-Q correction, to which uniformly drawn ones may be added; items equal to the positive are no negatives. With ``similarity = "cosine"``
-vectors have length 1.
+log-Q correction, to which uniformly drawn ones may be added; items equal to the positive are no negatives. Vectors have length 1.
 """
 
 from __future__ import annotations
@@ -381,5 +380,4 @@ def _tower(
     dropped = drop(_INPUTS if lists else _INPUTS + 1)
     inputs = TowerInputs(schema, embeddings, lists, continuous, settings.embedding_l2, dropped, sequence, name=f"{name}_inputs")
     layers = ShortcutMLP(settings.hidden, settings.dimension, name=f"{name}_layers")
-    scaled = [UnitLength()] if settings.similarity == "cosine" else []
-    return mm.Encoder(inputs, layers, *scaled, prep_features=False, name=name)
+    return mm.Encoder(inputs, layers, UnitLength(), prep_features=False, name=name)

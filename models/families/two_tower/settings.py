@@ -29,16 +29,12 @@ class TwoTowerSettings(TrainingSettings):
     """As for every model; a short log has few steps in an epoch, and a long one stops by itself."""
     average_epochs: Annotated[int, Field(ge=1, le=20)] = 3
     """As for every model; a softmax over few negatives is noisy, and the mean of three epochs is less so."""
-    start: Literal["spectral", "factors", "random"] = "spectral"
-    """Where training begins: ``"spectral"`` with item embeddings at the leading eigenvectors of how often items follow one another in the
-    training examples, and towers that at first pass them through (``models/families/two_tower/spectral_start.py``); ``"factors"`` at a
-    factor model (ALS) of all interactions, those included that are too old to be training examples, which goes with
-    ``similarity = "dot"`` and a smaller ``learning_rate`` (``models/families/two_tower/factor_start.py``); ``"random"``."""
-    similarity: Literal["cosine", "dot"] = "cosine"
-    """Score of a query and an item vector: ``"cosine"`` scales both to length 1; ``"dot"`` leaves them their lengths, by which popular
-    items can stand before others, as in a factor model."""
+    start: Literal["spectral", "random"] = "spectral"
+    """Where the item embeddings begin: ``"spectral"`` at the leading eigenvectors of how often items follow one another, with towers
+    that at first pass them through, so that training starts from a neighbourhood model
+    (``models/families/two_tower/spectral_start.py``); ``"random"``."""
     temperature: Annotated[float, Field(gt=0.0)] = 0.1
-    """Divides the logits of the softmax."""
+    """Divides the logits of the in-batch softmax."""
     history: HistoryKind = "pooling"
     """How the query tower reads the recent items: ``"pooling"`` is their learned recency-weighted mean and the last one. Beside that
     stands, with ``"attention"``, the state at the last item after self-attention (SASRec, Kang and McAuley, 2018,

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cartwheel.core.run_layout import ModelLayout, RunLayout
-from models.families.two_tower.factor_start import start_from_factors
 from models.families.two_tower.settings import TwoTowerSettings
 from models.families.two_tower.spectral_start import start_spectrally
 from models.training.loop import History, fit, remove_checkpoint
@@ -76,7 +75,7 @@ def fit_two_tower(
     train = read_table(inputs[0], features.recommend, sizes)
     valid = optional_table(inputs[1], features.recommend, sizes)
     catalogue = optional_table(inputs[2], features.item, sizes)
-    tower = _started(run, "valid", settings, sizes, seed, train, features)
+    tower = _started(settings, sizes, seed, train, features)
     learner = TwoTowerLearner(tower, train, valid, catalogue)
     history = fit(watch(learner) if watch else learner, settings, seed, folder, fingerprint(settings, seed, sizes, inputs))
     counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
@@ -109,13 +108,11 @@ def refit_two_tower(
         return None
     rows, epochs = fitted.train.followed_by(latest), fitted.history.best_epoch + 1
     told = fingerprint(settings.model_copy(update={"epochs": epochs}), seed, sizes, inputs)
-    tower, history = fit_rows(run, "test", folder, settings, seed, rows, epochs, fitted.tower, told, "refit")
+    tower, history = fit_rows(folder, settings, seed, rows, epochs, fitted.tower, told, "refit")
     return FittedTwoTower(tower, rows, fitted.examples | {REFIT: len(latest)}, history, [])
 
 
 def fit_rows(
-    run: RunLayout,
-    before: str | int,
     folder: Path,
     settings: TwoTowerSettings,
     seed: int,
@@ -128,8 +125,6 @@ def fit_rows(
     """Fit a retrieval model on given examples for a given number of epochs, without validation.
 
     Args:
-        run: the run whose events are read where ``settings.start`` asks for it.
-        before: ``valid`` or ``test``, or an instant in microseconds: no event from then on is read. The rows are from before it too.
         folder: where the checkpoint is kept.
         settings: the model's configuration; its own ``epochs`` are not read.
         seed: fixes everything random.
@@ -143,32 +138,21 @@ def fit_rows(
         The ``models.two_tower.TwoTower``, and how training went.
 
     Raises:
-        RunError, DataError: if the events are needed, and missing or corrupt.
         ConfigError: if the loss becomes NaN.
     """
     from models.families.two_tower.model import TwoTowerLearner
 
-    tower = _started(run, before, settings, like.sizes, seed, rows, like.features)
+    tower = _started(settings, like.sizes, seed, rows, like.features)
     wanted = settings.model_copy(update={"epochs": epochs})
     return tower, fit(TwoTowerLearner(tower, rows, None, None), wanted, seed, folder, told, doing)
 
 
-def _started(
-    run: RunLayout,
-    before: str | int,
-    settings: TwoTowerSettings,
-    sizes: Mapping[str, int],
-    seed: int,
-    rows: Table,
-    features: FeatureSet,
-) -> Any:
-    """Return a two-tower with the weights at which training on ``rows`` begins; see ``fit_rows``."""
+def _started(settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int, rows: Table, features: FeatureSet) -> Any:
+    """Return a two-tower with the weights at which training on ``rows`` begins."""
     from models.families.two_tower.model import build_two_tower, item_probabilities
 
     tower = build_two_tower(settings, sizes, seed, item_probabilities(rows, sizes["item_id"]), features)
-    if settings.start == "factors":
-        start_from_factors(tower, rows, run, before, seed)
-    elif settings.start == "spectral":
+    if settings.start == "spectral":
         start_spectrally(tower, rows)
     return tower
 
