@@ -110,6 +110,7 @@ def _beside(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracle | N
     for name, scorer in _scorers(run, settings, seed, anchors):
         shared = isinstance(scorer, RunScorer) and scorer.shared
         yield Entry(name, "baseline", judge(scorer, anchors, depth, f"evaluate {name}", shared=shared))
+        del scorer  # before the next one is fitted: EASE's weights alone may take a gigabyte
     if oracle is not None:
         items = read_frame(RunLayout(run).examples(SPLIT, "catalogue"), ["item_id"])["item_id"].to_list()
         truth = OracleQueries(run, SPLIT, oracle).scorer(items)

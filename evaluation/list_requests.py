@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -45,17 +46,20 @@ def list_request_records(run: Path, settings: EvaluateSettings, seed: int, facts
     known = excluded if excluded == NOTHING else f"{excluded}; of these what is stored of the shopper and what the request tells"
     forms = read_frame(path, ["form"])["form"].to_numpy()
     every = sample(read_anchors(run, SPLIT, RECOMMEND_REQUESTS), settings.max_two_stage_anchors, seed)
+    entries = _entries(run, settings, every) if len(every) else []
     records: list[Record] = []
     for form, task in RECOMMEND_OF.items():
-        anchors = every.take(np.flatnonzero(forms[every.row] == form))
+        chosen = np.flatnonzero(forms[every.row] == form)
+        anchors = every.take(chosen)
         if len(anchors):
             protocol = Protocol(SPLIT, _CANDIDATES.format(anchors.items, SPLIT, form), "", anchors.sample_size, known, "")
-            records += list_records(task, _entries(run, settings, anchors, form), anchors, facts, settings, seed, protocol)
+            of_form = [replace(entry, judged=entry.judged.take(chosen)) for entry in entries]
+            records += list_records(task, of_form, anchors, facts, settings, seed, protocol)
     return records
 
 
-def _entries(run: Path, settings: EvaluateSettings, anchors: Anchors, form: str) -> list[Entry]:
-    """Judge what is served, and the popularity baselines."""
+def _entries(run: Path, settings: EvaluateSettings, anchors: Anchors) -> list[Entry]:
+    """Judge what is served, and the popularity baselines, for requests of all forms together."""
     depth = max(settings.cutoffs)
     stages = retrieve_and_rank(run, SPLIT, settings, anchors, depth, RECOMMEND_REQUESTS)
     fusion = read_fusion(RunLayout(run).model("ranking").path)
@@ -63,7 +67,7 @@ def _entries(run: Path, settings: EvaluateSettings, anchors: Anchors, form: str)
     return [
         served,
         *(
-            Entry(name, "baseline", judge(popularity(run, SPLIT, column), anchors, depth, f"evaluate {name}, {form}"))
+            Entry(name, "baseline", judge(popularity(run, SPLIT, column), anchors, depth, f"evaluate {name}, requests"))
             for name, column in POPULARITY.items()
         ),
     ]

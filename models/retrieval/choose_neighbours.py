@@ -86,7 +86,7 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStage
     names = {"auto": tuple(learners(1)), "none": ()}.get(settings.learner, (settings.learner,))
     anchors = sample(read_anchors(run, "valid"), evaluate.max_two_stage_anchors, seed)
     if not names or not len(anchors):
-        return _finish(run, Chosen(Blend(), 0.0, 0.0), None, settings)
+        return _finish(run, Chosen(Blend(), 0.0, 0.0), None, settings, {})
     log = read_interactions(run)
     with progress("item to item", len(names) + 2) as advance:
         tables = {}
@@ -98,7 +98,7 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStage
         advance(1, "candidates")
         chosen = choose(pool, anchors, has_history(recent), names, seed)
         advance(1, "weights")
-    return _finish(run, chosen, log, settings)
+    return _finish(run, chosen, log, settings, tables)
 
 
 def choose(pool: Pool, anchors: Anchors, known: npt.NDArray[np.bool_], names: Sequence[str], seed: int) -> Chosen:
@@ -190,15 +190,18 @@ def _base(weights: Floats) -> Base:
     return Base(float(weights[Pool.retrieval]), (recent, every))
 
 
-def _finish(run: Path, chosen: Chosen, log: Interactions | None, settings: ItemToItemSettings) -> Chosen:
+def _finish(
+    run: Path, chosen: Chosen, log: Interactions | None, settings: ItemToItemSettings, of_valid: Mapping[str, Neighbours]
+) -> Chosen:
     files = RunLayout(run).item_to_item
     for stale in files.path.glob("*.npz"):
         stale.unlink()
     if log is not None:
         for split in ("valid", "test", SNAPSHOT):
             for table in chosen.blend.tables:
-                made = _table(run, split, log, table.learner, settings.neighbours)
-                made.write(files.neighbours(split, table.learner))
+                name = table.learner
+                made = of_valid[name] if split == "valid" else _table(run, split, log, name, settings.neighbours)
+                made.write(files.neighbours(split, name))
     chosen.blend.write(run)
     return chosen
 
