@@ -1,15 +1,35 @@
-"""What the neighbours of the recent items add to retrieval scores."""
+"""What popularity and the neighbours of the recent items add to retrieval scores."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from serving.pieces.common import cast
 from serving.pieces.state import NeighbourTable
 from workflows.compiler.onnx_graph import GraphBuilder
+
+
+@dataclass(frozen=True)
+class ItemBases:
+    """What is added to the score of every item, one of two sets for each query.
+
+    Attributes:
+        values: float32 [2, N].
+        row: the set of each query, int64 [B], 0 or 1.
+    """
+
+    values: npt.NDArray[np.float32]
+    row: str
+
+    def of(self, graph: GraphBuilder, columns: int) -> str:
+        """Return float32 [B, columns], 0 behind the items."""
+        padded = np.pad(self.values, ((0, 0), (0, columns - self.values.shape[1])))
+        return graph.add("Gather", graph.constant(padded), self.row, axis=0)
 
 
 class Additions:

@@ -14,7 +14,7 @@ import onnx
 
 from serving.contract.tensors import StepModel
 from serving.pieces.common import cast, declare_inputs, declare_outputs, run_model, split
-from serving.pieces.neighbours import Additions
+from serving.pieces.neighbours import Additions, ItemBases
 from serving.pieces.scan import AGAIN, SCAN_ITEMS, nearest
 from serving.pieces.state import Catalogue, NeighbourTable
 from serving.pieces.top import barred, best, score_columns
@@ -83,34 +83,31 @@ def retrieve_graph(
     graph = GraphBuilder(step.name)
     inputs = declare_inputs(graph, step)
     vector = run_model(graph, models.tower, query_columns(graph, inputs, recents, catalogue.features), "query_vector")
-    recent, vectors = split(graph, inputs["recents"], [recents] * 3)[0], catalogue.vectors
-    if models.bases is not None:
-        vector, vectors = _with_bases(graph, vector, vectors, models.bases, recent)
-    items, dimension = vectors.shape
+    recent = split(graph, inputs["recents"], [recents] * 3)[0]
+    vector, bases = _weighed(graph, vector, models.bases, recent)
+    items, dimension = catalogue.vectors.shape
     added = Additions(graph, models.tables, recent, recents) if models.tables else None
     if integers and items >= SCAN_ITEMS and AGAIN * candidates <= items:
-        similarity, index = nearest(graph, vector, vectors, inputs["excluded"], candidates, added)
+        similarity, index = nearest(graph, vector, catalogue.vectors, inputs["excluded"], candidates, added, bases)
         return declare_outputs(graph, step, {"candidates": index, "retrieval_scores": similarity})
     # More columns than items: "none" and unknown items are barred there, so that the scatter needs no branch.
     columns = score_columns(items, candidates)
     padded = np.zeros((dimension, columns), np.float32)
-    padded[:, :items] = vectors.T
+    padded[:, :items] = catalogue.vectors.T
     scores = graph.add("MatMul", vector, graph.constant(padded))
+    if bases is not None:
+        scores = graph.add("Add", scores, bases.of(graph, columns))
     if added is not None:
         scores = added.to(graph, scores)
     similarity, index = best(graph, barred(graph, scores, inputs["excluded"], items, columns), candidates, columns)
     return declare_outputs(graph, step, {"candidates": index, "retrieval_scores": similarity})
 
 
-def _with_bases(
-    graph: GraphBuilder, vector: str, vectors: npt.NDArray[np.float32], bases: Bases, recent: str
-) -> tuple[str, npt.NDArray[np.float32]]:
-    """Return query and item vectors whose dot product has the bases: two more numbers each, as large as the others of an item."""
-    largest, most = float(np.abs(bases.items).max(initial=0.0)), float(np.abs(vectors).max(initial=0.0))
-    unit = np.float32(largest / most) if largest > 0 and most > 0 else np.float32(1)
+def _weighed(graph: GraphBuilder, vector: str, bases: Bases | None, recent: str) -> tuple[str, ItemBases | None]:
+    """Return the query vector times its weight, and what is added to every item."""
+    if bases is None:
+        return vector, None
     held = cast(graph, graph.add("GreaterOrEqual", recent, graph.constant(0, np.int64)), onnx.TensorProto.INT64)
     known = graph.add("ReduceMax", held, axes=[1], keepdims=0)
     weight = graph.add("Gather", graph.constant(bases.retrieval.reshape(2, 1)), known, axis=0)
-    chosen = graph.add("Gather", graph.constant(np.eye(2, dtype=np.float32) * unit), known, axis=0)
-    longer = graph.add("Concat", graph.add("Mul", vector, weight), chosen, axis=1)
-    return longer, np.concatenate([vectors, bases.items.T / unit], axis=1).astype(np.float32)
+    return graph.add("Mul", vector, weight), ItemBases(bases.items, known)

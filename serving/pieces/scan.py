@@ -10,6 +10,8 @@ where q' and v' are what the integers stand for. The best few by integers are sc
 last one that is kept scores at least this bound for the best item that was not scored again, no other item can belong to the answer.
 If not, which is rare, all items are scored in single precision. So the answer is that of the full search, always.
 
+What an item has beside its dot product is rounded to the unit of the products and added to them; the bound grows by half of that unit.
+
 The integers of the query have 7 bits: processors without VNNI add pairs of products in 16 bits, which these never overflow.
 """
 
@@ -22,7 +24,7 @@ import numpy.typing as npt
 import onnx
 
 from serving.pieces.common import INFINITY, cast, size
-from serving.pieces.neighbours import Additions
+from serving.pieces.neighbours import Additions, ItemBases
 from serving.pieces.top import barred, best
 from workflows.compiler.onnx_graph import GraphBuilder
 
@@ -37,6 +39,8 @@ _QUERY_ZERO: Final = 64
 _ITEM_LEVELS: Final = 127
 _BLOCK: Final = 16
 _LOWEST: Final = np.int32(np.iinfo(np.int32).min)
+_MOST_UNITS: Final = 1e9
+"""A base of more units is cut, so that its sum with a product of integers stays within 32 bits."""
 _ROUNDING: Final = 1e-5
 """Relative to the lengths of the vectors: more than single precision loses in a dot product of a few hundred numbers."""
 
@@ -48,8 +52,9 @@ def nearest(
     excluded: str,
     kept: int,
     additions: Additions | None = None,
+    bases: ItemBases | None = None,
 ) -> tuple[str, str]:
-    """Return the ``kept`` items with the greatest scores, dot product and additions: float32 and int64 [B, kept], descending.
+    """Return the ``kept`` items with the greatest scores, dot product, base and additions: float32 and int64 [B, kept], descending.
 
     Args:
         graph: where to.
@@ -57,7 +62,8 @@ def nearest(
         vectors: item vectors [N, D].
         excluded: int64 [B, X], indices that must not be answered; N for an unknown item, -1 for none.
         kept: how many, with ``AGAIN * kept`` at most N.
-        additions: what some items have beside the dot product; above 0, which the search relies on.
+        additions: what some items have beside the dot product; 0 or above, which the search relies on.
+        bases: what every item has beside the dot product, of any sign.
 
     Returns:
         Scores, -inf where too few items are allowed, and indices.
@@ -66,7 +72,7 @@ def nearest(
     columns = (items // _BLOCK + 1) * _BLOCK  # at least one more than there are items, for what is none
     padded = np.zeros((columns, dimension), np.float32)
     padded[:items] = vectors
-    search = _Search(graph, vector, excluded, padded, items, kept, additions)
+    search = _Search(graph, vector, excluded, padded, items, kept, additions, bases)
     return search.nearest()
 
 
@@ -81,6 +87,7 @@ class _Search:
         items: number of items.
         kept: how many are wanted.
         additions: as in ``nearest``.
+        bases: as in ``nearest``.
     """
 
     def __init__(
@@ -92,10 +99,12 @@ class _Search:
         items: int,
         kept: int,
         additions: Additions | None,
+        bases: ItemBases | None,
     ) -> None:
         self._vector, self._excluded = vector, excluded
         self._padded, self._items, self._columns, self._kept = padded, items, len(padded), kept
         self._additions = additions
+        self._base = None if bases is None else bases.of(graph, self._columns)
         self._graph = graph
         self._table = graph.constant(padded)
         self._flipped = graph.add("Transpose", self._table, perm=[1, 0])  # folded to a constant when the file is loaded
@@ -109,6 +118,8 @@ class _Search:
     def _in_full(self, graph: GraphBuilder) -> tuple[str, str]:
         """Score all items in single precision."""
         scores = graph.add("MatMul", self._vector, self._flipped)
+        if self._base is not None:
+            scores = graph.add("Add", scores, self._base)
         if self._additions is not None:
             scores = self._additions.to(graph, scores)
         allowed = barred(graph, scores, self._excluded, self._items, self._columns)
@@ -120,6 +131,8 @@ class _Search:
         codes, item_unit = _item_codes(self._padded)
         query, query_unit, slack = _query_codes(graph, self._vector, self._padded, self._padded - codes * np.float32(item_unit))
         products = graph.add("MatMulInteger", query, graph.constant(codes.T), graph.constant(_QUERY_ZERO, np.uint8))
+        unit = graph.add("Mul", query_unit, graph.constant(item_unit, np.float32))
+        products, slack = self._with_base(graph, products, unit, slack)
         allowed = barred(graph, products, self._excluded, self._items, self._columns, lowest=_LOWEST)
         roughly, index = best(graph, allowed, again, self._columns, _BLOCK)
         forbidden = graph.add("Equal", roughly, graph.constant(_LOWEST))
@@ -128,7 +141,6 @@ class _Search:
         chosen = graph.add("GatherElements", index, place, axis=1)
         # No item that was not scored again has a greater integer than the last one that was.
         least = _column(graph, roughly, again - 1)
-        unit = graph.add("Mul", query_unit, graph.constant(item_unit, np.float32))
         bound = graph.add("Add", graph.add("Mul", cast(graph, least, onnx.TensorProto.FLOAT), unit), slack)
         exhausted = graph.add("Equal", least, graph.constant(_LOWEST))
         enough = graph.add("GreaterOrEqual", _column(graph, found, self._kept - 1), bound)
@@ -138,6 +150,22 @@ class _Search:
             all_certain, lambda branch: self._with_additions(branch, found, chosen), self._in_full, ("float32", "int64")
         )
         return values, items
+
+    def _with_base(self, graph: GraphBuilder, products: str, unit: str, slack: str) -> tuple[str, str]:
+        """Add the base to products of integers, in their unit, and what rounding it can take to how far a score may be off."""
+        if self._base is None:
+            return products, slack
+        most = graph.constant(_MOST_UNITS, np.float32)
+        steps = graph.add("Round", graph.add("Div", self._base, unit))
+        within = graph.add("Min", graph.add("Max", steps, graph.add("Neg", most)), most)
+        # Where a base was cut, nothing is known of its score: the bound then holds for nothing, and all items are scored again.
+        size_of_base = graph.add("ReduceMax", graph.add("Abs", steps), axes=[1], keepdims=1)
+        cut = graph.add(
+            "Where", graph.add("Greater", size_of_base, most), graph.constant(INFINITY), graph.constant(0.5, np.float32)
+        )
+        total = graph.add("Add", products, cast(graph, within, onnx.TensorProto.INT32))
+        largest = graph.add("Mul", graph.add("Mul", size_of_base, unit), graph.constant(_ROUNDING, np.float32))
+        return total, graph.add("Sum", slack, graph.add("Mul", cut, unit), largest)
 
     def _with_additions(self, graph: GraphBuilder, found: str, chosen: str) -> tuple[str, str]:
         """Return the best of all items by score, given the best by dot product alone.
@@ -164,10 +192,13 @@ class _Search:
         return best_scores, graph.add("GatherElements", graph.add("Concat", chosen, added.items, axis=1), place, axis=1)
 
     def _scores(self, graph: GraphBuilder, index: str) -> str:
-        """Return the dot products of each query with its own items, float32 [B, W], for ``index`` [B, W]."""
+        """Return dot product and base of each query with its own items, float32 [B, W], for ``index`` [B, W]."""
         last = graph.constant([2], np.int64)
         own = graph.add("Gather", self._table, index, axis=0)
-        return graph.add("Squeeze", graph.add("MatMul", own, graph.add("Unsqueeze", self._vector, last)), last)
+        products = graph.add("Squeeze", graph.add("MatMul", own, graph.add("Unsqueeze", self._vector, last)), last)
+        if self._base is None:
+            return products
+        return graph.add("Add", products, graph.add("GatherElements", self._base, index, axis=1))
 
 
 def _item_codes(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], float]:

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serving.pieces import scan
-from serving.pieces.neighbours import Additions
+from serving.pieces.neighbours import Additions, ItemBases
 from serving.pieces.state import NeighbourTable
 from workflows.compiler.onnx_graph import GraphBuilder
 
@@ -28,13 +28,16 @@ def vectors(kind: str) -> np.ndarray:
     return table
 
 
-def search(table: np.ndarray, neighbours: tuple[NeighbourTable, ...] = ()) -> onnxruntime.InferenceSession:
+def search(
+    table: np.ndarray, neighbours: tuple[NeighbourTable, ...] = (), bases: np.ndarray | None = None
+) -> onnxruntime.InferenceSession:
     graph = GraphBuilder("search")
     vector, excluded = graph.input("vector", "float32", ["B", DIMENSION]), graph.input("excluded", "int64", ["B", "X"])
     added = None
     if neighbours:
         added = Additions(graph, neighbours, graph.input("recent", "int64", ["B", RECENTS]), RECENTS)
-    scores, index = scan.nearest(graph, vector, table, excluded, KEPT, added)
+    of_items = None if bases is None else ItemBases(bases, graph.input("known", "int64", ["B"]))
+    scores, index = scan.nearest(graph, vector, table, excluded, KEPT, added, of_items)
     graph.output(scores, "scores", "float32", ["B", KEPT])
     graph.output(index, "index", "int64", ["B", KEPT])
     return onnxruntime.InferenceSession(graph.model().SerializeToString())
@@ -106,6 +109,36 @@ def test_what_neighbours_add_counts_in_every_search(
                     truth[row, column] += addition * 0.5**age
     barred = np.tile(np.array([excluded or [-1]], np.int64), (queries, 1))
     scores, index = WITH[kind].run(None, {"vector": vector, "excluded": barred, "recent": recent})
+    require_best(truth, excluded, scores, index)
+
+
+BASES = np.random.default_rng(4).standard_normal((2, ITEMS)).astype(np.float32) * np.array([[0.1], [3.0]], np.float32)
+BASED = {kind: search(table, (NEIGHBOURS,), BASES) for kind, table in TABLES.items()}
+
+
+@settings(max_examples=80, deadline=None, derandomize=True)
+@given(
+    kind=st.sampled_from(sorted(TABLES)),
+    seed=st.integers(0, 10_000),
+    queries=st.sampled_from([1, 3, scan.FEW + 1]),
+    excluded=st.lists(st.integers(-1, ITEMS), max_size=40),
+    length=st.sampled_from([0.0, 1e-6, 0.3, 30.0]),
+)
+def test_what_every_item_has_counts_in_every_search(
+    kind: str, seed: int, queries: int, excluded: list[int], length: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    vector = (length * rng.standard_normal((queries, DIMENSION))).astype(np.float32)
+    known, recent = rng.integers(0, 2, queries), np.full((queries, RECENTS), -1)
+    recent[:, 0] = rng.integers(0, ITEMS, queries)
+    barred = np.tile(np.array([excluded or [-1]], np.int64), (queries, 1))
+    feeds = {"vector": vector, "excluded": barred, "recent": recent, "known": known}
+    scores, index = BASED[kind].run(None, feeds)
+    truth = vector.astype(np.float64) @ TABLES[kind].T.astype(np.float64) + BASES[known]
+    for row, item in enumerate(recent[:, 0]):
+        for column, addition in zip(NEIGHBOURS.columns[item], NEIGHBOURS.additions[item], strict=True):
+            if column < ITEMS:
+                truth[row, column] += addition
     require_best(truth, excluded, scores, index)
 
 
