@@ -1,4 +1,4 @@
-"""Who recommends best: our pipeline and every baseline on six data sets, one table each, in benchmarks/leaderboard.md.
+"""Who recommends best: our pipeline and every baseline, in benchmarks/leaderboard.md, one table for each data set.
 
 Each data set is an ordinary run of Cartwheel: what is done of it is skipped, and a command that was stopped goes on where it was.
 See README.md.

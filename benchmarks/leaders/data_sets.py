@@ -1,4 +1,4 @@
-"""The six data sets of the leaderboard: where each lies, how it is split, and the settings of its run."""
+"""The data sets of the leaderboard: where each lies, how it is split, and the settings of its run."""
 
 from __future__ import annotations
 
@@ -84,6 +84,13 @@ DATA_SETS: Final = (
         "the order is the publisher's",
     ),
     DataSet("rees46", "REES46", "rees46/2019-Oct.csv", "configs/rees46.toml"),
+    DataSet("yoochoose", "YooChoose", "yoochoose", "benchmarks/leaders/yoochoose.toml"),
+    DataSet(
+        "complete_journey",
+        "Complete Journey",
+        "complete-journey/transactions_sample.parquet",
+        "benchmarks/leaders/complete_journey.toml",
+    ),
     DataSet("simulated", "The simulated shop", None, None),
 )
 """In the order of the report."""

@@ -66,7 +66,7 @@ def _in_order(alone: Alone) -> list[tuple[str, Lead]]:
 def _head(*, quick: bool) -> str:
     lines = [
         "# Leaderboard",
-        "Six data sets, one table each: our pipeline, its first stage alone, and all baselines, judged on the same questions over the "
+        "One table for each data set: our pipeline, its first stage alone, and all baselines, judged on the same questions over the "
         "whole catalogue. Sorted by NDCG@10. Made by",
         f"    {COMMAND}{' --quick' if quick else ''}",
         "which writes this file, or data set by data set with `--only`. Brackets hold 95% intervals. The lead is the NDCG@10 of our best "
