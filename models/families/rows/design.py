@@ -159,7 +159,9 @@ class Design:
         """Return the design that ``content`` described."""
         return Design(
             tuple(
-                Block(Column.from_json(each["column"]), tuple(each["levels"]), each["filled"], each["flagged"])
+                Block(
+                    Column.from_json(each["column"]), tuple(each["levels"]), bool(each.get("filled")), bool(each.get("flagged"))
+                )
                 for each in content
             )
         )
