@@ -56,13 +56,13 @@ def fit_conditional_logit(
     kept = lists.differing(label)
     held = np.repeat(kept, lists.sizes)
     problem = _Problem(rows if held.all() else rows[held], label[held], Lists.of(groups[held]), numbers, l2)
-    least = np.where(False if positive is None else positive[problem.varying], 0.0, -np.inf)
+    bounded = np.zeros(problem.width, bool) if positive is None else positive[problem.varying]
     found = minimize(
         problem.loss,
         np.zeros(problem.width),
         jac=True,
         method="L-BFGS-B",
-        bounds=[(low, None) for low in least],
+        bounds=[(0.0 if at_least_zero else None, None) for at_least_zero in bounded],
         options={"maxiter": max_steps, "ftol": 1e-9, "gtol": 1e-6},
     )
     weights = np.zeros(rows.shape[1])
