@@ -67,7 +67,7 @@ class RunSettings(Settings):
     two_tower: TwoTowerSettings = TwoTowerSettings()
     """``[two_tower]``: that model, unless another one is named."""
     item_to_item: ItemToItemSettings = ItemToItemSettings()
-    """``[item_to_item]``: the items that go together, which is added to the scores of the retrieval model."""
+    """``[item_to_item]``: the items that go together, which are added to the scores of the retrieval model with what is popular."""
     ranking: DLRMSettings = DLRMSettings()
     """``[ranking]``: the DLRM that ranks what was retrieved."""
     cart: DLRMSettings = CART_DEFAULTS

@@ -247,7 +247,7 @@ class ModelLayout:
 
     @property
     def blend(self) -> Path:
-        """Learner and weight of the neighbours of items."""
+        """Weights of what retrieval adds up."""
         return self.path / "blend.json"
 
     @property

@@ -37,7 +37,7 @@ _TASKS: Final = {
 _ABOUT_TASKS: Final = {
     TWO_STAGE: "The retrieval model finds candidates in the whole catalogue; DLRM and retrieval score together order them, unless "
     "validation was better served without the DLRM.",
-    RETRIEVAL: "The retrieval model orders the whole catalogue by itself.",
+    RETRIEVAL: "Retrieval orders the whole catalogue: the retrieval model by itself, and with what validation adds to it.",
     RANKING: "The DLRM tells the item that a shopper turned to from others drawn at random: its chances are of this game.",
     CART_LINE: "The cart model says of each line of a cart how likely it gets bought.",
     CART: "The cart model says of each cart how likely anything in it gets bought.",

@@ -118,7 +118,7 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
 
 def _touched(lineage: Lineage) -> list[Child]:
     once = (
-        "Epochs, the learner, decay and weight of the neighbours, the weight of the retrieval score, calibration and thresholds were "
+        "Epochs, the weights of the sum, the weight of the retrieval score, calibration and thresholds were "
         "chosen on validation; where the model that retrieves was then trained anew, it has learnt from "
         "training and validation. Evaluation alone reads the test split. "
     )

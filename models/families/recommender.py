@@ -63,7 +63,7 @@ class Recommender(ABC):
 class ItemToItem(Recommender):
     """A recommender whose score is a sum over the items of the history (Linden et al., 2003, https://doi.org/10.1109/MIC.2003.1167344).
 
-    So what it learnt is one number for each pair of items, and it can be served as a table; see ``models.item_to_item``.
+    So what it learnt is one number for each pair of items, and it can be served as a table; see ``models.families.neighbours.table``.
     """
 
     @abstractmethod

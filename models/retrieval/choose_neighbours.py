@@ -1,9 +1,9 @@
 """Learns the tables of neighbours, and chooses on validation what counts how much beside the retrieval model.
 
 The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions.
-Compared are the recently popular items, the retrieval model alone, and the sum, by NDCG@10. The sum is judged with weights that were fitted
-on the other half of the shoppers, for weights flatter themselves on what they were fitted on. Taken is the simplest of the three whose mean
-lies within one standard error, over shoppers and paired, of the best (Breiman et al., 1984).
+Three orders are compared by NDCG@10: the retrieval model alone, the recently popular items, and the sum. The sum is judged with weights
+that were fitted on the other half of the shoppers, for weights flatter themselves on what they were fitted on. The retrieval model stays
+alone unless popularity is better by more than one standard error, over shoppers and paired; and the sum must be so much better than that one.
 """
 
 from __future__ import annotations
@@ -40,8 +40,10 @@ EASE_ITEMS: Final = 5_000
 """The most popular items, which are all that EASE learns: its time grows with their cube, and it is learnt up to three times."""
 L2: Final = 30.0
 """Penalty of squared weights, in units of the spread of their scores."""
-LEAST: Final = 20
-"""Questions with a true item in their pool, below which nothing is chosen."""
+LEAST: Final = 10
+"""Questions of each half of the shoppers with a true item in their pool, below which nothing is chosen."""
+_TIES: Final = 1e-3
+"""How much all popularity counts beside recent popularity, to order what that cannot tell apart."""
 _STEPS: Final = 100
 _CUTOFF: Final = 10
 
@@ -112,7 +114,15 @@ def choose(pool: Pool, anchors: Anchors, known: npt.NDArray[np.bool_], names: Se
         seed: fixes the halves of the shoppers.
     """
     found = relevant(anchors, pool.items)
-    parts = [_choose_part(pool, anchors, found, np.flatnonzero(known == value), seed) for value in (True, False)]
+    alone, popular = np.eye(pool.width)[pool.retrieval], np.eye(pool.width)[pool.recent]
+    popular[pool.events] = _TIES
+    # In one unit, which is that of the sum as well: the ranking model is weighed against the scores of all shoppers alike.
+    fixed = [_scaled(pool, found, weights) for weights in (alone, popular)]
+    parts = [_choose_part(pool, anchors, found, np.flatnonzero(known == value), fixed, seed) for value in (True, False)]
+    total = max(len(anchors), 1)
+    ndcg, of_alone = (sum(values) / total for values in zip(*((part.total, part.alone) for part in parts), strict=True))
+    if all(part.weights is fixed[0] for part in parts):
+        return Chosen(Blend(), ndcg, of_alone)
     of_known, of_stranger = (part.weights for part in parts)
     shares = of_known[pool.tables].reshape(len(names), len(DECAYS))
     tables = tuple(
@@ -120,9 +130,7 @@ def choose(pool: Pool, anchors: Anchors, known: npt.NDArray[np.bool_], names: Se
         for name, row in zip(names, shares, strict=True)
         if (row > 0).any()
     )
-    blend = Blend(tables, _base(of_known), _base(of_stranger))
-    total = max(len(anchors), 1)
-    return Chosen(blend, sum(part.total for part in parts) / total, sum(part.alone for part in parts) / total)
+    return Chosen(Blend(tables, _base(of_known), _base(of_stranger)), ndcg, of_alone)
 
 
 @dataclass(frozen=True)
@@ -134,23 +142,34 @@ class _Part:
     alone: float
 
 
-def _choose_part(pool: Pool, anchors: Anchors, found: npt.NDArray[np.bool_], chosen: Ints, seed: int) -> _Part:
-    alone = np.eye(pool.width)[pool.retrieval]
+def _choose_part(
+    pool: Pool, anchors: Anchors, found: npt.NDArray[np.bool_], chosen: Ints, fixed: Sequence[Floats], seed: int
+) -> _Part:
+    """Choose for some questions among the ``fixed`` orders, of which the first stays in doubt, and the sum."""
     some, own, asked = pool.take(chosen), found[chosen], anchors.take(chosen)
-    fixed = [(weights, _ndcg(some, own, asked, weights)) for weights in (np.eye(pool.width)[pool.recent], alone)]
-    of_alone = float(fixed[1][1].sum())
-    if int(own.any(axis=1).sum()) < LEAST:
-        return _Part(alone, of_alone, of_alone)
+    values = _ndcg(some, own, asked, fixed[0])
+    part = _Part(fixed[0], float(values.sum()), float(values.sum()))
     half = _halves(asked.users, seed)
+    if int(np.bincount(half[own.any(axis=1)], minlength=2).min()) < LEAST:
+        return part
     judged = np.zeros(len(asked))
     for side in (0, 1):
         learnt, other = np.flatnonzero(half != side), np.flatnonzero(half == side)
-        weights = _fit(some.take(learnt), own[learnt])
-        judged[other] = _ndcg(some.take(other), own[other], asked.take(other), weights)
-    options = [*fixed, (_fit(some, own), judged)]
-    best = max(options, key=lambda option: float(option[1].mean()))[1]
-    weights, values = next(option for option in options if _within_one_error(best - option[1], asked.users))
-    return _Part(weights, float(values.sum()), of_alone)
+        judged[other] = _ndcg(some.take(other), own[other], asked.take(other), _fit(some.take(learnt), own[learnt]))
+    for weights, better in ((fixed[1], _ndcg(some, own, asked, fixed[1])), (None, judged)):
+        if _more_than_an_error(better - values, asked.users):
+            part = _Part(_fit(some, own) if weights is None else weights, float(better.sum()), part.alone)
+            values = better
+    return part
+
+
+def _scaled(pool: Pool, found: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+    """Return weights times the number by which their sum is the log odds of being chosen; as they are where there is none."""
+    row, slot = np.nonzero(pool.items >= 0)
+    score = (pool.scores[row, slot] @ weights).astype(np.float32)[:, None]
+    one = np.ones(1, bool)
+    found_by, _ = fit_conditional_logit(score, found[row, slot].astype(np.float64), row.astype(np.int64), one, L2, _STEPS, one)
+    return weights * float(found_by[0]) if found_by[0] > 0 else weights
 
 
 def _fit(pool: Pool, found: npt.NDArray[np.bool_]) -> Floats:
@@ -177,12 +196,12 @@ def _halves(users: npt.NDArray[Any], seed: int) -> Ints:
     return np.asarray(drawn[code] % 2, np.int64)
 
 
-def _within_one_error(behind: Floats, users: npt.NDArray[Any]) -> bool:
-    """Tell whether questions that are ``behind`` [A] are so by no more, on average, than one standard error over shoppers."""
-    mean = float(behind.mean())
+def _more_than_an_error(ahead: Floats, users: npt.NDArray[Any]) -> bool:
+    """Tell whether questions that are ``ahead`` [A] are so, on average, by more than one standard error over shoppers."""
+    mean = float(ahead.mean())
     code = np.unique(users, return_inverse=True)[1]
-    of_users = np.bincount(code, behind - mean)
-    return mean <= float(np.sqrt(of_users @ of_users)) / len(behind)
+    of_users = np.bincount(code, ahead - mean)
+    return mean > float(np.sqrt(of_users @ of_users)) / len(ahead)
 
 
 def _base(weights: Floats) -> Base:

@@ -1,6 +1,6 @@
 """Retrieval and ranking together: retrieval finds candidates, the DLRM and the retrieval score order them.
 
-How both scores are joined, ``models/ranking/fusion.json`` says; see ``models.fusion``.
+How both scores are joined, ``models/ranking/fusion.json`` says; see ``models.retrieval.fusion``.
 """
 
 from __future__ import annotations

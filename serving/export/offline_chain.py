@@ -23,6 +23,8 @@ from workflows.features.columns import CROSS, QUERY_LISTS
 from workflows.features.feature_set import read_feature_set
 from workflows.features.pair import cross_features
 
+_ROUNDING: Final = 1e-6
+"""What single precision may lose of a sum of scores, relative to the largest."""
 _NEAR: Final = 1e-4
 """Retrieval scores this close to the last candidate's may fall on either side of it, relative to the lengths of the vectors."""
 
@@ -100,6 +102,7 @@ class OfflineChain:
         similarity = (vectors @ query).astype(np.float32)
         near = _NEAR * float(np.linalg.norm(query) * np.linalg.norm(vectors, axis=1).max())
         similarity = self._blended(place, similarity)
+        near = near * self._heaviest + _ROUNDING * float(np.abs(similarity).max())
         similarity[[self._rows[item] for item in self._left_out[place]]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
         pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
@@ -110,6 +113,16 @@ class OfflineChain:
         best[: len(ordered)] = ordered
         answers = {self.ids[item]: float(score) for item, score in zip(pool, spread, strict=True)}
         return Expected(answers, best, ambiguous=len(pool) > self._candidates)
+
+    @property
+    def crowds(self) -> bool:
+        """Whether a candidate's score depends on which others there are."""
+        return self._settings.diversity > 0 or self._settings.max_per_category > 0
+
+    @property
+    def _heaviest(self) -> float:
+        """The most that a dot product counts in any request."""
+        return 1.0 if self._blend.bases is None else float(self._blend.bases.retrieval.max())
 
     def _blended(self, place: int, similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return the retrieval scores of all items, of their dot products with a user's vector."""

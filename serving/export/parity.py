@@ -384,6 +384,8 @@ def _check_chain(report: ParityReport, run: Path, served: LocalRepository, setti
     for place in chain.places(CHAIN_USERS):
         answer = served.ask("recommend", user_id=[[chain.users[place]]], k=[k])
         expected = chain.recommend(place, k)
+        if expected.ambiguous and chain.crowds:
+            continue  # which of the nearly equal candidates crowd the others is left to rounding
         shown = answer["items"][0].tolist()
         name = f"recommend for user {chain.users[place]!r}"
         offline = np.array([expected.scores.get(item, np.nan if item else -np.inf) for item in shown], np.float32)

@@ -39,8 +39,10 @@ _QUERY_ZERO: Final = 64
 _ITEM_LEVELS: Final = 127
 _BLOCK: Final = 16
 _LOWEST: Final = np.int32(np.iinfo(np.int32).min)
-_MOST_UNITS: Final = 1e9
-"""A base of more units is cut, so that its sum with a product of integers stays within 32 bits."""
+_MOST_UNITS: Final = 1e8
+"""The units of queries are so large that no base has more of them: its sum with a product of integers stays within 32 bits."""
+_LEAST: Final = 1e-20
+"""Least unit of a query, and 1e-12 of an item, so that their product is a number."""
 _ROUNDING: Final = 1e-5
 """Relative to the lengths of the vectors: more than single precision loses in a dot product of a few hundred numbers."""
 
@@ -105,6 +107,7 @@ class _Search:
         self._padded, self._items, self._columns, self._kept = padded, items, len(padded), kept
         self._additions = additions
         self._base = None if bases is None else bases.of(graph, self._columns)
+        self._largest_base = 0.0 if bases is None else float(np.abs(bases.values).max(initial=0.0))
         self._graph = graph
         self._table = graph.constant(padded)
         self._flipped = graph.add("Transpose", self._table, perm=[1, 0])  # folded to a constant when the file is loaded
@@ -129,7 +132,9 @@ class _Search:
         """Score all items with integers, the best again, and all again where that leaves a doubt."""
         again = AGAIN * self._kept
         codes, item_unit = _item_codes(self._padded)
-        query, query_unit, slack = _query_codes(graph, self._vector, self._padded, self._padded - codes * np.float32(item_unit))
+        errors = self._padded - codes * np.float32(item_unit)
+        smallest = max(self._largest_base / _MOST_UNITS / item_unit, _LEAST)
+        query, query_unit, slack = _query_codes(graph, self._vector, self._padded, errors, smallest)
         products = graph.add("MatMulInteger", query, graph.constant(codes.T), graph.constant(_QUERY_ZERO, np.uint8))
         unit = graph.add("Mul", query_unit, graph.constant(item_unit, np.float32))
         products, slack = self._with_base(graph, products, unit, slack)
@@ -203,19 +208,22 @@ class _Search:
 
 def _item_codes(vectors: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], float]:
     """Return what stands for the vectors, int8 [N, D], and what one of it means."""
-    unit = max(float(np.abs(vectors).max(initial=0.0)), 1e-30) / _ITEM_LEVELS
+    unit = max(float(np.abs(vectors).max(initial=0.0)) / _ITEM_LEVELS, 1e-12)
     return np.rint(vectors / unit).astype(np.int8), unit
 
 
 def _query_codes(
-    graph: GraphBuilder, vector: str, vectors: npt.NDArray[np.float32], errors: npt.NDArray[np.floating[Any]]
+    graph: GraphBuilder, vector: str, vectors: npt.NDArray[np.float32], errors: npt.NDArray[np.floating[Any]], least: float
 ) -> tuple[str, str, str]:
-    """Return what stands for the queries (uint8 [B, D]), what one of it means, and how far a score may be off (float32 [B, 1])."""
+    """Return what stands for the queries (uint8 [B, D]), what one of it means, and how far a score may be off (float32 [B, 1]).
+
+    One of it means ``least`` at least.
+    """
     longest = float(np.linalg.norm(vectors.astype(np.float64), axis=1).max(initial=0.0))
     largest_error = float(np.linalg.norm(errors.astype(np.float64), axis=1).max(initial=0.0))
     largest = graph.add("ReduceMax", graph.add("Abs", vector), axes=[1], keepdims=1)
     levels = graph.constant(_QUERY_LEVELS, np.float32)
-    unit = graph.add("Div", graph.add("Max", largest, graph.constant(1e-30, np.float32)), levels)
+    unit = graph.add("Max", graph.add("Div", largest, levels), graph.constant(least, np.float32))
     whole = graph.add("Round", graph.add("Div", vector, unit))
     codes = cast(graph, graph.add("Add", whole, graph.constant(_QUERY_ZERO, np.float32)), onnx.TensorProto.UINT8)
     meant = graph.add("Mul", whole, unit)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from models.families.neighbours.blend import Base, Blend
 from models.families.neighbours.table import Neighbours
 from models.questions.anchors import Anchors
 from models.retrieval.choose_neighbours import DECAYS, choose
@@ -45,7 +46,10 @@ def test_of_orders_that_are_as_good_the_simplest_is_taken() -> None:
     pool, anchors = planted({Pool.retrieval: 3.0})
     assert choose(pool, anchors, KNOWN, ["ease"], 0).blend.alone
     pool, anchors = planted({Pool.recent: 3.0})
-    assert choose(pool, anchors, KNOWN, ["ease"], 0).blend == Blend((), Base(0.0, (1.0, 0.0)), Base())
+    blend = choose(pool, anchors, KNOWN, ["ease"], 0).blend
+    assert (blend.tables, blend.known.retrieval) == ((), 0.0)
+    assert blend.known.popularity[0] == pytest.approx(3.0, abs=0.5), "in the unit of a logit, as the sum would be"
+    assert blend.known.popularity[1] == pytest.approx(blend.known.popularity[0] / 1000)
 
 
 def test_strangers_are_chosen_for_by_themselves() -> None:
@@ -57,14 +61,31 @@ def test_strangers_are_chosen_for_by_themselves() -> None:
     mixed = Anchors(anchors.row, anchors.users, anchors.n_truth, anchors.truth_row, truth, anchors.hidden_row,
                     anchors.hidden_column, ITEMS)  # fmt: skip
     blend = choose(pool, mixed, np.arange(QUESTIONS) < half, ["ease"], 0).blend
-    assert blend.known == Base()
-    assert blend.stranger == Base(0.0, (1.0, 0.0))
+    assert (blend.tables, blend.known.popularity) == ((), (0.0, 0.0))
+    assert blend.stranger.retrieval == 0
+    assert blend.stranger.popularity[0] > 0
 
 
 def test_too_few_questions_choose_nothing() -> None:
     pool, anchors = planted({3: 3.0})
     few = np.arange(19)
     assert choose(pool.take(few), anchors.take(few), KNOWN[few], ["ease"], 0).blend.alone
+
+
+def test_one_shopper_chooses_nothing() -> None:
+    pool, anchors = planted({3: 3.0})
+    assert choose(pool, replace(anchors, users=np.full(QUESTIONS, "u")), KNOWN, ["ease"], 0).blend.alone
+
+
+def test_scores_that_tell_nothing_choose_nothing() -> None:
+    pool, anchors = planted({3: 3.0})
+    assert choose(Pool(pool.items, np.zeros_like(pool.scores)), anchors, KNOWN, ["ease"], 0).blend.alone
+
+
+def test_questions_without_a_true_candidate_choose_nothing() -> None:
+    pool, anchors = planted({3: 3.0})
+    none = np.zeros(0, np.int64)
+    assert choose(pool, replace(anchors, truth_row=none, truth_column=none), KNOWN, ["ease"], 0).blend.alone
 
 
 def test_a_pool_holds_the_best_of_each_retriever_once_and_nothing_hidden() -> None:

@@ -49,11 +49,11 @@ class Base:
 
     @property
     def sentence(self) -> str:
-        """The weights, in words."""
+        """The weights, in words; "" where all are 0."""
         parts = [f"{self.retrieval:.3g} x retrieval"] if self.retrieval else []
         names = ("log of recent popularity", "log of popularity")
         parts += [f"{weight:.3g} x {name}" for weight, name in zip(self.popularity, names, strict=True) if weight]
-        return " + ".join(parts) or "nothing"
+        return " + ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -103,9 +103,9 @@ class Blend:
     @property
     def sentence(self) -> str:
         """What a reader of figures should know."""
-        neighbours = " + ".join(table.sentence for table in self.tables)
-        told = f"{self.known.sentence}{' + neighbours of the recent items by ' if neighbours else ''}{neighbours}"
-        return f"with {told}; without a history {self.stranger.sentence}"
+        tables = " + ".join(table.sentence for table in self.tables)
+        parts = [self.known.sentence, f"neighbours of the recent items by {tables}" if tables else ""]
+        return f"with {' + '.join(part for part in parts if part) or 'nothing'}; without a history {self.stranger.sentence or 'nothing'}"
 
     def write(self, run: Path) -> None:
         """Write ``blend.json`` of a run."""
@@ -135,7 +135,10 @@ def read_blend(run: Path) -> Blend:
         )
         known, stranger = (_base(content[name]) for name in ("known", "stranger"))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise RunError(f"{path} cannot be read ({error}).", "Run `cartwheel train` again.") from error
+        raise RunError(
+            f"{path} cannot be read ({error}); a run of an earlier release holds another form.",
+            "Run `cartwheel prepare` and `cartwheel train` again.",
+        ) from error
     shares = [pair for table in tables for pair in table.shares.items()]
     if not all(0 < decay <= 1 and 0 < weight < math.inf for decay, weight in shares):
         raise RunError(

@@ -54,8 +54,13 @@ def fit_conditional_logit(
 
     lists = Lists.of(groups)
     kept = lists.differing(label)
+    weights = np.zeros(rows.shape[1])
+    if not kept.any():
+        return weights, True
     held = np.repeat(kept, lists.sizes)
     problem = _Problem(rows if held.all() else rows[held], label[held], Lists.of(groups[held]), numbers, l2)
+    if not problem.width:
+        return weights, True
     bounded = np.zeros(problem.width, bool) if positive is None else positive[problem.varying]
     found = minimize(
         problem.loss,
@@ -65,7 +70,6 @@ def fit_conditional_logit(
         bounds=[(0.0 if at_least_zero else None, None) for at_least_zero in bounded],
         options={"maxiter": max_steps, "ftol": 1e-9, "gtol": 1e-6},
     )
-    weights = np.zeros(rows.shape[1])
     weights[problem.varying] = found.x / problem.scale
     return weights, bool(found.status != 1)
 
