@@ -1,9 +1,10 @@
 """Learns the tables of neighbours, and chooses on validation what counts how much beside the retrieval model.
 
 The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions.
-Three orders are compared by NDCG@10: the retrieval model alone, the recently popular items, and the sum. The sum is judged with weights
-that were fitted on the other half of the shoppers, for weights flatter themselves on what they were fitted on. The retrieval model stays
-alone unless popularity is better by more than one standard error, over shoppers and paired; and the sum must be so much better than that one.
+Three orders are compared by NDCG@10: the retrieval model alone, the recently popular items, and the sum. The sum is judged with
+weights that were fitted on the other half of the shoppers, for weights flatter themselves on what they were fitted on. The
+retrieval model stays alone unless popularity is better by more than one standard error, over shoppers and paired; and the sum must
+be so much better than that one.
 """
 
 from __future__ import annotations
