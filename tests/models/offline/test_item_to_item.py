@@ -22,7 +22,7 @@ def test_a_table_of_all_neighbours_scores_as_the_model_does(name: str) -> None:
     model.fit(log)
     table = Neighbours.from_matrix(model.similarities(log.items), log.items)
     items = np.arange(log.items)
-    ours = table.scores(items[:, None], 1.0)
+    ours = table.scores(items[:, None], np.ones(1, np.float32))
     theirs = np.maximum(model.scores(ask(*[[item] for item in items])), 0.0)  # the table holds what speaks for an item
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-7)
 
@@ -49,7 +49,7 @@ def test_items_that_ease_left_out_have_no_neighbours() -> None:
     assert table.shape == (log.items, log.items)
     assert np.count_nonzero(np.diff(table.indptr)) <= 5
     np.testing.assert_allclose(
-        Neighbours.from_matrix(table, 10).scores(np.arange(log.items)[:, None], 1.0),
+        Neighbours.from_matrix(table, 10).scores(np.arange(log.items)[:, None], np.ones(1, np.float32)),
         np.maximum(model.scores(ask(*[[item] for item in range(log.items)])), 0),
         atol=1e-7,
     )
@@ -73,7 +73,7 @@ def test_of_no_rows_none_are_kept() -> None:
 def test_the_document_names_every_learner_and_decay() -> None:
     text = (Path(__file__).parents[3] / "docs" / "retrieval.md").read_text(encoding="utf-8")
     assert re.findall(r"^\| `(\w+)` \|", text, flags=re.MULTILINE) == list(learners(1))
-    told = re.search(r"tries the decays ([\d., and]+) a step back", text)
+    told = re.search(r"share for the decays ([\d., and]+) a step back", text)
     assert told is not None
     assert tuple(float(number) for number in re.findall(r"[\d.]*\d", told[1])) == DECAYS
     assert f"{EASE_ITEMS:,} most popular" in text

@@ -241,20 +241,20 @@ class Raises(Pairs):
     ("name", "expected"),
     [
         (
-            "shop_families:Pairs",
-            "'shop_families:Pairs' belongs to the pair, and the recommender reads families of the shopper and",
+            "families_of_shoppers:Pairs",
+            "'families_of_shoppers:Pairs' belongs to the pair, and the recommender reads families of the shopper and",
         ),
         ("session_activity", "'session_activity' belongs to the session"),
         ("calendar", "'calendar' belongs to the moment"),
-        ("shop_families:Taken", "'shop_families:Taken' has a column called 'left_out'"),
-        ("shop_families:Twice", "two features are called 'item_price'"),
-        ("shop_families:Nothing", "has no 'Nothing'"),
+        ("families_of_shoppers:Taken", "'families_of_shoppers:Taken' has a column called 'left_out'"),
+        ("families_of_shoppers:Twice", "two features are called 'item_price'"),
+        ("families_of_shoppers:Nothing", "has no 'Nothing'"),
     ],
 )
 def test_a_family_that_cannot_be_served_is_refused(
     shop: Shop, tmp_path: Path, name: str, expected: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "shop_families.py").write_text(FAMILIES)
+    (tmp_path / "families_of_shoppers.py").write_text(FAMILIES)
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError) as caught:
         read_known_shop(shop.run, [name], tmp_path)
@@ -264,8 +264,8 @@ def test_a_family_that_cannot_be_served_is_refused(
 def test_a_family_that_raises_ends_the_run_with_a_sentence(
     shop: Shop, tmp_path: Path, shop_settings: PrepareSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "shop_families.py").write_text(FAMILIES)
+    (tmp_path / "families_of_shoppers.py").write_text(FAMILIES)
     monkeypatch.syspath_prepend(tmp_path)
-    known = read_known_shop(shop.run, ["shop_families:Raises"], tmp_path)
+    known = read_known_shop(shop.run, ["families_of_shoppers:Raises"], tmp_path)
     with pytest.raises(ConfigError, match=r"\[features\]: the feature family 'pairs' raised RuntimeError: no such thing"):
         build_examples(shop.run / "events/events.parquet", tmp_path / "run", shop_settings, 3, known=known)
