@@ -139,6 +139,13 @@ def sample(anchors: Anchors, most: int, seed: int) -> Anchors:
     return anchors.take(np.sort(chosen))
 
 
+def halves(users: npt.NDArray[Any], seed: int) -> Ints:
+    """Return [A] 0 or 1 for each anchor, the same for all of a user ([A]), as many users of each or one more."""
+    code = np.unique(users, return_inverse=True)[1]
+    drawn = np.random.default_rng(seed).permutation(int(code.max(initial=-1)) + 1)
+    return np.asarray(drawn[code] % 2, np.int64)
+
+
 def relevant(anchors: Anchors, candidates: Ints) -> npt.NDArray[np.bool_]:
     """Return whether each of an anchor's candidates ([A, C] catalogue columns, -1 for none) is one of its truth items."""
     wanted = np.unique(anchors.truth_row * anchors.items + anchors.truth_column)

@@ -27,7 +27,7 @@ from models.families.recommender import ItemToItem
 from models.families.registry import EASE, ItemKNN
 from models.families.rows.lists import fit_conditional_logit
 from models.metrics.ranking import Floats, Ints, ndcg, place
-from models.questions.anchors import Anchors, read_anchors, relevant, sample
+from models.questions.anchors import Anchors, halves, read_anchors, relevant, sample
 from models.questions.interactions import Interactions
 from models.questions.run_log import catalogue_codes, read_interactions, split_start
 from models.retrieval.pool import Pool, build_pool
@@ -150,7 +150,7 @@ def _choose_part(
     some, own, asked = pool.take(chosen), found[chosen], anchors.take(chosen)
     values = _ndcg(some, own, asked, fixed[0])
     part = _Part(fixed[0], float(values.sum()), float(values.sum()))
-    half = _halves(asked.users, seed)
+    half = halves(asked.users, seed)
     if int(np.bincount(half[own.any(axis=1)], minlength=2).min()) < LEAST:
         return part
     judged = np.zeros(len(asked))
@@ -166,35 +166,29 @@ def _choose_part(
 
 def _scaled(pool: Pool, found: npt.NDArray[np.bool_], weights: Floats) -> Floats:
     """Return weights times the number by which their sum is the log odds of being chosen; as they are where there is none."""
-    row, slot = np.nonzero(pool.items >= 0)
-    score = (pool.scores[row, slot] @ weights).astype(np.float32)[:, None]
-    one = np.ones(1, bool)
-    found_by, _ = fit_conditional_logit(score, found[row, slot].astype(np.float64), row.astype(np.int64), one, L2, _STEPS, one)
-    return weights * float(found_by[0]) if found_by[0] > 0 else weights
+    sums = (pool.scores @ weights).astype(np.float32)[..., None]
+    unit = float(_logit(pool.items, sums, found, np.ones(1, bool))[0])
+    return weights * unit if unit > 0 else weights
 
 
 def _fit(pool: Pool, found: npt.NDArray[np.bool_]) -> Floats:
     """Return [width] weights; retrieval and tables never count against an item."""
-    row, slot = np.nonzero(pool.items >= 0)
     positive = np.ones(pool.width, bool)
     positive[pool.popularity] = False
-    everything = np.ones(pool.width, bool)
-    scores, label = pool.scores[row, slot], found[row, slot].astype(np.float64)
-    weights, _ = fit_conditional_logit(scores, label, row.astype(np.int64), everything, L2, _STEPS, positive)
-    return weights
+    return _logit(pool.items, pool.scores, found, positive)
+
+
+def _logit(items: Ints, scores: npt.NDArray[np.float32], found: npt.NDArray[np.bool_], positive: npt.NDArray[np.bool_]) -> Floats:
+    """Return the weights of a conditional logit over the candidates of each question; those ``positive`` names are 0 or above."""
+    row, slot = np.nonzero(items >= 0)
+    label, everything = found[row, slot].astype(np.float64), np.ones(len(positive), bool)
+    return fit_conditional_logit(scores[row, slot], label, row.astype(np.int64), everything, L2, _STEPS, positive)[0]
 
 
 def _ndcg(pool: Pool, found: npt.NDArray[np.bool_], anchors: Anchors, weights: Floats) -> Floats:
     scores = np.where(pool.items >= 0, pool.scores @ weights, -np.inf)
     row, slot = np.nonzero(found)
     return ndcg(place(scores, row.astype(np.int64), slot.astype(np.int64), anchors.n_truth), _CUTOFF)
-
-
-def _halves(users: npt.NDArray[Any], seed: int) -> Ints:
-    """Return [A] 0 or 1 for each question, the same for all of a shopper, as many shoppers of each or one more."""
-    code = np.unique(users, return_inverse=True)[1]
-    drawn = np.random.default_rng(seed).permutation(int(code.max(initial=-1)) + 1)
-    return np.asarray(drawn[code] % 2, np.int64)
 
 
 def _more_than_an_error(ahead: Floats, users: npt.NDArray[Any]) -> bool:

@@ -27,6 +27,7 @@ from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import ModelLayout
 from models.families.two_tower.settings import TwoTowerSettings
 from models.metrics.intervals import UserBootstrap
+from models.questions.anchors import halves
 from models.retrieval.retriever import TWO_TOWER
 from models.training.tables import Array
 
@@ -140,17 +141,11 @@ def fuse(dot: Array, logit: Array, relevant: Array, n_relevant: Array, users: Ar
     weight = best_fusion_weight(dot, logit, relevant, n_relevant)
     asked = n_relevant > 0
     dot, logit, relevant, n_relevant, users = (values[asked] for values in (dot, logit, relevant, n_relevant, users))
-    gains = _gains(dot, logit, relevant, n_relevant, _halves(users, seed))
+    gains = _gains(dot, logit, relevant, n_relevant, halves(users, seed))
     bootstrap = UserBootstrap(users, RESAMPLES, seed)
     ends = bootstrap.percentile(bootstrap.means(gains[:, None])[:, 0])
     gain = Gain(float(gains.mean()), ends.low, ends.high, bootstrap.users)
     return Fusion(1.0, 0.0, gain) if gain.value < 0 else Fusion(weight, 1.0, gain)
-
-
-def _halves(users: Array, seed: int) -> Array:
-    """Return ``[A]`` 0 or 1 for each anchor, the same for all of a shopper, as many shoppers of each or one more."""
-    code = np.unique(users, return_inverse=True)[1]
-    return np.asarray(np.random.default_rng(seed).permutation(int(code.max()) + 1)[code] % 2)
 
 
 def _gains(dot: Array, logit: Array, relevant: Array, n_relevant: Array, half: Array) -> Array:

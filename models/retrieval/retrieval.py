@@ -45,7 +45,7 @@ class Retrieval:
             return scores
         recent, base = self._recent[rows], self._base
         known = has_history(recent).astype(np.int64)
-        scores = self._retrieval[known][:, None] * scores + base[known]
+        scores = self.blend.retrieval[known][:, None] * scores + base[known]
         for table, shares in self._tables:
             scores += table.scores(recent, shares)
         return scores
@@ -57,21 +57,15 @@ class Retrieval:
             asked, place = np.unique(row, return_inverse=True)
             recent = self._recent[asked]
             known = has_history(recent).astype(np.int64)[place]
-            scores = self._retrieval[known] * scores + self._base[known, column]
+            scores = self.blend.retrieval[known] * scores + self._base[known, column]
             for table, shares in self._tables:
                 scores += np.asarray(table.spoken_for(recent, shares)[place, column], np.float32).ravel()
         return np.asarray(scores, np.float32)
 
-    @property
-    def _retrieval(self) -> npt.NDArray[np.float32]:
-        """[2] weight of the dot product, without a history and with one."""
-        return np.array([self.blend.stranger.retrieval, self.blend.known.retrieval], np.float32)
-
     @cached_property
     def _base(self) -> npt.NDArray[np.float32]:
         """[2, N] what popularity adds, without a history and with one."""
-        logs = read_log_popularity(self._run, self._split)
-        return np.stack([self.blend.stranger.of_items(logs), self.blend.known.of_items(logs)])
+        return self.blend.bases(read_log_popularity(self._run, self._split))
 
     @cached_property
     def _tables(self) -> list[tuple[Neighbours, npt.NDArray[np.float32]]]:

@@ -50,8 +50,7 @@ def read_served_blend(run: Path, items: int, recents: int) -> ServedBlend:
 def _bases(run: Path, blend: Blend) -> Bases:
     snapshot = read_table(RunLayout(run).snapshot("items"))
     logs = log_popularity({name: floats(snapshot[name]) for name in POPULARITY})
-    both = (blend.stranger, blend.known)
-    return Bases(np.stack([base.of_items(logs) for base in both]), np.array([base.retrieval for base in both], np.float32))
+    return Bases(blend.bases(logs), blend.retrieval)
 
 
 def _tables(run: Path, blend: Blend, items: int, recents: int) -> list[NeighbourTable]:

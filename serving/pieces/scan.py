@@ -160,17 +160,10 @@ class _Search:
         """Add the base to products of integers, in their unit, and what rounding it can take to how far a score may be off."""
         if self._base is None:
             return products, slack
-        most = graph.constant(_MOST_UNITS, np.float32)
-        steps = graph.add("Round", graph.add("Div", self._base, unit))
-        within = graph.add("Min", graph.add("Max", steps, graph.add("Neg", most)), most)
-        # Where a base was cut, nothing is known of its score: the bound then holds for nothing, and all items are scored again.
-        size_of_base = graph.add("ReduceMax", graph.add("Abs", steps), axes=[1], keepdims=1)
-        cut = graph.add(
-            "Where", graph.add("Greater", size_of_base, most), graph.constant(INFINITY), graph.constant(0.5, np.float32)
-        )
-        total = graph.add("Add", products, cast(graph, within, onnx.TensorProto.INT32))
-        largest = graph.add("Mul", graph.add("Mul", size_of_base, unit), graph.constant(_ROUNDING, np.float32))
-        return total, graph.add("Sum", slack, graph.add("Mul", cut, unit), largest)
+        steps = cast(graph, graph.add("Round", graph.add("Div", self._base, unit)), onnx.TensorProto.INT32)
+        off = graph.add("Mul", unit, graph.constant(0.5, np.float32))
+        rounding = graph.constant(_ROUNDING * self._largest_base, np.float32)
+        return graph.add("Add", products, steps), graph.add("Sum", slack, off, rounding)
 
     def _with_additions(self, graph: GraphBuilder, found: str, chosen: str) -> tuple[str, str]:
         """Return the best of all items by score, given the best by dot product alone.

@@ -101,6 +101,15 @@ class Blend:
         return self == Blend()
 
     @property
+    def retrieval(self) -> npt.NDArray[np.float32]:
+        """[2] weight of the dot product, without a history and with one."""
+        return np.array([self.stranger.retrieval, self.known.retrieval], np.float32)
+
+    def bases(self, logs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """Return [2, N] what popularity adds, without a history and with one, of the logarithms [N, 2] of a catalogue."""
+        return np.stack([self.stranger.of_items(logs), self.known.of_items(logs)])
+
+    @property
     def sentence(self) -> str:
         """What a reader of figures should know."""
         tables = " + ".join(table.sentence for table in self.tables)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,9 +10,10 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from cartwheel.core.cores import cores
 from cartwheel.core.progress import PATIENCE, progress
 
-_THREADS: Final = os.cpu_count() or 1
+_THREADS: Final = cores()
 _ROWS: Final = 256
 """Rows that a thread makes at a time."""
 _ROOM: Final = 65_536

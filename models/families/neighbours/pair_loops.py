@@ -206,7 +206,7 @@ def rules(
 
 
 @compiled(nogil=True)
-def _last(values: Any, heap: Any) -> Any:
+def last_kept(values: Any, heap: Any) -> Any:
     """Return the least of the greatest positive values, as many as the heap has room for, and how many level with it are among them."""
     held, least, above = 0, 0.0, 0
     for value in values:
@@ -233,7 +233,7 @@ def greatest(starts: Any, values: Any, most: int, lengths: Any, chosen: Any) -> 
     heap, filled = np.empty(min(most, len(values)), np.float64), 0
     for row in range(len(lengths)):
         begin, own = starts[row], values[starts[row] : starts[row + 1]]
-        least, level = _last(own, heap[: min(most, len(own))])
+        least, level = last_kept(own, heap[: min(most, len(own))])
         for at in range(len(own)):
             if own[at] > least or (own[at] == least and level > 0):
                 level -= own[at] == least

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cartwheel.core.compiled_loops import compiled
-from models.families.neighbours.pair_loops import sift
+from models.families.neighbours.pair_loops import last_kept
 
 
 @compiled(nogil=True)
@@ -56,25 +56,11 @@ def _room(items: Any, item_starts: Any, sample: int, found: Any) -> Any:
 
 
 @compiled(nogil=True)
-def _last(numbers: Any, most: int) -> Any:
-    """Return the least of the greatest of some numbers above 0, ``most`` of them, and how many of those level with it are among them."""
-    heap, held, least, above = np.empty(most, np.float64), 0, 0.0, 0
-    for number in numbers:
-        if number > least:
-            held = sift(heap, held, number)
-            if held == most:
-                least = heap[0]
-    for number in numbers:
-        above += number > least
-    return least, most - above
-
-
-@compiled(nogil=True)
 def _latest(found: Any, sample: int) -> Any:
     """Return the latest of some sessions, in any order."""
     if len(found) <= sample:
         return found.copy()
-    oldest, _ = _last(found + 1.0, sample)
+    oldest, _ = last_kept(found + 1.0, np.empty(sample, np.float64))
     latest, held = np.empty(sample, np.int64), 0
     for each in found:
         if each + 1 >= oldest:
@@ -88,8 +74,8 @@ def _keep_nearest(found: Any, similarity: Any, neighbours: int) -> int:
     """Put the most similar of some sessions to the front, of equal ones the later; return how many there are."""
     if len(found) <= neighbours:
         return len(found)
-    least, level = _last(similarity, neighbours)
-    oldest, _ = _last((found + 1.0) * (similarity == least), level)
+    least, level = last_kept(similarity, np.empty(neighbours, np.float64))
+    oldest, _ = last_kept((found + 1.0) * (similarity == least), np.empty(level, np.float64))
     kept = 0
     for at in range(len(found)):
         if similarity[at] > least or (similarity[at] == least and found[at] + 1 >= oldest):

@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pytest
 
-from workflows.events.event_log import EventLog, code_events, read_events
+from workflows.events.event_log import DAY_US, EventLog, code_events, read_events
 from workflows.events.sessions import session_rows, with_sessions
 from workflows.features.column import Owner
-from workflows.features.family import Event, Past
+from workflows.features.family import Event, Moments, Past
+from workflows.features.own import OwnFamily
 from workflows.prepare.tables import build_tables
 from workflows.settings import OwnFeatureSettings, PrepareSettings, TableSettings
 
@@ -123,3 +125,13 @@ def write_shop(run: Path, log_maker: Callable[..., pl.DataFrame], *, seed: int =
         for row, time in zip(frame.to_dicts(), frame["timestamp"].dt.epoch("us"), strict=True)
     ]
     return Shop(run, code_events(frame, ("view",)), plain, warnings)
+
+
+def look_ahead(monkeypatch: pytest.MonkeyPatch, family: type[OwnFamily]) -> None:
+    """Let a family look at four days after each moment."""
+    compute = family.compute
+
+    def too_late(self: OwnFamily, log: EventLog, at: Moments) -> pl.DataFrame:
+        return compute(self, log, Moments(at.entity, at.anchor + 4 * DAY_US))
+
+    monkeypatch.setattr(family, "compute", too_late)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from own_shop import Shop, write_shop
+from own_shop import Shop, look_ahead, write_shop
 
 from cartwheel.core.errors import LeakageError
-from workflows.events.event_log import DAY_US, EventLog
-from workflows.features.family import Moments
 from workflows.features.own import OwnItem
 from workflows.prepare.examples import build_examples
 from workflows.prepare.known_shop import read_known_shop
@@ -38,12 +36,7 @@ def test_every_kind_of_own_column_of_items_is_recomputed(shop: Shop, tmp_path: P
 def test_a_value_from_after_the_moment_ends_the_run(
     shop: Shop, tmp_path: Path, shop_settings: PrepareSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = OwnItem.compute
-
-    def too_late(self: OwnItem, log: EventLog, at: Moments) -> pl.DataFrame:
-        return compute(self, log, Moments(at.entity, at.anchor + 4 * DAY_US))
-
-    monkeypatch.setattr(OwnItem, "compute", too_late)
+    look_ahead(monkeypatch, OwnItem)
     with pytest.raises(LeakageError, match=r"column \w+: item 'i\d+' as of .* but what was known before then gives"):
         build(shop, tmp_path, shop_settings)
     assert not (tmp_path / "examples").exists()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from own_shop import Shop, write_shop
+from own_shop import Shop, look_ahead, write_shop
 
 from cartwheel.core.errors import ConfigError, LeakageError
 from cartwheel.core.run_layout import RunLayout
@@ -119,12 +119,7 @@ def test_days_have_what_the_calendar_says_of_them(run: Path) -> None:
 def test_a_value_from_after_the_moment_ends_the_run(
     shop: Shop, tmp_path: Path, shop_settings: PrepareSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute = OwnShopper.compute
-
-    def too_late(self: OwnShopper, log: EventLog, at: Moments) -> pl.DataFrame:
-        return compute(self, log, Moments(at.entity, at.anchor + 4 * DAY_US))
-
-    monkeypatch.setattr(OwnShopper, "compute", too_late)
+    look_ahead(monkeypatch, OwnShopper)
     with pytest.raises(LeakageError, match=r"column user_colour: user 'u\d+' as of .* but what was known before then gives"):
         build_examples(shop.run / "events/events.parquet", tmp_path, shop_settings, 3, known=read_known_shop(shop.run))
     assert not (tmp_path / "examples").exists()
