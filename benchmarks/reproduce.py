@@ -55,7 +55,7 @@ def main(
     The page holds what was run now; a table that was left out, or whose data is not there or is refused, is told with its reason. A
     figure that differs by more than its table allows ends the command with exit code 11, after the page is written.
 
-    Example: .venv/bin/python benchmarks/reproduce.py --only yoochoose --only random-100-negatives --out /tmp/reproduced.md
+    Example: .venv/bin/python benchmarks/reproduce.py --only yoochoose --only random-100-negatives --out reproduced.md
     """
     try:
         unknown = [name for name in only or () if name not in PATHS]

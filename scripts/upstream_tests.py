@@ -9,7 +9,7 @@ Example, with today's environment and one that is to replace it:
     git clone --branch v23.08.00 https://github.com/NVIDIA-Merlin/NVTabular
     git clone --branch v23.12.00 https://github.com/NVIDIA-Merlin/models
     python scripts/upstream_tests.py --nvtabular NVTabular --models models --results build/upstream \
-        --python today=.venv/bin/python --python next=/tmp/next/bin/python --path extras
+        --python today=.venv/bin/python --python next=../next/.venv/bin/python --path extras
 
 The tests import asvdb, which the packages do not require: `pip install --target extras git+https://github.com/rapidsai/asvdb`, and `--path`
 puts that folder on the path. The counts, and the tests that fail in one environment only, are printed in Markdown. A file that has a result
