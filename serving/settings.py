@@ -33,14 +33,17 @@ class ExportSettings(Settings):
 
 
 class ServeSettings(Settings):
-    """Where and how the embedded server listens."""
+    """Where and how the gateway and the embedded server listen."""
 
+    gateway: Literal["on", "off"] = "on"
+    """``on`` puts the gateway in front of Triton, which then listens where only this user reaches it; ``off`` leaves Triton alone, for
+    callers whom one trusts."""
     host: str = "127.0.0.1"
     """Address to listen on."""
     grpc_port: Port = 0
     """gRPC port; 0 picks a free one."""
     http_port: Port = 0
-    """HTTP port of health and metadata; 0 picks a free one."""
+    """HTTP port: of questions in JSON, health and metrics, or, without the gateway, of health and metadata; 0 picks a free one."""
     metrics_port: Port = 0
     """Port of Prometheus metrics; 0 picks a free one."""
     health_port: Port = 0
@@ -66,6 +69,14 @@ class ServeSettings(Settings):
     """ONNX Runtime threads within one step."""
     read_processes: Annotated[int, Field(gt=0, le=64)] = 3
     """Processes that read and check requests before anything is computed; each holds some 30 MB."""
+    max_under_way: Annotated[int, Field(gt=0)] = 128
+    """How many requests the gateway may have under way with Triton; further ones wait."""
+    max_waiting: Annotated[int, Field(ge=0)] = 512
+    """How many requests may wait in the gateway; the next is refused with UNAVAILABLE, over HTTP with 503."""
+    gateway_queue_seconds: Annotated[float, Field(gt=0.0)] = 0.5
+    """How long a request may wait in the gateway before it is refused with UNAVAILABLE, over HTTP with 503."""
+    lost_seconds: Annotated[float, Field(gt=0.0)] = 30.0
+    """After how long without an answer the gateway takes a request that Triton was given for lost, and its place for free."""
     drain_seconds: Annotated[float, Field(ge=0.0)] = 30.0
     """How long requests in flight may still take when the server is told to stop."""
     max_rows: Annotated[int, Field(gt=0)] = 64

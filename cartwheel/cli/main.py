@@ -51,6 +51,13 @@ class Target(str, Enum):
     NATIVE = "native"
 
 
+class Switch(str, Enum):
+    """Whether something is used."""
+
+    ON = "on"
+    OFF = "off"
+
+
 def _run(commands: list[str], config: Path, run: Path | None, data: Path | None, target: Target | None = None) -> None:
     from cartwheel.config import load_settings
     from cartwheel.pipeline.stages import run_stages
@@ -134,12 +141,18 @@ def serve(
     run: Annotated[Path, typer.Argument(help="A run directory, a repository exported from one, or a configuration file.")],
     host: Annotated[Optional[str], typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,  # noqa: UP045
     grpc_port: Annotated[Optional[int], typer.Option(help="gRPC port; 0 picks a free one [default: 8001].")] = None,  # noqa: UP045
-    http_port: Annotated[Optional[int], typer.Option(help="Port of health and metadata [default: a free one].")] = None,  # noqa: UP045
+    http_port: Annotated[
+        int | None, typer.Option(help="Port of questions in JSON, health and metrics [default: a free one].")
+    ] = None,
     metrics_port: Annotated[Optional[int], typer.Option(help="Port of Prometheus metrics [default: a free one].")] = None,  # noqa: UP045
     health_port: Annotated[Optional[int], typer.Option(help="Port of /health/ready [default: a free one].")] = None,  # noqa: UP045
     threads: Annotated[Optional[int], typer.Option(help="ONNX Runtime threads within one step [default: 1].")] = None,  # noqa: UP045
+    gateway: Annotated[
+        Optional[Switch],  # noqa: UP045
+        typer.Option(help="off leaves Triton alone, for callers whom one trusts [default: on]."),
+    ] = None,
 ) -> None:
-    """Serve a repository on the embedded Triton until SIGTERM or Ctrl-C. Options override the configuration file."""
+    """Serve a repository on the embedded Triton, behind the gateway, until SIGTERM or Ctrl-C. Options override the configuration file."""
     from cartwheel.cli.serve import serve_run
 
     told = {
@@ -149,6 +162,7 @@ def serve(
         "metrics_port": metrics_port,
         "health_port": health_port,
         "threads": threads,
+        "gateway": gateway.value if gateway else None,
     }
     serve_run(run, {name: value for name, value in told.items() if value is not None}, Console(stderr=True))
 

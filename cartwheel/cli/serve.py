@@ -79,7 +79,8 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
     try:
-        EmbeddedServer(repository, settings, log=log_file(folder), say=say).serve_forever(say_ready)
+        logs = {"log": log_file(folder), "gateway_log": log_file(folder, "gateway")}
+        EmbeddedServer(repository, settings, **logs, say=say).serve_forever(say_ready)
     finally:
         if told and told[0].is_told_in(endpoint):
             endpoint.unlink()

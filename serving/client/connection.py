@@ -202,16 +202,18 @@ def _may_pass(error: InferenceServerException) -> bool:
 
 
 def _is_full(error: InferenceServerException) -> bool:
-    """Whether a queue of the server took no more, in Triton's words."""
+    """Whether a queue of the server took no more, in Triton's words or in the gateway's."""
     message = error.message() or ""
-    return _status(error) == "UNAVAILABLE" and ("maximum queue size" in message or "Request timeout expired" in message)
+    return _status(error) == "UNAVAILABLE" and any(
+        text in message for text in ("maximum queue size", "Request timeout expired", "The server is at its limit")
+    )
 
 
 def _is_ending(error: InferenceServerException) -> bool:
     """Whether the server refuses because it is being stopped, or because a process of it is dead and it is started again."""
     message = error.message() or ""
     words = {
-        "UNAVAILABLE": ("The server is stopping", "Server is stopping"),
+        "UNAVAILABLE": ("The server is stopping", "Server is stopping", "Triton does not answer"),
         "NOT_FOUND": ("has no available versions",),
         "INTERNAL": ("Stub process",),
     }

@@ -6,11 +6,13 @@ JSON object: ``state``, ``detail`` and ``restarts``.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import http.server
 import json
 import socket
 import threading
+from collections.abc import Iterator
 from types import TracebackType
 from typing import Any, Final
 
@@ -35,6 +37,7 @@ class Health:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._state, self._detail, self._restarts = State.STARTING, "", 0
+        self._missing = ""
 
     def set(self, state: State, detail: str = "") -> None:
         """Change the state; ``detail`` says why, as a clause."""
@@ -42,9 +45,22 @@ class Health:
             self._restarts += state is State.RESTARTING
             self._state, self._detail = state, detail
 
+    @contextlib.contextmanager
+    def without(self, detail: str) -> Iterator[None]:
+        """Count as unwell inside the block, and as one restart, whatever the state is: something before Triton is missing."""
+        with self._lock:
+            self._missing, self._restarts = detail, self._restarts + 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._missing = ""
+
     def told(self) -> dict[str, Any]:
         """Return the JSON object that is answered."""
         with self._lock:
+            if self._missing and self._state is State.SERVING:
+                return {"state": State.UNWELL.value, "detail": self._missing, "restarts": self._restarts}
             return {"state": self._state.value, "detail": self._detail, "restarts": self._restarts}
 
 

@@ -22,6 +22,8 @@ _FILE_NAME = re.compile(r'^\s*default_model_filename\s*:\s*"([^"]+)"', re.MULTIL
 _ENVIRONMENT = re.compile(r'"EXECUTION_ENV_PATH"')
 _PLAIN_NAME: Final = re.compile(r"[A-Za-z0-9_.-]+")
 _PLAIN_PATH: Final = re.compile(r"/[A-Za-z0-9_./-]*")
+_LONGEST_PLACE: Final = 48
+"""Characters of a place for temporary files; the whole path of a Unix socket may have 107."""
 _CONFIG: Final = "config.pbtxt"
 _FIX = "Write the repository again with `cartwheel export`."
 
@@ -107,16 +109,17 @@ def _files(repository: Path) -> Iterator[str]:
 
 
 def workspace(name: str) -> Path:
-    """Make a folder for one server whose path is plain, because Triton's Python backend hands paths below it to a shell.
+    """Make a folder for one server whose path is plain, because Triton's Python backend hands paths below it to a shell, and short.
 
     Raises:
         UsageError: if there is no place for one.
     """
     for place in (tempfile.gettempdir(), "/tmp", "/var/tmp"):  # noqa: S108 - mkdtemp makes the folder for this user alone
-        if _PLAIN_PATH.fullmatch(place) and os.access(place, os.W_OK):
+        if _PLAIN_PATH.fullmatch(place) and len(place) <= _LONGEST_PLACE and os.access(place, os.W_OK):
             return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=place))
     raise UsageError(
-        f"No folder for temporary files can be written whose path is of letters, digits, '_', '-', '.' and '/' ({tempfile.gettempdir()}).",
+        f"No folder for temporary files ({tempfile.gettempdir()}) can be written whose path is"
+        f" of at most {_LONGEST_PLACE} letters, digits, '_', '-', '.' and '/'.",
         "Set the environment variable TMPDIR to one.",
     )
 

@@ -24,8 +24,10 @@ from pathlib import Path
 from types import TracebackType
 
 from cartwheel.core.errors import ServerError, UsageError
+from serving.gateway.options import TRITON_SOCKET
 from serving.server import triton_log
 from serving.server.endpoint import Endpoint
+from serving.server.front import PORT_OPTIONS, Front
 from serving.server.guarded_process import GuardedProcess
 from serving.server.log_file import LogFile
 from serving.server.model_folders import checked_repository, workspace
@@ -35,7 +37,6 @@ from serving.server.triton_binary import find_triton_binary
 from serving.server.triton_command import check_tls_files, triton_command
 from serving.settings import ServeSettings
 
-_PORT_OPTIONS = ("grpc_port", "http_port", "metrics_port")
 _PORT_ATTEMPTS = 3
 _POLL_SECONDS = 0.02
 _END_SECONDS, _FLUSH_SECONDS = 15.0, 0.2
@@ -43,6 +44,14 @@ _GATE = "CARTWHEEL_GATE"
 _PASS = "CARTWHEEL_PASS"  # noqa: S105  the name of a variable
 _LEDGER, _LEDGER_BYTES = "CARTWHEEL_LEDGER", 4096
 _QUEUE_SIZE, _QUEUE_SECONDS = "CARTWHEEL_QUEUE_SIZE", "CARTWHEEL_QUEUE_SECONDS"
+_BEHIND = {
+    "host": "127.0.0.1",
+    "tls_certificate": None,
+    "tls_key": None,
+    "tls_client_roots": None,
+    **dict.fromkeys(PORT_OPTIONS, 0),
+}
+"""How Triton listens behind the gateway, beside its socket."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "CARTWHEEL_THREADS")
 
 
@@ -66,6 +75,7 @@ class EmbeddedServer:
             writing is left to it: then the next free name is taken (``triton.2.log``). Without it the output goes to a temporary
             file, which stays only if Triton fails, and is then named in the error.
         say: called with a line when something happens that a person should know of.
+        gateway_log: likewise for the gateway's, which :meth:`serve_forever` starts; beside ``log`` where it is left out.
 
     Raises:
         RunError: if the repository is missing, or lacks a file without which Triton would wait for ever.
@@ -80,13 +90,16 @@ class EmbeddedServer:
         *,
         log: Path | None = None,
         say: Callable[[str], None] = lambda _line: None,
+        gateway_log: Path | None = None,
     ) -> None:
-        self._settings = settings or ServeSettings()
+        self._settings = self._listens = settings or ServeSettings()
+        self._is_behind = False
         self._repository = checked_repository(repository)
         check_tls_files(self._settings)
         self._binary = find_triton_binary()
         self._is_log_given = log is not None
         self._log = LogFile(log or Path(tempfile.gettempdir()) / f"cartwheel-triton-{os.getpid()}-{secrets.token_hex(4)}.log")
+        self._gateway_log = gateway_log or self._log.path.with_name(f"{self._log.path.stem}.gateway{self._log.path.suffix}")
         self._say = say
         self._ports: HeldPorts | None = None
         self._process: GuardedProcess | None = None
@@ -115,6 +128,17 @@ class EmbeddedServer:
     def http_address(self) -> str:
         """``host:port`` of health and metadata."""
         return self.endpoint.http
+
+    @property
+    def door(self) -> Path:
+        """The folder that holds the socket at which a Triton behind the gateway listens.
+
+        Raises:
+            ServerError: if it has not been started.
+        """
+        if self._gate is None:
+            raise _not_started()
+        return self._gate.parent
 
     @property
     def log(self) -> Path:
@@ -171,7 +195,7 @@ class EmbeddedServer:
         tries = [_PassingError()] * _PORT_ATTEMPTS
         for attempt in range(len(tries)):
             ports = self._ports = self._ports or HeldPorts(
-                self._settings.host, {option: getattr(self._settings, option) for option in _PORT_OPTIONS}
+                self._listens.host, {option: getattr(self._listens, option) for option in PORT_OPTIONS}
             )
             try:
                 self._log.begin()
@@ -266,7 +290,8 @@ class EmbeddedServer:
     def serve_forever(self, on_ready: Callable[[Endpoint], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain and stop; a second signal stops at once. For the main thread.
 
-        A Triton that ends, loses one of its processes or no longer answers is started again; see :mod:`serving.server.supervisor`.
+        Unless the settings switch it off, the gateway stands before Triton. Either, where it ends, and a Triton that loses one of its
+        processes or no longer answers, is started again; see :mod:`serving.server.supervisor`.
 
         Args:
             on_ready: called with the addresses once the server is ready.
@@ -279,10 +304,21 @@ class EmbeddedServer:
 
         if threading.current_thread() is not threading.main_thread():
             raise UsageError("serve_forever was called outside the main thread.", "Use start() and stop() there.")
+        if self._settings.gateway == "on":
+            self._is_behind = True
+            self._listens = self._settings.model_copy(update=_BEHIND)
         try:
             Supervisor(self, self._say).run(on_ready)
         finally:
             self.stop(drain=False)
+
+    def front(self, health: str) -> Front | None:
+        """Return the gateway that stands before it, not yet started; None where it is served without one.
+
+        Args:
+            health: ``host:port`` at which the gateway learns whether Triton answers.
+        """
+        return Front(self._repository, self._settings, self._gateway_log, health) if self._is_behind else None
 
     def __enter__(self) -> EmbeddedServer:
         self.start()
@@ -298,11 +334,11 @@ class EmbeddedServer:
         self._ports = None
 
     def _start_once(self, ports: HeldPorts, cancelled: Callable[[], bool]) -> Endpoint:
-        settings = self._settings
+        settings = self._listens
         identity = f"cartwheel-{os.getpid()}-{secrets.token_hex(4)}"
         self._process = self._launch(identity, ports)
         endpoint = Endpoint(
-            grpc=join(ports.address, ports["grpc_port"]),
+            grpc=f"unix:{self.door / TRITON_SOCKET}" if self._is_behind else join(ports.address, ports["grpc_port"]),
             http=join(ports.address, ports["http_port"]),
             metrics=join(ports.address, ports["metrics_port"]),
             pid=os.getpid(),
@@ -332,7 +368,9 @@ class EmbeddedServer:
         environment |= {_QUEUE_SIZE: str(math.ceil(self._settings.queue_size / self._settings.read_processes))}
         try:
             return GuardedProcess(
-                triton_command(self._binary, self._repository, self._settings, identity, ports, folder, shared_memory),
+                triton_command(
+                    self._binary, self._repository, self._listens, identity, ports, folder, shared_memory, private=self._is_behind
+                ),
                 environment=environment | {_GATE: str(self._gate), _PASS: identity},
                 log=self.log,
                 workspace=folder,
@@ -361,9 +399,9 @@ class EmbeddedServer:
         if triton_log.has_lost_lock(text):
             return _PassingError("a lock in shared memory was lost (boost::interprocess::lock_exception)")
         port = triton_log.taken_port(text)
-        for option in _PORT_OPTIONS if port else ():
-            if getattr(self._settings, option) == port:
-                return taken(port or 0, self._settings.host, option)
+        for option in PORT_OPTIONS if port else ():
+            if getattr(self._listens, option) == port:
+                return taken(port or 0, self._listens.host, option)
         if port:
             return _PassingError(f"another program took the port {port}, which had just been free")
         fix = f"Write the repository again with `cartwheel export`; Triton's whole log is {self.log}."

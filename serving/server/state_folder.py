@@ -12,7 +12,7 @@ from typing import Final
 
 _KEPT_LOGS: Final = 10
 _WRITABLE: Final = 0o222
-_LOG_NAME: Final = re.compile(r"triton-\d{8}T\d{6}-(?P<pid>\d+)\.log")
+_LOG_NAME: Final = re.compile(r"\w+-\d{8}T\d{6}-(?P<pid>\d+)\.log")
 
 
 def state_folder(run: Path) -> Path:
@@ -34,20 +34,24 @@ def state_folder(run: Path) -> Path:
     return home / "cartwheel" / name
 
 
-def log_file(folder: Path) -> Path:
+def log_file(folder: Path, of: str = "triton") -> Path:
     """Return a log file in ``folder`` for a server of this process, which no other server touches; the oldest of many are removed.
 
-    ``triton.log`` beside it leads to the newest.
+    ``triton.log`` beside it leads to the newest; likewise for what else writes a log.
+
+    Args:
+        folder: that of the server.
+        of: what writes the log.
     """
     logs = folder / "logs"
     logs.mkdir(mode=0o700, parents=True, exist_ok=True)
-    _remove_old(logs)
+    _remove_old(logs, of)
     now = datetime.now(timezone.utc)
-    log = logs / f"triton-{now:%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    aside = logs / f".triton.log.{os.getpid()}"
+    log = logs / f"{of}-{now:%Y%m%dT%H%M%S}-{os.getpid()}.log"
+    aside = logs / f".{of}.log.{os.getpid()}"
     aside.unlink(missing_ok=True)
     aside.symlink_to(log.name)
-    os.replace(aside, logs / "triton.log")
+    os.replace(aside, logs / f"{of}.log")
     return log
 
 
@@ -59,9 +63,9 @@ def _can_be_written(path: Path) -> bool:
         return False
 
 
-def _remove_old(logs: Path) -> None:
+def _remove_old(logs: Path, of: str) -> None:
     """Remove all but the newest logs of servers that have ended."""
-    ended = [path for path in sorted(logs.glob("triton-*.log*")) if (found := _LOG_NAME.match(path.name)) and _has_ended(found)]
+    ended = [path for path in sorted(logs.glob(f"{of}-*.log*")) if (found := _LOG_NAME.match(path.name)) and _has_ended(found)]
     for path in ended[: max(0, len(ended) - _KEPT_LOGS + 1)]:
         path.unlink(missing_ok=True)
 

@@ -28,6 +28,7 @@ from serving.server.health import Health, HealthServer, State
 from serving.server.questions import Answer
 
 if TYPE_CHECKING:
+    from serving.server.front import Front
     from serving.server.server import EmbeddedServer
 
 _SOON_SECONDS: Final = 0.1
@@ -37,18 +38,19 @@ _BROKEN_SECONDS: Final = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class _Event:
-    """Something that the main thread must act on: a signal, or the death of the Triton that was started as number ``start``."""
+    """Something that the main thread must act on: a signal, or the death of the gateway or of the Triton of that ``start``."""
 
     reason: str = ""
     start: int = -1
+    of_gateway: bool = False
 
     @property
     def is_signal(self) -> bool:
-        return self.start < 0
+        return self.start < 0 and not self.of_gateway
 
 
 class Supervisor:
-    """Looks after one server, in the main thread.
+    """Looks after one server, and the gateway before it, in the main thread.
 
     Args:
         server: a server that has not been started.
@@ -59,6 +61,7 @@ class Supervisor:
         self._server, self._say, self._settings = server, say, server.settings
         self._health = Health()
         self._events: queue.SimpleQueue[_Event] = queue.SimpleQueue()
+        self._front: Front | None = None
         self._deaths: list[float] = []
         self._start = 0
         self._signals = 0
@@ -70,17 +73,53 @@ class Supervisor:
         Raises:
             ServerError: if the first start fails, or the server had to be started again too often.
         """
-        with HealthServer(self._settings.host, self._settings.health_port, self._health) as reachable:
-            endpoint = dataclasses.replace(self._server.start(), health=reachable.address)
+        with (
+            HealthServer(self._settings.host, self._settings.health_port, self._health) as reachable,
+            self._server.front(reachable.address) or contextlib.nullcontext() as self._front,
+        ):
+            endpoint = dataclasses.replace(self._begin(), health=reachable.address)
             with self._noting_signals():
                 self._look_after()
                 if on_ready is not None:
                     on_ready(endpoint)
                 while not (event := self._next_event()).is_signal:
-                    if event.start == self._start:
+                    if event.of_gateway:
+                        self._revive_gateway(event.reason)
+                    elif event.start == self._start:
                         number = triton_log.fatal_signal(self._server.log_since_start())
                         self._revive(_ended(f"signal {number}") if number else event.reason)
                 self._drain()
+
+    def _begin(self) -> Endpoint:
+        """Start both, side by side, and return the addresses to ask."""
+        if self._front is None:
+            return self._server.start()
+        self._front.start()
+        endpoint = self._server.start()
+        self._front.lead_to(self._server.door, endpoint.metrics)
+        self._front.await_ready()
+        self._watch_gateway(self._front)
+        return self._front.endpoint(endpoint)
+
+    def _watch_gateway(self, front: Front) -> None:
+        front.when_ended(lambda outcome: self._events.put(_Event(_ended(outcome, "The gateway"), of_gateway=True)))
+
+    def _revive_gateway(self, reason: str) -> None:
+        """Start the gateway again, unless a signal comes; Triton goes on.
+
+        Raises:
+            ServerError: if it is dead too often, or does not start.
+        """
+        front = self._front
+        assert front is not None
+        self._count(reason, front.log)
+        with self._health.without(reason):
+            self._say(f"{reason}; it is started again. Its log is {front.log}.")
+            begun = time.monotonic()
+            front.start()
+            front.await_ready(lambda: self._signals > 0)
+            self._watch_gateway(front)
+            self._say(f"the gateway is ready again after {time.monotonic() - begun:.1f} s")
 
     def _next_event(self) -> _Event:
         """Wait for an event, waking now and then: a signal that comes as the wait begins, or to another thread, does not end it."""
@@ -97,6 +136,8 @@ class Supervisor:
                 self._events.get(timeout=_SOON_SECONDS / 2)
 
     def _finish(self) -> None:
+        if self._front is not None:
+            self._front.drain()
         with contextlib.suppress(ServerError):  # it never came up again
             self._server.finish()
 
@@ -112,23 +153,26 @@ class Supervisor:
             self._say(f"{reason}; it is started again. Its log is {self._server.log}.")
             begun = time.monotonic()
             try:
-                self._server.restart(lambda: self._signals > 0)
+                endpoint = self._server.restart(lambda: self._signals > 0)
             except ServerError as error:
                 reason = error.found.partition("\n")[0]
                 continue
             if not self._signals:
+                if self._front is not None:
+                    self._front.lead_to(self._server.door, endpoint.metrics)
                 self._look_after()
                 self._say(f"ready again after {time.monotonic() - begun:.1f} s")
             return
 
-    def _count(self, reason: str) -> None:
+    def _count(self, reason: str, log: Path | None = None) -> None:
         now, window, allowed = time.monotonic(), self._settings.restart_window_seconds, self._settings.max_restarts
         self._deaths = [*(at for at in self._deaths if now - at < window), now]
         if len(self._deaths) > allowed:
             times = "once" if len(self._deaths) == 1 else f"{len(self._deaths)} times"
             raise ServerError(
-                f"{reason}; that is {times} within {window:g} s, and serve.max_restarts allows {allowed}. {self._server.log_end}",
-                f"See why in {self._server.log}, then start the server again.",
+                f"{reason}; that is {times} within {window:g} s, and serve.max_restarts allows {allowed}."
+                + (f" {self._server.log_end}" if log is None else ""),
+                f"See why in {log or self._server.log}, then start the server again.",
             )
 
     def _now(self, state: State, detail: str = "") -> None:
@@ -236,10 +280,10 @@ def _first_ended(descriptors: Sequence[int], timeout_seconds: float | None = Non
     return [descriptor for descriptor, _ in poll.poll(None if timeout_seconds is None else timeout_seconds * 1000)]
 
 
-def _ended(outcome: str) -> str:
+def _ended(outcome: str, what: str = "Triton") -> str:
     """Return the sentence for an outcome, with the name of the signal, as in ``signal 8, SIGFPE``."""
     word, _, number = outcome.partition(" ")
     with contextlib.suppress(ValueError):
         if word == "signal":
             outcome = f"{outcome}, {signal.Signals(int(number)).name}"
-    return f"Triton ended by itself ({outcome})"
+    return f"{what} ended by itself ({outcome})"

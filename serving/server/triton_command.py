@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from cartwheel.core.errors import UsageError
+from serving.gateway.options import TRITON_SOCKET
 from serving.server import private_exec
 from serving.server.model_folders import staged_repository
 from serving.server.ports import HeldPorts
@@ -48,6 +49,8 @@ def triton_command(
     ports: HeldPorts,
     folder: Path,
     shared_memory: str,
+    *,
+    private: bool = False,
 ) -> list[str]:
     """Return the command that serves ``repository``.
 
@@ -59,6 +62,7 @@ def triton_command(
         ports: where it listens.
         folder: folder of this server, to be removed with it.
         shared_memory: prefix of the names of its regions.
+        private: whether gRPC listens at a Unix socket in ``folder`` rather than at its port.
     """
     is_ipv6 = ":" in ports.address
     options = {
@@ -78,10 +82,13 @@ def triton_command(
         "http-restricted-api": f"{_CLOSED_HTTP}:{_CLOSED_TO_ALL}",
         "backend-config": f"python,shm-region-prefix-name={shared_memory}",
     }
-    if settings.tls_certificate is not None:
+    if private:  # Triton puts a colon and the port behind the address, and gRPC takes the whole for the path of a socket
+        socket, _, port = TRITON_SOCKET.partition(":")
+        options |= {"grpc-address": f"unix:{folder / socket}", "grpc-port": port}
+    elif settings.tls_certificate is not None:
         kind = "grpc-use-ssl" if settings.tls_client_roots is None else "grpc-use-ssl-mutual"
         options |= {kind: "true", "grpc-server-cert": str(settings.tls_certificate), "grpc-server-key": str(settings.tls_key)}
-    if settings.tls_client_roots is not None:
+    if settings.tls_client_roots is not None and not private:
         options["grpc-root-cert"] = str(settings.tls_client_roots)
     shown = f"tritonserver of {repository}"  # so that `ps` tells which repository is served
     become = [sys.executable, "-I", "-S", private_exec.__file__, shown, str(binary.executable)]

@@ -32,9 +32,9 @@ METHOD = "/inference.GRPCInferenceService/ModelInfer"
 class Serve:
     """``cartwheel serve`` on a run, until it is told to stop."""
 
-    def __init__(self, run: Path, output: Path) -> None:
+    def __init__(self, run: Path, output: Path, *options: str) -> None:
         self._run, self._output = run, output
-        command = [sys.executable, "-m", "cartwheel.cli.main", "serve", str(run), "--grpc-port", "0"]
+        command = [sys.executable, "-m", "cartwheel.cli.main", "serve", str(run), "--grpc-port", "0", *options]
         with output.open("wb") as stream:
             self.process = subprocess.Popen(
                 command, stdout=stream, stderr=stream, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}
@@ -68,6 +68,16 @@ class Serve:
         for pid in below:
             below += [child for child, parent in parents.items() if parent == pid]
         return [pid for pid in below if names.get(pid) == name]
+
+    @property
+    def gateway(self) -> int:
+        """Process of the gateway."""
+        [found] = [
+            pid
+            for pid in self.processes("python")
+            if b"serving.gateway" in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        ]
+        return found
 
     def recovered(self, restarts: int) -> None:
         """Wait until it has been started again so often and is ready, and ask it."""
@@ -167,16 +177,43 @@ def test_processes_that_hang_make_the_server_unready_and_are_replaced(serve: Ser
     assert serve.answer() == before
 
 
-def test_a_request_that_ends_triton_ends_nothing_else(serve: Serve) -> None:
-    before, restarts = serve.answer(), serve.health()[1]["restarts"]
-    deadly = request("recommend", user_id=["u1"])
-    deadly.outputs.add(name="items").parameters["classification"].int64_param = 2
+def deadly() -> bytes:
+    """A request that ends Triton 2.51 with signal 8."""
+    made = request("recommend", user_id=["u1"])
+    made.outputs.add(name="items").parameters["classification"].int64_param = 2
+    return bytes(made.SerializeToString())
+
+
+def test_a_request_that_ends_triton_ends_nothing_else(run: Path, tmp_path: Path) -> None:
+    serve = Serve(Path(shutil.copytree(run, tmp_path / "run")), tmp_path / "output.txt", "--gateway", "off")
+    with serve.process:
+        before = serve.answer()
+        with grpc.insecure_channel(serve.endpoint.grpc) as channel, pytest.raises(grpc.RpcError) as refused:
+            channel.unary_unary(METHOD)(deadly(), timeout=20)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        serve.recovered(1)
+        assert serve.answer() == before
+        assert "Triton ended by itself (signal 8, SIGFPE)" in serve.said, serve.said
+        serve.process.send_signal(signal.SIGTERM)
+
+
+def test_a_request_that_ends_triton_does_not_pass_the_gateway(serve: Serve) -> None:
+    triton, restarts = serve.processes("tritonserver"), serve.health()[1]["restarts"]
     with grpc.insecure_channel(serve.endpoint.grpc) as channel, pytest.raises(grpc.RpcError) as refused:
-        channel.unary_unary(METHOD)(deadly.SerializeToString(), timeout=20)
-    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        channel.unary_unary(METHOD)(deadly(), timeout=20)
+    assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "'classification'" in refused.value.details()
+    assert serve.answer()
+    assert (serve.processes("tritonserver"), serve.health()[1]["restarts"]) == (triton, restarts)
+
+
+def test_a_gateway_that_is_killed_is_started_again_at_the_same_address(serve: Serve) -> None:
+    before, restarts, triton = serve.answer(), serve.health()[1]["restarts"], serve.processes("tritonserver")
+    os.kill(serve.gateway, signal.SIGKILL)
     serve.recovered(restarts + 1)
     assert serve.answer() == before
-    assert "Triton ended by itself (signal 8, SIGFPE)" in serve.said, serve.said
+    assert serve.processes("tritonserver") == triton
+    assert "The gateway ended by itself (signal 9, SIGKILL); it is started again." in serve.said
 
 
 def test_when_told_to_stop_it_answers_or_refuses_and_ends_soon(serve: Serve) -> None:

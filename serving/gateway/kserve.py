@@ -1,0 +1,220 @@
+"""KServe v2 over gRPC: what is public is passed on as it came, byte for byte, and everything else is closed.
+
+A request is read only as far as it must be checked. Where it bears no parameters, Triton gets the very bytes of the caller; the answer
+is Triton's, with parameters put behind it, for a protobuf message that is followed by another of its kind is both merged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.protobuf.message import DecodeError
+from grpc import aio
+from tritonclient.grpc import service_pb2
+
+import cartwheel
+from serving.gateway.gate import Gate, failure
+from serving.gateway.refusal import Code, RefusedError, invalid
+from serving.gateway.served import Public
+from serving.gateway.upstream import SERVICE
+from serving.gateway.visit import REQUEST_ID, Visit
+
+DOOR: Final = "kserve"
+_VERSIONS: Final = ("", "1")
+_PRIORITY, _TIMEOUT = "priority", "timeout"
+_ALLOWED: Final = (_PRIORITY, _TIMEOUT)
+"""Parameters of a request that any client may set; Triton gets none of them."""
+_TOO_MANY_ROWS: Final = "The input {name!r} has {found:,} rows; this server answers at most {limit:,} at once (serve.max_rows)."
+_TOO_WIDE: Final = "The input {name!r} has lists of {found:,}; this server reads at most {limit:,} (serve.max_{name})."
+_CLOSED: Final = "{method} is closed: the gateway takes ModelInfer, ModelMetadata, ModelConfig and ModelReady, and nothing else."
+Context = Any
+
+
+class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers ``inference.GRPCInferenceService``.
+
+    Args:
+        gate: what every request passes.
+        is_ready: whether Triton answers.
+    """
+
+    def __init__(self, gate: Gate, is_ready: Callable[[], Awaitable[bool]]) -> None:
+        self._gate, self._is_ready = gate, is_ready
+        self._version = _parameters({"version": gate.served.version})
+        methods: Mapping[str, Callable[[bytes, Context], Awaitable[bytes]]] = {
+            "ModelInfer": self._infer,
+            "ModelReady": self._model_ready,
+            "ModelMetadata": self._looked_up("ModelMetadata", service_pb2.ModelMetadataRequest),
+            "ModelConfig": self._looked_up("ModelConfig", service_pb2.ModelConfigRequest),
+            "ServerLive": _live,
+            "ServerReady": self._server_ready,
+            "ServerMetadata": _server_metadata,
+        }
+        self._handlers = {f"{SERVICE}{name}": grpc.unary_unary_rpc_method_handler(call) for name, call in methods.items()}
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """Return what answers a method; None for those of other services."""
+        method: str = handler_call_details.method
+        if (found := self._handlers.get(method)) is not None:
+            return found
+        return _closed(method.removeprefix(SERVICE)) if method.startswith(SERVICE) else None
+
+    async def _infer(self, raw: bytes, context: Context) -> bytes:
+        visit, code, reason = Visit(DOOR), Code.CANCELLED, ""
+        try:
+            request = _parsed(service_pb2.ModelInferRequest, raw)
+            self._gate.enter(visit, context.invocation_metadata() or (), request.id)
+            visit.ensemble = self._public(request.model_name, request.model_version).name
+            sent, seconds = self._checked(request, raw, context.time_remaining())
+            answer = await self._gate.ask(visit, sent, seconds)
+            code = Code.OK
+            return answer + self._version + _parameters({"request_id": visit.request_id})
+        except (RefusedError, aio.AioRpcError) as error:
+            code, sentence, reason = failure(error)
+            await _abort(context, visit, code, sentence, error)
+        finally:
+            self._gate.leave(visit, code, reason)
+
+    def _checked(self, request: Any, raw: bytes, seconds: float | None) -> tuple[bytes, float | None]:
+        """Return what Triton gets, and how long the caller waits if not until its own deadline."""
+        public = self._gate.served.ensembles[request.model_name]
+        for tensor in request.inputs:
+            if tensor.parameters:
+                raise _parameter(f"input {tensor.name!r}", tensor.parameters)
+            if public.limits is not None:
+                _check_shape(public, tensor.name, tensor.shape)
+        for tensor in request.outputs:
+            if tensor.parameters:
+                raise _parameter(f"output {tensor.name!r}", tensor.parameters)
+        if seconds is not None and seconds <= 0:
+            return raw, seconds
+        if not request.parameters:
+            return raw, None
+        own = _own_parameters(request.parameters)
+        request.ClearField("parameters")
+        return request.SerializeToString(), own
+
+    def _public(self, name: str, version: str) -> Public:
+        found = self._gate.served.ensembles.get(name)
+        if found is None:
+            asked = ", ".join(self._gate.served.ensembles)
+            raise RefusedError(Code.NOT_FOUND, f"There is no model {name!r} to ask; there are {asked}.", "unknown_model")
+        if version not in _VERSIONS:
+            raise RefusedError(Code.NOT_FOUND, f"There is no version {version!r} of {name!r}; leave it out.", "unknown_model")
+        return found
+
+    def _looked_up(self, method: str, kind: Any) -> Callable[[bytes, Context], Awaitable[bytes]]:
+        """Return what answers a question about a model, of which Triton gets no more than the name."""
+
+        async def look_up(raw: bytes, context: Context) -> bytes:
+            visit = Visit(DOOR)
+            try:
+                asked = _parsed(kind, raw)
+                self._gate.enter(visit, context.invocation_metadata() or ())
+                public = self._public(asked.name, asked.version)
+                return await self._gate.upstream.look_up(method, kind(name=public.name).SerializeToString())
+            except (RefusedError, aio.AioRpcError) as error:
+                code, sentence, _ = failure(error)
+                await _abort(context, visit, code, sentence, error)
+
+        return look_up
+
+    async def _model_ready(self, raw: bytes, context: Context) -> bytes:
+        visit = Visit(DOOR)
+        try:
+            asked = _parsed(service_pb2.ModelReadyRequest, raw)
+            visit.name()
+            self._public(asked.name, asked.version)
+        except RefusedError as error:
+            await _abort(context, visit, error.code, error.sentence, error)
+        return _bytes(service_pb2.ModelReadyResponse(ready=await self._ready()))
+
+    async def _server_ready(self, _raw: bytes, _context: Context) -> bytes:
+        return _bytes(service_pb2.ServerReadyResponse(ready=await self._ready()))
+
+    async def _ready(self) -> bool:
+        return not self._gate.draining and await self._is_ready()
+
+
+async def _live(_raw: bytes, _context: Context) -> bytes:
+    return _bytes(service_pb2.ServerLiveResponse(live=True))
+
+
+async def _server_metadata(_raw: bytes, _context: Context) -> bytes:
+    return _bytes(
+        service_pb2.ServerMetadataResponse(name="cartwheel", version=cartwheel.__version__, extensions=["model_configuration"])
+    )
+
+
+def _closed(method: str) -> grpc.RpcMethodHandler:
+    async def refuse(_raw: bytes, context: Context) -> bytes:
+        await context.abort(Code.UNIMPLEMENTED, _CLOSED.format(method=method))
+        return b""
+
+    async def refuse_stream(_requests: Any, context: Context) -> None:
+        await context.abort(Code.UNIMPLEMENTED, _CLOSED.format(method=method))
+
+    if method == "ModelStreamInfer":
+        return grpc.stream_stream_rpc_method_handler(refuse_stream)
+    return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _parsed(kind: Any, raw: bytes) -> Any:
+    try:
+        return kind.FromString(raw)
+    except DecodeError:
+        raise invalid(f"The bytes of the request are no {kind.DESCRIPTOR.name}.") from None
+
+
+def _check_shape(public: Public, name: str, shape: Any) -> None:
+    """Refuse what Triton's first step would refuse, before Triton takes it in."""
+    limits = public.limits
+    assert limits is not None
+    if len(shape) == 2:
+        if shape[0] > limits.rows:
+            raise invalid(_TOO_MANY_ROWS.format(name=name, found=shape[0], limit=limits.rows), "too_large")
+        most = limits.widths.get(name)
+        if most is not None and shape[1] > most:
+            raise invalid(_TOO_WIDE.format(name=name, found=shape[1], limit=most), "too_large")
+
+
+def _parameter(where: str, parameters: Any) -> RefusedError:
+    name = next(iter(parameters))
+    return invalid(f"The {where} has a parameter {name!r}; from outside none is taken there. Leave it out.", "parameter")
+
+
+def _own_parameters(parameters: Any) -> float | None:
+    """Read the parameters of a request: return its time in seconds, where it gives one."""
+    for name in parameters:
+        if name not in _ALLOWED:
+            raise invalid(
+                f"The request has a parameter {name!r}; from outside {' and '.join(map(repr, _ALLOWED))} are taken. Leave it out.",
+                "parameter",
+            )
+    if _TIMEOUT not in parameters:
+        return None
+    microseconds = parameters[_TIMEOUT].int64_param
+    return microseconds / 1e6 if microseconds > 0 else None
+
+
+def _parameters(parameters: Mapping[str, str]) -> bytes:
+    """Return the bytes that, put behind a serialised answer, add parameters to it."""
+    message = service_pb2.ModelInferResponse()
+    for name, value in parameters.items():
+        message.parameters[name].string_param = value
+    return _bytes(message)
+
+
+def _bytes(message: Any) -> bytes:
+    content: bytes = message.SerializeToString()
+    return content
+
+
+async def _abort(context: Context, visit: Visit, code: Code, sentence: str, error: Exception) -> NoReturn:
+    told = [(REQUEST_ID, visit.request_id)] if visit.request_id else []
+    if isinstance(error, RefusedError) and error.retry_seconds is not None:
+        told.append(("retry-after", f"{error.retry_seconds:g}"))
+    await context.abort(code, sentence, tuple(told))
+    raise AssertionError("abort raises")

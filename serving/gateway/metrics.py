@@ -1,0 +1,54 @@
+"""What the gateway counts, for Prometheus; Triton's own metrics are given with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+
+from serving.gateway.local_http import fetch
+
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+_BUCKETS: Final = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Metrics:
+    """The counters of one gateway.
+
+    Args:
+        triton: file that holds ``host:port`` of Triton's own metrics.
+        under_way: how many requests Triton has at the moment.
+        waiting: how many wait for their turn.
+        version: of the export.
+    """
+
+    def __init__(self, triton: Path, under_way: Callable[[], float], waiting: Callable[[], float], version: str) -> None:
+        self._triton = triton
+        self._registry = CollectorRegistry()
+        named: dict[str, Any] = {"registry": self._registry, "namespace": "cartwheel"}
+        self.seconds = Histogram(
+            "request_seconds", "From the first byte to the answer.", ("door", "ensemble"), buckets=_BUCKETS, **named
+        )
+        self.triton_seconds = Histogram("triton_seconds", "What Triton took of it.", ("ensemble",), buckets=_BUCKETS, **named)
+        self.queue_seconds = Histogram(
+            "queue_seconds", "What requests waited in the gateway that had to.", buckets=_BUCKETS, **named
+        )
+        self.requests = Counter("requests", "Requests by gRPC status.", ("door", "ensemble", "status"), **named)
+        self.rungs = Counter("rungs", "Answers by the rung of the ladder that gave them.", ("ensemble", "rung"), **named)
+        self.rejections = Counter("rejections", "Requests that no model answered, by reason.", ("reason",), **named)
+        self.lost = Counter("lost", "Requests that Triton never answered.", **named)
+        Gauge("under_way", "Requests that Triton has.", **named).set_function(under_way)
+        Gauge("waiting", "Requests that wait in the gateway.", **named).set_function(waiting)
+        Info("export", "What is served.", **named).info({"version": version})
+
+    async def text(self) -> bytes:
+        """Return everything in Prometheus' format."""
+        own: bytes = generate_latest(self._registry)
+        try:
+            address = self._triton.read_text(encoding="utf-8")
+        except OSError:
+            return own
+        status, body = await fetch(address, "/metrics")
+        return own + body if status == 200 else own

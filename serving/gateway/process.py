@@ -1,0 +1,156 @@
+"""The gateway's process: both servers in one event loop, from the first byte to the last answer."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from typing import Any, Final, NoReturn
+
+import grpc
+import uvicorn
+from fastapi import FastAPI
+from grpc import aio
+
+from serving.gateway.gate import STOPPING, Gate
+from serving.gateway.http_api import http_api, metrics_api
+from serving.gateway.kserve import KServe
+from serving.gateway.local_http import fetch
+from serving.gateway.metrics import Metrics
+from serving.gateway.options import Options
+from serving.gateway.served import Served
+from serving.gateway.upstream import Upstream
+from serving.settings import ServeSettings
+
+_FLUSH_SECONDS: Final = 0.2
+_KEEP_ALIVE_SECONDS: Final = 75
+_BACKLOG: Final = 1024
+_OVERHEAD_BYTES: Final = 1 << 20
+"""What a message may hold beside ids: names, shapes and numbers."""
+
+
+async def run(options: Options) -> NoReturn:
+    """Serve until SIGTERM or SIGINT, then drain and end the process."""
+    served = Served.read(options.repository, options.settings)
+    upstream = Upstream(options.triton, options.settings)
+    metrics = Metrics(options.triton_metrics, lambda: upstream.under_way, lambda: upstream.waiting, served.version)
+    gate = Gate(served, upstream, metrics)
+    ended = _on_signal(gate)
+
+    async def health() -> tuple[bool, dict[str, Any]]:
+        return await _health(options.health, gate)
+
+    async def is_ready() -> bool:
+        return (await health())[0]
+
+    rpc = _rpc_server(options, KServe(gate, is_ready))
+    await rpc.start()
+    web = [
+        _Web(http_api(gate, health), options.address, options.http_port, options.settings),
+        _Web(metrics_api(metrics), options.address, options.metrics_port, options.settings, tls=False),
+    ]
+    for server in web:
+        await server.begin()
+    await ended.wait()
+    await upstream.finish(options.settings.drain_seconds)
+    # The gRPC server is not stopped: that would cancel what arrives meanwhile, whose callers are to be told to ask again.
+    await asyncio.sleep(_FLUSH_SECONDS)
+    sys.stdout.flush()
+    os._exit(0)
+
+
+def _on_signal(gate: Gate) -> asyncio.Event:
+    ended = asyncio.Event()
+
+    def drain() -> None:
+        gate.draining = True
+        ended.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, drain)
+    return ended
+
+
+async def _health(address: str, gate: Gate) -> tuple[bool, dict[str, Any]]:
+    """Ask ``cartwheel serve``, which asks Triton real questions all the time."""
+    if gate.draining:
+        return False, {"state": "draining", "detail": STOPPING}
+    status, body = await fetch(address, "/health/ready")
+    try:
+        told: dict[str, Any] = json.loads(body)
+    except ValueError:
+        return False, {"state": "unwell", "detail": "cartwheel serve does not tell how Triton is"}
+    return status == 200, told
+
+
+def _rpc_server(options: Options, *services: grpc.GenericRpcHandler) -> aio.Server:
+    settings = options.settings
+    most = 2 * settings.max_message_bytes + _OVERHEAD_BYTES
+    server = aio.server(
+        options=(
+            ("grpc.so_reuseport", 0),
+            ("grpc.max_receive_message_length", min(most, 2**31 - 1)),
+            ("grpc.max_send_message_length", -1),
+        )
+    )
+    server.add_generic_rpc_handlers(services)
+    address = f"[{options.address}]" if ":" in options.address else options.address
+    target = f"{address}:{options.grpc_port}"
+    if settings.tls_certificate is None or settings.tls_key is None:
+        server.add_insecure_port(target)
+        return server
+    roots = settings.tls_client_roots.read_bytes() if settings.tls_client_roots else None
+    pair = (settings.tls_key.read_bytes(), settings.tls_certificate.read_bytes())
+    server.add_secure_port(target, grpc.ssl_server_credentials([pair], roots, require_client_auth=roots is not None))
+    return server
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the process, which ends its servers in order."""
+        yield
+
+
+class _Web:
+    """One HTTP server in this event loop."""
+
+    def __init__(self, app: FastAPI | Any, address: str, port: int, settings: ServeSettings, *, tls: bool = True) -> None:
+        self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self._socket.bind((address, port))
+        secured: dict[str, Any] = {}
+        if tls and settings.tls_certificate is not None:
+            secured = {"ssl_certfile": settings.tls_certificate, "ssl_keyfile": settings.tls_key}
+            if settings.tls_client_roots is not None:
+                secured |= {"ssl_ca_certs": str(settings.tls_client_roots), "ssl_cert_reqs": 2}
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            lifespan="off",
+            http="h11",
+            ws="none",
+            loop="asyncio",
+            backlog=_BACKLOG,
+            server_header=False,
+            timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=1,
+            **secured,
+        )
+        self._server = _Server(config)
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """Listen."""
+        self._task = asyncio.get_running_loop().create_task(self._server.serve([self._socket]))
+        while not self._server.started:
+            await asyncio.wait({self._task}, timeout=0.005)
+            if self._task.done():
+                self._task.result()
+                raise RuntimeError("the HTTP server ended as it began")

@@ -1,0 +1,92 @@
+"""What a repository offers to callers: its public ensembles, their parameters and limits, and the version of the export."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cartwheel.core.errors import RunError
+from serving.contract import questions
+from serving.contract.limits import PARAMETER, Limits, with_limits
+from serving.contract.tasks import PARAMETER as TASK
+from serving.settings import ServeSettings
+
+_LINE: Final = re.compile(
+    r'^parameters \{ key: (?P<key>"(?:[^"\\]|\\.)*") value: \{ string_value: (?P<value>"(?:[^"\\]|\\.)*") \} \}$', re.MULTILINE
+)
+_CONFIG: Final = "config.pbtxt"
+_METADATA: Final = "cartwheel.json"
+_VERSION_DIGITS: Final = 12
+
+
+@dataclass(frozen=True)
+class Public:
+    """One ensemble that may be asked from outside.
+
+    Attributes:
+        name: its name.
+        parameters: those of its configuration, as clients read them.
+        limits: how large a request may be; None where the repository does not say.
+    """
+
+    name: str
+    parameters: Mapping[str, str]
+    limits: Limits | None
+
+    @property
+    def is_task(self) -> bool:
+        """Whether it answers a declared task."""
+        return TASK in self.parameters
+
+
+@dataclass(frozen=True)
+class Served:
+    """A repository, seen from outside.
+
+    Attributes:
+        version: the first digits of a SHA-256 over all that the export wrote.
+        ensembles: name -> ensemble.
+    """
+
+    version: str
+    ensembles: Mapping[str, Public]
+
+    @classmethod
+    def read(cls, repository: Path, settings: ServeSettings) -> Served:
+        """Read a repository; public is a model whose configuration holds a question, which those of steps do not.
+
+        Raises:
+            RunError: if a configuration cannot be read, or there is nothing to ask.
+        """
+        found = {}
+        configs = sorted(repository.glob(f"*/{_CONFIG}"))
+        try:
+            for config in configs:
+                text = with_limits(config.read_text(encoding="utf-8"), settings)
+                parameters = {json.loads(line["key"]): json.loads(line["value"]) for line in _LINE.finditer(text)}
+                if questions.PARAMETER in parameters:
+                    limits = Limits.parsed(parameters[PARAMETER]) if PARAMETER in parameters else None
+                    found[config.parent.name] = Public(config.parent.name, parameters, limits)
+        except (OSError, ValueError) as error:
+            raise RunError(
+                f"{config} cannot be read ({error}).", "Write the repository again with `cartwheel export`."
+            ) from error
+        if not found:
+            raise RunError(
+                f"{repository} holds no ensemble that can be asked.", "Write the repository again with `cartwheel export`."
+            )
+        return cls(_version(repository, configs), found)
+
+
+def _version(repository: Path, configs: list[Path]) -> str:
+    """Return the version: ``cartwheel.json`` holds the SHA-256 of every other file; without it the configurations must do."""
+    metadata = repository / _METADATA
+    digest = hashlib.sha256()
+    for path in [metadata] if metadata.is_file() else configs:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:_VERSION_DIGITS]

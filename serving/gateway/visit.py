@@ -1,0 +1,50 @@
+"""One request from its first byte to its answer, whichever way it came in."""
+
+from __future__ import annotations
+
+import re
+import secrets
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+RANKED: Final = "ranked"
+"""The rung of an answer that the full ensemble gave."""
+REQUEST_ID: Final = "x-request-id"
+VERSION: Final = "x-cartwheel-version"
+_GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
+
+
+@dataclass
+class Visit:
+    """What is known of a request.
+
+    Attributes:
+        door: the way it came in: ``kserve``, ``typed`` or ``json``.
+        ensemble: what it asks; empty before that is known.
+        request_id: the caller's or a made one.
+        caller: name of the key that it bears; empty without one.
+        rung: what answered.
+        begun: when, by ``time.perf_counter``.
+    """
+
+    door: str
+    ensemble: str = ""
+    request_id: str = ""
+    caller: str = ""
+    rung: str = ""
+    begun: float = field(default_factory=time.perf_counter)
+
+    def name(self, *given: str) -> None:
+        """Take the first of the given request ids that can be one, or make one, unless there is one already."""
+        if not self.request_id:
+            self.request_id = next((text for text in given if text and _GIVEN_ID.fullmatch(text)), "") or secrets.token_hex(8)
+
+
+def header(headers: Iterable[tuple[str, str | bytes]], name: str) -> str:
+    """Return the value of a header or of gRPC metadata by its name in small letters; empty where there is none."""
+    for key, value in headers:
+        if key == name:
+            return value if isinstance(value, str) else value.decode("latin-1")
+    return ""
