@@ -69,6 +69,14 @@ class ServeSettings(Settings):
     """ONNX Runtime threads within one step."""
     read_processes: Annotated[int, Field(gt=0, le=64)] = 3
     """Processes that read and check requests before anything is computed; each holds some 30 MB."""
+    keys_file: Path | None = None
+    """File of the API keys that the gateway wants, written by `cartwheel keys add`; without it no key is wanted."""
+    rate_per_key: Annotated[float, Field(ge=0.0)] = 0.0
+    """Requests a second that a key may ask whose entry sets no rate, twice that at once; 0 sets no limit."""
+    anyone: bool = False
+    """Whether the gateway may listen beyond this machine although it wants neither keys nor certificates of clients."""
+    log_requests: Literal["all", "failed", "none"] = "failed"
+    """Which requests get a line in the gateway's log: ``failed`` are those that were refused or answered by a lower rung."""
     max_under_way: Annotated[int, Field(gt=0)] = 128
     """How many requests the gateway may have under way with Triton; further ones wait."""
     max_waiting: Annotated[int, Field(ge=0)] = 512
@@ -103,11 +111,13 @@ class ServeSettings(Settings):
     """PEM file of that certificate's private key."""
 
     @model_validator(mode="after")
-    def _tls_is_whole(self) -> Self:
+    def _is_whole(self) -> Self:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("tls_certificate and tls_key belong together; set both or neither")
         if (self.tls_probe_certificate is None) != (self.tls_probe_key is None):
             raise ValueError("tls_probe_certificate and tls_probe_key belong together; set both or neither")
         if self.tls_client_roots is not None and self.tls_certificate is None:
             raise ValueError("tls_client_roots needs tls_certificate and tls_key; set all three")
+        if self.keys_file is not None and self.gateway == "off":
+            raise ValueError("keys_file needs the gateway, which checks the keys; set gateway to on, or leave keys_file out")
         return self

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from cartwheel import __version__
-from cartwheel.cli import ask, audit, compare, features, plan, report, reproduce, tune
+from cartwheel.cli import ask, audit, compare, features, keys, plan, report, reproduce, tune
 from cartwheel.core import packages
 from cartwheel.core.errors import CartwheelError
 from cartwheel.core.memory import give_back_at_once
@@ -30,6 +30,7 @@ app = typer.Typer(
 )
 app.add_typer(plan.app)
 app.add_typer(features.app)
+app.add_typer(keys.app)
 app.command()(audit.audit)
 app.command()(compare.compare)
 app.command()(reproduce.reproduce)

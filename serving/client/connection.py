@@ -138,7 +138,7 @@ class Attempts:
 
     def _explained(self, error: InferenceServerException) -> CartwheelError:
         status = _status(error)
-        message = _PREFIXES.sub("", (error.message() or "").partition("\n\nAt:")[0].strip()).rstrip(". ")
+        message = without_prefix(error.message() or "").rstrip(". ")
         if status == "DEADLINE_EXCEEDED":
             return self._late()
         if status == "INVALID_ARGUMENT":
@@ -192,6 +192,11 @@ class Attempts:
 def read_outputs(result: InferResult) -> Mapping[str, npt.NDArray[Any]]:
     """Return the output tensors of an answer by name."""
     return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+
+
+def without_prefix(message: str) -> str:
+    """Return a message of Triton's without the request, the ensemble and the Python stack around it."""
+    return _PREFIXES.sub("", message.partition("\n\nAt:")[0].strip())
 
 
 def _may_pass(error: InferenceServerException) -> bool:

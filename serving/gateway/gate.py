@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
-from grpc import aio
-
+from serving.gateway.keys import Keys, Role
+from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
 from serving.gateway.refusal import Code, RefusedError
 from serving.gateway.served import Served
 from serving.gateway.upstream import Upstream
 from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
 
+Headers = Sequence[tuple[str, str | bytes]]
 STOPPING: Final = "The server is stopping; ask again a few seconds later, or another server."
 _STOP_RETRY_SECONDS: Final = 2.0
 
@@ -26,20 +27,31 @@ class Gate:
         served: what may be asked.
         upstream: what answers.
         metrics: what counts.
+        log: what writes.
+        keys: who may ask; None lets anyone.
     """
 
-    def __init__(self, served: Served, upstream: Upstream, metrics: Metrics) -> None:
-        self.served, self.upstream, self.metrics = served, upstream, metrics
+    def __init__(self, served: Served, upstream: Upstream, metrics: Metrics, log: Log, keys: Keys | None) -> None:
+        self.served, self.upstream, self.metrics, self._log, self._keys = served, upstream, metrics, log, keys
+        self._took = {name: metrics.triton_seconds.labels(name).observe for name in served.ensembles}
         self.draining = False
         """Whether new requests are refused."""
 
-    def enter(self, visit: Visit, headers: Iterable[tuple[str, str | bytes]], given_id: str = "") -> None:
+    def enter(self, visit: Visit, headers: Headers, given_id: str = "", role: Role = Role.ASK) -> None:
         """Let a request in.
 
+        Args:
+            visit: what is known of it.
+            headers: its headers, or gRPC metadata.
+            given_id: a request id that it gives elsewhere.
+            role: what its key must allow.
+
         Raises:
-            RefusedError: if it must not be.
+            RefusedError: if the server is stopping, or the key is not one that may ask this now.
         """
         visit.name(header(headers, REQUEST_ID), given_id)
+        if self._keys is not None:
+            visit.caller = self._keys.admit(_key(headers), role)
         if self.draining:
             raise RefusedError(Code.UNAVAILABLE, STOPPING, "draining", _STOP_RETRY_SECONDS)
 
@@ -57,30 +69,29 @@ class Gate:
         """
         if seconds is not None and seconds <= 0:
             raise _late(seconds)
+        asked = self.upstream.ask(request, self._took[visit.ensemble])
         try:
-            answer = await asyncio.wait_for(self.upstream.ask(request), seconds) if seconds else await self.upstream.ask(request)
+            answer = await (asyncio.wait_for(asked, seconds) if seconds is not None else asked)
         except asyncio.TimeoutError:
             raise _late(seconds or 0.0) from None
         visit.rung = RANKED
         return answer
 
-    def leave(self, visit: Visit, code: Code, reason: str = "") -> None:
-        """Count a request that has ended."""
-        self.metrics.requests.labels(visit.door, visit.ensemble, code.name).inc()
-        if code is Code.OK:
+    def leave(self, visit: Visit) -> None:
+        """Count a request that has ended, and write about it."""
+        self._log.request(visit)
+        self.metrics.requests.labels(visit.door, visit.ensemble, visit.code.name).inc()
+        if visit.code is Code.OK:
             self.metrics.seconds.labels(visit.door, visit.ensemble).observe(time.perf_counter() - visit.begun)
             self.metrics.rungs.labels(visit.ensemble, visit.rung).inc()
-        elif reason:
-            self.metrics.rejections.labels(reason).inc()
+        elif visit.reason:
+            self.metrics.rejections.labels(visit.reason).inc()
 
 
-def failure(error: Exception) -> tuple[Code, str, str]:
-    """Return the status, the sentence and the reason of an error that ends a request."""
-    if isinstance(error, RefusedError):
-        return error.code, error.sentence, error.reason
-    if isinstance(error, aio.AioRpcError):
-        return error.code(), error.details() or "", "triton"
-    raise error
+def _key(headers: Headers) -> str:
+    """Return the key that a request bears; empty where it bears none."""
+    kind, _, text = header(headers, "authorization").partition(" ")
+    return text.strip() if kind.lower() == "bearer" else header(headers, "x-api-key")
 
 
 def _late(seconds: float) -> RefusedError:

@@ -7,7 +7,7 @@ is Triton's, with parameters put behind it, for a protobuf message that is follo
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc
 from google.protobuf.message import DecodeError
@@ -15,11 +15,12 @@ from grpc import aio
 from tritonclient.grpc import service_pb2
 
 import cartwheel
-from serving.gateway.gate import Gate, failure
+from serving.gateway.gate import Gate
 from serving.gateway.refusal import Code, RefusedError, invalid
+from serving.gateway.rpc import abort
 from serving.gateway.served import Public
 from serving.gateway.upstream import SERVICE
-from serving.gateway.visit import REQUEST_ID, Visit
+from serving.gateway.visit import Visit
 
 DOOR: Final = "kserve"
 _VERSIONS: Final = ("", "1")
@@ -62,20 +63,19 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         return _closed(method.removeprefix(SERVICE)) if method.startswith(SERVICE) else None
 
     async def _infer(self, raw: bytes, context: Context) -> bytes:
-        visit, code, reason = Visit(DOOR), Code.CANCELLED, ""
+        visit = Visit(DOOR)
         try:
             request = _parsed(service_pb2.ModelInferRequest, raw)
             self._gate.enter(visit, context.invocation_metadata() or (), request.id)
             visit.ensemble = self._public(request.model_name, request.model_version).name
             sent, seconds = self._checked(request, raw, context.time_remaining())
             answer = await self._gate.ask(visit, sent, seconds)
-            code = Code.OK
+            visit.code = Code.OK
             return answer + self._version + _parameters({"request_id": visit.request_id})
         except (RefusedError, aio.AioRpcError) as error:
-            code, sentence, reason = failure(error)
-            await _abort(context, visit, code, sentence, error)
+            await abort(context, visit, error)
         finally:
-            self._gate.leave(visit, code, reason)
+            self._gate.leave(visit)
 
     def _checked(self, request: Any, raw: bytes, seconds: float | None) -> tuple[bytes, float | None]:
         """Return what Triton gets, and how long the caller waits if not until its own deadline."""
@@ -116,8 +116,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
                 public = self._public(asked.name, asked.version)
                 return await self._gate.upstream.look_up(method, kind(name=public.name).SerializeToString())
             except (RefusedError, aio.AioRpcError) as error:
-                code, sentence, _ = failure(error)
-                await _abort(context, visit, code, sentence, error)
+                await abort(context, visit, error)
 
         return look_up
 
@@ -128,7 +127,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
             visit.name()
             self._public(asked.name, asked.version)
         except RefusedError as error:
-            await _abort(context, visit, error.code, error.sentence, error)
+            await abort(context, visit, error)
         return _bytes(service_pb2.ModelReadyResponse(ready=await self._ready()))
 
     async def _server_ready(self, _raw: bytes, _context: Context) -> bytes:
@@ -210,11 +209,3 @@ def _parameters(parameters: Mapping[str, str]) -> bytes:
 def _bytes(message: Any) -> bytes:
     content: bytes = message.SerializeToString()
     return content
-
-
-async def _abort(context: Context, visit: Visit, code: Code, sentence: str, error: Exception) -> NoReturn:
-    told = [(REQUEST_ID, visit.request_id)] if visit.request_id else []
-    if isinstance(error, RefusedError) and error.retry_seconds is not None:
-        told.append(("retry-after", f"{error.retry_seconds:g}"))
-    await context.abort(code, sentence, tuple(told))
-    raise AssertionError("abort raises")

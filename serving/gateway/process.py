@@ -8,22 +8,27 @@ import json
 import os
 import signal
 import socket
-import sys
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 import grpc
 import uvicorn
-from fastapi import FastAPI
 from grpc import aio
+from grpc_reflection.v1alpha import reflection
 
+from serving.gateway.asking import Asking
 from serving.gateway.gate import STOPPING, Gate
-from serving.gateway.http_api import http_api, metrics_api
+from serving.gateway.http_api import Door, http_api, metrics_api
+from serving.gateway.keys import Keys
 from serving.gateway.kserve import KServe
 from serving.gateway.local_http import fetch
+from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
 from serving.gateway.options import Options
 from serving.gateway.served import Served
+from serving.gateway.typed import SERVICE as TYPED
+from serving.gateway.typed import Typed
+from serving.gateway.upstream import SERVICE as KSERVE
 from serving.gateway.upstream import Upstream
 from serving.settings import ServeSettings
 
@@ -37,9 +42,12 @@ _OVERHEAD_BYTES: Final = 1 << 20
 async def run(options: Options) -> NoReturn:
     """Serve until SIGTERM or SIGINT, then drain and end the process."""
     served = Served.read(options.repository, options.settings)
-    upstream = Upstream(options.triton, options.settings)
+    log = Log(options.settings.log_requests)
+    upstream = Upstream(
+        options.triton, options.settings, lambda: metrics.lost.inc(), lambda seconds: metrics.queue_seconds.observe(seconds)
+    )
     metrics = Metrics(options.triton_metrics, lambda: upstream.under_way, lambda: upstream.waiting, served.version)
-    gate = Gate(served, upstream, metrics)
+    gate = Gate(served, upstream, metrics, log, _keys(options.settings, log))
     ended = _on_signal(gate)
 
     async def health() -> tuple[bool, dict[str, Any]]:
@@ -48,20 +56,41 @@ async def run(options: Options) -> NoReturn:
     async def is_ready() -> bool:
         return (await health())[0]
 
-    rpc = _rpc_server(options, KServe(gate, is_ready))
+    asking = Asking(gate)
+    rpc = _rpc_server(options, KServe(gate, is_ready), Typed(gate, asking))
+    reflection.enable_server_reflection((TYPED, KSERVE.strip("/"), reflection.SERVICE_NAME), rpc)
     await rpc.start()
     web = [
-        _Web(http_api(gate, health), options.address, options.http_port, options.settings),
+        _Web(
+            Door(http_api(gate, asking, health), gate, most_bytes(options.settings)),
+            options.address,
+            options.http_port,
+            options.settings,
+        ),
         _Web(metrics_api(metrics), options.address, options.metrics_port, options.settings, tls=False),
     ]
     for server in web:
         await server.begin()
+    log.event("ready", version=served.version, ensembles=list(served.ensembles))
     await ended.wait()
+    log.event("draining", under_way=upstream.under_way, waiting=upstream.waiting)
     await upstream.finish(options.settings.drain_seconds)
     # The gRPC server is not stopped: that would cancel what arrives meanwhile, whose callers are to be told to ask again.
     await asyncio.sleep(_FLUSH_SECONDS)
-    sys.stdout.flush()
+    log.event("ended")
+    log.flush()
     os._exit(0)
+
+
+def _keys(settings: ServeSettings, log: Log) -> Keys | None:
+    if settings.keys_file is None:
+        return None
+    return Keys(settings.keys_file, settings.rate_per_key, lambda sentence: log.event("keys", detail=sentence))
+
+
+def most_bytes(settings: ServeSettings) -> int:
+    """Return how many bytes a message may have: ids may be as many as the settings say, and take up to twice that."""
+    return min(2 * settings.max_message_bytes + _OVERHEAD_BYTES, 2**31 - 1)
 
 
 def _on_signal(gate: Gate) -> asyncio.Event:
@@ -90,11 +119,10 @@ async def _health(address: str, gate: Gate) -> tuple[bool, dict[str, Any]]:
 
 def _rpc_server(options: Options, *services: grpc.GenericRpcHandler) -> aio.Server:
     settings = options.settings
-    most = 2 * settings.max_message_bytes + _OVERHEAD_BYTES
     server = aio.server(
         options=(
             ("grpc.so_reuseport", 0),
-            ("grpc.max_receive_message_length", min(most, 2**31 - 1)),
+            ("grpc.max_receive_message_length", most_bytes(settings)),
             ("grpc.max_send_message_length", -1),
         )
     )
@@ -120,7 +148,7 @@ class _Server(uvicorn.Server):
 class _Web:
     """One HTTP server in this event loop."""
 
-    def __init__(self, app: FastAPI | Any, address: str, port: int, settings: ServeSettings, *, tls: bool = True) -> None:
+    def __init__(self, app: Any, address: str, port: int, settings: ServeSettings, *, tls: bool = True) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         self._socket.bind((address, port))

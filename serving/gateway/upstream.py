@@ -43,10 +43,17 @@ class Upstream:
         target: its gRPC target.
         settings: how many requests may be under way and wait, and for how long.
         lost: called for each request that was never answered.
+        waited: called with the seconds that a request waited for its turn.
     """
 
-    def __init__(self, target: str, settings: ServeSettings, lost: Callable[[], None] = lambda: None) -> None:
-        self._settings, self._lost = settings, lost
+    def __init__(
+        self,
+        target: str,
+        settings: ServeSettings,
+        lost: Callable[[], None] = lambda: None,
+        waited: Callable[[float], None] = lambda _seconds: None,
+    ) -> None:
+        self._settings, self._lost, self._waited = settings, lost, waited
         self._loop = asyncio.get_running_loop()
         self._channel = aio.insecure_channel(target, options=_OPTIONS)
         self._infer: Any = self._channel.unary_unary(INFER)
@@ -59,10 +66,14 @@ class Upstream:
         self.waiting = 0
         """Requests that wait for their turn."""
 
-    async def ask(self, request: bytes) -> bytes:
+    async def ask(self, request: bytes, took: Callable[[float], None] = lambda _seconds: None) -> bytes:
         """Pass on a serialised ``ModelInferRequest`` and return the serialised answer.
 
         Cancelling the caller drops the answer and leaves the request alone.
+
+        Args:
+            request: the bytes.
+            took: called with the seconds that Triton took to answer, whether or not the caller waited.
 
         Raises:
             RefusedError: if too many wait, it waited too long, or was lost; and if Triton is not there.
@@ -73,7 +84,7 @@ class Upstream:
         else:
             await self._turn()
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        task = self._loop.create_task(self._run(request, answer))
+        task = self._loop.create_task(self._run(request, answer, took))
         self._running[task] = (time.monotonic(), answer)
         task.add_done_callback(self._ended)
         return await answer
@@ -103,13 +114,15 @@ class Upstream:
         answer: bytes = await self._channel.unary_unary(f"{SERVICE}{method}")(request)
         return answer
 
-    async def _run(self, request: bytes, answer: asyncio.Future[bytes]) -> None:
+    async def _run(self, request: bytes, answer: asyncio.Future[bytes], took: Callable[[float], None]) -> None:
+        begun = time.perf_counter()
         try:
             given = await self._infer(request)
         except aio.AioRpcError as error:
             if not answer.done():
                 answer.set_exception(_translated(error))
             return
+        took(time.perf_counter() - begun)
         if not answer.done():
             answer.set_result(given)
 
@@ -133,6 +146,7 @@ class Upstream:
         timer = self._loop.call_later(self._settings.gateway_queue_seconds, self._expire, place)
         self._line.append(place)
         self.waiting += 1
+        begun = time.perf_counter()
         try:
             await place
         except asyncio.CancelledError:
@@ -141,6 +155,7 @@ class Upstream:
             raise
         finally:
             self.waiting -= 1
+            self._waited(time.perf_counter() - begun)
             timer.cancel()
 
     def _expire(self, place: asyncio.Future[None]) -> None:

@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from serving.gateway.refusal import Code
+
 RANKED: Final = "ranked"
 """The rung of an answer that the full ensemble gave."""
 REQUEST_ID: Final = "x-request-id"
@@ -26,6 +28,9 @@ class Visit:
         request_id: the caller's or a made one.
         caller: name of the key that it bears; empty without one.
         rung: what answered.
+        ladder: whether an answer of a lower rung is wanted where there is none of the highest.
+        code: how it ended.
+        reason: why it was refused, in a word; empty where it was not.
         begun: when, by ``time.perf_counter``.
     """
 
@@ -34,6 +39,9 @@ class Visit:
     request_id: str = ""
     caller: str = ""
     rung: str = ""
+    ladder: bool = False
+    code: Code = Code.CANCELLED
+    reason: str = ""
     begun: float = field(default_factory=time.perf_counter)
 
     def name(self, *given: str) -> None:

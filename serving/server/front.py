@@ -6,6 +6,7 @@ metrics at free ports of 127.0.0.1. The gateway finds it through a link in its o
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import re
 import secrets
@@ -17,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final
 
-from cartwheel.core.errors import CartwheelError, ServerError
+from cartwheel.core.errors import CartwheelError, ServerError, UsageError
 from serving.gateway.options import TRITON_SOCKET, Options
 from serving.server.endpoint import Endpoint
 from serving.server.guarded_process import GuardedProcess
@@ -43,13 +44,18 @@ class Front:
         health: ``host:port`` at which it learns whether Triton answers.
 
     Raises:
-        UsageError: if the host is not an address of this machine.
+        UsageError: if the host is not an address of this machine, or others reach it and nothing says who may ask.
         ServerError: if a port is taken.
     """
 
     def __init__(self, repository: Path, settings: ServeSettings, log: Path, health: str) -> None:
         self._repository, self._settings, self._health = repository, settings, health
         self._ports = HeldPorts(settings.host, {option: getattr(settings, option) for option in PORT_OPTIONS})
+        try:
+            check_callers(settings, self._ports.address)
+        except BaseException:
+            self._ports.release()
+            raise
         self._log = LogFile(log)
         self._process: GuardedProcess | None = None
         self._folder: Path | None = None
@@ -74,7 +80,7 @@ class Front:
                 self.lead_to(*self._triton)
             self._process = GuardedProcess(
                 [sys.executable, "-m", "serving.gateway", str(folder / _OPTIONS)],
-                environment={**os.environ, "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "OPENBLAS_NUM_THREADS": "1"},
+                environment={**os.environ, "PYTHONSAFEPATH": "1", "OPENBLAS_NUM_THREADS": "1"},
                 log=self._log.path,
                 workspace=folder,
                 shared_memory="",
@@ -161,3 +167,17 @@ class Front:
         if told := _ERROR.findall(text):
             return ServerError(f"The gateway {what}: {told[-1]}")
         return ServerError(f"The gateway {what}. Its log ends with:\n{text[-1500:]}\n", f"See {self.log}.")
+
+
+def check_callers(settings: ServeSettings, address: str) -> None:
+    """Check that it is said who may ask, where others than this machine's users reach the gateway.
+
+    Raises:
+        UsageError: if it is not.
+    """
+    guarded = settings.keys_file is not None or settings.tls_client_roots is not None or settings.anyone
+    if not guarded and not ipaddress.ip_address(address).is_loopback:
+        raise UsageError(
+            f"The gateway would listen at {address}, where other machines may reach it, and ask nobody who they are.",
+            "Set serve.keys_file (`cartwheel keys add`), serve.tls_client_roots, or serve.anyone = true if the network keeps others out.",
+        )

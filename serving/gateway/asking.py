@@ -1,0 +1,121 @@
+"""Questions in the shop's own terms, as the typed service and JSON ask them: put into tensors, passed on, and read again.
+
+They are checked and read as Cartwheel's clients do it, so that all three say the same of a wrong value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
+
+from grpc import aio
+from tritonclient.grpc import InferResult, service_pb2
+
+from cartwheel.core.errors import UsageError
+from serving.client.answers import CartPrediction, Metadata, Recommendations, ScoredItem, ShopId, parse_metadata
+from serving.client.connection import read_outputs, without_prefix
+from serving.client.predictions import Prediction, Value, ask_predict, parse_task
+from serving.client.requests import Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.contract.tensors import DEFAULT_K
+from serving.gateway.gate import Gate
+from serving.gateway.refusal import Code, RefusedError
+from serving.gateway.visit import Visit
+
+Answer = TypeVar("Answer")
+_HERE: Final = "this server"
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What every question may say.
+
+    Attributes:
+        seconds: how long the caller waits; None without a bound.
+        k: how many items.
+        timestamp: when it is asked.
+    """
+
+    seconds: float | None = None
+    k: int = DEFAULT_K
+    timestamp: When = None
+
+
+class Asking:
+    """Asks typed questions.
+
+    Args:
+        gate: what every request passes.
+    """
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        ensembles = gate.served.ensembles
+        shop = next((one for one in ensembles.values() if not one.is_task), None)
+        self._metadata = parse_metadata(shop.parameters, _HERE) if shop else Metadata()
+        self._tasks = {name: parse_task(one.parameters, name, _HERE) for name, one in ensembles.items() if one.is_task}
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of the declared tasks."""
+        return tuple(self._tasks)
+
+    @property
+    def shop(self) -> tuple[str, ...]:
+        """Names of the other ensembles."""
+        return tuple(name for name in self._gate.served.ensembles if name not in self._tasks)
+
+    async def recommend(self, visit: Visit, who: RecommendRequest, diversity: float | None, wanted: Wanted) -> Recommendations:
+        """Ask for the items that suit a shopper best; see :meth:`serving.client.client.Client.recommend`.
+
+        Raises:
+            UsageError: if a value cannot be honoured, naming it.
+            RefusedError: if it is not answered.
+        """
+        return (await self._ask(visit, "recommend", wanted, lambda: ask_recommend([who], wanted.k, diversity, self._metadata)))[0]
+
+    async def cart(
+        self, visit: Visit, lines: Sequence[ShopId], user: ShopId | None, recents: Sequence[ShopId], wanted: Wanted
+    ) -> CartPrediction:
+        """Ask what of a cart will be bought; see :meth:`serving.client.client.Client.cart` and :meth:`recommend`."""
+        return await self._ask(
+            visit, "cart", wanted, lambda: ask_cart(lines, user, recents, wanted.k, wanted.timestamp, self._metadata)
+        )
+
+    async def similar_items(self, visit: Visit, item: ShopId, wanted: Wanted) -> tuple[ScoredItem, ...]:
+        """Ask for the nearest items of an item; see :meth:`recommend` for the errors."""
+        return await self._ask(visit, "similar_items", wanted, lambda: ask_similar_items(item, wanted.k, self._metadata))
+
+    async def predict(
+        self, visit: Visit, task: str, entity: ShopId | None, columns: Mapping[str, Value], wanted: Wanted
+    ) -> Prediction:
+        """Ask a declared task; see :meth:`recommend` for the errors."""
+        if task not in self._tasks:
+            there = f"there are {', '.join(self._tasks)}" if self._tasks else "there is none"
+            raise RefusedError(Code.NOT_FOUND, f"There is no declared task {task!r}; {there}.", "unknown_model")
+        entities = None if entity is None else [entity]
+        rows = {name: [value] for name, value in columns.items()}
+        return (await self._ask(visit, task, wanted, lambda: ask_predict(self._tasks[task], entities, rows)))[0]
+
+    async def _ask(self, visit: Visit, ensemble: str, wanted: Wanted, ask: Callable[[], Question[Answer]]) -> Answer:
+        if ensemble not in self._gate.served.ensembles:
+            raise RefusedError(Code.NOT_FOUND, f"This server does not answer {ensemble!r}.", "unknown_model")
+        visit.ensemble = ensemble
+        try:
+            question = ask()
+        except UsageError as error:
+            raise RefusedError(Code.INVALID_ARGUMENT, str(error), "invalid") from error
+        try:
+            answer = await self._gate.ask(visit, _serialised(question), wanted.seconds)
+        except aio.AioRpcError as error:
+            raise RefusedError(error.code(), without_prefix(error.details() or ""), "triton") from error
+        return question.parse(read_outputs(InferResult(service_pb2.ModelInferResponse.FromString(answer))))
+
+
+def _serialised(question: Question[Any]) -> bytes:
+    request = service_pb2.ModelInferRequest(model_name=question.ensemble)
+    for tensor in question.inputs:
+        request.inputs.append(tensor._get_tensor())
+        request.raw_input_contents.append(tensor._get_content())
+    content: bytes = request.SerializeToString()
+    return content

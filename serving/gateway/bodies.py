@@ -1,0 +1,176 @@
+"""The bodies of JSON over HTTP: what is asked, and what is answered."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Any, Literal, Optional, Union
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, StrictFloat, StrictInt, StrictStr
+
+from serving.client.answers import CartPrediction, Recommendations, ScoredItem
+from serving.client.predictions import Prediction
+from serving.contract.tensors import DEFAULT_K, HIGHEST_DIVERSITY
+
+Id = Union[StrictStr, Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]]  # noqa: UP007  pydantic reads it on 3.10
+Ids = Annotated[list[Id], Field(max_length=1_000_000)]
+Number = Union[StrictInt, StrictFloat]  # noqa: UP007
+ColumnValue = Union[StrictStr, Number, list[Id], list[Number], None]  # noqa: UP007
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class RecommendBody(_Body):
+    """Who is recommended to."""
+
+    user_id: Optional[Id] = Field(None, description="null or unknown is a stranger, which is a normal request")  # noqa: UP045
+    recent_items: Ids = Field([], description="of the running visit, the latest last; they add to what is stored")
+    exclude: Ids = Field([], description="must not be answered")
+    timestamp: Union[AwareDatetime, Literal["snapshot"], None] = Field(  # noqa: UP007
+        None, description="when it is asked, with a time zone; null means now, 'snapshot' the instant of the export"
+    )
+    k: StrictInt = Field(DEFAULT_K, ge=1, description="how many items")
+    diversity: Optional[Number] = Field(  # noqa: UP045
+        None, ge=0, le=HIGHEST_DIVERSITY, description="score taken off for each better item of the same category"
+    )
+    ranked_only: StrictBool = Field(False, description="whether an answer of a lower rung is an error")
+
+
+class CartBody(_Body):
+    """A cart."""
+
+    cart_items: Ids = Field(description="the lines; an empty cart is a normal request")
+    user_id: Optional[Id] = Field(None, description="whose cart it is, if known")  # noqa: UP045
+    recent_items: Ids = Field([], description="of the running visit, the latest last")
+    timestamp: Union[AwareDatetime, Literal["snapshot"], None] = Field(None, description="when it is asked")  # noqa: UP007
+    k: StrictInt = Field(DEFAULT_K, ge=1, description="how many items that complete it")
+
+
+class SimilarItemsBody(_Body):
+    """An item."""
+
+    item_id: Id = Field(description="the item whose neighbours are wanted")
+    k: StrictInt = Field(DEFAULT_K, ge=1, description="how many items")
+
+
+class PredictBody(_Body):
+    """An entity, or columns, or both."""
+
+    entity: Optional[Id] = Field(None, description="user or item id; null where columns alone are given")  # noqa: UP045
+    columns: dict[str, ColumnValue] = Field({}, description="raw columns that replace what is stored; null is not known")
+
+
+class Told(BaseModel):
+    """What every answer says."""
+
+    version: str = Field(description="of the export")
+    request_id: str
+
+
+class RecommendedAnswer(BaseModel):
+    """One item of a recommendation."""
+
+    item_id: Union[str, int]  # noqa: UP007
+    score: float
+    reason: Literal["popular", "recent_item", "taste"]
+    because_of: Union[str, int, None]  # noqa: UP007
+
+
+class RecommendAnswer(Told):
+    """The best items, the best first."""
+
+    items: list[RecommendedAnswer]
+    rung: Literal["ranked", "neighbours", "category", "popular"] = Field(description="what answered")
+
+
+class ScoredAnswer(BaseModel):
+    """An item and the score that orders it."""
+
+    item_id: Union[str, int]  # noqa: UP007
+    score: float
+
+
+class CartLineAnswer(BaseModel):
+    """A line and the chance that it is bought."""
+
+    item_id: Union[str, int]  # noqa: UP007
+    probability: Optional[float]  # noqa: UP045
+
+
+class CartAnswer(Told):
+    """What of a cart will be bought, and what completes it."""
+
+    lines: list[CartLineAnswer]
+    probability: Optional[float] = Field(description="that any line is bought; null where there is no cart model")  # noqa: UP045
+    completions: list[ScoredAnswer]
+    unavailable: str
+
+
+class SimilarItemsAnswer(Told):
+    """The nearest items, the nearest first."""
+
+    items: list[ScoredAnswer]
+
+
+class ReasonAnswer(BaseModel):
+    """A column and how it moves the score."""
+
+    column: str
+    title: str
+    contribution: float
+
+
+class PredictAnswer(Told):
+    """What is expected of an entity."""
+
+    task: str
+    entity: Union[str, int, None]  # noqa: UP007
+    probability: Optional[float]  # noqa: UP045
+    quantity: Optional[float]  # noqa: UP045
+    score: float
+    decision: Optional[bool]  # noqa: UP045
+    threshold: Optional[float]  # noqa: UP045
+    base_rate: float
+    calibrated: bool
+    known: Optional[bool]  # noqa: UP045
+    reasons: list[ReasonAnswer]
+
+
+class Refusal(BaseModel):
+    """Why there is no answer."""
+
+    error: str = Field(description="a sentence: which field, what is wrong, what to do")
+    reason: str = Field(description="a word for programs")
+    request_id: str
+
+
+def recommended(answer: Recommendations) -> dict[str, Any]:
+    """Return the items of an answer as JSON values."""
+    return {
+        "items": [
+            {"item_id": item.item_id, "score": item.score, "reason": item.reason.name.lower(), "because_of": item.because_of}
+            for item in answer.items
+        ]
+    }
+
+
+def cart(answer: CartPrediction) -> dict[str, Any]:
+    """Return a cart's answer as JSON values."""
+    lines = [{"item_id": line.item_id, "probability": line.probability} for line in answer.lines]
+    return {
+        "lines": lines,
+        "probability": answer.probability,
+        "completions": scored(answer.completions),
+        "unavailable": answer.unavailable,
+    }
+
+
+def scored(items: tuple[ScoredItem, ...]) -> list[dict[str, Any]]:
+    """Return scored items as JSON values."""
+    return [{"item_id": item.item_id, "score": item.score} for item in items]
+
+
+def predicted(answer: Prediction) -> dict[str, Any]:
+    """Return a prediction as JSON values."""
+    return dataclasses.asdict(answer)

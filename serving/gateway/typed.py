@@ -1,0 +1,185 @@
+"""``cartwheel.v1.Shop`` over gRPC: the messages of ``serving/contract/shop.proto``.
+
+The classes are made of the description that protoc wrote beside the file (``scripts/shop_descriptor.py``), so that no generated code
+has to fit the installed protobuf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta, timezone
+from importlib import resources
+from typing import Any, Final
+
+import grpc
+from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+from google.protobuf.message import DecodeError
+from grpc import aio
+
+from serving.client.predictions import Prediction, Value
+from serving.client.requests import RecommendRequest, When
+from serving.contract.tensors import DEFAULT_K
+from serving.gateway.asking import Asking, Wanted
+from serving.gateway.gate import Gate
+from serving.gateway.refusal import Code, RefusedError, invalid
+from serving.gateway.rpc import abort
+from serving.gateway.visit import Visit
+
+DOOR: Final = "typed"
+SERVICE: Final = "cartwheel.v1.Shop"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
+_LATEST: Final = 253_402_300_799_000_000
+"""Unix microseconds at the end of the year 9999, the last that a datetime holds."""
+
+
+def _messages() -> Mapping[str, Any]:
+    """Return the classes of the messages by their names."""
+    written = resources.files("serving").joinpath("contract", "shop.desc").read_bytes()
+    [file] = descriptor_pb2.FileDescriptorSet.FromString(written).file
+    pool = descriptor_pool.Default()
+    pool.Add(file)
+    package = file.package
+    return {
+        message.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{message.name}"))
+        for message in file.message_type
+    }
+
+
+MESSAGES: Final[Mapping[str, Any]] = _messages()
+
+
+class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
+    """Answers the service.
+
+    Args:
+        gate: what every request passes.
+        asking: asks the questions.
+    """
+
+    def __init__(self, gate: Gate, asking: Asking) -> None:
+        self._gate, self._asking = gate, asking
+        methods = {
+            "Recommend": self._recommend,
+            "Cart": self._cart,
+            "SimilarItems": self._similar_items,
+            "Predict": self._predict,
+        }
+        self._handlers = {
+            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(self._answering(MESSAGES[f"{name}Request"], answer))
+            for name, answer in methods.items()
+        }
+
+    def service(self, handler_call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler | None:
+        """Return what answers a method; None for those of other services."""
+        return self._handlers.get(handler_call_details.method)
+
+    def _answering(
+        self, kind: Any, answer: Callable[[Visit, Any, float | None], Awaitable[Any]]
+    ) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def call(raw: bytes, context: Any) -> bytes:
+            visit = Visit(DOOR)
+            try:
+                self._gate.enter(visit, context.invocation_metadata() or ())
+                try:
+                    request = kind.FromString(raw)
+                except DecodeError:
+                    raise invalid(f"The bytes of the request are no {kind.DESCRIPTOR.name}.") from None
+                content: bytes = (await answer(visit, request, context.time_remaining())).SerializeToString()
+                visit.code = Code.OK
+            except (RefusedError, aio.AioRpcError) as error:
+                await abort(context, visit, error)
+            finally:
+                self._gate.leave(visit)
+            return content
+
+        return call
+
+    async def _recommend(self, visit: Visit, request: Any, seconds: float | None) -> Any:
+        who = RecommendRequest(request.user_id or None, list(request.recent_items), list(request.exclude), _when(request))
+        diversity = request.diversity if request.HasField("diversity") else None
+        visit.ladder = not request.ranked_only
+        answer = await self._asking.recommend(visit, who, diversity, _wanted(request, seconds))
+        told = MESSAGES["RecommendResponse"](**self._told(visit), rung=visit.rung)
+        for item in answer.items:
+            because = "" if item.because_of is None else str(item.because_of)
+            told.items.add(item_id=str(item.item_id), score=item.score, reason=item.reason.name.lower(), because_of=because)
+        return told
+
+    async def _cart(self, visit: Visit, request: Any, seconds: float | None) -> Any:
+        answer = await self._asking.cart(
+            visit, list(request.cart_items), request.user_id or None, list(request.recent_items), _wanted(request, seconds)
+        )
+        told = MESSAGES["CartResponse"](
+            **self._told(visit), **_given(probability=answer.probability), unavailable=answer.unavailable
+        )
+        for line in answer.lines:
+            told.lines.add(item_id=str(line.item_id), **_given(probability=line.probability))
+        for item in answer.completions:
+            told.completions.add(item_id=str(item.item_id), score=item.score)
+        return told
+
+    async def _similar_items(self, visit: Visit, request: Any, seconds: float | None) -> Any:
+        told = MESSAGES["SimilarItemsResponse"]()
+        for item in await self._asking.similar_items(visit, request.item_id, _wanted(request, seconds)):
+            told.items.add(item_id=str(item.item_id), score=item.score)
+        told.version, told.request_id = self._gate.served.version, visit.request_id
+        return told
+
+    async def _predict(self, visit: Visit, request: Any, seconds: float | None) -> Any:
+        columns = {name: _value(value) for name, value in request.columns.items()}
+        entity = request.entity if request.HasField("entity") else None
+        answer = await self._asking.predict(visit, request.task, entity, columns, Wanted(seconds))
+        return _predicted(answer, self._told(visit))
+
+    def _told(self, visit: Visit) -> dict[str, str]:
+        return {"version": self._gate.served.version, "request_id": visit.request_id}
+
+
+def _predicted(answer: Prediction, told: Mapping[str, str]) -> Any:
+    message = MESSAGES["PredictResponse"](
+        **told,
+        **_given(
+            probability=answer.probability,
+            quantity=answer.quantity,
+            decision=answer.decision,
+            threshold=answer.threshold,
+            known=answer.known,
+        ),
+        score=answer.score,
+        base_rate=answer.base_rate,
+        calibrated=answer.calibrated,
+    )
+    for reason in answer.reasons:
+        message.reasons.add(column=reason.column, title=reason.title, contribution=reason.contribution)
+    return message
+
+
+def _wanted(request: Any, seconds: float | None) -> Wanted:
+    k = request.k if request.HasField("k") else DEFAULT_K
+    return Wanted(seconds, k, _when(request) if "timestamp" in request.DESCRIPTOR.fields_by_name else None)
+
+
+def _when(request: Any) -> When:
+    if not request.HasField("timestamp"):
+        return None
+    microseconds: int = request.timestamp
+    if microseconds == 0:
+        return "snapshot"
+    if not 0 < microseconds <= _LATEST:
+        raise invalid(f"timestamp is {microseconds}; expected Unix microseconds, or 0 for the instant of the export.")
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _value(value: Any) -> Value:
+    kind = value.WhichOneof("kind")
+    if kind is None:
+        return None
+    if kind in ("texts", "numbers"):
+        return list(getattr(value, kind).values)
+    found: Value = getattr(value, kind)
+    return found
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    """Return the fields that are known; protobuf knows no other way to leave one out."""
+    return {name: value for name, value in fields.items() if value is not None}
