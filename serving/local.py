@@ -109,6 +109,10 @@ def _checked(ensemble: Ensemble, inputs: Mapping[str, npt.ArrayLike]) -> dict[st
     rows = {name: len(value) for name, value in values.items() if declared[name].batched}
     if len(set(rows.values())) > 1:
         raise UsageError(f"The inputs differ in their number of rows: {rows}.", "Give each the same first size.")
+    for size in {tensor.shape[1] for tensor in declared.values() if tensor.batched and isinstance(tensor.shape[1], str)}:
+        widths = {name: value.shape[1] for name, value in values.items() if declared[name].shape[1:] == (size,)}
+        if len(set(widths.values())) > 1:
+            raise UsageError(f"The inputs differ in the length of their lists: {widths}.", "Give each the same second size.")
     return values
 
 

@@ -95,6 +95,8 @@ class ServeSettings(Settings):
     """The most lines of one cart."""
     max_recent_items: Annotated[int, Field(gt=0)] = 1_000
     """The most recent items that a request may give of one shopper."""
+    max_events: Annotated[int, Field(gt=0)] = 256
+    """The most events since the snapshot that a request may give of one shopper."""
     max_exclude: Annotated[int, Field(gt=0)] = 100_000
     """The most items that a request may exclude for one shopper."""
     tls_certificate: Path | None = None

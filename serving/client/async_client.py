@@ -27,7 +27,7 @@ from serving.client.connection import (
     read_outputs,
 )
 from serving.client.predictions import Prediction, ServedTask, Value, ask_predict, parse_task
-from serving.client.requests import Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.client.requests import Happened, Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
 from serving.contract.tasks import TaskForm
 from serving.contract.tensors import DEFAULT_K
 
@@ -73,9 +73,10 @@ class AsyncClient:
         k: int = DEFAULT_K,
         timestamp: When = None,
         diversity: float | None = None,
+        events: Sequence[Happened] = (),
     ) -> Recommendations:
         """Ask for the items that suit a visitor best; see :meth:`serving.client.client.Client.recommend`."""
-        request = RecommendRequest(user_id, recent_items, exclude, timestamp)
+        request = RecommendRequest(user_id, recent_items, exclude, timestamp, events)
         return (await self.recommend_many([request], k=k, diversity=diversity))[0]
 
     async def recommend_many(
@@ -92,9 +93,10 @@ class AsyncClient:
         recent_items: Sequence[ShopId] = (),
         k: int = DEFAULT_K,
         timestamp: When = None,
+        events: Sequence[Happened] = (),
     ) -> CartPrediction:
         """Ask how likely each line of a cart is bought, and what completes it; see :meth:`serving.client.client.Client.cart`."""
-        return await self._ask(lambda metadata: ask_cart(cart_items, user_id, recent_items, k, timestamp, metadata))
+        return await self._ask(lambda metadata: ask_cart(cart_items, user_id, recent_items, k, timestamp, metadata, events))
 
     async def similar_items(self, item_id: ShopId, *, k: int = DEFAULT_K) -> tuple[ScoredItem, ...]:
         """Ask for the nearest items of an item; see :meth:`serving.client.client.Client.similar_items`."""

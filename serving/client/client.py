@@ -27,7 +27,7 @@ from serving.client.connection import (
     read_outputs,
 )
 from serving.client.predictions import Prediction, ServedTask, Value, ask_predict, parse_task
-from serving.client.requests import Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.client.requests import Happened, Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
 from serving.contract.tasks import TaskForm
 from serving.contract.tensors import DEFAULT_K
 
@@ -76,6 +76,7 @@ class Client:
         k: int = DEFAULT_K,
         timestamp: When = None,
         diversity: float | None = None,
+        events: Sequence[Happened] = (),
     ) -> Recommendations:
         """Ask for the items that suit a visitor best.
 
@@ -86,6 +87,7 @@ class Client:
             k: how many items.
             timestamp: when it is asked; None means now.
             diversity: score taken off for each better item of the same category; None means the exported setting.
+            events: what the visitor did since the exported state, in the order in which it happened; it adds to what is stored.
 
         Returns:
             At most ``k`` items, the best first.
@@ -94,7 +96,7 @@ class Client:
             UsageError: if a value cannot be honoured, naming it.
             ServerError: if the server cannot be reached, is late, or breaks.
         """
-        request = RecommendRequest(user_id, recent_items, exclude, timestamp)
+        request = RecommendRequest(user_id, recent_items, exclude, timestamp, events)
         return self.recommend_many([request], k=k, diversity=diversity)[0]
 
     def recommend_many(
@@ -111,6 +113,7 @@ class Client:
         recent_items: Sequence[ShopId] = (),
         k: int = DEFAULT_K,
         timestamp: When = None,
+        events: Sequence[Happened] = (),
     ) -> CartPrediction:
         """Ask how likely each line of a cart is bought, and what completes the cart.
 
@@ -120,12 +123,13 @@ class Client:
             recent_items: items of the running visit since the exported state, the latest last; they add to the stored ones.
             k: how many completions.
             timestamp: when it is asked; None means now.
+            events: what the visitor did since the exported state, in the order in which it happened; it adds to what is stored.
 
         Raises:
             UsageError: if a value cannot be honoured, naming it.
             ServerError: if the server cannot be reached, is late, or breaks.
         """
-        return self._ask(lambda metadata: ask_cart(cart_items, user_id, recent_items, k, timestamp, metadata))
+        return self._ask(lambda metadata: ask_cart(cart_items, user_id, recent_items, k, timestamp, metadata, events))
 
     def similar_items(self, item_id: ShopId, *, k: int = DEFAULT_K) -> tuple[ScoredItem, ...]:
         """Ask for the nearest items of an item, the nearest first.

@@ -24,7 +24,7 @@ from serving.client.answers import (
     parse_scored_items,
 )
 from serving.contract.limits import Limits
-from serving.contract.tensors import HIGHEST_DIVERSITY
+from serving.contract.tensors import HIGHEST_DIVERSITY, HIGHEST_PRICE
 
 When: TypeAlias = datetime | Literal["snapshot"] | None
 """When it is asked: an instant with a time zone, ``"snapshot"`` for the instant of the exported state, or None for now."""
@@ -37,6 +37,23 @@ _MICROSECOND = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
+class Happened:
+    """One thing that a visitor did since the exported state, as :class:`RecommendRequest` gives it.
+
+    Attributes:
+        item_id: the item.
+        event_type: such as ``view`` or ``purchase``; empty means the type of a recent item.
+        timestamp: when; None means just before the request.
+        price: the price that was shown or paid; None means what the exported state knows of the item.
+    """
+
+    item_id: ShopId
+    event_type: str = ""
+    timestamp: datetime | None = None
+    price: float | None = None
+
+
+@dataclass(frozen=True)
 class RecommendRequest:
     """One visitor to recommend to.
 
@@ -45,12 +62,14 @@ class RecommendRequest:
         recent_items: items of the running visit since the exported state, the latest last; they add to the stored ones.
         exclude: items that must not be answered.
         timestamp: when it is asked.
+        events: what the visitor did since the exported state, in the order in which it happened; it adds to what is stored.
     """
 
     user_id: ShopId | None = None
     recent_items: Sequence[ShopId] = ()
     exclude: Sequence[ShopId] = ()
     timestamp: When = None
+    events: Sequence[Happened] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +117,7 @@ def ask_recommend(
         id_tensor("user_id", who),
         *_optional_ids("recent_items", recent_items),
         *_optional_ids("exclude", exclude),
+        *_events([request.events for request in requests], limits),
         _timestamps([request.timestamp for request in requests]),
         _k(k, metadata),
     ]
@@ -114,6 +134,7 @@ def ask_cart(
     k: int,
     timestamp: When,
     metadata: Metadata,
+    events: Sequence[Happened] = (),
 ) -> Question[CartPrediction]:
     """Ask what of a cart will be bought, and what completes it.
 
@@ -133,6 +154,7 @@ def ask_cart(
         *_optional_ids("user_id", who),
         *_optional_ids("recent_items", recents),
         id_tensor("cart_items", [distinct or [b""]]),
+        *_events([events], metadata.limits),
         _timestamps([timestamp]),
         _k(k, metadata),
     ]
@@ -157,6 +179,38 @@ def ask_similar_items(item_id: ShopId, k: int, metadata: Metadata) -> Question[t
     return Question(
         "similar_items", [id_tensor("item_id", [item]), _k(k, metadata)], lambda outputs: parse_scored_items(outputs, metadata)
     )
+
+
+def _events(rows: Sequence[Sequence[Happened]], limits: Limits | None) -> list[InferInput]:
+    """Return the tensors of events, or none where there is none."""
+    if not any(rows):
+        return []
+    width = max(map(len, rows))
+    most = None if limits is None else limits.widths.get("events")
+    if most is not None and width > most:
+        raise UsageError(
+            f"events holds {width:,} events; this server reads at most {most:,}.",
+            "Give the latest; `max_events` under [serve] sets how many.",
+        )
+    items = [[encoded("events.item_id", event.item_id, place) for place, event in enumerate(row)] for row in rows]
+    kinds = [[encoded("events.event_type", event.event_type, place) for place, event in enumerate(row)] for row in rows]
+    times, prices = np.zeros((len(rows), width), np.int64), np.full((len(rows), width), np.nan, np.float32)
+    for number, row in enumerate(rows):
+        for place, event in enumerate(row):
+            times[number, place] = 0 if event.timestamp is None else _microseconds(event.timestamp)
+            prices[number, place] = np.nan if event.price is None else _price(event.price, place)
+    return [
+        id_tensor("events_item", items),
+        id_tensor("events_type", kinds),
+        tensor("events_time", "INT64", times),
+        tensor("events_price", "FP32", prices),
+    ]
+
+
+def _price(value: float, place: int) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= HIGHEST_PRICE:
+        raise UsageError(f"events[{place}].price is {value!r}; expected a number of at least 0, or None.", "Give the price paid.")
+    return float(value)
 
 
 def _k(k: int, metadata: Metadata) -> InferInput:

@@ -14,11 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from serving.contract.tensors import EVENTS
 from serving.settings import ServeSettings
 
 PARAMETER: Final = "limits"
-LISTS: Final = ("cart_items", "recent_items", "exclude")
-"""The lists of a request, whose widths are limited by ``serve.max_<name>``."""
+LISTS: Final = ("cart_items", "recent_items", "exclude", "events")
+"""The lists of a request, whose widths are limited by ``serve.max_<name>``; ``events`` are several tensors."""
 STORED: Final = 200
 """The most recent items that a snapshot stores (``prepare.recent_items``); what it leaves out beside them has no such bound."""
 _LINE: Final = re.compile(rf'^parameters \{{ key: "{PARAMETER}" value: \{{ string_value: (?P<value>".*") \}} \}}$', re.MULTILINE)
@@ -57,7 +58,9 @@ class Limits:
         """
         try:
             content: dict[str, Any] = json.loads(text)
-            widths = {name: int(content["widths"][name][0]) for name in LISTS}
+            widths = {
+                name: int(content["widths"][name][0]) for name in LISTS if name in content["widths"]
+            }  # old ones know no events
             return cls(int(content["rows"]), int(content["batch"]), int(content["bytes"]), widths, int(content["stored"]))
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{PARAMETER} holds {text[:100]!r}") from error
@@ -69,6 +72,7 @@ class Limits:
         """
         widths: dict[str, tuple[int, str]] = {name: (width, f"serve.max_{name}") for name, width in self.widths.items()}
         widths |= dict.fromkeys(("cart_index", "cart_counts"), widths["cart_items"])
+        widths |= dict.fromkeys((tensor.name for tensor in EVENTS), widths["events"])
         widths["excluded"] = (self.stored + sum(self.widths.values()), "serve.max_exclude")
         sizes = {"rows": self.rows, "batch": self.batch, "bytes": self.message_bytes, "stored": self.stored}
         content = {**sizes, "widths": widths}

@@ -26,6 +26,8 @@ EARLIEST_TIMESTAMP: Final = 10**13
 """Unix microseconds below which a timestamp can only be a mistake of unit (April 1970)."""
 HIGHEST_DIVERSITY: Final = 1e6
 """Beyond it float32 scores would not keep what they differ in."""
+HIGHEST_PRICE: Final = 1e30
+"""Far below what single precision holds, so that sums of prices stay numbers."""
 LATEST_TIMESTAMP: Final = 4_102_444_800_000_000
 """Unix microseconds at the year 2100; nanoseconds lie far above."""
 
@@ -193,12 +195,50 @@ RECENT_ITEMS: Final = Tensor(
     optional=True,
 )
 EXCLUDE: Final = Tensor("exclude", "string", ("B", "M"), "items that must not be answered", optional=True)
+EVENTS: Final = (
+    Tensor(
+        "events_item",
+        "string",
+        ("B", "E"),
+        'what the shopper did since the snapshot, one event each: its item; "" pads',
+        optional=True,
+    ),
+    Tensor(
+        "events_type",
+        "string",
+        ("B", "E"),
+        'their types, such as view or purchase; "" or absent means that of a recent item',
+        optional=True,
+    ),
+    Tensor(
+        "events_time",
+        "int64",
+        ("B", "E"),
+        "when they happened, Unix microseconds; 0 or absent means the microsecond before the request",
+        optional=True,
+        allowed={
+            "low": EARLIEST_TIMESTAMP,
+            "high": LATEST_TIMESTAMP,
+            "zero": True,
+            "sentence": "give Unix microseconds (seconds times 1,000,000), or 0 for the microsecond before the request",
+        },
+    ),
+    Tensor(
+        "events_price",
+        "float32",
+        ("B", "E"),
+        "the prices that were shown or paid; NaN or absent means what the snapshot knows of the item",
+        optional=True,
+        allowed={"low": 0.0, "high": HIGHEST_PRICE, "nan": True, "sentence": "give a price of at least 0, or NaN for none"},
+    ),
+)
+"""What a request gives of a shopper's events; those that the snapshot knows already, and those after the request, count for nothing."""
 CART_ITEMS: Final = Tensor("cart_items", "string", ("B", "N"), 'the lines of the cart, each counted once; "" pads')
 TIMESTAMP: Final = Tensor(
     "timestamp",
     "int64",
     ("B", 1),
-    "when it is asked, Unix microseconds; 0 or absent means the instant of the snapshot",
+    "when it is asked, Unix microseconds; 0 or absent means the instant of the snapshot, or just after the last of the events if later",
     optional=True,
     allowed={
         "low": EARLIEST_TIMESTAMP,

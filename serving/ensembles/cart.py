@@ -11,6 +11,7 @@ from serving.contract.tensors import (
     AFTER,
     CART_ITEMS,
     CART_OUT,
+    EVENTS,
     ITEMS_OUT,
     LINES_OUT,
     RECENT_ITEMS,
@@ -33,7 +34,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
     graph = ServedGraph(
         "cart",
         "What of a cart will be bought, and what completes it.",
-        request=(USER_ID, RECENT_ITEMS, CART_ITEMS, TIMESTAMP, steps.k),
+        request=(USER_ID, RECENT_ITEMS, *EVENTS, CART_ITEMS, TIMESTAMP, steps.k),
         answer=(*((LINES_OUT, CART_OUT) if scored else ()), ITEMS_OUT, SCORES_OUT),
         pieces=pieces,
         question={"cart_items": [""], "k": [1]},

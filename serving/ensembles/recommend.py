@@ -7,6 +7,7 @@ from typing import Final
 
 from serving.contract.tensors import (
     DIVERSITY,
+    EVENTS,
     EXCLUDE,
     ITEMS_OUT,
     REASON_ITEM_OUT,
@@ -28,7 +29,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
     graph = ServedGraph(
         "recommend",
         "The items that suit a shopper best.",
-        request=(asked, RECENT_ITEMS, EXCLUDE, TIMESTAMP, steps.k, DIVERSITY),
+        request=(asked, RECENT_ITEMS, *EVENTS, EXCLUDE, TIMESTAMP, steps.k, DIVERSITY),
         answer=(ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT),
         pieces=steps.pieces(),
         question={"user_id": [""], "k": [1]},

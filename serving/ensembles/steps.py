@@ -7,6 +7,7 @@ import onnx
 from serving.contract.tensors import (
     CART_ITEMS,
     DIVERSITY,
+    EVENTS,
     EXCLUDE,
     ITEMS_OUT,
     REASON_ITEM_OUT,
@@ -63,7 +64,7 @@ class RecommenderSteps:
             self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
             self.cart_counts, self.form,
         )  # fmt: skip
-        inputs = (USER_ID, RECENT_ITEMS, EXCLUDE, cart_items, TIMESTAMP)
+        inputs = (USER_ID, RECENT_ITEMS, *EVENTS, EXCLUDE, cart_items, TIMESTAMP)
         trim = {"cart_index": "cart_items", "cart_counts": "cart_items"}
         model = StepModel("recommend_encode", inputs, outputs, trim=trim)
         return Piece(model, lambda parts: encode_graph(model, parts.shop.snapshot, parts.shop.models.query))

@@ -55,7 +55,9 @@ def read_state(run: Path) -> State:
     """
     content = read_json(RunLayout(run).state)
     try:
-        return State(**{name: content[name] for name in State.__dataclass_fields__})
+        # A run of before events were given to requests does not have it, and then none at or before the snapshot is new.
+        known = {"last_event_us": content["as_of_us"], **content}
+        return State(**{name: known[name] for name in State.__dataclass_fields__})
     except KeyError as error:
         raise RunError(f"{run / 'snapshot' / 'state.json'} has no key {error}.", "Run `cartwheel prepare` again.") from None
 
@@ -189,4 +191,17 @@ def _shoppers(users: pa.Table, catalogue: Catalogue, width: int, own: OwnValues 
         left_out=indices.astype(np.int32),
         left_out_starts=np.concatenate([[0, 0], np.cumsum(lengths)]).astype(np.int64),
         own=own,
+        left_out_times=_left_out_times(users, len(indices)),
     )
+
+
+def _left_out_times(users: pa.Table, count: int) -> npt.NDArray[np.int32] | None:
+    if "left_out_times" not in users.column_names:
+        return None
+    times = integers(flattened(users["left_out_times"])[0]).astype(np.int32)
+    if len(times) != count:
+        raise RunError(
+            f"snapshot/users.parquet has {count} items left out and {len(times)} numbers of purchases; they must be equal.",
+            "Run `cartwheel prepare` again.",
+        )
+    return times

@@ -100,6 +100,59 @@ def last_mentions(graph: GraphBuilder, codes: str, groups: str) -> str:
     return graph.add("And", mentioned, graph.add("GreaterOrEqual", codes, graph.constant(0, np.int64)))
 
 
+def last_distinct(graph: GraphBuilder, codes: str, width: int) -> tuple[str, str]:
+    """Keep the last mention of each item, and of those the last L.
+
+    Args:
+        graph: where to.
+        codes: item codes [B, T], the latest last, negative where there is none; T is at least L.
+        width: L.
+
+    Returns:
+        Positions in ``codes`` [B, L], oldest first, and whether each holds an item [B, L].
+    """
+    zero, one = graph.constant(0, np.int64), graph.constant([1], np.int64)
+    kept = last_mentions(graph, codes, zero)
+    places = graph.add("Add", counting(graph, size(graph, codes, 1)), one)
+    latest, _ = graph.add_many("TopK", 2, graph.add("Where", kept, places, zero), graph.constant([width], np.int64), axis=1)
+    held = cast(graph, count_true(graph, graph.add("Greater", latest, zero)), onnx.TensorProto.INT64)
+    slots = graph.constant(np.arange(width).reshape(1, -1), np.int64)
+    oldest_first = graph.add("Max", graph.add("Sub", graph.add("Sub", held, one), slots), zero)
+    positions = graph.add("Sub", graph.add("GatherElements", latest, oldest_first, axis=1), one)
+    return graph.add("Max", positions, zero), graph.add("Less", slots, held)
+
+
+def count_true(graph: GraphBuilder, mask: str) -> str:
+    """Return how many of a row are true, float32 [B, 1]."""
+    return graph.add("ReduceSum", cast(graph, mask, onnx.TensorProto.FLOAT), graph.constant([1], np.int64), keepdims=1)
+
+
+def mean_price(graph: GraphBuilder, stored: str, priced: str, prices: str, counts: str) -> tuple[str, str]:
+    """Return the mean price of stored events and of further ones, float32 [B, 1], NaN where unknown; and of how many it is, likewise.
+
+    Args:
+        graph: where to.
+        stored: the stored mean, float32 [B, 1]; NaN where unknown.
+        priced: how many stored events it is the mean of, float32 [B, 1].
+        prices: prices of the others, float32 [B, T]; NaN where unknown.
+        counts: which of them count, bool [B, T].
+    """
+
+    def double(value: str) -> str:
+        return cast(graph, value, onnx.TensorProto.DOUBLE)
+
+    nothing = graph.constant(0, np.float32)
+    known = graph.add("And", graph.add("Not", graph.add("IsNaN", prices)), counts)
+    summands = double(graph.add("Where", known, prices, nothing))
+    total = graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
+    count = count_true(graph, known)
+    before = graph.add("Where", graph.add("IsNaN", stored), nothing, stored)
+    whole = graph.add("Add", graph.add("Mul", double(before), double(priced)), total)
+    all_of_them = graph.add("Add", priced, count)
+    mean = cast(graph, graph.add("Div", whole, double(all_of_them)), onnx.TensorProto.FLOAT)
+    return graph.add("Where", graph.add("Greater", count, nothing), mean, stored), all_of_them
+
+
 def cast(graph: GraphBuilder, value: str, to: int) -> str:
     """Cast to an ONNX element type such as ``onnx.TensorProto.FLOAT``."""
     return graph.add("Cast", value, to=to)

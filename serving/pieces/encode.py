@@ -1,7 +1,8 @@
 """Encode: who asks, when, and what the request adds to what is stored of them, as the encoded features of the query.
 
-What is stored of a shopper comes from the snapshot, the shop's own columns among it. What the request tells of is added to it as
-``workflows.features.requests`` defines: each recent item and each line of the cart is one more event, a microsecond before the request.
+What is stored of a shopper comes from the snapshot, the shop's own columns among it, and events since then that the request gives are
+appended to it (``serving.pieces.live``). What the request tells of besides is added to that as ``workflows.features.requests`` defines:
+each recent item and each line of the cart is one more event, a microsecond before the request.
 The compiled NVTabular graph (``workflow/query.onnx``) then encodes the raw columns exactly as in training.
 """
 
@@ -11,20 +12,25 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 
 from serving.contract.tensors import StepModel
 from serving.pieces.common import (
     cast,
+    count_true,
     counting,
     declare_inputs,
     declare_outputs,
     encode_columns,
     item_index,
+    last_distinct,
     last_mentions,
+    mean_price,
     size,
     split,
 )
+from serving.pieces.live import Events, Stored, asked_at, with_events
 from serving.pieces.state import SHOPPER_NUMBERS, OwnValues, Snapshot
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.columns import COUNTED_KINDS, QUERY_LISTS
@@ -89,20 +95,22 @@ class _Encode:
         self._snapshot = snapshot
         self._graph = GraphBuilder(step.name)
         empty = np.array([[""]], dtype=object)
-        defaults = {tensor.name: empty for tensor in step.inputs if tensor.dtype == "string"}
-        inputs = declare_inputs(self._graph, step, {**defaults, "timestamp": np.zeros((1, 1), np.int64)})
+        absent = {"string": empty, "int64": np.zeros((1, 1), np.int64), "float32": np.full((1, 1), np.nan, np.float32)}
+        inputs = declare_inputs(self._graph, step, {tensor.name: absent[tensor.dtype] for tensor in step.inputs})
         self._inputs = self._broadcast(inputs)
 
     def model(self, workflow: onnx.ModelProto) -> onnx.ModelProto:
         graph = self._graph
         row, known = self._shopper()
-        told, now = self._told(), self._now()
-        recents = self._recents(row, told)
+        told, events, excluded = self._items()
+        now = asked_at(graph, self._inputs["timestamp"], events, self._snapshot.state.as_of_us)
+        stored = with_events(graph, self._snapshot, self._stored(row, known), events, self._inputs["user_id"], now)
+        known, recents = stored.known, self._recents(stored, told)
         given = graph.add("Greater", told.looked, graph.constant(0, np.float32))
         nobody = graph.constant(np.array("", dtype=object))
         raw = {
             "user_id": graph.add("Where", known, self._inputs["user_id"], nobody),  # an id that is not stored tells nothing
-            **self._numbers(row, told, now),
+            **self._numbers(stored, told, now),
             **self._own(row, now),
             "recent_items": recents.ids,
             "recent_categories": self._text(self._snapshot.catalogue.categories, recents.categories),
@@ -117,7 +125,7 @@ class _Encode:
             "user_mean_price": raw["user_mean_price"],
             "known_user": cast(graph, known, onnx.TensorProto.INT64),
             "form": self._form(known, given),
-            "excluded": self._excluded(row, recents, told.cart),
+            "excluded": self._excluded(excluded, stored, recents, told.cart),
             "cart_index": told.cart,
             "cart_counts": told.line_counts,
         }
@@ -154,40 +162,80 @@ class _Encode:
         known = graph.add("Greater", row, graph.constant(0, np.int64))
         return graph.add("Squeeze", row, graph.constant([1], np.int64)), known
 
-    def _told(self) -> _Told:
+    def _items(self) -> tuple[_Told, Events, str]:
+        """Return what the request tells of, the events that it gives, and the catalogue indices of what it excludes."""
         graph, catalogue = self._graph, self._snapshot.catalogue
-        given, cart = (item_index(graph, catalogue, self._inputs[name]) for name in ("recent_items", "cart_items"))
-        ids = self._packed([self._inputs["recent_items"], self._inputs["cart_items"]])
+        names = ("events_item", "recent_items", "cart_items", "exclude")
+        widths = [size(graph, self._inputs[name], 1) for name in names]
+
+        def parted(values: str, count: int) -> list[str]:
+            return graph.add_many("Split", count, values, graph.add("Concat", *widths[:count], axis=0), axis=1)
+
+        index = item_index(graph, catalogue, self._packed([self._inputs[name] for name in names]))
+        of_event, given, cart, excluded = parted(index, 4)
         index = self._packed([given, cart])
-        codes = self._codes(index, ids)
-        width = size(graph, given, 1)
+        ids = self._packed([self._inputs["recent_items"], self._inputs["cart_items"]])
+        every = self._codes(self._packed([of_event, index]), self._packed([self._inputs["events_item"], ids]))
+        event_codes, *codes = parted(every, 3)
+        told = self._told(ids, index, self._packed(codes), cart, widths[1])
+        events = Events(
+            self._inputs["events_item"],
+            of_event,
+            event_codes,
+            self._inputs["events_type"],
+            self._inputs["events_time"],
+            self._inputs["events_price"],
+        )
+        return told, events, excluded
+
+    def _told(self, ids: str, index: str, codes: str, cart: str, width: str) -> _Told:
+        graph = self._graph
         places = graph.add("Unsqueeze", counting(graph, size(graph, index, 1)), graph.constant([0], np.int64))
         of_cart = cast(graph, graph.add("GreaterOrEqual", places, width), onnx.TensorProto.INT64)
         counts = last_mentions(graph, codes, of_cart)
         looked = graph.add("Slice", counts, graph.constant([0], np.int64), width, graph.constant([1], np.int64))
         end = graph.constant([np.iinfo(np.int64).max], np.int64)
         lines = graph.add("Slice", counts, width, end, graph.constant([1], np.int64))
-        return _Told(
-            ids, index, codes, counts, self._count(looked), self._count(lines), cart, cast(graph, lines, onnx.TensorProto.INT64)
+        more, sold = count_true(graph, looked), count_true(graph, lines)
+        return _Told(ids, index, codes, counts, more, sold, cart, cast(graph, lines, onnx.TensorProto.INT64))
+
+    def _stored(self, row: str, known: str) -> Stored:
+        """Return what the snapshot stores of the shoppers."""
+        graph, shoppers, width = self._graph, self._snapshot.shoppers, self._snapshot.state.recent_items
+        recents = graph.add("Gather", graph.constant(shoppers.recents), row, axis=0)
+        index, categories, brands = split(graph, cast(graph, recents, onnx.TensorProto.INT64), [width] * 3)
+        left_out, places = self._stored_left_out(row)
+        return Stored(
+            known=known,
+            numbers=graph.add("Gather", graph.constant(shoppers.numbers), row, axis=0),
+            times=graph.add("Gather", graph.constant(shoppers.times), row, axis=0),
+            ids=self._text([*self._snapshot.catalogue.ids, ""], index),
+            index=index,
+            codes=index,
+            categories=categories,
+            brands=brands,
+            left_out=left_out,
+            left_out_places=places,
         )
 
-    def _numbers(self, row: str, told: _Told, now: str) -> dict[str, str]:
+    def _numbers(self, known: Stored, told: _Told, now: str) -> dict[str, str]:
         """Return hour, weekday and the built-in numbers of the query, raw, each [B, 1]."""
         graph = self._graph
         hours = graph.add("Div", now, graph.constant(HOUR, np.int64))
         days = graph.add("Div", hours, graph.constant(24, np.int64))
         # 1 January 1970 was a Thursday, and Monday is 1.
         weekday = graph.add("Mod", graph.add("Add", days, graph.constant(3, np.int64)), graph.constant(7, np.int64))
-        numbers = graph.add("Gather", graph.constant(self._snapshot.shoppers.numbers), row, axis=0)
-        stored = dict(zip(SHOPPER_NUMBERS, split(graph, numbers, [1] * len(SHOPPER_NUMBERS)), strict=True))
+        stored = dict(zip(SHOPPER_NUMBERS, split(graph, known.numbers, [1] * len(SHOPPER_NUMBERS)), strict=True))
         more = graph.add("Add", told.looked, told.lines)
+        prices = graph.add("Gather", graph.constant(self._snapshot.catalogue.prices), told.index, axis=0)
+        mean, _ = mean_price(graph, stored["user_mean_price"], stored["priced_events"], prices, told.counts)
         return {
             "user_events": graph.add("Add", stored["user_events"], more),
             **{name: self._counted(name, stored[name], told) for name in COUNTED_KINDS},
-            "user_mean_price": self._mean_price(stored["user_mean_price"], stored["priced_events"], told),
+            "user_mean_price": mean,
             "hour": graph.add("Mod", hours, graph.constant(24, np.int64)),
             "weekday": graph.add("Add", weekday, graph.constant(1, np.int64)),
-            **self._session(row, now, stored["session_events"], more),
+            **self._session(known.times, now, stored["session_events"], more),
         }
 
     def _own(self, row: str, now: str) -> dict[str, str]:
@@ -214,12 +262,6 @@ class _Encode:
                 columns |= dict(zip(names, split(graph, stored, [1] * len(names)), strict=True))
         return columns | {name: self._text(table, columns[name]) for name, table in zip(own.ids, own.texts, strict=True)}
 
-    def _now(self) -> str:
-        """Return when it is asked, microseconds [B, 1]."""
-        graph, asked = self._graph, self._inputs["timestamp"]
-        as_of = graph.constant(self._snapshot.state.as_of_us, np.int64)
-        return graph.add("Where", graph.add("Greater", asked, graph.constant(0, np.int64)), asked, as_of)
-
     def _counted(self, name: str, stored: str, told: _Told) -> str:
         """Add to the stored number of events of one kind those that the request tells of."""
         kinds = self._snapshot.state.request_kinds
@@ -228,20 +270,18 @@ class _Encode:
                 stored = self._graph.add("Add", stored, number)
         return stored
 
-    def _session(self, row: str, now: str, stored_events: str, more: str) -> dict[str, str]:
+    def _session(self, times: str, now: str, stored_events: str, more: str) -> dict[str, str]:
         """Return what depends on the clock: hours since the last event, events and minutes of the running session.
 
         Args:
-            row: rows of the snapshot tables [B].
+            times: when they were last seen and when that session began, microseconds [B, 2]; 0 where never.
             now: instant of the request, microseconds [B, 1].
             stored_events: events of the last stored session, float32 [B, 1].
             more: how many events the request tells of, float32 [B, 1].
         """
         graph = self._graph
         zero, one, none = graph.constant(0, np.int64), graph.constant(1, np.int64), graph.constant(0, np.float32)
-        seen_at, session_at = split(
-            graph, graph.add("Gather", graph.constant(self._snapshot.shoppers.times), row, axis=0), [1, 1]
-        )
+        seen_at, session_at = split(graph, times, [1, 1])
         seen, told = graph.add("Greater", seen_at, zero), graph.add("Greater", more, none)
         idle = graph.add("Max", graph.add("Sub", now, seen_at), zero)
         # What the request tells of happened one microsecond before it, and so the pause ends then.
@@ -268,62 +308,30 @@ class _Encode:
     def _double(self, value: str) -> str:
         return cast(self._graph, value, onnx.TensorProto.DOUBLE)
 
-    def _mean_price(self, stored: str, priced: str, told: _Told) -> str:
-        """Return the mean price of the stored events and of those that the request tells of, float32 [B, 1]; NaN where unknown.
-
-        Args:
-            stored: the stored mean, float32 [B, 1]; NaN where unknown.
-            priced: how many stored events it is the mean of, float32 [B, 1].
-            told: the events of the request.
-        """
-        graph = self._graph
-        prices = graph.add("Gather", graph.constant(self._snapshot.catalogue.prices), told.index, axis=0)
-        known = graph.add("And", graph.add("Not", graph.add("IsNaN", prices)), told.counts)
-        summands = self._double(graph.add("Where", known, prices, graph.constant(0, np.float32)))
-        total = graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
-        count = self._count(known)
-        before = graph.add("Where", graph.add("IsNaN", stored), graph.constant(0, np.float32), stored)
-        whole = graph.add("Add", graph.add("Mul", self._double(before), self._double(priced)), total)
-        mean = graph.add("Div", whole, self._double(graph.add("Add", priced, count)))
-        some = graph.add("Greater", count, graph.constant(0, np.float32))
-        return graph.add("Where", some, cast(graph, mean, onnx.TensorProto.FLOAT), stored)
-
-    def _recents(self, row: str, told: _Told) -> _Recents:
+    def _recents(self, stored: Stored, told: _Told) -> _Recents:
         """Return the effective recent items: the stored ones, then the given ones, then the lines of the cart."""
-        graph = self._graph
-        catalogue, width = self._snapshot.catalogue, self._snapshot.state.recent_items
-        stored_row = graph.add("Gather", graph.constant(self._snapshot.shoppers.recents), row, axis=0)
-        stored_index, stored_categories, stored_brands = split(
-            graph, cast(graph, stored_row, onnx.TensorProto.INT64), [width] * 3
-        )
-        index = self._packed([stored_index, told.index])
-        positions, valid = self._last_distinct(self._packed([stored_index, told.codes]))
+        graph, catalogue = self._graph, self._snapshot.catalogue
+        index = self._packed([stored.index, told.index])
+        codes = self._packed([stored.codes, told.codes])
+        positions, valid = last_distinct(graph, codes, self._snapshot.state.recent_items)
 
         def chosen(values: str, filler: str) -> str:
             return graph.add("Where", valid, graph.add("GatherElements", values, positions, axis=1), filler)
 
-        def codes(stored: str, table: np.ndarray[tuple[int], np.dtype[np.int64]]) -> str:
-            return self._packed([stored, graph.add("Gather", graph.constant(table), told.index, axis=0)])
+        def facts(known: str, table: npt.NDArray[np.int64]) -> str:
+            return self._packed([known, graph.add("Gather", graph.constant(table), told.index, axis=0)])
 
         zero = graph.constant(0, np.int64)
         return _Recents(
-            ids=chosen(
-                self._packed([self._text([*catalogue.ids, ""], stored_index), told.ids]),
-                graph.constant(np.array("", dtype=object)),
-            ),
+            ids=chosen(self._packed([stored.ids, told.ids]), graph.constant(np.array("", dtype=object))),
             index=chosen(index, graph.constant(-1, np.int64)),
-            categories=chosen(codes(stored_categories, catalogue.category_codes), zero),
-            brands=chosen(codes(stored_brands, catalogue.brand_codes), zero),
+            categories=chosen(facts(stored.categories, catalogue.category_codes), zero),
+            brands=chosen(facts(stored.brands, catalogue.brand_codes), zero),
             mentioned=index,
         )
 
     def _text(self, table: list[str], codes: str) -> str:
         return self._graph.add("Gather", self._graph.constant(np.array(table, dtype=object)), codes, axis=0)
-
-    def _count(self, mask: str) -> str:
-        """Return how many of a row are true, float32 [B, 1]."""
-        graph = self._graph
-        return graph.add("ReduceSum", cast(graph, mask, onnx.TensorProto.FLOAT), graph.constant([1], np.int64), keepdims=1)
 
     def _codes(self, index: str, ids: str) -> str:
         """Return one number an item, also for items that the catalogue does not know: those are numbered after it by their text."""
@@ -333,41 +341,24 @@ class _Encode:
         numbered = graph.add("Add", graph.add("Reshape", distinct, graph.add("Shape", ids)), count)
         return graph.add("Where", graph.add("Equal", index, count), numbered, index)
 
-    def _last_distinct(self, codes: str) -> tuple[str, str]:
-        """Keep the last mention of each item, and of those the last L.
-
-        Args:
-            codes: item codes [B, T], the latest last, negative where there is none; the first L are the stored ones.
-
-        Returns:
-            Positions in ``codes`` [B, L], oldest first, and whether each holds an item [B, L].
-        """
-        graph = self._graph
-        zero, one = graph.constant(0, np.int64), graph.constant([1], np.int64)
-        width = self._snapshot.state.recent_items
-        kept = last_mentions(graph, codes, zero)
-        places = graph.add("Add", counting(graph, size(graph, codes, 1)), one)
-        latest, _ = graph.add_many("TopK", 2, graph.add("Where", kept, places, zero), graph.constant([width], np.int64), axis=1)
-        held = cast(graph, self._count(graph.add("Greater", latest, zero)), onnx.TensorProto.INT64)
-        slots = graph.constant(np.arange(width).reshape(1, -1), np.int64)
-        oldest_first = graph.add("Max", graph.add("Sub", graph.add("Sub", held, one), slots), zero)
-        positions = graph.add("Sub", graph.add("GatherElements", latest, oldest_first, axis=1), one)
-        return graph.add("Max", positions, zero), graph.add("Less", slots, held)
-
-    def _excluded(self, row: str, recents: _Recents, cart: str) -> str:
+    def _excluded(self, given: str, stored: Stored, recents: _Recents, cart: str) -> str:
         """Return the catalogue indices that must not be answered; -1 and N stand for none.
 
         What the request tells of besides a cart was looked at, not bought: it comes back where only what was bought is left out.
         """
-        parts = [item_index(self._graph, self._snapshot.catalogue, self._inputs["exclude"]), cart]
-        if self._snapshot.state.leave_out in ("recent", "interacted"):
+        rule = self._snapshot.state.leave_out
+        parts = [given, cart]
+        if rule in ("recent", "interacted"):
             parts.append(recents.mentioned)
-        if len(self._snapshot.shoppers.left_out):
-            parts.append(self._stored_left_out(row))
+        if rule != "recent":
+            parts.append(stored.left_out)
         return self._packed(parts)
 
-    def _stored_left_out(self, row: str) -> str:
-        """Return what the snapshot leaves out for the shoppers, int64 [B, the longest of their lists], -1 behind the shorter ones."""
+    def _stored_left_out(self, row: str) -> tuple[str, str]:
+        """Return what the snapshot leaves out for the shoppers, int64 [B, the longest of their lists], and where it stands in its table.
+
+        -1 stands behind the shorter lists.
+        """
         graph, shoppers = self._graph, self._snapshot.shoppers
         starts, zero = graph.constant(shoppers.left_out_starts), graph.constant(0, np.int64)
         start = graph.add("Gather", starts, row, axis=0)
@@ -377,5 +368,6 @@ class _Encode:
         one = graph.constant([1], np.int64)
         held = graph.add("Less", slots, graph.add("Unsqueeze", length, one))
         place = graph.add("Where", held, graph.add("Add", slots, graph.add("Unsqueeze", start, one)), zero)
-        index = cast(graph, graph.add("Gather", graph.constant(shoppers.left_out), place, axis=0), onnx.TensorProto.INT64)
-        return graph.add("Where", held, index, graph.constant(-1, np.int64))
+        table = np.append(shoppers.left_out, np.int32(-1))  # so that there is something to read where nothing is left out
+        index = cast(graph, graph.add("Gather", graph.constant(table), place, axis=0), onnx.TensorProto.INT64)
+        return graph.add("Where", held, index, graph.constant(-1, np.int64)), place

@@ -30,6 +30,8 @@ class State:
         has_cart: whether the log has carts.
         no_cart: why there is no cart model, in a sentence; empty where there is one.
         request_kinds: ``recent_items`` and ``cart_items`` -> the type of event that one of them in a request is.
+        interaction_types: the types of events that are history; those that count otherwise are none.
+        last_event_us: instant of the last event that the snapshot knows, Unix microseconds.
     """
 
     as_of_us: int
@@ -41,6 +43,8 @@ class State:
     has_cart: bool
     no_cart: str
     request_kinds: dict[str, str]
+    interaction_types: list[str]
+    last_event_us: int
 
 
 @dataclass(frozen=True)
@@ -114,6 +118,7 @@ class Shoppers:
         left_out: catalogue indices of what must not be recommended beside the recent items, one list after the other, int32 [P].
         left_out_starts: where each list begins in ``left_out``, int64 [U + 2]; that of the stranger is empty.
         own: the shop's own columns; None where it has none.
+        left_out_times: int32 [P], how many purchases of each there are that no refund has undone; None where the rule does not count them.
     """
 
     ids: list[str]
@@ -123,6 +128,7 @@ class Shoppers:
     left_out: npt.NDArray[np.int32]
     left_out_starts: npt.NDArray[np.int64]
     own: OwnValues | None = None
+    left_out_times: npt.NDArray[np.int32] | None = None
 
 
 @dataclass(frozen=True)

@@ -29,8 +29,8 @@ Feeds = dict[str, npt.NDArray[Any]]
 
 WIDE = 1024
 """A request with a longer list than this runs alone: padding its companions to it would cost more than batching saves."""
-_FILLERS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_INT64": -1, "TYPE_INT32": 0, "TYPE_FP32": 0.0}
-"""What pads a list, by type; -1 is "no item"."""
+_FILLERS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_INT64": -1, "TYPE_INT32": 0, "TYPE_FP32": float("nan")}
+"""What pads a list, by type; -1 is "no item", NaN "not known"."""
 _ABSENT: Mapping[str, Any] = {**_FILLERS, "TYPE_INT64": 0}
 """What stands for an input that one request of a batch leaves out."""
 _NONE: Mapping[str, Any] = {"TYPE_INT32": 0, "TYPE_FP32": float("nan")}
@@ -251,6 +251,18 @@ class TritonPythonModel:
         rows = {name: value.shape[0] for name, value in raw.items() if self._shapes[name][0] == "B"}
         if len(set(rows.values())) > 1:
             raise BadRequestError(f"The inputs differ in their number of rows: {rows}; give each the same first size.")
+        if self._is_first:  # what is left out is one wide in the rows that come of it
+            self._check_parallel({name: value.shape[1] for name, value in raw.items() if len(value.shape) == 2})
+
+    def _check_parallel(self, widths: Mapping[str, int]) -> None:
+        alike: dict[int | str, dict[str, int]] = {}
+        for name, width in widths.items():
+            size = self._shapes[name][1]
+            if isinstance(size, str):
+                alike.setdefault(size, {})[name] = width
+        for found in alike.values():
+            if len(set(found.values())) > 1:
+                raise BadRequestError(f"The inputs differ in the length of their lists: {found}; give each the same second size.")
 
     def _check_shape(self, name: str, shape: Sequence[int]) -> None:
         expected = self._shapes[name]
@@ -287,7 +299,8 @@ class TritonPythonModel:
         rule = self._allowed.get(name)
         if rule is None:
             return
-        good = (value >= rule["low"]) & (value <= rule["high"])
+        with np.errstate(invalid="ignore"):  # NaN, which some may be
+            good = (value >= rule["low"]) & (value <= rule["high"])
         if rule.get("zero"):
             good |= value == 0
         if rule.get("nan"):

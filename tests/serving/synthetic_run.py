@@ -45,6 +45,7 @@ class SyntheticRun:
     ) -> None:
         self.path, self.cart, self.dimension, self.length, self.leave_out = path, cart, dimension, recents, leave_out
         self.rng = np.random.default_rng(seed)
+        self.last_event_us = AS_OF_US - 1
         self.item_ids = sorted(str(1000 + number) for number in range(items))
         self.user_ids = [f"u{number}" for number in range(users)]
         self.items = self._items()
@@ -290,6 +291,7 @@ class SyntheticRun:
             "as_of": "2023-11-15T00:00:00+00:00", "as_of_us": AS_OF_US, "session_gap_us": SESSION_GAP_US, "recent_items": self.length,
             "leave_out": self.leave_out, "id_types": {"user_id": "string", "item_id": "int64"}, "has_cart": self.cart,
             "no_cart": "" if self.cart else NO_CART, "request_kinds": {"recent_items": "view", "cart_items": "cart"},
+            "interaction_types": ["view", "cart", "purchase", "rating"], "last_event_us": self.last_event_us,
         }  # fmt: skip
         self._json(state, "snapshot/state.json")
         self._parquet(self.items, "snapshot/items.parquet")

@@ -13,35 +13,45 @@ from typing import Any, Final
 import polars as pl
 
 from cartwheel.core.files import write_json
-
-VIEW: Final = "view"
-CART: Final = "cart"
-REMOVE_FROM_CART: Final = "remove_from_cart"
-PURCHASE: Final = "purchase"
-REFUND: Final = "refund"
-RATING: Final = "rating"
-IMPRESSION: Final = "impression"
-EXPOSURE: Final = "exposure"
-SEARCH: Final = "search"
-CLICK: Final = "click"
-ADD_TO_WISHLIST: Final = "add_to_wishlist"
-REVIEW: Final = "review"
-
-EVENT_TYPES: Final = (
-    IMPRESSION,
-    EXPOSURE,
-    SEARCH,
-    CLICK,
-    VIEW,
-    ADD_TO_WISHLIST,
-    CART,
-    REMOVE_FROM_CART,
-    PURCHASE,
-    REFUND,
-    RATING,
-    REVIEW,
+from workflows.events.kinds import (
+    ADD_TO_WISHLIST as ADD_TO_WISHLIST,
 )
-"""The event types that every log may have, in the order of the funnel; ``events.extra_types`` adds a shop's own."""
+from workflows.events.kinds import (
+    CART as CART,
+)
+from workflows.events.kinds import (
+    CLICK as CLICK,
+)
+from workflows.events.kinds import (
+    EVENT_TYPES as EVENT_TYPES,
+)
+from workflows.events.kinds import (
+    EXPOSURE as EXPOSURE,
+)
+from workflows.events.kinds import (
+    IMPRESSION as IMPRESSION,
+)
+from workflows.events.kinds import (
+    PURCHASE as PURCHASE,
+)
+from workflows.events.kinds import (
+    RATING as RATING,
+)
+from workflows.events.kinds import (
+    REFUND as REFUND,
+)
+from workflows.events.kinds import (
+    REMOVE_FROM_CART as REMOVE_FROM_CART,
+)
+from workflows.events.kinds import (
+    REVIEW as REVIEW,
+)
+from workflows.events.kinds import (
+    SEARCH as SEARCH,
+)
+from workflows.events.kinds import (
+    VIEW as VIEW,
+)
 
 EVENT_SCHEMA: Final = pl.Schema(
     {

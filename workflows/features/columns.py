@@ -57,7 +57,7 @@ ITEM_CONTINUOUS: Final = _names((Owner.ITEM,), CONTINUOUS)
 RESERVED: Final = frozenset(
     {
         "anchor", "cart_id", "cart_items", "cart_label", "entity", "example_id", "form", "given_items", "label", "last_seen", "left_out",
-        "priced_events", "session_start", "target_items", "timestamp", "user_key",
+        "left_out_times", "priced_events", "session_start", "target_items", "timestamp", "user_key",
     }
 )  # fmt: skip
 """Names of columns, in tables of examples and of the snapshot, that are no features."""

@@ -69,7 +69,7 @@ def write_snapshot(
     users, queries = users_frame(log, history, as_of), parity_queries(log, history, as_of, rng)
     tables = {
         "items": catalogue_frame(items, as_of),
-        "users": users.hstack([_stored(log, history, users, as_of, left_out)]),
+        "users": users.hstack(_stored(log, history, users, as_of, left_out)),
         "queries": queries.hstack([left_out_lists(log.items, *_hidden(log, history, queries, as_of, left_out), len(queries))]),
         REQUESTS: parity_requests(log, history, items, as_of, settings, rng),
     }
@@ -80,6 +80,7 @@ def write_snapshot(
     facts = {
         "as_of": iso(as_of),
         "as_of_us": as_of,
+        "last_event_us": log.last,
         "session_gap_us": settings.session_gap_minutes * MINUTE_US,
         "recent_items": settings.recent_items,
         "leave_out": left_out.rule,
@@ -136,19 +137,32 @@ def _where(values: pl.Series, held: Bools) -> pl.Series:
     return values.set(pl.Series(~held), None)
 
 
-def _stored(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> pl.Series:
-    """What is left out for each user of a ``users_frame``; the recent items, which are there already, are not told again."""
+def _stored(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> list[pl.Series]:
+    """What is left out for each user of a ``users_frame``, and where a refund can undo it, how many it takes.
+
+    The recent items, which are there already, are not told again.
+    """
     if left_out.rule == "recent":
         none = np.empty(0, dtype=np.int64)
-        return left_out_codes(none, none, len(users))
-    return left_out_codes(*_hidden(log, history, users, as_of, left_out), len(users))
+        return [left_out_codes(none, none, len(users))]
+    query, item = _hidden(log, history, users, as_of, left_out)
+    listed = left_out_codes(query, item, len(users))
+    if left_out.rule != "purchased":
+        return [listed]
+    times = left_out.times(_keys(log, users)[query], np.full(len(query), as_of, dtype=np.int64), item)
+    return [listed, left_out_codes(query, times, len(users)).alias("left_out_times")]
 
 
 def _hidden(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> tuple[Ints, Ints]:
-    known = (log.users != "").to_numpy()
-    keys = np.append(np.flatnonzero(known), -1)[codes_in(log.users.filter(pl.Series(known)), users["user_id"]).to_numpy()]
+    keys = _keys(log, users)
     at = np.full(len(keys), as_of, dtype=np.int64)
     return left_out.pairs(keys, at, history.recent(*history.bounds(keys, at)))
+
+
+def _keys(log: EventLog, users: pl.DataFrame) -> Ints:
+    known = (log.users != "").to_numpy()
+    keys: Ints = np.append(np.flatnonzero(known), -1)[codes_in(log.users.filter(pl.Series(known)), users["user_id"]).to_numpy()]
+    return keys
 
 
 def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.Generator) -> pl.DataFrame:

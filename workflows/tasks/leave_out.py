@@ -37,27 +37,27 @@ class LeftOut:
         self.rule = rule
         self._history = history
         self._width = max(len(log.items), 1)
-        code, time, held = self._changes(log)
+        code, time, times = self._changes(log)
         self._codes = np.unique(code)
-        self._held = held
+        self._times = times
         self._as_of = AsOf(code, time)
 
-    def _changes(self, log: EventLog) -> tuple[Ints, Ints, Bools]:
-        """Return when which pair of key and item begins or ends to be left out, sorted by (pair, time); none for ``recent``."""
+    def _changes(self, log: EventLog) -> tuple[Ints, Ints, Ints]:
+        """Return when which pair of key and item is left out how many times over, sorted by (pair, time); none for ``recent``."""
         if self.rule == "interacted":
             code, time = self._code(self._history.key, self._history.item), self._history.time
             order = np.lexsort((time, code))
             first = order[np.unique(code[order], return_index=True)[1]]
-            return code[first], time[first], np.ones(len(first), dtype=bool)
+            return code[first], time[first], np.ones(len(first), dtype=np.int64)
         if self.rule != "purchased":
             none = np.empty(0, dtype=np.int64)
-            return none, none, np.empty(0, dtype=bool)
+            return none, none, none
         bought, returned = log.is_kind(_PURCHASE), log.is_kind(REFUND)
         rows = np.flatnonzero(bought | returned)
         code, time = self._code(log.key[rows], log.item[rows]), log.time[rows]
         order = np.lexsort((np.arange(len(rows)), time, code))
         step = np.where(bought[rows], 1, -1)[order]
-        return code[order], time[order], _balance(step, code[order]) > 0
+        return code[order], time[order], _balance(step, code[order])
 
     def _code(self, key: Ints, item: Ints) -> Ints:
         return key * self._width + item
@@ -77,9 +77,13 @@ class LeftOut:
         if self.rule == "recent":
             found: Bools = (self._history.recent_codes(recent, self._history.item) == item[:, None]).any(axis=1)
             return found
-        start, stop = self._as_of.bounds(self._code(key, item), anchor)
-        hidden: Bools = (stop > start) & np.append(self._held, False)[stop - 1]  # row -1 reads the appended value
+        hidden: Bools = self.times(key, anchor, item) > 0
         return hidden
+
+    def times(self, key: Ints, anchor: Ints, item: Ints) -> Ints:
+        """Count how often each item was bought and not returned, as in ``hides``: int64 [Q]; of other rules 1 where it is left out."""
+        start, stop = self._as_of.bounds(self._code(key, item), anchor)
+        return np.where(stop > start, np.append(self._times, 0)[stop - 1], 0)  # row -1 reads the appended value
 
     def pairs(self, key: Ints, anchor: Ints, recent: Ints) -> tuple[Ints, Ints]:
         """List what is left out for each query.

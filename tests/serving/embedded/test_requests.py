@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from cartwheel.core.errors import ServerError, UsageError
 from serving.client.answers import Metadata, ShopId, parse_metadata
-from serving.client.requests import Question, RecommendRequest, ask_cart, ask_recommend, ask_similar_items
+from serving.client.requests import Happened, Question, RecommendRequest, ask_cart, ask_recommend, ask_similar_items
 from serving.contract.limits import Limits
 from serving.settings import ServeSettings
 
@@ -73,6 +73,33 @@ def test_rows_of_different_length_are_filled_with_empty_ids() -> None:
     assert tensors["exclude"] == ([3, 1], [b"", b"", b"5"])
     assert tensors["k"] == ([1], [4])
     assert tensors["diversity"] == ([1], [0.5])
+
+
+def test_events_are_sent_as_what_is_known_of_them() -> None:
+    when = datetime(2024, 5, 1, tzinfo=timezone.utc)
+    events = [Happened("x", "purchase", when, 2.5), Happened(7)]
+    tensors = sent(ask_recommend([RecommendRequest("a", events=events), RecommendRequest()], 1, None, STRINGS))
+    assert tensors["events_item"] == ([2, 2], [b"x", b"7", b"", b""])
+    assert tensors["events_type"] == ([2, 2], [b"purchase", b"", b"", b""])
+    assert tensors["events_time"] == ([2, 2], [1_714_521_600_000_000, 0, 0, 0])
+    np.testing.assert_array_equal(tensors["events_price"][1], [2.5, np.nan, np.nan, np.nan])
+    of_cart = sent(ask_cart(["a"], None, (), 1, None, STRINGS, [Happened("y")]))
+    assert of_cart["events_item"] == ([1, 1], [b"y"])
+
+
+@pytest.mark.parametrize(
+    ("events", "message"),
+    [
+        ([Happened("x", price=-1)], r"events\[0\]\.price is -1; expected a number of at least 0"),
+        ([Happened("x", price=True)], r"events\[0\]\.price is True"),
+        ([Happened("x", timestamp=datetime(2024, 5, 1))], "has no time zone"),
+        ([Happened(None)], r"events\.item_id\[0\] is None"),  # type: ignore[arg-type]
+        ([Happened("x")] * 257, "events holds 257 events; this server reads at most 256"),
+    ],
+)
+def test_events_that_cannot_be_honoured_are_named(events: list[Happened], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ask_recommend([RecommendRequest(events=events)], 1, None, LIMITED)
 
 
 def test_what_is_not_given_is_not_sent() -> None:

@@ -33,6 +33,7 @@ def _loaded(name: str) -> ModuleType:
 
 synthetic_run = _loaded("synthetic_run")
 _loaded("synthetic_tasks")
+_loaded("log_shop")
 
 
 @pytest.fixture(scope="session")

@@ -73,10 +73,14 @@ def load(runner: ModuleType, run: Path, model: str) -> Any:
     return loaded
 
 
+INT64 = dict.fromkeys(("timestamp", "events_time", "cart_index"), np.int64)
+KINDS = {"k": np.int32, "diversity": np.float32, "events_price": np.float32, **INT64}
+
+
 def ask(wanted: tuple[str, ...] = (), **inputs: Any) -> SimpleNamespace:
     tensors = {}
     for name, value in inputs.items():
-        dtype = {"k": np.int32, "diversity": np.float32, "timestamp": np.int64, "cart_index": np.int64}.get(name, object)
+        dtype = KINDS.get(name, object)
         tensors[name] = Tensor(name, value if isinstance(value, np.ndarray) else np.array(value, dtype=dtype))
     outputs = wanted or ("query_categorical", "recents", "excluded", "cart_index", *ROWS)
     return SimpleNamespace(inputs=tensors, requested_output_names=lambda: outputs, request_id=lambda: "")
@@ -87,7 +91,18 @@ def values(response: Any) -> dict[str, np.ndarray]:
     return {tensor.name(): tensor.as_numpy() for tensor in response.tensors}
 
 
-ROWS = ("user_id_row", "recent_items_row", "exclude_row", "cart_items_row", "timestamp_row", "k_row", "diversity_row", "asked")
+EVENTS = tuple(f"events_{name}_row" for name in ("item", "type", "time", "price"))
+ROWS = (
+    *EVENTS,
+    "user_id_row",
+    "recent_items_row",
+    "exclude_row",
+    "cart_items_row",
+    "timestamp_row",
+    "k_row",
+    "diversity_row",
+    "asked",
+)
 OF_CART = ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts", "form")
 SINGLE = ("k_row", "diversity_row", "asked")
 
@@ -122,11 +137,15 @@ def test_ragged_requests_are_answered_together_as_alone(runner: ModuleType, run:
             exclude=[["1011", "1012", "1013", "1014"], ["1015", "", "", ""]],
             cart_items=[["1003", "1004", "1005"], ["1006", "1006", ""]],
             timestamp=[[0], [1_700_000_000_000_000]],
+            events_item=[["1020", "1021", "1022"], ["1023", "", ""]],
+            events_type=[["view", "purchase", "cart"], ["view", "", ""]],
+            events_time=[[1_700_006_400_000_000, 1_700_006_401_000_000, 0], [0, 0, 0]],
+            events_price=[[3.5, float("nan"), 2.0], [float("nan"), float("nan"), float("nan")]],
         ),
         ask(ROWS, cart_items=[["1003", "1004"]], exclude=[["1001"]], k=[3], diversity=[0.5]),
-        ask(ROWS, user_id=[["u4"]], cart_items=np.empty((1, 0), object)),
+        ask(ROWS, user_id=[["u4"]], cart_items=np.empty((1, 0), object), events_item=np.empty((1, 0), object)),
         ask(ROWS, user_id=[["u4"]], cart_items=[["1009"]], diversity=[0.0], k=[3]),
-        ask(ROWS, user_id=[["u5"]], cart_items=[["1009"]], k=[3]),
+        ask(ROWS, user_id=[["u5"]], cart_items=[["1009"]], k=[3], events_item=[["1031", "1030"]]),
     )
     assert len({shopper["exclude"].item().shape[1] for shopper in shoppers}) > 1
     for model, outputs in (
@@ -272,6 +291,9 @@ def test_a_missing_input_and_uneven_rows_are_named(runner: ModuleType, run: Path
     assert "The input 'item_id' is missing; give it with shape [B, 1]." in str(missing.error)
     uneven = load(runner, run, "read_request").execute([ask(ROWS, user_id=[["a"], ["b"]], exclude=[["c"]])])[0]
     assert "The inputs differ in their number of rows: {'user_id': 2, 'exclude': 1}" in str(uneven.error)
+    events = ask(ROWS, user_id=[["a"]], events_item=[["1001", "1002"]], events_time=[[0]])
+    unequal = load(runner, run, "read_request").execute([events])[0]
+    assert "The inputs differ in the length of their lists: {'events_item': 2, 'events_time': 1}" in str(unequal.error)
 
 
 def test_who_asks_a_later_step_and_leaves_out_what_it_requires_fails_alone(runner: ModuleType, run: Path) -> None:
@@ -375,6 +397,7 @@ def test_strings_that_do_not_fill_their_shape_fail_their_own_request_only(
     [
         ({"cart_items": [["1"] * 1001]}, r"'cart_items' has lists of 1,001; .* at most 1,000 \(serve\.max_cart_items\)"),
         ({"recent_items": [["1"] * 1001]}, r"'recent_items' has lists of 1,001; .* at most 1,000 \(serve\.max_recent_items\)"),
+        ({"events_item": [["1"] * 257]}, r"'events_item' has lists of 257; .* at most 256 \(serve\.max_events\)"),
         ({"exclude": [["1"] * 100_001]}, r"'exclude' has lists of 100,001; .* at most 100,000 \(serve\.max_exclude\)"),
         ({"user_id": [["u1"]] * 65}, r"'user_id' has 65 rows; .* at most 64 at once \(serve\.max_rows\)"),
         ({"user_id": [["x" * 2**22]]}, r"holds 4,194,308 bytes; .* at most 4,194,304 \(serve\.max_message_bytes\)"),
