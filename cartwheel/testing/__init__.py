@@ -9,6 +9,7 @@ _SUITES: Final = {
     "FeatureFamilyConformance": "cartwheel.testing.feature_family",
     "LearnerConformance": "cartwheel.testing.learner",
     "MetricConformance": "cartwheel.testing.metric",
+    "StoreConformance": "cartwheel.testing.store",
     "TaskConformance": "cartwheel.testing.task",
 }
 

@@ -10,21 +10,46 @@ import polars as pl
 
 from workflows.events.instants import UTC, clock_change, local_time, parse_instant
 from workflows.events.numbers import NUMBERS, parse_number
+from workflows.events.reasons import (
+    BAD_DWELL as BAD_DWELL,
+)
+from workflows.events.reasons import (
+    BAD_PRICE as BAD_PRICE,
+)
+from workflows.events.reasons import (
+    BAD_QUANTITY as BAD_QUANTITY,
+)
+from workflows.events.reasons import (
+    BAD_RATING as BAD_RATING,
+)
+from workflows.events.reasons import (
+    DUPLICATE as DUPLICATE,
+)
+from workflows.events.reasons import (
+    FUTURE_TIME as FUTURE_TIME,
+)
+from workflows.events.reasons import (
+    MISSING_ITEM as MISSING_ITEM,
+)
+from workflows.events.reasons import (
+    MISSING_TIME as MISSING_TIME,
+)
+from workflows.events.reasons import (
+    MISSING_USER as MISSING_USER,
+)
+from workflows.events.reasons import (
+    NEGATIVE_PRICE as NEGATIVE_PRICE,
+)
+from workflows.events.reasons import (
+    NON_FINITE_PRICE as NON_FINITE_PRICE,
+)
+from workflows.events.reasons import (
+    UNKNOWN_TYPE as UNKNOWN_TYPE,
+)
+from workflows.events.reasons import (
+    UNPARSEABLE_TIME as UNPARSEABLE_TIME,
+)
 from workflows.events.schema import ASIDE, EVENT_TYPES, FILE, FLAW, REFUND
-
-MISSING_USER: Final = "missing user_id"
-MISSING_ITEM: Final = "missing item_id"
-MISSING_TIME: Final = "missing time"
-UNPARSEABLE_TIME: Final = "unparseable time"
-FUTURE_TIME: Final = "future time"
-UNKNOWN_TYPE: Final = "unknown event type"
-BAD_PRICE: Final = "price is not a number"
-NON_FINITE_PRICE: Final = "non-finite price"
-NEGATIVE_PRICE: Final = "negative price"
-BAD_QUANTITY: Final = "quantity is not a positive number"
-BAD_RATING: Final = "rating is not a number"
-BAD_DWELL: Final = "dwell_seconds is not a number from 0 on"
-DUPLICATE: Final = "duplicate"
 
 REASON: Final = "_reason"
 """Column of checked rows: why the row is refused, or null."""

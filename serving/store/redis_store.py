@@ -1,0 +1,160 @@
+"""The store for many servers: Redis, from version 6.2 on.
+
+Each batch is one script, which Redis runs whole or not at all, so that what is new and what is known is decided with what is kept.
+When it returns, the events are as durable as Redis is set to make them: with ``appendonly yes`` and ``appendfsync always`` they are on
+its disk; :attr:`RedisStore.weakness` says where it is set otherwise. https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from cartwheel.core.errors import MissingDependencyError, UsageError
+from serving.store.event import Recent, Tracked
+from serving.store.store import Kept, Store, unreachable
+
+if TYPE_CHECKING:
+    import redis
+
+_ADD: Final = """
+local prefix, id_ms, keep, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local new = {}
+for at = 5, #ARGV, 5 do
+    local id, shopper, time, packed, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+    if redis.call('SET', prefix .. 'id:' .. id, 1, 'NX', 'PX', id_ms) then
+        local place = string.format('%020d', redis.call('INCR', prefix .. 'places'))
+        redis.call('XADD', prefix .. 'journal', '*', 'place', place, 'event', body)
+        if time ~= '' then
+            local key = prefix .. 'shopper:' .. shopper
+            redis.call('ZADD', key, time, place .. packed)
+            redis.call('ZREMRANGEBYRANK', key, 0, -keep - 1)
+            redis.call('PEXPIRE', key, keep_ms)
+        end
+        new[#new + 1] = 1
+    else
+        new[#new + 1] = 0
+    end
+end
+return new
+"""
+_DIGITS: Final = 20
+_SECONDS: Final = 2.0
+
+
+class RedisStore(Store):
+    """Events in Redis.
+
+    Args:
+        url: such as ``redis://127.0.0.1:6379/0`` (``rediss`` for TLS, with user and password as they are needed).
+        kept: how much is kept.
+        prefix: of all keys, so that several shops may share one Redis.
+
+    Raises:
+        MissingDependencyError: if the extra ``redis`` is not installed.
+        UsageError: if the URL is none of Redis.
+        ServerError: if Redis does not answer.
+    """
+
+    is_local = False
+
+    def __init__(self, url: str, kept: Kept, prefix: str = "cartwheel:") -> None:
+        self._client, self._kept, self._prefix = connect(url), kept, prefix
+        self._where = _without_secrets(url)
+        with self._failing():
+            self._add = self._client.register_script(_ADD)
+            self._client.ping()
+
+    @property
+    def weakness(self) -> str:
+        """Why an acknowledged event may be lost with Redis's machine, in a sentence; empty where it is on the disk."""
+        with self._failing():
+            told = {**self._client.config_get("appendonly"), **self._client.config_get("appendfsync")}
+        if told == {"appendonly": "yes", "appendfsync": "always"}:
+            return ""
+        found = ", ".join(f"{name} {value}" for name, value in told.items())
+        wanted = "Set appendonly yes and appendfsync always."
+        return f"Redis at {self._where} has {found}: what it acknowledges may be lost with its machine. {wanted}"
+
+    def add(self, events: Sequence[Tracked], now_us: int) -> list[bool]:
+        """Keep events; see :meth:`Store.add`."""
+        if not events:
+            return []
+        oldest = now_us - self._kept.oldest_us
+        arguments: list[Any] = [
+            self._prefix, max(self._kept.id_us // 1000, 1), self._kept.events, max(self._kept.oldest_us // 1000, 1)
+        ]  # fmt: skip
+        for event in events:
+            packed = json.dumps([event.item_id, event.event_type, event.price], ensure_ascii=False, separators=(",", ":"))
+            time = event.time_us if event.time_us > oldest else ""
+            arguments += [event.event_id, event.shopper, time, packed, event.text()]
+        with self._failing():
+            return [bool(new) for new in self._add(args=arguments)]
+
+    def recent(self, shoppers: Sequence[str], after_us: int) -> list[list[Recent]]:
+        """Return what shoppers did; see :meth:`Store.recent`."""
+        with self._failing():
+            pipe = self._client.pipeline(transaction=False)
+            for shopper in shoppers:
+                pipe.zrangebyscore(f"{self._prefix}shopper:{shopper}", f"({after_us}", "+inf", withscores=True)
+            return [[_recent(member, score) for member, score in found] for found in pipe.execute()]
+
+    def journal(self, most: int) -> list[tuple[str, Tracked]]:
+        """Return the first events that are not landed; see :meth:`Store.journal`."""
+        with self._failing():
+            found: Any = self._client.xrange(f"{self._prefix}journal", count=most)
+        return [(entry["place"], Tracked.parsed(entry["event"])) for _, entry in found]
+
+    def landed(self, place: str) -> None:
+        """Forget the journal up to a place; see :meth:`Store.landed`."""
+        stream = f"{self._prefix}journal"
+        with self._failing():
+            while True:
+                found: Any = self._client.xrange(stream, count=1000)
+                done = [name for name, entry in found if entry["place"] <= place]
+                if not done:
+                    return
+                self._client.xdel(stream, *done)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        import redis
+
+        try:
+            yield
+        except redis.RedisError as error:
+            raise unreachable(f"Redis at {self._where}", error) from error
+
+
+def connect(url: str) -> redis.Redis:
+    """Return a client of Redis that gives a call up after two seconds.
+
+    Raises:
+        MissingDependencyError: if the extra ``redis`` is not installed.
+        UsageError: if the URL is none of Redis.
+    """
+    try:
+        import redis
+    except ImportError as error:
+        raise MissingDependencyError("Redis needs the package redis.", "Install `cartwheel[redis]`.") from error
+    try:
+        return redis.Redis.from_url(url, decode_responses=True, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
+    except ValueError as error:
+        raise UsageError(f"{_without_secrets(url)!r} is no URL of Redis: {error}.", "Write redis://HOST:PORT/NUMBER.") from error
+
+
+def _recent(member: str, score: float) -> Recent:
+    item, kind, price = json.loads(member[_DIGITS:])
+    return Recent(item, kind, int(score), price)
+
+
+def _without_secrets(url: str) -> str:
+    """Return a URL without user and password, for messages."""
+    before, _, after = url.rpartition("@")
+    return f"{before.partition('//')[0]}//{after}" if before else url
