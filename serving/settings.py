@@ -77,6 +77,10 @@ class ServeSettings(Settings):
     """Whether the gateway may listen beyond this machine although it wants neither keys nor certificates of clients."""
     log_requests: Literal["all", "failed", "none"] = "failed"
     """Which requests get a line in the gateway's log: ``failed`` are those that were refused or answered by a lower rung."""
+    ladder: Literal["on", "off"] = "on"
+    """Whether the gateway answers `recommend` from its own tables of neighbours and popular items where Triton is away, late or breaks."""
+    ladder_seconds: Annotated[float, Field(gt=0.0)] = 0.5
+    """After how long without Triton's answer it does so; earlier where the caller's own deadline is near."""
     max_under_way: Annotated[int, Field(gt=0)] = 128
     """How many requests the gateway may have under way with Triton; further ones wait."""
     max_waiting: Annotated[int, Field(ge=0)] = 512

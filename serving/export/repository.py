@@ -23,6 +23,7 @@ from serving.contract.tensors import Sizes
 from serving.contract.triton_config import ensemble_config, program_config
 from serving.ensembles.registry import contract, pieces, served_graphs
 from serving.ensembles.served import Parts, Plan, ShopParts
+from serving.export.fallback import write_fallback
 from serving.export.parity import check_parity
 from serving.export.run_files import item_ids
 from serving.export.run_models import read_models, unknown_item
@@ -118,6 +119,8 @@ def _write(root: Path, plan: Plan, parts: Parts) -> None:
         (folder / ".keep").touch()
         parameters = {**shown, **graph.about, QUESTION: question_parameter(graph.request, graph.question)}
         (folder.parent / "config.pbtxt").write_text(ensemble_config(ensemble, parameters), encoding="utf-8")
+    if parts.recommender is not None:
+        write_fallback(root, parts.recommender)
     files = {path.relative_to(root).as_posix(): sha256(path) for path in sorted(root.rglob("*")) if path.is_file()}
     write_json(root / METADATA, {**metadata, "files": files})
 

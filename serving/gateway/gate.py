@@ -7,7 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+from grpc import aio
+
 from serving.gateway.keys import Keys, Role
+from serving.gateway.ladder import CAUSES, ENSEMBLE, Ladder
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
 from serving.gateway.refusal import Code, RefusedError
@@ -18,6 +21,8 @@ from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
 Headers = Sequence[tuple[str, str | bytes]]
 STOPPING: Final = "The server is stopping; ask again a few seconds later, or another server."
 _STOP_RETRY_SECONDS: Final = 2.0
+_RESERVED_SHARE, _RESERVED_SECONDS = 0.1, 0.005
+"""What of a caller's time is kept for a lower rung and the way back."""
 
 
 class Gate:
@@ -29,10 +34,22 @@ class Gate:
         metrics: what counts.
         log: what writes.
         keys: who may ask; None lets anyone.
+        ladder: answers ``recommend`` where Triton does not; None where nothing does.
+        ladder_seconds: after how long Triton is late.
     """
 
-    def __init__(self, served: Served, upstream: Upstream, metrics: Metrics, log: Log, keys: Keys | None) -> None:
+    def __init__(
+        self,
+        served: Served,
+        upstream: Upstream,
+        metrics: Metrics,
+        log: Log,
+        keys: Keys | None = None,
+        ladder: Ladder | None = None,
+        ladder_seconds: float = 0.5,
+    ) -> None:
         self.served, self.upstream, self.metrics, self._log, self._keys = served, upstream, metrics, log, keys
+        self._ladder, self._ladder_seconds = ladder, ladder_seconds
         self._took = {name: metrics.triton_seconds.labels(name).observe for name in served.ensembles}
         self.draining = False
         """Whether new requests are refused."""
@@ -69,6 +86,17 @@ class Gate:
         """
         if seconds is not None and seconds <= 0:
             raise _late(seconds)
+        if self._ladder is None or not visit.ladder or visit.ensemble != ENSEMBLE:
+            return await self._ranked(visit, request, seconds)
+        try:
+            return await self._ranked(visit, request, self._patience(seconds))
+        except (RefusedError, aio.AioRpcError) as error:
+            if (error.code if isinstance(error, RefusedError) else error.code()) not in CAUSES:
+                raise
+        answer, visit.rung = self._ladder.answer(request)
+        return answer
+
+    async def _ranked(self, visit: Visit, request: bytes, seconds: float | None) -> bytes:
         asked = self.upstream.ask(request, self._took[visit.ensemble])
         try:
             answer = await (asyncio.wait_for(asked, seconds) if seconds is not None else asked)
@@ -76,6 +104,11 @@ class Gate:
             raise _late(seconds or 0.0) from None
         visit.rung = RANKED
         return answer
+
+    def _patience(self, seconds: float | None) -> float:
+        """Return how long Triton is waited for where another rung can answer within the caller's time."""
+        left = self._ladder_seconds if seconds is None else seconds * (1 - _RESERVED_SHARE) - _RESERVED_SECONDS
+        return max(0.0, min(self._ladder_seconds, left))
 
     def leave(self, visit: Visit) -> None:
         """Count a request that has ended, and write about it."""

@@ -16,16 +16,17 @@ from tritonclient.grpc import service_pb2
 
 import cartwheel
 from serving.gateway.gate import Gate
+from serving.gateway.ladder import ENSEMBLE, RUNGS
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.rpc import abort
 from serving.gateway.served import Public
 from serving.gateway.upstream import SERVICE
-from serving.gateway.visit import Visit
+from serving.gateway.visit import RANKED, Visit
 
 DOOR: Final = "kserve"
 _VERSIONS: Final = ("", "1")
-_PRIORITY, _TIMEOUT = "priority", "timeout"
-_ALLOWED: Final = (_PRIORITY, _TIMEOUT)
+_LADDER, _PRIORITY, _TIMEOUT = "ladder", "priority", "timeout"
+_ALLOWED: Final = (_LADDER, _PRIORITY, _TIMEOUT)
 """Parameters of a request that any client may set; Triton gets none of them."""
 _TOO_MANY_ROWS: Final = "The input {name!r} has {found:,} rows; this server answers at most {limit:,} at once (serve.max_rows)."
 _TOO_WIDE: Final = "The input {name!r} has lists of {found:,}; this server reads at most {limit:,} (serve.max_{name})."
@@ -44,6 +45,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
     def __init__(self, gate: Gate, is_ready: Callable[[], Awaitable[bool]]) -> None:
         self._gate, self._is_ready = gate, is_ready
         self._version = _parameters({"version": gate.served.version})
+        self._rungs = {(ENSEMBLE, rung): _parameters({"rung": rung}) for rung in (RANKED, *RUNGS)}
         methods: Mapping[str, Callable[[bytes, Context], Awaitable[bytes]]] = {
             "ModelInfer": self._infer,
             "ModelReady": self._model_ready,
@@ -68,16 +70,17 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
             request = _parsed(service_pb2.ModelInferRequest, raw)
             self._gate.enter(visit, context.invocation_metadata() or (), request.id)
             visit.ensemble = self._public(request.model_name, request.model_version).name
-            sent, seconds = self._checked(request, raw, context.time_remaining())
+            sent, seconds = self._checked(visit, request, raw, context.time_remaining())
             answer = await self._gate.ask(visit, sent, seconds)
             visit.code = Code.OK
-            return answer + self._version + _parameters({"request_id": visit.request_id})
+            rung = self._rungs.get((visit.ensemble, visit.rung), b"")
+            return answer + self._version + rung + _parameters({"request_id": visit.request_id})
         except (RefusedError, aio.AioRpcError) as error:
             await abort(context, visit, error)
         finally:
             self._gate.leave(visit)
 
-    def _checked(self, request: Any, raw: bytes, seconds: float | None) -> tuple[bytes, float | None]:
+    def _checked(self, visit: Visit, request: Any, raw: bytes, seconds: float | None) -> tuple[bytes, float | None]:
         """Return what Triton gets, and how long the caller waits if not until its own deadline."""
         public = self._gate.served.ensembles[request.model_name]
         for tensor in request.inputs:
@@ -92,9 +95,10 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
             return raw, seconds
         if not request.parameters:
             return raw, None
-        own = _own_parameters(request.parameters)
+        own, visit.ladder = _own_parameters(request.parameters)
         request.ClearField("parameters")
-        return request.SerializeToString(), own
+        bounds = [bound for bound in (own, seconds if visit.ladder else None) if bound is not None]
+        return request.SerializeToString(), min(bounds, default=None)
 
     def _public(self, name: str, version: str) -> Public:
         found = self._gate.served.ensembles.get(name)
@@ -184,18 +188,17 @@ def _parameter(where: str, parameters: Any) -> RefusedError:
     return invalid(f"The {where} has a parameter {name!r}; from outside none is taken there. Leave it out.", "parameter")
 
 
-def _own_parameters(parameters: Any) -> float | None:
-    """Read the parameters of a request: return its time in seconds, where it gives one."""
+def _own_parameters(parameters: Any) -> tuple[float | None, bool]:
+    """Return the time of a request in seconds, where it gives one, and whether it wants a lower rung rather than no answer."""
     for name in parameters:
         if name not in _ALLOWED:
-            raise invalid(
-                f"The request has a parameter {name!r}; from outside {' and '.join(map(repr, _ALLOWED))} are taken. Leave it out.",
-                "parameter",
-            )
-    if _TIMEOUT not in parameters:
-        return None
-    microseconds = parameters[_TIMEOUT].int64_param
-    return microseconds / 1e6 if microseconds > 0 else None
+            allowed = ", ".join(map(repr, _ALLOWED))
+            raise invalid(f"The request has a parameter {name!r}; from outside {allowed} are taken. Leave it out.", "parameter")
+    ladder = _LADDER in parameters and parameters[_LADDER].WhichOneof("parameter_choice")
+    if ladder not in {False, "bool_param"}:
+        raise invalid("The parameter 'ladder' of the request is no bool; give true or false.", "parameter")
+    microseconds = parameters[_TIMEOUT].int64_param if _TIMEOUT in parameters else 0
+    return microseconds / 1e6 if microseconds > 0 else None, bool(ladder) and parameters[_LADDER].bool_param
 
 
 def _parameters(parameters: Mapping[str, str]) -> bytes:

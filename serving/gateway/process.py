@@ -21,6 +21,7 @@ from serving.gateway.gate import STOPPING, Gate
 from serving.gateway.http_api import Door, http_api, metrics_api
 from serving.gateway.keys import Keys
 from serving.gateway.kserve import KServe
+from serving.gateway.ladder import Ladder
 from serving.gateway.local_http import fetch
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
@@ -47,7 +48,8 @@ async def run(options: Options) -> NoReturn:
         options.triton, options.settings, lambda: metrics.lost.inc(), lambda seconds: metrics.queue_seconds.observe(seconds)
     )
     metrics = Metrics(options.triton_metrics, lambda: upstream.under_way, lambda: upstream.waiting, served.version)
-    gate = Gate(served, upstream, metrics, log, _keys(options.settings, log))
+    ladder = Ladder.of(options.repository) if options.settings.ladder == "on" else None
+    gate = Gate(served, upstream, metrics, log, _keys(options.settings, log), ladder, options.settings.ladder_seconds)
     ended = _on_signal(gate)
 
     async def health() -> tuple[bool, dict[str, Any]]:

@@ -39,7 +39,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def gateway(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """The one gateway of the session, which no test may harm."""
-    running = running_gateway.Gateway(run, tmp_path_factory.mktemp("serve"), queue_seconds=60.0)
+    patient = {"queue_seconds": 60.0, "ladder_seconds": 60.0}  # a busy machine is no overload
+    running = running_gateway.Gateway(run, tmp_path_factory.mktemp("serve"), **patient)
     try:
         yield running
     finally:
