@@ -28,7 +28,7 @@ from models.retrieval.fusion import read_fusion
 from models.retrieval.retrieval import Retrieval
 from models.retrieval.retriever import blended, retriever, two_stage
 from models.retrieval.run_scorer import RunScorer, popularity
-from models.retrieval.two_stage import retrieve_and_rank, served_name, served_remark
+from models.retrieval.two_stage import Retrieved, retrieve_and_rank, served_name, served_remark
 from workflows.tasks.task_names import ORACLE, RETRIEVAL, SPLIT, TWO_STAGE
 
 __all__ = ["Evaluation", "Oracle", "evaluate_run"]
@@ -48,6 +48,8 @@ class _Lists:
     """The baselines, and the oracle where there is one, judged on all anchors."""
     first: tuple[Entry, ...]
     """The retrieval model by itself and, where it retrieves with neighbours, both together, judged on all anchors."""
+    retrieved: Retrieved | None
+    """What the last of them made of the catalogue, as deep as the candidates; None where there is no anchor."""
 
     @property
     def retriever(self) -> str:
@@ -89,8 +91,8 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     """
     anchors = read_anchors(run, SPLIT)
     beside = tuple(_beside(run, settings, seed, oracle, anchors))
-    first = tuple(_first_stage(run, settings, anchors))
-    lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), left_out(run), beside, first)
+    first = _first_stage(run, settings, anchors)
+    lists = _Lists(run, settings, seed, anchors, read_facts(run, SPLIT), left_out(run), beside, *first)
     of_both, shown = _two_stage(lists)
     ranking, of_ranking = ranking_records(run, settings, seed, oracle)
     carts, of_carts = cart_records(run, settings, seed, oracle)
@@ -129,16 +131,19 @@ def _scorers(run: Path, settings: EvaluateSettings, seed: int, anchors: Anchors)
             yield name, RunScorer(make_baseline(name, seed, settings.baseline_parameters.get(name)), run, SPLIT, log, questions)
 
 
-def _first_stage(run: Path, settings: EvaluateSettings, anchors: Anchors) -> Iterator[Entry]:
-    """Judge the retrieval model, and it with the neighbours where the run has some, on all anchors."""
+def _first_stage(run: Path, settings: EvaluateSettings, anchors: Anchors) -> tuple[tuple[Entry, ...], Retrieved | None]:
+    """Judge the retrieval model, and it with the neighbours where the run has some, on all anchors; return what is served, too."""
     if not len(anchors):
-        return
+        return (), None
     depth, alone = max(settings.cutoffs), retriever(run)
+    deep = max(depth, settings.candidates)  # the second stage orders what was found here
     retrieval = Retrieval(run, SPLIT, anchors.row)
-    yield Entry(alone, "model", judge(retrieval.towers, anchors, depth, f"evaluate {alone}"))
-    if not retrieval.blend.alone:
-        both = blended(alone)
-        yield Entry(both, "model", judge(retrieval, anchors, depth, f"evaluate {both}"), retrieval.blend.sentence)
+    if retrieval.blend.alone:
+        found = judge(retrieval, anchors, deep, f"evaluate {alone}")
+        return (Entry(alone, "model", found.cut(depth)),), Retrieved(retrieval, found)
+    both, first = blended(alone), Entry(alone, "model", judge(retrieval.towers, anchors, depth, f"evaluate {alone}"))
+    found = judge(retrieval, anchors, deep, f"evaluate {both}")
+    return (first, Entry(both, "model", found.cut(depth), retrieval.blend.sentence)), Retrieved(retrieval, found)
 
 
 def _retrieval_records(lists: _Lists) -> list[Record]:
@@ -149,13 +154,14 @@ def _retrieval_records(lists: _Lists) -> list[Record]:
 def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
     """Return the records of what is served, and the lists behind them; None where there is no anchor."""
     anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
-    if not len(anchors):
+    if lists.retrieved is None:
         both = two_stage(lists.retriever)
         return lists.records(TWO_STAGE, [*_unjudged(lists, [both, lists.retriever]), *lists.beside], anchors), None
-    stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors, max(lists.settings.cutoffs))
+    chosen = np.searchsorted(lists.anchors.row, anchors.row)
+    depth, retrieved = max(lists.settings.cutoffs), lists.retrieved.take(chosen)
+    stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors, depth, retrieved=retrieved)
     fusion = read_fusion(RunLayout(lists.run).model("ranking").path)
     judged, name = stages.judged(fusion), served_name(lists.run, fusion)
-    chosen = np.searchsorted(lists.anchors.row, anchors.row)
     beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first if entry.model != name]
     beside += [replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside]
     entries = [Entry(name, "model", judged, served_remark(fusion, stages.candidates.shape[1])), *beside]

@@ -46,6 +46,10 @@ class Judged:
         )
         return Judged(part, self.top[chosen])
 
+    def cut(self, depth: int) -> Judged:
+        """Return the same with at most the first ``depth`` items of each list."""
+        return Judged(self.placement, self.top[:, :depth])
+
 
 @dataclass(frozen=True)
 class Chunk:

@@ -36,6 +36,18 @@ _PAIRS = 65_536
 
 
 @dataclass(frozen=True)
+class Retrieved:
+    """A run's retrieval over one split, and what it made of the whole catalogue for A anchors."""
+
+    retrieval: Retrieval
+    judged: Judged
+
+    def take(self, chosen: Ints) -> Retrieved:
+        """Return what was made for the anchors numbered ``chosen`` (ascending)."""
+        return Retrieved(self.retrieval, self.judged.take(chosen))
+
+
+@dataclass(frozen=True)
 class TwoStage:
     """The candidates of A anchors, C of each, best retrieved first.
 
@@ -111,7 +123,13 @@ def tune_fusion(run: Path, settings: TwoStageSettings, seed: int) -> Fusion:
 
 
 def retrieve_and_rank(
-    run: Path, split: str, settings: TwoStageSettings, anchors: Anchors, depth: int = 0, table: str = QUESTIONS
+    run: Path,
+    split: str,
+    settings: TwoStageSettings,
+    anchors: Anchors,
+    depth: int = 0,
+    table: str = QUESTIONS,
+    retrieved: Retrieved | None = None,
 ) -> TwoStage:
     """Retrieve ``settings.candidates`` items for each anchor and score them with the ranking model.
 
@@ -122,13 +140,16 @@ def retrieve_and_rank(
         anchors: anchors of that split and table.
         depth: how many places of what retrieval alone makes are looked at, if they are more than the candidates.
         table: the table of questions.
+        retrieved: what retrieval has made for these anchors already, at least as deep as the candidates and ``depth``; None has it made.
 
     Returns:
         Candidates and both scores.
     """
-    retrieval = Retrieval(run, split, anchors.row, table)
-    retrieved = judge(retrieval, anchors, max(settings.candidates, depth), f"retrieve {split}")
-    candidates = retrieved.top[:, : settings.candidates]
+    if retrieved is None:
+        found = Retrieval(run, split, anchors.row, table)
+        retrieved = Retrieved(found, judge(found, anchors, max(settings.candidates, depth), f"retrieve {split}"))
+    retrieval, judged = retrieved.retrieval, retrieved.judged
+    candidates = judged.top[:, : settings.candidates]
     pairs = _Pairs(run, split, table)
     score = np.zeros(candidates.shape, np.float32)
     logit = np.full(candidates.shape, -np.inf, np.float32)
@@ -142,7 +163,7 @@ def retrieve_and_rank(
             score[start + place_of, slot] = retrieval.pairs(row, column)
             logit[start + place_of, slot] = pairs.logits(row, column)
             advance(len(candidates[part]))
-    return TwoStage(anchors, candidates, score, logit, relevant(anchors, candidates), retrieved)
+    return TwoStage(anchors, candidates, score, logit, relevant(anchors, candidates), judged)
 
 
 class _Pairs:

@@ -18,8 +18,11 @@ from evaluation.settings import EvaluateSettings
 from models.families.registry import BASELINES
 from models.families.tabular.logistic_regression import POPULARITY
 from models.metrics.classification import pr_auc, roc_auc
+from models.questions.anchors import read_anchors
 from models.questions.run_log import read_interactions, read_questions
+from models.retrieval.retrieval import Retrieval
 from models.retrieval.run_scorer import RunScorer
+from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS
 from workflows.tasks.task_names import OF_FORMS, RECOMMEND_OF
 
 SETTINGS = EvaluateSettings(cutoffs=(5, 10), bootstrap=100, candidates=20, max_two_stage_anchors=50)
@@ -211,6 +214,23 @@ def test_one_seed_gives_equal_bytes(finished_run: Path, evaluation: Evaluation, 
     assert Evaluation.read(own_run) == evaluation
     rows = json.loads((own_run / METRICS_FILE).read_text())
     assert {"task", "model", "metric", "k", "value", "low", "high", "n", "protocol"} <= set(rows[0])
+
+
+def test_no_anchor_is_ranked_twice_by_what_retrieves(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[Retrieval, int]] = []
+    scored = Retrieval.__call__
+
+    def counted(self: Retrieval, rows: np.ndarray) -> np.ndarray:
+        asked.extend((self, int(row)) for row in rows)
+        return scored(self, rows)
+
+    monkeypatch.setattr(Retrieval, "__call__", counted)
+    evaluate_run(finished_run, SETTINGS.model_copy(update={"baselines": ()}), 1)
+    anchors = read_anchors(finished_run, "test")
+    whole = [row for retrieval, row in asked if retrieval is asked[0][0]]
+    assert sorted(whole) == sorted(anchors.row)
+    requests = read_anchors(finished_run, "test", RECOMMEND_REQUESTS)
+    assert len(asked) - len(whole) == min(len(requests), SETTINGS.max_two_stage_anchors)
 
 
 def test_the_settings_know_every_baseline() -> None:
