@@ -153,7 +153,7 @@ def _metrics(forecast: Forecast) -> list[str]:
 
 def _figures(label: Labels, forecast: Forecast, bootstrap: UserBootstrap) -> dict[str, _Figure]:
     curve = Thresholds(label, forecast.score)
-    draws = bootstrap.draws(curve.areas)
+    draws = curve.areas_of(bootstrap.codes, bootstrap.counts)
     figures = {
         name: _Figure(value, draws[:, index]) for index, (name, value) in enumerate(zip(_AREAS, curve.areas(), strict=True))
     }

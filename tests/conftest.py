@@ -9,6 +9,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
+# Threads of OpenMP that wait for the next loop burn the core that the other process of ``-n 2`` needs. Read when a library is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 # A machine that is busy with something else must not break a law.
 settings.register_profile("cartwheel", deadline=None)
 settings.load_profile("cartwheel")

@@ -20,6 +20,12 @@ _FEW: Final = 48
 """Numbers that are sooner put in order one by one."""
 
 
+_FINER: Final = np.int64(2**29 - 1)
+"""Bits of a float64 that are 0 where it has a value of single precision."""
+_SPREADING: Final = np.uint64(0x9E3779B97F4A7C15)
+"""Multiplier that spreads numbers over a table (Knuth, The Art of Computer Programming, volume 3, 6.4)."""
+
+
 @compiled(nogil=True)
 def _numbered(bits: Any) -> Any:
     """Return the integer of the bits of a float64: successive ones for successive normal numbers, 0 for 0."""
@@ -158,6 +164,71 @@ def _write(scores: Any, order: Any, numbers: Any, places: Any) -> None:
 
 
 @compiled(nogil=True)
+def _find_level(numbers: Any, table: Any, tied: Any) -> bool:
+    """Find the numbers that are held more than once.
+
+    Args:
+        numbers: int64 ``[n]``, none of them 0.
+        table: int32, at least four times as many places as numbers; overwritten.
+        tied: bool ``[n]``, written: whether another number is the same.
+
+    Returns:
+        Whether all are of single precision; if not, they are not looked at to the end, for one that is put above another might reach a
+        third.
+    """
+    slots = 1
+    while slots < 2 * len(numbers):
+        slots *= 2
+    table[:slots] = -1
+    last = slots - 1
+    for at in range(len(numbers)):
+        number = numbers[at]
+        if (number + BELOW_NORMAL) & _FINER if number > 0 else (BELOW_NORMAL - number) & _FINER:
+            return False
+        tied[at] = False
+        place = np.int64((np.uint64(number) * _SPREADING) >> np.uint64(32)) & last
+        while table[place] >= 0 and numbers[table[place]] != number:
+            place = (place + 1) & last
+        first = table[place]
+        if first < 0:
+            table[place] = at
+        else:
+            tied[first] = tied[at] = True
+    return True
+
+
+@compiled(nogil=True)
+def _settle(scores: Any, order: Any, rank: Any, numbers: Any, places: Any, floor: Any, room: Any) -> Any:
+    """Break the ties among the scores above 0 of a list, or among those below; return one above the highest number given.
+
+    Args:
+        scores: int64 ``[items]``, the bits of the list, changed in place.
+        order: int64 ``[items]``.
+        rank: int64 ``[items]``.
+        numbers: int64 ``[n]``, the numbers of the scores in question; overwritten.
+        places: int32 ``[n]``, where in ``order`` each stands, ascending; overwritten.
+        floor: the lowest number that may be given.
+        room: int64, int32, int32 and bool arrays that are overwritten.
+    """
+    aside, places_aside, table, tied = room
+    count, top, lowest = len(numbers), floor, np.iinfo(np.int64).max
+    for number in numbers:
+        lowest, top = min(lowest, number), max(top, number + 1)
+    # Single precision leaves more room between two numbers than there are items: only those that are level have to move.
+    if count > _FEW and lowest - count >= floor and _find_level(numbers, table, tied[:count]):
+        kept = 0
+        for at in range(count):
+            if tied[at]:
+                numbers[kept], places[kept] = numbers[at], places[at]
+                kept += 1
+        count = kept
+    _sort(numbers[:count], places[:count], aside, places_aside)
+    reached = _spread(numbers, places, count, rank, floor)
+    _write(scores, order, numbers[:count], places[:count])
+    return max(top, reached)
+
+
+@compiled(nogil=True)
 def break_ties(bits: Any, order: Any, rank: Any) -> None:
     """Break the ties of each list; see ``models.families.popularity_order``.
 
@@ -170,6 +241,7 @@ def break_ties(bits: Any, order: Any, rank: Any) -> None:
     below, above, aside = np.empty(items, np.int64), np.empty(items, np.int64), np.empty(items, np.int64)
     below_places, above_places = np.empty(items, np.int32), np.empty(items, np.int32)
     places_aside, level = np.empty(items, np.int32), np.empty(items, np.int32)
+    room = aside, places_aside, np.empty(4 * items, np.int32), np.empty(items, np.bool_)
     for row in range(lists):
         scores = bits[row]
         low, mid, high = 0, 0, 0
@@ -184,14 +256,10 @@ def break_ties(bits: Any, order: Any, rank: Any) -> None:
             else:
                 below[low], below_places[low] = number, place
                 low += 1
-        _sort(below[:low], below_places[:low], aside, places_aside)
-        floor = _spread(below, below_places, low, rank, np.iinfo(np.int64).min)
-        _write(scores, order, below[:low], below_places)
+        floor = _settle(scores, order, rank, below[:low], below_places[:low], np.iinfo(np.int64).min, room)
         if mid:
             first = max(floor, np.int64(0))
             for place in level[:mid]:
                 scores[order[place]] = _bits(first + rank[place])
             floor = first + rank[level[mid - 1]] + 1
-        _sort(above[:high], above_places[:high], aside, places_aside)
-        _spread(above, above_places, high, rank, floor)
-        _write(scores, order, above[:high], above_places)
+        _settle(scores, order, rank, above[:high], above_places[:high], floor, room)

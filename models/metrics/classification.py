@@ -38,11 +38,6 @@ class Thresholds:
         self._cell = np.where(label == 1, group, group + self._groups)
         """[n] the distinct score of a row, counted on for false rows, so that one pass sums both kinds."""
 
-    def _sums(self, weight: Floats | None) -> tuple[Floats, Floats]:
-        """Return the weight of true and of false rows at each distinct score, ascending."""
-        sums = np.bincount(self._cell, weights=weight, minlength=2 * self._groups).astype(np.float64)
-        return sums[: self._groups], sums[self._groups :]
-
     def areas(self, weight: Floats | None = None) -> tuple[float, float]:
         """Return (ROC AUC, PR AUC) of the rows, each weighted; NaN where there is no true row, or for ROC AUC no false one.
 
@@ -51,16 +46,22 @@ class Thresholds:
         recall) * precision, without interpolation, which would flatter (Davis and Goadrich, ICML 2006,
         https://doi.org/10.1145/1143844.1143874).
         """
-        true, false = self._sums(weight)
-        n_true, n_false = float(true.sum()), float(false.sum())
-        if n_true <= 0:
-            return float("nan"), float("nan")
-        false_below = np.cumsum(false) - false
-        roc = float(np.sum(true * (false_below + false / 2.0)) / (n_true * n_false)) if n_false > 0 else float("nan")
-        true_shown = n_true - (np.cumsum(true) - true)
-        shown = true_shown + n_false - false_below
-        precision = np.divide(true_shown, shown, out=np.zeros_like(shown), where=shown > 0)
-        return roc, float(np.sum(true * precision) / n_true)
+        ones = np.ones((1, 1), np.float64)
+        every = self.areas_of(np.zeros(len(self._cell), np.int64), ones) if weight is None else self.areas_of(None, weight[None])
+        return float(every[0, 0]), float(every[0, 1])
+
+    def areas_of(self, owner: npt.NDArray[np.int64] | None, counts: npt.NDArray[Any]) -> Floats:
+        """Return [resamples, 2] ``areas`` under many weights at once.
+
+        Args:
+            owner: [n] the column of ``counts`` that holds a row's weight; None where each row has a column of its own.
+            counts: [resamples, owners] weights.
+        """
+        from models.metrics.compiled import areas_of
+
+        found = np.empty((len(counts), 2))
+        areas_of(self._cell, self._groups, np.arange(len(self._cell)) if owner is None else owner, counts, found)
+        return found
 
 
 def roc_auc(label: Labels, score: Numbers, weight: Floats | None = None) -> float:

@@ -169,3 +169,37 @@ def count_above_and_tied(scores: Any, row: Any, own: Any, order: Any, above: Any
                 above[mine] += higher
                 tied[mine] += level
         begin = end
+
+
+@compiled(nogil=True)  # sums in the order of the scores, whatever the compiler would prefer
+def areas_of(cell: Any, groups: int, owner: Any, counts: Any, found: Any) -> None:
+    """Write the areas under the ROC curve and the precision-recall curve of labelled scores under many weights.
+
+    Args:
+        cell: int64 ``[n]``, the distinct score of each row, ascending from 0, with ``groups`` added for false rows.
+        groups: how many distinct scores there are.
+        owner: int64 ``[n]``, the column of ``counts`` that holds the weight of each row.
+        counts: ``[resamples, owners]``.
+        found: float64 ``[resamples, 2]``, to be filled; see ``models.metrics.classification.Thresholds.areas``.
+    """
+    sums = np.empty(2 * groups, np.float64)
+    for resample in range(len(counts)):
+        sums[:] = 0.0
+        for row in range(len(cell)):
+            sums[cell[row]] += counts[resample, owner[row]]
+        n_true, n_false = 0.0, 0.0
+        for group in range(groups):
+            n_true += sums[group]
+            n_false += sums[groups + group]
+        roc, precision, true_below, false_below = 0.0, 0.0, 0.0, 0.0
+        for group in range(groups):
+            true, false = sums[group], sums[groups + group]
+            roc += true * (false_below + false / 2.0)
+            true_shown = n_true - true_below
+            shown = true_shown + n_false - false_below
+            if shown > 0:
+                precision += true * true_shown / shown
+            true_below += true
+            false_below += false
+        found[resample, 0] = roc / (n_true * n_false) if n_true > 0 and n_false > 0 else np.nan
+        found[resample, 1] = precision / n_true if n_true > 0 else np.nan

@@ -74,6 +74,11 @@ class UserBootstrap:
         sums, counts = self.sums(np.where(known, values, 0.0)), self.sums(known.astype(np.float64))
         return np.divide(sums, counts, out=np.full(sums.shape, np.nan), where=counts > 0)
 
+    @property
+    def counts(self) -> npt.NDArray[np.uint16]:
+        """[resamples, users] how often each user is in each resample."""
+        return self._counts
+
     def weights(self) -> Iterator[Floats]:
         """Yield, for each resample, [n] how often each row is in it."""
         for counts in self._counts:

@@ -1,6 +1,7 @@
 """A configuration of the repository, run on the publisher's data to the end, served and asked."""
 
 import json
+import re
 from pathlib import Path
 
 import polars as pl
@@ -11,13 +12,31 @@ from cartwheel.config import load_settings
 from serving.client.client import Client
 
 
-@pytest.fixture(scope="module")
-def rees46(tmp_path_factory: pytest.TempPathFactory) -> Path:
+QUICK = """
+[two_tower]
+epochs = 2
+refit = false
+[ranking]
+epochs = 2
+[evaluate]
+baselines = ["item_knn"]
+bootstrap = 100
+"""
+"""Training and evaluation cut short; all else is as the configuration has it."""
+
+
+@pytest.fixture(scope="module", params=["quick", pytest.param("whole", marks=pytest.mark.thorough)])
+def rees46(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = ROOT / "configs" / "rees46.toml"
     path = load_settings(config).source.path
     if path is None or not path.exists():
         pytest.skip(f"LOUD: the REES46 data is not there ({path}), so no real data was run")
-    run = tmp_path_factory.mktemp("rees46") / "run"
+    folder = tmp_path_factory.mktemp("rees46")
+    if request.param == "quick":
+        given = re.sub(r"(?m)^path = .*$", lambda _: f'path = "{path}"', config.read_text())
+        config = folder / "rees46.toml"
+        config.write_text(given + QUICK)
+    run = folder / "run"
     result = cartwheel("run", config, "--run", run)
     assert result.returncode == 0, result.stderr
     return run

@@ -77,9 +77,9 @@ class Neighbours:
         return csr_matrix((self.weights[filled], self.columns[filled], starts), shape=(len(self.columns), len(self.columns)))
 
     def write(self, path: Path) -> None:
-        """Write the table to an ``.npz`` file, atomically."""
+        """Write the table to an ``.npz`` file, atomically; numbers without a pattern hardly get smaller, and take long to compress."""
         with atomic_path(path) as aside, aside.open("wb") as stream:
-            np.savez_compressed(stream, columns=self.columns, weights=self.weights)
+            np.savez(stream, columns=self.columns, weights=self.weights)
 
     @staticmethod
     def read(path: Path, items: int) -> Neighbours:

@@ -41,7 +41,7 @@ def test_equal_scores_of_equal_popularity_stay_tied_and_what_nothing_ties_stays_
 
 
 @pytest.mark.parametrize("items", [47, 48, 49, 400, 5000])
-@pytest.mark.parametrize("kind", ["spread", "close", "float32", "few", "one far out", "mostly none"])
+@pytest.mark.parametrize("kind", ["spread", "close", "float32", "float32 with ties", "few", "one far out", "mostly none"])
 def test_long_lists_are_ordered_as_numpy_orders_them(items: int, kind: str) -> None:
     generator = np.random.default_rng(items)
     drawn = generator.normal(size=items) * 10.0 ** generator.integers(-9, 9, items)
@@ -49,6 +49,7 @@ def test_long_lists_are_ordered_as_numpy_orders_them(items: int, kind: str) -> N
         "spread": drawn,
         "close": 1.0 + generator.integers(0, 2 * items, items) * np.finfo(np.float64).eps,
         "float32": drawn.astype(np.float32).astype(np.float64),
+        "float32 with ties": np.where(generator.random(items) < 0.3, drawn[:1], drawn).astype(np.float32).astype(np.float64),
         "few": generator.integers(-3, 4, items) / 7.0,
         "one far out": np.where(np.arange(items) == 5, 1e300, 1.0 + generator.integers(0, 2 * items, items) * 2.0**-52),
         "mostly none": np.where(generator.random(items) < 0.1, np.abs(drawn), 0.0),

@@ -23,7 +23,7 @@ from models.training.tables import Table, read_sizes, read_table
 from workflows.features.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS
 
 TINY = TwoTowerSettings(
-    epochs=5, batch_size=128, learning_rate=0.02, embedding_dimension=16, dimension=16, hidden=(16,), patience=5
+    epochs=5, batch_size=128, learning_rate=0.02, embedding_dimension=16, dimension=16, hidden=(16,), patience=5, refit=False
 )
 KINDS = {
     "pooling": TINY.model_copy(update={"history": "pooling", "uniform_negatives": 50}),
