@@ -11,7 +11,6 @@ from shop_runs import ROOT, cartwheel, serving
 from cartwheel.config import load_settings
 from serving.client.client import Client
 
-
 QUICK = """
 [two_tower]
 epochs = 2
