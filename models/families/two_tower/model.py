@@ -35,6 +35,11 @@ _INPUTS: Final = 100
 """Number of the query inputs' dropout, one more in the item tower; those of attention count from 0."""
 
 
+FULL_RATE_STEPS: Final = 800
+"""Steps of an epoch up to which the learning rate is taken as it is. An embedding moves by about the rate in each step that touches it,
+so on a long log it is far from where it began, and fitted to its own sessions, before validation is asked for the first time."""
+
+
 @dataclass(frozen=True)
 class TwoTower:
     """A built model.
@@ -130,6 +135,17 @@ def load_two_tower(folder: Path) -> TwoTower:
     return built
 
 
+def step_size(settings: TwoTowerSettings, examples: int) -> float:
+    """Return the learning rate of a training on so many examples; see ``FULL_RATE_STEPS``.
+
+    >>> step_size(TwoTowerSettings(learning_rate=0.003, batch_size=512), 400_000)
+    0.003
+    >>> round(step_size(TwoTowerSettings(learning_rate=0.003, batch_size=512), 1_000_000), 5)
+    0.00123
+    """
+    return settings.learning_rate * min(1.0, FULL_RATE_STEPS * settings.batch_size / examples)
+
+
 class TwoTowerLearner:
     """Trains a two-tower model on query-target pairs; see ``models.training.fit``.
 
@@ -146,7 +162,7 @@ class TwoTowerLearner:
         self.tower = tower
         self.examples = len(train)
         self.variables = tower.variables
-        self.optimizer = lazy_adam(tower.settings.learning_rate, self.variables)
+        self.optimizer = lazy_adam(step_size(tower.settings, self.examples), self.variables)
         self._train = train
         ids = tower.features.query_categorical
         self._user_id = ids.index("user_id")

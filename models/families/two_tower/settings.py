@@ -23,6 +23,9 @@ class TwoTowerSettings(TrainingSettings):
     """Widths of each tower's hidden layers."""
     batch_size: Annotated[int, Field(gt=1)] = 512
     """Examples in a step, each of which is a negative to all others; smaller ones cost less an epoch and learn more from it."""
+    learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
+    """Step size of Adam in an epoch of up to 800 steps; in a longer one less, in inverse proportion, so that a long log is not learnt by
+    heart within its first epoch."""
     id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
     """As for every model; more of it than in ranking, because a shopper's own id is what this model learns by heart first."""
     epochs: Annotated[int, Field(gt=0)] = 20

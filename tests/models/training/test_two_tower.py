@@ -14,12 +14,12 @@ import pytest
 from cartwheel.config import parse_settings
 from cartwheel.core.errors import ConfigError
 from cartwheel.core.run_layout import ModelLayout, RunLayout
-from models.families.two_tower.model import TwoTower, build_two_tower, load_two_tower
+from models.families.two_tower.model import TwoTower, TwoTowerLearner, build_two_tower, load_two_tower
 from models.families.two_tower.settings import TwoTowerSettings
 from models.families.two_tower.train import export_query, fit_two_tower, train_two_tower
 from models.training.loop import save_weights
 from models.training.store import ModelConfig, write_config
-from models.training.tables import Table, read_sizes, read_table
+from models.training.tables import FIRST_ID, Table, read_sizes, read_table
 from workflows.features.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS
 
 TINY = TwoTowerSettings(
@@ -105,6 +105,14 @@ def test_training_learns(folder: Path, run: Path, shop: Any) -> None:
     popular = np.argsort(-np.bincount(train, minlength=shop.items + 3), kind="stable")[:20]
     found = history["epochs"][history["best_epoch"]]["recall_20"]
     assert found > np.isin(valid, popular).mean() + 0.1
+
+
+@pytest.mark.parametrize(("examples", "share"), [(1600, 1.0), (2000, 0.8), (160_000, 0.01)])
+def test_a_long_epoch_takes_smaller_steps(run: Path, examples: int, share: float) -> None:
+    settings = TINY.model_copy(update={"batch_size": 2})
+    tower = build_two_tower(settings, read_sizes(run / "features/train/recommend"), seed=1)
+    learner = TwoTowerLearner(tower, Table(run, {"item_id": np.full(examples, FIRST_ID, np.int32)}), None, None)
+    assert float(learner.optimizer.learning_rate) == pytest.approx(settings.learning_rate * share, rel=1e-6)
 
 
 def test_more_blocks_export_too(queries: Table, run: Path, tmp_path: Path) -> None:
