@@ -101,6 +101,23 @@ class ServeSettings(Settings):
     """The most recent items that a request may give of one shopper."""
     max_events: Annotated[int, Field(gt=0)] = 256
     """The most events since the snapshot that a request may give of one shopper."""
+    store: str = "sqlite"
+    """Where the gateway keeps what shoppers did since the export: ``sqlite`` for a file of its own, a URL of Redis (``redis://HOST:PORT/0``)
+    for many gateways, ``off`` to keep nothing."""
+    store_folder: Path | None = None
+    """Folder of that file and of the events that were refused; left out, ``live`` beside the repository."""
+    store_seconds: Annotated[float, Field(gt=0.0)] = 0.05
+    """How long a question waits for Redis before it is asked without the shopper's events."""
+    event_days: Annotated[float, Field(gt=0.0)] = 30.0
+    """After how many days an event is no shopper's state any more; it stays in the journal until it is landed."""
+    event_id_hours: Annotated[float, Field(gt=0.0)] = 168.0
+    """How long an event id is remembered: the same id within it is the same event, and is counted once."""
+    extra_types: tuple[str, ...] = ()
+    """Event types that may be tracked beside those that Cartwheel knows; give what ``events.extra_types`` gives."""
+    max_track_events: Annotated[int, Field(gt=0, le=10_000)] = 1_000
+    """The most events that one request may track."""
+    max_track_waiting: Annotated[int, Field(gt=0)] = 20_000
+    """How many events may wait to be durable; further ones are refused with UNAVAILABLE, over HTTP with 429."""
     max_exclude: Annotated[int, Field(gt=0)] = 100_000
     """The most items that a request may exclude for one shopper."""
     tls_certificate: Path | None = None

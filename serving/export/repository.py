@@ -127,7 +127,7 @@ def _write(root: Path, plan: Plan, parts: Parts) -> None:
 
 def _shown(metadata: Mapping[str, Any], parts: Parts, stored: int) -> dict[str, str]:
     """Return the parameters of every ensemble, which clients read."""
-    names = ("as_of", "cartwheel", "catalogue_size", "max_k", "no_cart")
+    names = ("as_of", "cartwheel", "catalogue_size", "last_event_us", "max_k", "no_cart")
     shown = {name: str(metadata[name]) for name in names if name in metadata}
     shown.update({f"{column}_type": kind for column, kind in metadata["id_types"].items()})
     if parts.settings.target == "embedded":
@@ -155,5 +155,6 @@ def _metadata(parts: Parts) -> dict[str, Any]:
         "no_cart": state.no_cart,
         "as_of": state.as_of,
         "as_of_us": state.as_of_us,
+        "last_event_us": state.last_event_us,
         "catalogue_size": len(parts.shop.snapshot.catalogue.ids),
     }

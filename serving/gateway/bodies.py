@@ -61,6 +61,18 @@ class PredictBody(_Body):
     columns: dict[str, ColumnValue] = Field({}, description="raw columns that replace what is stored; null is not known")
 
 
+class TrackBody(_Body):
+    """What shoppers did, one event or many."""
+
+    events: list[Any] = Field(
+        max_length=10_000,
+        description="Objects with user_id (or session_id), item_id, event_type, and where they are known event_id (the same id is the same"
+        " event), timestamp (ISO 8601 or Unix microseconds; left out it is now), session_id, price, quantity, category and brand. An event"
+        " that breaks a rule is refused by itself.",
+        examples=[[{"event_id": "7f3a", "user_id": "anna", "item_id": "lamp", "event_type": "view", "price": 19.5}]],
+    )
+
+
 class Told(BaseModel):
     """What every answer says."""
 
@@ -135,6 +147,22 @@ class PredictAnswer(Told):
     calibrated: bool
     known: Optional[bool]  # noqa: UP045
     reasons: list[ReasonAnswer]
+
+
+class RefusedEvent(BaseModel):
+    """An event that was not taken, and lies among the dead letters."""
+
+    index: int
+    reason: str
+    detail: str
+
+
+class TrackAnswer(Told):
+    """What became of the events; what was accepted is durable."""
+
+    accepted: int
+    duplicates: int = Field(description="were known already")
+    refused: list[RefusedEvent]
 
 
 class Refusal(BaseModel):

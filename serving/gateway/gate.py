@@ -5,20 +5,24 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from grpc import aio
 
 from serving.gateway.keys import Keys, Role
 from serving.gateway.ladder import CAUSES, ENSEMBLE, Ladder
+from serving.gateway.live import Live
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
 from serving.gateway.refusal import Code, RefusedError
 from serving.gateway.served import Served
 from serving.gateway.upstream import Upstream
 from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
+from serving.intake.intake import Outcome
 
 Headers = Sequence[tuple[str, str | bytes]]
+TRACK: Final = "track"
+"""What metrics and logs call events that come in, in place of an ensemble."""
 STOPPING: Final = "The server is stopping; ask again a few seconds later, or another server."
 _STOP_RETRY_SECONDS: Final = 2.0
 _RESERVED_SHARE, _RESERVED_SECONDS = 0.1, 0.005
@@ -51,6 +55,8 @@ class Gate:
         self.served, self.upstream, self.metrics, self._log, self._keys = served, upstream, metrics, log, keys
         self._ladder, self._ladder_seconds = ladder, ladder_seconds
         self._took = {name: metrics.triton_seconds.labels(name).observe for name in served.ensembles}
+        self.live: Live | None = None
+        """What shoppers did since the export; None where it is not kept."""
         self.draining = False
         """Whether new requests are refused."""
 
@@ -86,6 +92,8 @@ class Gate:
         """
         if seconds is not None and seconds <= 0:
             raise _late(seconds)
+        if self.live is not None:
+            request = await self.live.joined(self.served.ensembles[visit.ensemble], request)
         if self._ladder is None or not visit.ladder or visit.ensemble != ENSEMBLE:
             return await self._ranked(visit, request, seconds)
         try:
@@ -110,13 +118,24 @@ class Gate:
         left = self._ladder_seconds if seconds is None else seconds * (1 - _RESERVED_SHARE) - _RESERVED_SECONDS
         return max(0.0, min(self._ladder_seconds, left))
 
+    async def track(self, visit: Visit, events: Sequence[Any]) -> Outcome:
+        """Take events in, and return when they are durable.
+
+        Raises:
+            RefusedError: if they are not taken; see :meth:`serving.gateway.live.Live.track`.
+        """
+        if self.live is None:
+            raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no events (serve.store is off).", "unknown_method")
+        return await self.live.track(events, visit.caller)
+
     def leave(self, visit: Visit) -> None:
         """Count a request that has ended, and write about it."""
         self._log.request(visit)
         self.metrics.requests.labels(visit.door, visit.ensemble, visit.code.name).inc()
         if visit.code is Code.OK:
             self.metrics.seconds.labels(visit.door, visit.ensemble).observe(time.perf_counter() - visit.begun)
-            self.metrics.rungs.labels(visit.ensemble, visit.rung).inc()
+            if visit.rung:
+                self.metrics.rungs.labels(visit.ensemble, visit.rung).inc()
         elif visit.reason:
             self.metrics.rejections.labels(visit.reason).inc()
 

@@ -17,8 +17,9 @@ import cartwheel
 from serving.client.requests import RecommendRequest
 from serving.gateway import bodies
 from serving.gateway.asking import Asking, Wanted
-from serving.gateway.gate import Gate
+from serving.gateway.gate import TRACK, Gate
 from serving.gateway.keys import Role
+from serving.gateway.live import FULL, told
 from serving.gateway.metrics import CONTENT_TYPE, Metrics
 from serving.gateway.refusal import HTTP_STATUS, Code, RefusedError
 from serving.gateway.rpc import failed
@@ -32,6 +33,7 @@ DOOR: Final = "json"
 VISIT: Final = "cartwheel.visit"
 """Where the visit of a question stands in its scope."""
 _QUESTIONS: Final = "/v1/"
+TRACKED: Final = "/v1/track"
 _METRICS: Final = "/metrics"
 _ABOUT: Final = """Recommendations, carts, similar items and a shop's own questions.
 
@@ -96,6 +98,8 @@ class _Questions:
         for name, path, call, answer, summary in declared:
             if name in self._asking.shop:
                 _add(app, path, call, answer, summary)
+        if self._gate.live is not None:
+            _add(app, TRACKED, self.track, bodies.TrackAnswer, "Takes in what shoppers did; the next answer knows it.")
         if self._asking.tasks:
             about = f"A question that the shop has declared itself: {', '.join(self._asking.tasks)}."
             _add(app, "/v1/predict/{task}", self.predict, bodies.PredictAnswer, about)
@@ -130,6 +134,18 @@ class _Questions:
 
         return await self._answered(request, ask)
 
+    async def track(self, body: bodies.TrackBody, request: Request) -> Response:
+        async def take(visit: Visit) -> dict[str, Any]:
+            visit.ensemble = TRACK
+            try:
+                return told(await self._gate.track(visit, body.events))
+            except RefusedError as error:
+                if error.reason != FULL:
+                    raise
+                raise RefusedError(Code.RESOURCE_EXHAUSTED, error.sentence, FULL, error.retry_seconds) from error
+
+        return await self._answered(request, take)
+
     async def _answered(self, request: Request, ask: Callable[[Visit], Awaitable[dict[str, Any]]]) -> Response:
         visit: Visit = request.scope[VISIT]
         try:
@@ -148,6 +164,8 @@ def _add(app: FastAPI, path: str, call: Callable[..., Any], answer: type, summar
 def _role(scope: Message) -> Role | None:
     """Return what a key must allow for a path; None where none is wanted."""
     path = scope["path"] if scope["type"] == "http" else ""
+    if path == TRACKED:
+        return Role.TRACK
     if path.startswith(_QUESTIONS):
         return Role.ASK
     return Role.OPERATE if path == _METRICS else None

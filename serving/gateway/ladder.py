@@ -88,14 +88,15 @@ class Ladder:
         asked = service_pb2.ModelInferRequest.FromString(request)
         tensors = dict(_tensors(asked))
         k = self._k(tensors.get("k"))
-        users, recents, excluded = (_strings(name, tensors) for name in ("user_id", "recent_items", "exclude"))
+        users, done, recents, excluded = (
+            _strings(name, tensors) for name in ("user_id", "events_item", "recent_items", "exclude")
+        )
         if users is None:
             raise invalid("The input 'user_id' is missing; give it with shape ['B', 1].")
-        if any(rows is not None and len(rows) != len(users) for rows in (recents, excluded)):
+        if any(rows is not None and len(rows) != len(users) for rows in (done, recents, excluded)):
             raise invalid("The inputs differ in their number of rows; give each the same first size.")
-        rows = [
-            self.recommend(recents[row] if recents else (), excluded[row] if excluded else (), k) for row in range(len(users))
-        ]
+        seen = [[item for part in (done, recents) if part for item in part[row]] for row in range(len(users))]
+        rows = [self.recommend(seen[row], excluded[row] if excluded else (), k) for row in range(len(users))]
         rungs = {item.rung for row in rows for item in row}
         return self._response(asked, rows, k), next((rung for rung in RUNGS if rung in rungs), POPULAR)
 

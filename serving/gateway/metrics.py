@@ -39,6 +39,12 @@ class Metrics:
         self.rungs = Counter("rungs", "Answers by the rung of the ladder that gave them.", ("ensemble", "rung"), **named)
         self.rejections = Counter("rejections", "Requests that no model answered, by reason.", ("reason",), **named)
         self.lost = Counter("lost", "Requests that Triton never answered.", **named)
+        self.tracked = Counter(
+            "tracked", "Events by what became of them: accepted, duplicate, or why not.", ("outcome",), **named
+        )
+        self.track_seconds = Histogram("track_seconds", "Until events were durable.", buckets=_BUCKETS, **named)
+        self.track_waiting = Gauge("track_waiting", "Events that are not durable yet.", **named)
+        self.without_events = Counter("without_events", "Questions asked without events, for the store did not answer.", **named)
         Gauge("under_way", "Requests that Triton has.", **named).set_function(under_way)
         Gauge("waiting", "Requests that wait in the gateway.", **named).set_function(waiting)
         Info("export", "What is served.", **named).info({"version": version})

@@ -12,6 +12,8 @@ from serving.settings import ServeSettings
 TRITON_SOCKET = "grpc:1"
 """Name of Triton's socket in its folder; Triton appends a colon and the number of its port."""
 
+_PATHS = ("repository", "triton_metrics", "live")
+
 
 @dataclass(frozen=True)
 class Options:
@@ -21,6 +23,7 @@ class Options:
         repository: the exported repository that Triton serves.
         triton: gRPC target of Triton, ``unix:`` and a path that leads to it however often Triton is started again.
         triton_metrics: file that holds ``host:port`` of Triton's own metrics, which changes with each start.
+        live: folder of what shoppers did since the export.
         health: ``host:port`` at which ``cartwheel serve`` tells whether Triton answers.
         address: numeric address to listen on.
         grpc_port: gRPC port.
@@ -32,6 +35,7 @@ class Options:
     repository: Path
     triton: str
     triton_metrics: Path
+    live: Path
     health: str
     address: str
     grpc_port: int
@@ -41,12 +45,12 @@ class Options:
 
     def write(self, path: Path) -> None:
         """Write the options as JSON."""
-        paths = {"repository": str(self.repository), "triton_metrics": str(self.triton_metrics)}
+        paths = {name: str(getattr(self, name)) for name in _PATHS}
         write_json(path, {**self.__dict__, **paths, "settings": self.settings.model_dump(mode="json")})
 
     @classmethod
     def read(cls, path: Path) -> Options:
         """Read what :meth:`write` wrote."""
         content = json.loads(path.read_text(encoding="utf-8"))
-        paths = {name: Path(content[name]) for name in ("repository", "triton_metrics")}
+        paths = {name: Path(content[name]) for name in _PATHS}
         return cls(**{**content, **paths, "settings": ServeSettings.model_validate(content["settings"])})

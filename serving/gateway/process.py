@@ -22,6 +22,7 @@ from serving.gateway.http_api import Door, http_api, metrics_api
 from serving.gateway.keys import Keys
 from serving.gateway.kserve import KServe
 from serving.gateway.ladder import Ladder
+from serving.gateway.live import Live
 from serving.gateway.local_http import fetch
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
@@ -31,7 +32,9 @@ from serving.gateway.typed import SERVICE as TYPED
 from serving.gateway.typed import Typed
 from serving.gateway.upstream import SERVICE as KSERVE
 from serving.gateway.upstream import Upstream
+from serving.intake.dead_letters import DEAD_LETTERS, DeadLetters
 from serving.settings import ServeSettings
+from serving.store.opened import open_store
 
 _FLUSH_SECONDS: Final = 0.2
 _KEEP_ALIVE_SECONDS: Final = 75
@@ -50,6 +53,7 @@ async def run(options: Options) -> NoReturn:
     metrics = Metrics(options.triton_metrics, lambda: upstream.under_way, lambda: upstream.waiting, served.version)
     ladder = Ladder.of(options.repository) if options.settings.ladder == "on" else None
     gate = Gate(served, upstream, metrics, log, _keys(options.settings, log), ladder, options.settings.ladder_seconds)
+    gate.live = _live(options, metrics, log)
     ended = _on_signal(gate)
 
     async def health() -> tuple[bool, dict[str, Any]]:
@@ -77,6 +81,8 @@ async def run(options: Options) -> NoReturn:
     await ended.wait()
     log.event("draining", under_way=upstream.under_way, waiting=upstream.waiting)
     await upstream.finish(options.settings.drain_seconds)
+    if gate.live is not None:
+        await gate.live.close()
     # The gRPC server is not stopped: that would cancel what arrives meanwhile, whose callers are to be told to ask again.
     await asyncio.sleep(_FLUSH_SECONDS)
     log.event("ended")
@@ -93,6 +99,20 @@ def _keys(settings: ServeSettings, log: Log) -> Keys | None:
 def most_bytes(settings: ServeSettings) -> int:
     """Return how many bytes a message may have: ids may be as many as the settings say, and take up to twice that."""
     return min(2 * settings.max_message_bytes + _OVERHEAD_BYTES, 2**31 - 1)
+
+
+def _live(options: Options, metrics: Metrics, log: Log) -> Live | None:
+    """Open the store; None where none is wanted."""
+
+    def complain(sentence: str) -> None:
+        log.event("live", detail=sentence)
+
+    store = open_store(options.settings, options.live)
+    if store is None:
+        return None
+    if store.weakness:
+        complain(store.weakness)
+    return Live(store, DeadLetters(options.live / DEAD_LETTERS), options.settings, metrics, complain)
 
 
 def _on_signal(gate: Gate) -> asyncio.Event:

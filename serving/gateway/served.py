@@ -22,6 +22,8 @@ _LINE: Final = re.compile(
 _CONFIG: Final = "config.pbtxt"
 _METADATA: Final = "cartwheel.json"
 _VERSION_DIGITS: Final = 12
+_EVENTS: Final = 'input [ { name: "events_item" '
+"""Begins the line of a configuration that takes a shopper's events."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +34,18 @@ class Public:
         name: its name.
         parameters: those of its configuration, as clients read them.
         limits: how large a request may be; None where the repository does not say.
+        takes_events: whether a request may give a shopper's events.
     """
 
     name: str
     parameters: Mapping[str, str]
     limits: Limits | None
+    takes_events: bool = False
+
+    @property
+    def last_event_us(self) -> int:
+        """Instant of the last event that the export knows, Unix microseconds; 0 where it does not say."""
+        return int(self.parameters.get("last_event_us", 0))
 
     @property
     def is_task(self) -> bool:
@@ -71,7 +80,7 @@ class Served:
                 parameters = {json.loads(line["key"]): json.loads(line["value"]) for line in _LINE.finditer(text)}
                 if questions.PARAMETER in parameters:
                     limits = Limits.parsed(parameters[PARAMETER]) if PARAMETER in parameters else None
-                    found[config.parent.name] = Public(config.parent.name, parameters, limits)
+                    found[config.parent.name] = Public(config.parent.name, parameters, limits, _EVENTS in text)
         except (OSError, ValueError) as error:
             raise RunError(
                 f"{config} cannot be read ({error}).", "Write the repository again with `cartwheel export`."

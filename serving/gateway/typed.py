@@ -20,7 +20,8 @@ from serving.client.predictions import Prediction, Value
 from serving.client.requests import RecommendRequest, When
 from serving.contract.tensors import DEFAULT_K
 from serving.gateway.asking import Asking, Wanted
-from serving.gateway.gate import Gate
+from serving.gateway.gate import TRACK, Gate
+from serving.gateway.keys import Role
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.rpc import abort
 from serving.gateway.visit import Visit
@@ -63,9 +64,12 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
             "Cart": self._cart,
             "SimilarItems": self._similar_items,
             "Predict": self._predict,
+            "Track": self._track,
         }
         self._handlers = {
-            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(self._answering(MESSAGES[f"{name}Request"], answer))
+            f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(
+                self._answering(MESSAGES[f"{name}Request"], answer, _role(name))
+            )
             for name, answer in methods.items()
         }
 
@@ -74,12 +78,12 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         return self._handlers.get(handler_call_details.method)
 
     def _answering(
-        self, kind: Any, answer: Callable[[Visit, Any, float | None], Awaitable[Any]]
+        self, kind: Any, answer: Callable[[Visit, Any, float | None], Awaitable[Any]], role: Role
     ) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def call(raw: bytes, context: Any) -> bytes:
             visit = Visit(DOOR)
             try:
-                self._gate.enter(visit, context.invocation_metadata() or ())
+                self._gate.enter(visit, context.invocation_metadata() or (), role=role)
                 try:
                     request = kind.FromString(raw)
                 except DecodeError:
@@ -131,6 +135,14 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         answer = await self._asking.predict(visit, request.task, entity, columns, Wanted(seconds))
         return _predicted(answer, self._told(visit))
 
+    async def _track(self, visit: Visit, request: Any, _seconds: float | None) -> Any:
+        visit.ensemble = TRACK
+        outcome = await self._gate.track(visit, [_event(event) for event in request.events])
+        message = MESSAGES["TrackResponse"](**self._told(visit), accepted=outcome.accepted, duplicates=outcome.duplicates)
+        for place, why in outcome.refused.items():
+            message.refused.add(index=place, reason=why.reason, detail=why.detail)
+        return message
+
     def _told(self, visit: Visit) -> dict[str, str]:
         return {"version": self._gate.served.version, "request_id": visit.request_id}
 
@@ -152,6 +164,15 @@ def _predicted(answer: Prediction, told: Mapping[str, str]) -> Any:
     for reason in answer.reasons:
         message.reasons.add(column=reason.column, title=reason.title, contribution=reason.contribution)
     return message
+
+
+def _event(event: Any) -> dict[str, Any]:
+    """Return an event as the intake checks it: what is empty or absent is not known."""
+    return {field.name: value for field, value in event.ListFields()}
+
+
+def _role(method: str) -> Role:
+    return Role.TRACK if method == "Track" else Role.ASK
 
 
 def _wanted(request: Any, seconds: float | None) -> Wanted:

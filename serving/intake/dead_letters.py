@@ -11,6 +11,8 @@ from typing import Any, Final
 
 from cartwheel.core.errors import ServerError
 
+DEAD_LETTERS: Final = "dead-letters.jsonl"
+"""Name of the file in the folder of what shoppers did."""
 _LARGEST: Final = 64 * 1024 * 1024
 """Bytes after which a file is set aside as ``.1``, in place of the one that was set aside before."""
 _LONGEST: Final = 64 * 1024
@@ -35,7 +37,7 @@ class DeadLetters:
         """
         if not letters:
             return
-        content = "".join(f"{_line(letter)}\n" for letter in letters).encode("utf-8", "backslashreplace")
+        content = "".join(f"{_line(letter)}\n" for letter in letters).encode("ascii")
         try:
             with self._lock:
                 self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -50,7 +52,7 @@ class DeadLetters:
 
 
 def _line(letter: Mapping[str, Any]) -> str:
-    line = json.dumps(letter, ensure_ascii=False, default=str)
+    line = json.dumps(letter, default=str)
     if len(line) <= _LONGEST:
         return line
-    return json.dumps({**letter, "event": f"{str(letter['event'])[:1000]} ... (cut off)"}, ensure_ascii=False, default=str)
+    return json.dumps({**letter, "event": f"{str(letter['event'])[:1000]} ... (cut off)"}, default=str)

@@ -25,6 +25,7 @@ from serving.server.guarded_process import GuardedProcess
 from serving.server.log_file import LogFile
 from serving.server.model_folders import workspace
 from serving.server.ports import HeldPorts, accepts, join
+from serving.server.state_folder import live_folder
 from serving.settings import ServeSettings
 
 PORT_OPTIONS: Final = ("grpc_port", "http_port", "metrics_port")
@@ -154,6 +155,7 @@ class Front:
             repository=self._repository,
             triton=f"unix:{folder / _LINK / TRITON_SOCKET}",
             triton_metrics=folder / _METRICS,
+            live=live_folder(self._repository, self._settings),
             health=self._health,
             address=self._ports.address,
             grpc_port=self._ports["grpc_port"],

@@ -10,6 +10,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
+from serving.settings import ServeSettings
+
 _KEPT_LOGS: Final = 10
 _WRITABLE: Final = 0o222
 _LOG_NAME: Final = re.compile(r"\w+-\d{8}T\d{6}-(?P<pid>\d+)\.log")
@@ -32,6 +34,11 @@ def state_folder(run: Path) -> Path:
     if not _can_be_written(next(folder for folder in (home, *home.parents) if folder.is_dir())):
         home = Path(tempfile.gettempdir()) / f"cartwheel-state-{os.getuid()}"
     return home / "cartwheel" / name
+
+
+def live_folder(repository: Path, settings: ServeSettings) -> Path:
+    """Return the folder of what shoppers did since the export: beside the repository, which is not written to."""
+    return settings.store_folder or state_folder(repository.parent) / "live"
 
 
 def log_file(folder: Path, of: str = "triton") -> Path:

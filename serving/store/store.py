@@ -51,6 +51,11 @@ class Store(ABC):
     is_local = True
     """Whether :meth:`recent` answers within some ten microseconds, from this machine."""
 
+    @property
+    def weakness(self) -> str:
+        """Why an acknowledged event may be lost nevertheless, in a sentence; empty where none may."""
+        return ""
+
     @abstractmethod
     def add(self, events: Sequence[Tracked], now_us: int) -> list[bool]:
         """Keep events, all of them or, where it raises, none; they are durable when it returns.

@@ -15,7 +15,7 @@ from schemathesis.specs.openapi.checks import content_type_conformance, response
 from serving.client.client import Client
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
-PATHS = ("/v1/recommend", "/v1/cart", "/v1/similar_items")
+PATHS = ("/v1/recommend", "/v1/cart", "/v1/similar_items", "/v1/track")
 
 
 @pytest.fixture(scope="module")

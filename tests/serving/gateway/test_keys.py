@@ -134,7 +134,7 @@ def guarded(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     file = KeyFile(folder / "keys.json")
     rights = (("ask", Role.ASK, None), ("operate", Role.OPERATE, None), ("slow", Role.ASK, 0.01))
     keys = {name: file.add(name, [role], rate) for name, role, rate in rights}
-    own = Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("server.json", "logs")))
+    own = Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
     running = Gateway(own, folder, keys_file=str(file.path), log_requests="all", max_under_way=4)
     try:
         yield running, keys

@@ -150,7 +150,7 @@ def test_an_export_holds_the_tables(run: Path) -> None:
 def hanging(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Gateway, int]]:
     """A gateway whose Triton is stopped, and Triton's process."""
     folder = tmp_path_factory.mktemp("hanging")
-    own = Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("server.json", "logs")))
+    own = Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
     running = Gateway(own, folder, ladder_seconds=0.2, hang_seconds=60.0, max_under_way=8, max_waiting=4, queue_seconds=60.0)
     [triton] = [
         int(path.parent.name)

@@ -124,15 +124,16 @@ def test_killed_anywhere_nothing_acknowledged_is_lost_and_nothing_is_counted_twi
         assert process.stdout is not None
         first = process.stdout.readline()
         assert first, process.stderr.read() if process.stderr else ""
-        time.sleep(chance.uniform(0, 0.25))
+        lines = first + "".join(process.stdout.readline() for _ in range(chance.randrange(30)))
+        time.sleep(chance.uniform(0, 0.01))
         process.send_signal(signal.SIGKILL)
-        numbers = {int(line) for line in (first + process.communicate()[0]).splitlines() if line}
+        numbers = {int(line) for line in (lines + process.communicate()[0]).splitlines() if line}
         acknowledged |= numbers
         start = max(0, max(numbers) - 20)  # who sends cannot know what was kept of the last ones, and sends them again
     with SqliteStore(tmp_path / "events.db", KEPT) as store:
         land(store, tmp_path / "landed")
         ids = pl.read_parquet(tmp_path / "landed" / "*.parquet")["event_id"].to_list()
-        assert len(ids) == len(set(ids)) > 50
+        assert len(ids) == len(set(ids)) > 20
         assert {f"e{number}" for number in acknowledged} <= set(ids)
         assert sorted(recent.item_id for recent in store.recent([shopper_key("anna")], 0)[0]) == sorted(id_[1:] for id_ in ids)
     lines = (tmp_path / "dead-letters.jsonl").read_text().splitlines()

@@ -1,0 +1,174 @@
+"""What shoppers did since the export: taken in, and given to every question that can use it.
+
+A question about a shopper is joined with their events before Triton gets it. Where the store does not answer in time it is asked without
+them, for a while without even trying: an answer that knows less is better than none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any, Final
+
+import numpy as np
+from tritonclient.grpc import service_pb2
+
+from cartwheel.core.errors import CartwheelError
+from serving.gateway.metrics import Metrics
+from serving.gateway.refusal import Code, RefusedError, invalid
+from serving.gateway.served import Public
+from serving.intake.dead_letters import DeadLetters
+from serving.intake.intake import BusyError, Intake, Outcome
+from serving.settings import ServeSettings
+from serving.store.event import Recent, shopper_key
+from serving.store.store import Store
+
+FULL: Final = "track_full"
+"""The reason of a refusal because too many events wait."""
+_BUSY_RETRY_SECONDS: Final = 1.0
+_REST_SECONDS: Final = 1.0
+"""How long a store that did not answer is left alone."""
+
+
+class Live:
+    """The store and the intake of one gateway.
+
+    Args:
+        store: where events are kept.
+        letters: where those go that are not sound.
+        settings: the section ``[serve]``.
+        metrics: what counts.
+        complain: writes a sentence to the log.
+    """
+
+    def __init__(
+        self, store: Store, letters: DeadLetters, settings: ServeSettings, metrics: Metrics, complain: Callable[[str], None]
+    ) -> None:
+        self._store, self._settings, self._metrics, self._complain = store, settings, metrics, complain
+        self._intake = Intake(store, letters, settings.max_track_waiting, settings.extra_types)
+        self._rest_until = 0.0
+        metrics.track_waiting.set_function(lambda: self._intake.waiting)
+
+    async def track(self, raws: Sequence[Any], caller: str) -> Outcome:
+        """Take events in; see :meth:`serving.intake.intake.Intake.track`.
+
+        Raises:
+            RefusedError: if there are too many or none, too many wait, or they cannot be kept.
+        """
+        most = self._settings.max_track_events
+        if not 0 < len(raws) <= most:
+            raise invalid(f"The request holds {len(raws):,} events; give 1 to {most:,} (serve.max_track_events).", "too_large")
+        begun = time.perf_counter()
+        try:
+            outcome = await self._intake.track(raws, caller)
+        except BusyError as error:
+            raise RefusedError(Code.UNAVAILABLE, str(error), FULL, _BUSY_RETRY_SECONDS) from None
+        except CartwheelError as error:
+            self._complain(str(error))
+            raise RefusedError(Code.UNAVAILABLE, str(error), "store", _BUSY_RETRY_SECONDS) from error
+        self._metrics.track_seconds.observe(time.perf_counter() - begun)
+        self._metrics.tracked.labels("accepted").inc(outcome.accepted)
+        self._metrics.tracked.labels("duplicate").inc(outcome.duplicates)
+        for why in outcome.refused.values():
+            self._metrics.tracked.labels(why.reason).inc()
+        return outcome
+
+    async def joined(self, public: Public, request: bytes) -> bytes:
+        """Return a request with the events of its shoppers; as it is where it gives events itself, or there are none.
+
+        Args:
+            public: the ensemble that it asks.
+            request: serialised ``ModelInferRequest``.
+        """
+        if not public.takes_events or time.monotonic() < self._rest_until:
+            return request
+        asked = service_pb2.ModelInferRequest.FromString(request)
+        users = _users(asked)
+        if not any(users):
+            return request
+        rows = await self._looked_up([shopper_key(user) for user in users], public.last_event_us)
+        return request + _events(asked, rows, time.time_ns() // 1000) if any(rows) else request
+
+    async def close(self) -> None:
+        """Wait for what is under way, and close the store."""
+        await self._intake.close()
+        self._store.close()
+
+    async def _looked_up(self, shoppers: Sequence[str], after_us: int) -> list[list[Recent]]:
+        try:
+            if self._store.is_local:
+                return self._store.recent(shoppers, after_us)
+            call = asyncio.to_thread(self._store.recent, shoppers, after_us)
+            return await asyncio.wait_for(call, self._settings.store_seconds)
+        except (CartwheelError, asyncio.TimeoutError) as error:
+            self._rest_until = time.monotonic() + _REST_SECONDS
+            self._metrics.without_events.inc()
+            self._complain(str(error) or f"The store of events did not answer within {self._settings.store_seconds:g} s.")
+            return [[] for _ in shoppers]
+
+
+def told(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as JSON values."""
+    refused = [{"index": place, **asdict(why)} for place, why in outcome.refused.items()]
+    return {"accepted": outcome.accepted, "duplicates": outcome.duplicates, "refused": refused}
+
+
+def _users(asked: Any) -> list[str]:
+    """Return the user id of each row; none where the request gives events itself, or what it gives cannot be read."""
+    names = [tensor.name for tensor in asked.inputs]
+    if "user_id" not in names or any(name.startswith("events_") for name in names):
+        return []
+    place = names.index("user_id")
+    contents = asked.inputs[place].contents.bytes_contents
+    if asked.raw_input_contents and place < len(asked.raw_input_contents):
+        contents = _texts(asked.raw_input_contents[place])
+    try:
+        users = [text.decode() for text in contents]
+    except UnicodeDecodeError:
+        return []
+    return users if len(users) == math.prod(asked.inputs[place].shape) else []
+
+
+def _texts(data: bytes) -> list[bytes]:
+    texts, place = [], 0
+    while place + 4 <= len(data):
+        length = int.from_bytes(data[place : place + 4], "little")
+        texts.append(data[place + 4 : place + 4 + length])
+        place += 4 + length
+    return texts if place == len(data) else []
+
+
+def _events(asked: Any, rows: Sequence[Sequence[Recent]], now_us: int) -> bytes:
+    """Return the bytes that, put behind a request, add the events, and the time where it does not say one."""
+    width = max(map(len, rows))
+    padded = [[*row, *[Recent("", "", 0, None)] * (width - len(row))] for row in rows]
+    events = [event for row in padded for event in row]
+    more = service_pb2.ModelInferRequest()
+    raw = bool(asked.raw_input_contents)
+
+    def add(name: str, kind: str, size: int, field: str, values: list[Any], content: Callable[[], bytes]) -> None:
+        tensor = more.inputs.add(name=name, datatype=kind, shape=[len(rows), size])
+        if raw:
+            more.raw_input_contents.append(content())
+        else:
+            getattr(tensor.contents, field).extend(values)
+
+    for name, texts in (("item", [event.item_id for event in events]), ("type", [event.event_type for event in events])):
+        encoded = [text.encode() for text in texts]
+        add(f"events_{name}", "BYTES", width, "bytes_contents", encoded, lambda encoded=encoded: _wire(encoded))  # type: ignore[misc]
+    times = [event.time_us for event in events]
+    add("events_time", "INT64", width, "int64_contents", times, lambda: np.array(times, np.int64).tobytes())
+    prices = [math.nan if event.price is None else event.price for event in events]
+    add("events_price", "FP32", width, "fp32_contents", prices, lambda: np.array(prices, np.float32).tobytes())
+    if all(tensor.name != "timestamp" for tensor in asked.inputs):
+        latest = [max(now_us, *(event.time_us + 1 for event in row)) if row else now_us for row in rows]
+        add("timestamp", "INT64", 1, "int64_contents", latest, lambda: np.array(latest, np.int64).tobytes())
+    content: bytes = more.SerializeToString()
+    return content
+
+
+def _wire(texts: Sequence[bytes]) -> bytes:
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts)
