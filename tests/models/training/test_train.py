@@ -148,18 +148,18 @@ def test_strangers_are_learnt(trained: Path, shop: Any) -> None:
 
 
 def test_one_seed_gives_one_model(small_run: Path, tmp_path: Path) -> None:
-    results = []
+    results, settings = [], TINY.model_copy(update={"refit": False})
     for number in range(2):
         run = tmp_path / str(number)
         run.mkdir()
         (run / "features").symlink_to(small_run / "features")
-        train_two_tower(run, TINY, seed=5)
+        train_two_tower(run, settings, seed=5)
         folder = run / "models/two_tower"
         results.append((np.load(folder / "item_vectors.npy"), (folder / "history.json").read_text()))
         if number == 0:
             shutil.rmtree(run / "models")
             # Another seed in between leaves no trace.
-            fit_two_tower(RunLayout(small_run), tmp_path / "between", TINY.model_copy(update={"epochs": 1}), seed=6)
+            fit_two_tower(RunLayout(small_run), tmp_path / "between", settings.model_copy(update={"epochs": 1}), seed=6)
     np.testing.assert_array_equal(results[0][0], results[1][0])
     assert results[0][1] == results[1][1]
 

@@ -7,6 +7,7 @@ and ``requests`` where the operator is for tables alone.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -25,6 +26,8 @@ from workflows.compiler.plan.read import read_plan
 from workflows.compiler.quiet import quiet_nvtabular
 from workflows.encoding.encode import load_workflow
 
+EXAMPLES = 100 if os.environ.get("CARTWHEEL_THOROUGH") else 10
+"""Random tables of each operator; each is encoded by NVTabular too, which takes its time, and other ones are drawn the next time."""
 INT64 = st.integers(-(2**63), 2**63 - 1)
 FLOAT32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
 FLOAT64 = st.floats(allow_nan=True, allow_infinity=True)
@@ -119,7 +122,7 @@ class OperatorConformance:
         self.check(compiled, self.training)
 
     def test_all_agree_on_any_rows(self, compiled: Any) -> None:
-        @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+        @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
         @given(self.rows())
         def law(raw: pl.DataFrame) -> None:
             self.check(compiled, raw)
