@@ -50,6 +50,7 @@ def main(
     quick: Annotated[
         bool, typer.Option("--quick", help="Do everything fifty times less often: to see that all is well.")
     ] = False,
+    gateway: Annotated[bool, typer.Option(help="Ask through the gateway, or Triton itself.")] = True,
     listed: Annotated[bool, typer.Option("--list", help="Print the names of the cases and end.")] = False,
 ) -> None:
     """Start a server, have clients harm it in every way, and count crashes, hangs, wrong statuses and seconds to recovery.
@@ -65,7 +66,9 @@ def main(
         if not chosen:
             raise UsageError(f"--only {only!r} is in the name of no case.", "See their names with --list.")
         with tempfile.TemporaryDirectory(prefix="cartwheel-faults-") as folder:
-            results = _run(chosen, run.resolve() if run else _synthetic(Path(folder) / "run"), Path(folder), quick=quick)
+            results = _run(
+                chosen, run.resolve() if run else _synthetic(Path(folder) / "run"), Path(folder), quick=quick, gateway=gateway
+            )
     except CartwheelError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from None
@@ -95,20 +98,20 @@ def _synthetic(path: Path) -> Path:
     return path
 
 
-def _run(chosen: Sequence[Case], run: Path, folder: Path, *, quick: bool) -> list[tuple[Case, Counts]]:
+def _run(chosen: Sequence[Case], run: Path, folder: Path, *, quick: bool, gateway: bool) -> list[tuple[Case, Counts]]:
     shop = shop_of(run)
     results = []
     shared = [case for case in chosen if not case.own_server]
     with progress("cases", len(chosen)) as advance:
         if shared:
-            with Server(shop, folder / "shared", quick=quick) as server:
+            with Server(shop, folder / "shared", quick=quick, gateway=gateway) as server:
                 for case in shared:
                     advance(0, note=case.name)
                     results.append((case, _harmed(case, server)))
                     advance()
         for place, case in enumerate(case for case in chosen if case.own_server):
             advance(0, note=case.name)
-            with Server(shop, folder / f"own {place}", case.settings, quick=quick) as server:
+            with Server(shop, folder / f"own {place}", case.settings, quick=quick, gateway=gateway) as server:
                 results.append((case, _harmed(case, server)))
             advance()
     return results

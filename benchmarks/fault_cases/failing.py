@@ -72,7 +72,7 @@ def killed_triton(server: Server) -> Counts:
 
 
 def classification_of_strings(server: Server) -> Counts:
-    """A request that wants the classes of an output of strings, of which Triton 2.51 divides by zero."""
+    """A request that wants the classes of an output of strings, of which Triton 2.51 divides by zero; it does not pass the gateway."""
     deadly = infer_request("recommend")
     _add_strings(deadly, "user_id", [server.shop.users[0]])
     deadly.outputs.add(name="items").parameters["classification"].int64_param = 2
@@ -80,11 +80,36 @@ def classification_of_strings(server: Server) -> Counts:
     def ask() -> None:
         with server.channel() as channel:
             codes = [_code(channel.unary_unary(METHOD).future(deadly.SerializeToString(), timeout=GIVE_UP_SECONDS))]
-        _count(counts, codes, {"UNAVAILABLE"})
+        _count(counts, codes, {"INVALID_ARGUMENT" if server.has_gateway else "UNAVAILABLE"})
 
-    counts = Counts()
+    counts, before = Counts(), _restarts(server)
     for _ in range(max(1, server.scaled(150) // 50)):
-        _harm(server, counts, ask)
+        if server.has_gateway:
+            ask()
+            server.recovered(counts)
+        else:
+            _harm(server, counts, ask)
+    if server.has_gateway:
+        _count_crashes(server, counts, before)
+    return counts
+
+
+def killed_gateway(server: Server) -> Counts:
+    """The gateway ends by a signal while requests are under way; Triton goes on. Without a gateway there is nothing to do."""
+    counts = Counts()
+    if not server.has_gateway:
+        return counts
+    for number in (signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT):
+        triton = server.triton
+        with server.channel() as channel:
+            ask = channel.unary_unary(METHOD)
+            calls = [ask.future(server.honest_payload(), timeout=GIVE_UP_SECONDS) for _ in range(20)]
+            os.kill(server.gateway, number)
+            _count(counts, [_code(call) for call in calls], {"OK", "UNAVAILABLE"})
+        server.recovered(counts)
+        if server.triton != triton:
+            counts.crashes += 1
+            counts.note("Triton is another process than before")
     return counts
 
 
@@ -297,6 +322,7 @@ CASES = (
     Case("cancelled and late requests", cancelled_and_late),
     Case("killed program of a model", killed_programs, own_server=True, settings=dict(_RESTARTS)),
     Case("killed Triton", killed_triton, own_server=True, settings=dict(_RESTARTS)),
+    Case("killed gateway", killed_gateway, own_server=True, settings=dict(_RESTARTS)),
     Case("classification of strings", classification_of_strings, own_server=True, settings=dict(_RESTARTS)),
     Case("Cartwheel's client through a restart", clients_through_a_restart, own_server=True, settings=dict(_RESTARTS)),
     *(Case(f"load of {factor:.0%} of capacity", overloaded(factor), own_server=True) for factor in (1.2, 2.0, 4.0)),

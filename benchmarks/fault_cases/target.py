@@ -64,13 +64,20 @@ class Server:
         folder: an empty folder for its configuration and its output.
         settings: the section ``[serve]``, where it differs from the defaults.
         quick: whether cases should do everything fewer times.
+        gateway: whether the gateway stands before Triton.
     """
 
     def __init__(
-        self, shop: Shop, folder: Path, settings: Mapping[str, str | int | float] | None = None, *, quick: bool = False
+        self,
+        shop: Shop,
+        folder: Path,
+        settings: Mapping[str, str | int | float] | None = None,
+        *,
+        quick: bool = False,
+        gateway: bool = True,
     ) -> None:
-        self.shop, self.folder, self.quick = shop, folder, quick
-        self._settings = dict(settings or {})
+        self.shop, self.folder, self.quick, self.has_gateway = shop, folder, quick, gateway
+        self._settings = {"gateway": "on" if gateway else "off", **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
         self._expected: Answer | None = None
 
@@ -152,6 +159,18 @@ class Server:
         if not found:
             raise ServerError("No Triton runs below the server at this moment.")
         return found[0]
+
+    @property
+    def gateway(self) -> int:
+        """Process id of the gateway.
+
+        Raises:
+            ServerError: if there is none at this moment.
+        """
+        for pid in self._descendants():
+            if b"\0serving.gateway\0" in (Path("/proc") / str(pid) / "cmdline").read_bytes():
+                return pid
+        raise ServerError("No gateway runs below the server at this moment.")
 
     @property
     def stubs(self) -> list[int]:

@@ -105,6 +105,8 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         if found is None:
             asked = ", ".join(self._gate.served.ensembles)
             raise RefusedError(Code.NOT_FOUND, f"There is no model {name!r} to ask; there are {asked}.", "unknown_model")
+        if version and not version.isdecimal():
+            raise invalid(f"The version {version!r} is no number; leave it out.")
         if version not in _VERSIONS:
             raise RefusedError(Code.NOT_FOUND, f"There is no version {version!r} of {name!r}; leave it out.", "unknown_model")
         return found

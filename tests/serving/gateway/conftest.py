@@ -26,6 +26,9 @@ def _loaded(name: str) -> ModuleType:
 
 
 synthetic_run = _loaded("synthetic_run")
+sys.path.append(
+    str(Path(__file__).resolve().parents[3])
+)  # the benchmarks, whose requests are used here, are no installed package
 running_gateway = _loaded("running_gateway")
 
 
