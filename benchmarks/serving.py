@@ -6,11 +6,13 @@ held against each other first: unless both answer the same items with the same s
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final, Optional
@@ -31,11 +33,15 @@ from cartwheel.core.errors import CartwheelError, ParityError, RunError, UsageEr
 from cartwheel.core.files import write_json, write_text  # noqa: E402
 from serving.contract.tensors import DEFAULT_K  # noqa: E402
 from serving.local import read_metadata  # noqa: E402
+from serving.server.front import Front  # noqa: E402
 from serving.server.server import EmbeddedServer  # noqa: E402
 from serving.settings import ExportSettings, ServeSettings  # noqa: E402
 
 OURS: Final = "recommend"
+GATEWAY: Final = "gateway"
+"""The same Triton as ``OURS``, asked through the gateway."""
 PEERS: Final = {ONE_BY_ONE: "peer, one by one", TOGETHER: "peer, together"}
+_NAMES: Final = {OURS: "cartwheel", GATEWAY: "through the gateway", **PEERS}
 TOLERANCE: Final = 1e-4
 """Largest difference of two scores at which both systems count as giving the same answer."""
 QUESTIONS: Final = 1024
@@ -58,6 +64,8 @@ except CartwheelError as error:
 """All stages but the evaluation, which takes long and which no figure here needs."""
 _AIM_MILLISECONDS: Final = 5.0
 _AIM_RATIO: Final = 10.0
+_AIM_GATEWAY_MILLISECONDS: Final = 1.0
+_AIM_GATEWAY_SHARE: Final = 0.75
 
 _SHOP: Final = """# Written by benchmarks/serving.py.
 run = "run"
@@ -206,8 +214,13 @@ def _run(shop: Shop, levels: list[int], seconds: float, check: int, *, with_peer
     requests = mixed_requests(shop.users, shop.items, shop.as_of, QUESTIONS, SEED)
     settings = ServeSettings(start_seconds=_START_SECONDS)
     log = shop.run.parent / "peer.log"
-    with EmbeddedServer(shop.run / "repository", settings) as ours, EmbeddedServer(peer, settings, log=log) as theirs:
-        addresses = {OURS: ours.grpc_address, **dict.fromkeys(PEERS, theirs.grpc_address)}
+    with (
+        contextlib.ExitStack() as stack,
+        EmbeddedServer(shop.run / "repository", settings) as ours,
+        EmbeddedServer(peer, settings, log=log) as theirs,
+    ):
+        front = stack.enter_context(_gateway(shop, settings, ours))
+        addresses = {OURS: ours.grpc_address, GATEWAY: front, **dict.fromkeys(PEERS, theirs.grpc_address)}
         difference = _check(addresses, requests[:check])
         console.print(
             f"catalogue {len(shop.items):,} items, {len(shop.users):,} known users, {shop.candidates} candidates ranked, k = {DEFAULT_K}\n"
@@ -216,21 +229,31 @@ def _run(shop: Shop, levels: list[int], seconds: float, check: int, *, with_peer
             highlight=False,
         )
         if not with_peer:
-            addresses = {OURS: ours.grpc_address}
+            addresses = {side: addresses[side] for side in (OURS, GATEWAY)}
         figures = [(level, _figures(addresses, requests, level, seconds)) for level in levels]
     console.print(_table(figures), _verdict(figures), highlight=False)
     write_json(shop.run.parent / "serving.json", {"machine": _machine(), "figures": [_plain(*row) for row in figures]})
 
 
+@contextlib.contextmanager
+def _gateway(shop: Shop, settings: ServeSettings, triton: EmbeddedServer) -> Iterator[str]:
+    """Start a gateway before a Triton that can be asked directly, too, and yield its gRPC address."""
+    log = shop.run.parent / "gateway.log"
+    with Front(shop.run / "repository", settings, log, triton.http_address, triton.grpc_address) as front:
+        front.start()
+        front.await_ready()
+        yield front.endpoint(triton.endpoint).grpc
+
+
 def _check(addresses: dict[str, str], requests: list[Request]) -> float:
     """Ask all the same, the first being Cartwheel, and return the largest difference of a score."""
-    answers = {model: ask(address, [one.serialised(model) for one in requests]) for model, address in addresses.items()}
+    answers = {side: ask(address, [one.serialised(_model(side)) for one in requests]) for side, address in addresses.items()}
     largest = 0.0
-    for model in PEERS:
-        difference, wrong = compare(answers[OURS], answers[model], TOLERANCE)
+    for side in (GATEWAY, *PEERS):
+        difference, wrong = compare(answers[OURS], answers[side], TOLERANCE)
         if wrong:
             raise ParityError(
-                f"Cartwheel and the {PEERS[model]}, disagree: {wrong} (the first is Cartwheel's).",
+                f"Cartwheel and the {_NAMES[side]}, disagree: {wrong} (the first is Cartwheel's).",
                 "Nothing was timed; mend what differs first.",
             )
         largest = max(largest, difference)
@@ -239,9 +262,14 @@ def _check(addresses: dict[str, str], requests: list[Request]) -> float:
 
 def _figures(addresses: dict[str, str], requests: list[Request], level: int, seconds: float) -> dict[str, Measured]:
     return {
-        model: measure(address, [request.serialised(model) for request in requests], level, seconds, seconds / 3)
-        for model, address in addresses.items()
+        side: measure(address, [request.serialised(_model(side)) for request in requests], level, seconds, seconds / 3)
+        for side, address in addresses.items()
     }
+
+
+def _model(side: str) -> str:
+    """Return what a side is asked."""
+    return OURS if side == GATEWAY else side
 
 
 def _table(figures: list[tuple[int, dict[str, Measured]]]) -> Table:
@@ -250,7 +278,7 @@ def _table(figures: list[tuple[int, dict[str, Measured]]]) -> Table:
         column.justify = "right"
     for level, measured in figures:
         for model, one in measured.items():
-            table.add_row(str(level), PEERS.get(model, "cartwheel"), *_cells(one), f"{one.refused:,}", f"{one.client_share:.0%}")
+            table.add_row(str(level), _NAMES[model], *_cells(one), f"{one.refused:,}", f"{one.client_share:.0%}")
         for model in measured:
             if model in PEERS:
                 ratios = (f"[bold]{_shown(ratio, '.1f', 'x')}" for ratio in _ratios(measured, model))
@@ -285,11 +313,23 @@ def _verdict(figures: list[tuple[int, dict[str, Measured]]]) -> str:
             p50 = measured[OURS].percentile(50)
             said = f"{_said(p50 < _AIM_MILLISECONDS)} ({_shown(p50, '.2f', ' ms')})"
             told.append(f"p50 at concurrency 1 under {_AIM_MILLISECONDS:g} ms: {said}")
+        told.append(_gateway_verdict(level, measured))
         for peer in (model for model in PEERS if model in measured):
             ratio = _ratios(measured, peer)[-1]
             aim = f"throughput at concurrency {level} at least {_AIM_RATIO:g}x of the {PEERS[peer]}"
             told.append(f"{aim}: {_said(ratio >= _AIM_RATIO)} ({_shown(ratio, '.1f', 'x')})")
     return "\n".join(told)
+
+
+def _gateway_verdict(level: int, measured: dict[str, Measured]) -> str:
+    direct, through = measured[OURS], measured[GATEWAY]
+    if level == 1:
+        more = through.percentile(50) - direct.percentile(50)
+        aim = f"the gateway's part of p50 at concurrency 1 at most {_AIM_GATEWAY_MILLISECONDS:g} ms"
+        return f"{aim}: {_said(more <= _AIM_GATEWAY_MILLISECONDS)} ({_shown(more, '.2f', ' ms')})"
+    share = through.throughput / direct.throughput if direct.milliseconds else math.nan
+    aim = f"throughput through the gateway at concurrency {level} at least {_AIM_GATEWAY_SHARE:.0%} of the direct one"
+    return f"{aim}: {_said(share >= _AIM_GATEWAY_SHARE)} ({_shown(share, '.0%')})"
 
 
 def _said(met: bool) -> str:

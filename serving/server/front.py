@@ -43,14 +43,15 @@ class Front:
         settings: where to listen, and limits.
         log: file for its output.
         health: ``host:port`` at which it learns whether Triton answers.
+        target: gRPC target of a Triton that listens for itself; None for one that :meth:`lead_to` leads to.
 
     Raises:
         UsageError: if the host is not an address of this machine, or others reach it and nothing says who may ask.
         ServerError: if a port is taken.
     """
 
-    def __init__(self, repository: Path, settings: ServeSettings, log: Path, health: str) -> None:
-        self._repository, self._settings, self._health = repository, settings, health
+    def __init__(self, repository: Path, settings: ServeSettings, log: Path, health: str, target: str | None = None) -> None:
+        self._repository, self._settings, self._health, self._target = repository, settings, health, target
         self._ports = HeldPorts(settings.host, {option: getattr(settings, option) for option in PORT_OPTIONS})
         try:
             check_callers(settings, self._ports.address)
@@ -153,7 +154,7 @@ class Front:
     def _options(self, folder: Path) -> Options:
         return Options(
             repository=self._repository,
-            triton=f"unix:{folder / _LINK / TRITON_SOCKET}",
+            triton=self._target or f"unix:{folder / _LINK / TRITON_SOCKET}",
             triton_metrics=folder / _METRICS,
             live=live_folder(self._repository, self._settings),
             health=self._health,

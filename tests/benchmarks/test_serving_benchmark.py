@@ -36,6 +36,7 @@ def test_equality_is_verified_and_a_table_is_printed(shop: Path) -> None:
         "requests/s",
         "refused",
         "cartwheel",
+        "through the gateway",
         "peer, one by one",
         "peer, together",
         "ratio to",
@@ -44,7 +45,7 @@ def test_equality_is_verified_and_a_table_is_printed(shop: Path) -> None:
     figures = json.loads((shop / "250" / "serving.json").read_text())["figures"]
     assert [row["concurrency"] for row in figures] == [int(level) for level in LEVELS]
     for row in figures:
-        for who in ("recommend", "peer_one_by_one", "peer_together"):
+        for who in ("recommend", "gateway", "peer_one_by_one", "peer_together"):
             # A machine that is busy with something else makes a server refuse; what it refuses is counted.
             assert row[who]["requests"] + row[who]["refused"] >= row["concurrency"]
             assert (row[who]["p50_ms"] is None) == (row[who]["requests"] == 0)
