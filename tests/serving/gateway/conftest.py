@@ -26,6 +26,7 @@ def _loaded(name: str) -> ModuleType:
 
 
 synthetic_run = _loaded("synthetic_run")
+_loaded("synthetic_tasks")
 sys.path.append(
     str(Path(__file__).resolve().parents[3])
 )  # the benchmarks, whose requests are used here, are no installed package
