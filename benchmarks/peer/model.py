@@ -61,7 +61,6 @@ class TritonPythonModel:
         logging.disable(logging.WARNING)
         self._load_models(run)
         self._load_catalogue(run)
-        self._blend = read_served_blend(run, len(self._ids), int(self._state["recent_items"]))
         self._users = _Users(run, self._item_of)
         self.execute_rows([_Row()])  # traces the functions and reads the vocabularies, before the first request does
 
@@ -76,7 +75,9 @@ class TritonPythonModel:
         self._tower = load_two_tower(run / "models" / "two_tower")
         self._dlrm = load_dlrm(run / "models" / "ranking")
         vectors = np.load(run / "models" / "two_tower" / "item_vectors.npy", allow_pickle=False)
-        self._vectors = tf.constant(np.ascontiguousarray(vectors.T))
+        self._blend = read_served_blend(run, len(vectors), int(self._state["recent_items"]))
+        joined = np.concatenate([vectors, *(model.items for model, _ in self._blend.factors)], axis=1)
+        self._vectors = tf.constant(np.ascontiguousarray(joined.T))
         self._retrieve = tf.function(self._retrieve_eagerly, autograph=False, reduce_retracing=True)
         self._rank = tf.function(self._rank_eagerly, autograph=False, reduce_retracing=True)
 
@@ -126,6 +127,7 @@ class TritonPythonModel:
         similarity, candidates = self._retrieve(
             {name: tf.constant(query[name]) for name in QUERY},
             tf.constant(weight),
+            tf.constant(self._factors(rows, recent_rows)),
             tf.constant(base),
             tf.constant(places),
             tf.constant(additions),
@@ -209,11 +211,23 @@ class TritonPythonModel:
             return np.ones((len(known), 1), np.float32), np.zeros((len(known), 1), np.float32)
         return bases.retrieval[known][:, None], bases.items[known]
 
+    def _factors(self, rows: Sequence[_Row], recent_rows: Sequence[Sequence[int]]) -> Array:
+        """Return the weighted query vectors of the factor models, float32 ``[B, D]``, one model behind the other."""
+        known = np.array([int(len(recents) > 0) for recents in recent_rows])
+        width = max(1, max(len(recents) for recents in recent_rows))
+        places = np.full((len(rows), width), -1, np.int64)
+        for row, recents in enumerate(recent_rows):
+            places[row, : len(recents)] = [item if item >= 0 else len(self._ids) for item in recents]
+        users = [row.user for row in rows]
+        parts = [weight[known][:, None] * model.queries(users, places) for model, weight in self._blend.factors]
+        return np.concatenate([np.zeros((len(rows), 0), np.float32), *parts], axis=1)
+
     def _retrieve_eagerly(
-        self, query: Mapping[str, Any], weight: Any, base: Any, places: Any, additions: Any, excluded: Any
+        self, query: Mapping[str, Any], weight: Any, factors: Any, base: Any, places: Any, additions: Any, excluded: Any
     ) -> tuple[Any, Any]:
         tf = self._tf
-        scores = weight * tf.matmul(self._tower.query(query, training=False), self._vectors) + base
+        vector = tf.concat([weight * self._tower.query(query, training=False), factors], axis=1)
+        scores = tf.matmul(vector, self._vectors) + base
         scores = tf.tensor_scatter_nd_add(scores, places, additions)
         lowest = tf.fill([tf.shape(excluded)[0]], float("-inf"))
         scores = tf.tensor_scatter_nd_update(scores, excluded, lowest)

@@ -264,6 +264,10 @@ class ModelLayout:
         """Return the file of the neighbours that ``learner`` found in what precedes ``split``."""
         return self.path / f"{split}_{learner}.npz"
 
+    def factor_scores(self, split: str, model: str) -> Path:
+        """Return the file of the factor model that was learnt from what precedes ``split``."""
+        return self.path / f"{split}_{model}.npz"
+
 
 @dataclass(frozen=True)
 class TaskLayout:

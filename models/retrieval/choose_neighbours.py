@@ -1,10 +1,10 @@
-"""Learns the tables of neighbours, and chooses on validation what counts how much beside the retrieval model.
+"""Learns tables of neighbours and factor models, and chooses on validation what counts how much beside the retrieval model.
 
 The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions.
-Three orders are compared by NDCG@10: the retrieval model alone, the recently popular items, and the sum. The sum is judged with
-weights that were fitted on the other half of the shoppers, for weights flatter themselves on what they were fitted on. The
-retrieval model stays alone unless popularity is better by more than one standard error, over shoppers and paired; and the sum must
-be so much better than that one.
+Four orders are compared by NDCG@10: the retrieval model alone, the recently popular items, the sum without factor models, and the sum
+with them. Sums are judged with weights that were fitted on the other half of the shoppers, for weights flatter themselves on what they
+were fitted on. From the simplest on, each is taken if it is better than the one taken before by more than one standard error, over
+shoppers and paired.
 """
 
 from __future__ import annotations
@@ -16,9 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import SNAPSHOT, RunLayout
+from models.families.factors.fit_scores import fit_factor_scores
+from models.families.factors.scores import FactorScores
 from models.families.neighbours.blend import Base, Blend, TableShares
 from models.families.neighbours.sequential_rules import SequentialRules
 from models.families.neighbours.settings import ItemToItemSettings
@@ -27,11 +30,12 @@ from models.families.recommender import ItemToItem
 from models.families.registry import EASE, ItemKNN
 from models.families.rows.lists import fit_conditional_logit
 from models.metrics.ranking import Floats, Ints, ndcg, place
-from models.questions.anchors import Anchors, halves, read_anchors, relevant, sample
-from models.questions.interactions import Interactions
+from models.questions.anchors import Anchors, Scorer, halves, read_anchors, relevant, sample
+from models.questions.interactions import Bools, Interactions
 from models.questions.run_log import catalogue_codes, read_interactions, split_start
 from models.retrieval.pool import Pool, build_pool
-from models.retrieval.retrieval import has_history, read_log_popularity, read_recent
+from models.retrieval.retrieval import has_history, read_log_popularity, read_recent, read_users
+from models.retrieval.retriever import retriever
 from models.retrieval.settings import TwoStageSettings
 from models.retrieval.towers import Towers
 
@@ -71,14 +75,15 @@ def learners(most: int) -> Mapping[str, Callable[[], ItemToItem]]:
 def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStageSettings, seed: int) -> Chosen:
     """Choose what counts on ``valid``, and write ``models/item_to_item`` of a run.
 
-    The tables of ``valid`` and ``test`` are learnt from the interactions before these splits begin, that of ``snapshot``, which is
-    served, from all: a table is a statistic of the log like an item's popularity, so it is refreshed, not frozen at training.
+    The tables and factor models of ``valid`` and ``test`` are learnt from the interactions before these splits begin, those of
+    ``snapshot``, which is served, from all: they are statistics of the log like an item's popularity, so they are refreshed, not
+    frozen at training.
 
     Args:
         run: run directory with examples and the retrieval model's ONNX files.
-        settings: which learners to try.
+        settings: which learners and factor models to try; a factor model that retrieves already is none of them.
         evaluate: how many validation anchors to use.
-        seed: fixes the sample of anchors and the halves of the shoppers.
+        seed: fixes the sample of anchors, the halves of the shoppers and the factor models.
 
     Returns:
         What was chosen; without validation anchors the retrieval model alone.
@@ -89,22 +94,35 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStage
     names = {"auto": tuple(learners(1)), "none": ()}.get(settings.learner, (settings.learner,))
     anchors = sample(read_anchors(run, "valid"), evaluate.max_two_stage_anchors, seed)
     if not names or not len(anchors):
-        return _finish(run, Chosen(Blend(), 0.0, 0.0), None, settings, {})
-    log = read_interactions(run)
-    with progress("item to item", len(names) + 2) as advance:
-        tables = {}
+        Blend().write(_emptied(run))
+        return Chosen(Blend(), 0.0, 0.0)
+    factors = tuple(name for name in dict.fromkeys(settings.factors) if name != retriever(run))
+    learnt = _Learnt(run, read_interactions(run), settings.neighbours, seed)
+    with progress("item to item", len(names) + len(factors) + 2) as advance:
+        tables, models = dict[str, Neighbours](), dict[str, FactorScores]()
         for name in names:
-            tables[name] = _table(run, "valid", log, name, settings.neighbours)
+            tables[name] = learnt.table("valid", name)
+            advance(1, name)
+        for name in factors:
+            models[name] = learnt.factors("valid", name)
             advance(1, name)
         towers, recent = Towers(run, "valid", anchors.row), read_recent(run, "valid")[anchors.row]
-        pool = build_pool(anchors, towers, recent, tables, DECAYS, read_log_popularity(run, "valid"))
+        users, logs = read_users(run, "valid").gather(anchors.row), read_log_popularity(run, "valid")
+        scorers = [_scorer(model, users, recent) for model in models.values()]
+        pool = build_pool(anchors, towers, recent, tables, DECAYS, logs, scorers)
         advance(1, "candidates")
-        chosen = choose(pool, anchors, has_history(recent), names, seed)
+        chosen = choose(pool, anchors, has_history(recent), names, seed, factors)
         advance(1, "weights")
-    return _finish(run, chosen, log, settings, tables)
+    _write(run, chosen.blend, learnt, tables, models)
+    return chosen
 
 
-def choose(pool: Pool, anchors: Anchors, known: npt.NDArray[np.bool_], names: Sequence[str], seed: int) -> Chosen:
+def _scorer(model: FactorScores, users: pl.Series, recent: Ints) -> Scorer:
+    queries = model.queries(users, recent)
+    return lambda rows: queries[rows] @ model.items.T + model.bias
+
+
+def choose(pool: Pool, anchors: Anchors, known: Bools, names: Sequence[str], seed: int, factors: Sequence[str] = ()) -> Chosen:
     """Choose a blend.
 
     Args:
@@ -113,6 +131,7 @@ def choose(pool: Pool, anchors: Anchors, known: npt.NDArray[np.bool_], names: Se
         known: [A] whether each has a history; those with and those without one are chosen for by themselves.
         names: learners of the pool's tables.
         seed: fixes the halves of the shoppers.
+        factors: names of the pool's factor models.
     """
     found = relevant(anchors, pool.items)
     alone, popular = np.eye(pool.width)[pool.retrieval], np.eye(pool.width)[pool.recent]
@@ -131,7 +150,8 @@ def choose(pool: Pool, anchors: Anchors, known: npt.NDArray[np.bool_], names: Se
         for name, row in zip(names, shares, strict=True)
         if (row > 0).any()
     )
-    return Chosen(Blend(tables, _base(of_known), _base(of_stranger)), ndcg, of_alone)
+    known_base, stranger_base = (_base(pool, weights, factors) for weights in (of_known, of_stranger))
+    return Chosen(Blend(tables, known_base, stranger_base), ndcg, of_alone)
 
 
 @dataclass(frozen=True)
@@ -143,49 +163,62 @@ class _Part:
     alone: float
 
 
-def _choose_part(
-    pool: Pool, anchors: Anchors, found: npt.NDArray[np.bool_], chosen: Ints, fixed: Sequence[Floats], seed: int
-) -> _Part:
-    """Choose for some questions among the ``fixed`` orders, of which the first stays in doubt, and the sum."""
+def _choose_part(pool: Pool, anchors: Anchors, found: Bools, chosen: Ints, fixed: Sequence[Floats], seed: int) -> _Part:
+    """Choose for some questions among the ``fixed`` orders, of which the first stays in doubt, and the sums."""
     some, own, asked = pool.take(chosen), found[chosen], anchors.take(chosen)
     values = _ndcg(some, own, asked, fixed[0])
     part = _Part(fixed[0], float(values.sum()), float(values.sum()))
     half = halves(asked.users, seed)
     if int(np.bincount(half[own.any(axis=1)], minlength=2).min()) < LEAST:
         return part
-    judged = np.zeros(len(asked))
-    for side in (0, 1):
-        learnt, other = np.flatnonzero(half != side), np.flatnonzero(half == side)
-        judged[other] = _ndcg(some.take(other), own[other], asked.take(other), _fit(some.take(learnt), own[learnt]))
-    for weights, better in ((fixed[1], _ndcg(some, own, asked, fixed[1])), (None, judged)):
+    everything = np.ones(pool.width, bool)
+    without_factors = everything.copy()
+    without_factors[pool.factor_models] = False
+    orders: list[tuple[Floats | None, Bools]] = [(fixed[1], everything), (None, without_factors)]
+    if pool.factors:
+        orders.append((None, everything))
+    for weights, used in orders:
+        better = _cross_fitted(some, own, asked, half, used) if weights is None else _ndcg(some, own, asked, weights)
         if _more_than_an_error(better - values, asked.users):
-            part = _Part(_fit(some, own) if weights is None else weights, float(better.sum()), part.alone)
+            part = _Part(_fit(some, own, used) if weights is None else weights, float(better.sum()), part.alone)
             values = better
     return part
 
 
-def _scaled(pool: Pool, found: npt.NDArray[np.bool_], weights: Floats) -> Floats:
+def _cross_fitted(pool: Pool, found: Bools, anchors: Anchors, half: Ints, used: Bools) -> Floats:
+    """Return the NDCG@10 of each question with weights that were fitted on the other half of the shoppers."""
+    judged = np.zeros(len(anchors))
+    for side in (0, 1):
+        learnt, other = np.flatnonzero(half != side), np.flatnonzero(half == side)
+        weights = _fit(pool.take(learnt), found[learnt], used)
+        judged[other] = _ndcg(pool.take(other), found[other], anchors.take(other), weights)
+    return judged
+
+
+def _scaled(pool: Pool, found: Bools, weights: Floats) -> Floats:
     """Return weights times the number by which their sum is the log odds of being chosen; as they are where there is none."""
     sums = (pool.scores @ weights).astype(np.float32)[..., None]
     unit = float(_logit(pool.items, sums, found, np.ones(1, bool))[0])
     return weights * unit if unit > 0 else weights
 
 
-def _fit(pool: Pool, found: npt.NDArray[np.bool_]) -> Floats:
-    """Return [width] weights; retrieval and tables never count against an item."""
+def _fit(pool: Pool, found: Bools, used: Bools) -> Floats:
+    """Return [width] weights, 0 where not ``used``; those of retrieval, factor models and tables never count against an item."""
     positive = np.ones(pool.width, bool)
     positive[pool.popularity] = False
-    return _logit(pool.items, pool.scores, found, positive)
+    weights = np.zeros(pool.width)
+    weights[used] = _logit(pool.items, pool.scores[..., used], found, positive[used])
+    return weights
 
 
-def _logit(items: Ints, scores: npt.NDArray[np.float32], found: npt.NDArray[np.bool_], positive: npt.NDArray[np.bool_]) -> Floats:
+def _logit(items: Ints, scores: npt.NDArray[np.float32], found: Bools, positive: Bools) -> Floats:
     """Return the weights of a conditional logit over the candidates of each question; those ``positive`` names are 0 or above."""
     row, slot = np.nonzero(items >= 0)
     label, everything = found[row, slot].astype(np.float64), np.ones(len(positive), bool)
     return fit_conditional_logit(scores[row, slot], label, row.astype(np.int64), everything, L2, _STEPS, positive)[0]
 
 
-def _ndcg(pool: Pool, found: npt.NDArray[np.bool_], anchors: Anchors, weights: Floats) -> Floats:
+def _ndcg(pool: Pool, found: Bools, anchors: Anchors, weights: Floats) -> Floats:
     scores = np.where(pool.items >= 0, pool.scores @ weights, -np.inf)
     row, slot = np.nonzero(found)
     return ndcg(place(scores, row.astype(np.int64), slot.astype(np.int64), anchors.n_truth), _CUTOFF)
@@ -199,34 +232,62 @@ def _more_than_an_error(ahead: Floats, users: npt.NDArray[Any]) -> bool:
     return mean > float(np.sqrt(of_users @ of_users)) / len(ahead)
 
 
-def _base(weights: Floats) -> Base:
+def _base(pool: Pool, weights: Floats, factors: Sequence[str]) -> Base:
     recent, every = (float(weight) for weight in weights[[Pool.recent, Pool.events]])
-    return Base(float(weights[Pool.retrieval]), (recent, every))
+    counting = {name: float(weight) for name, weight in zip(factors, weights[pool.factor_models], strict=True) if weight > 0}
+    return Base(float(weights[Pool.retrieval]), (recent, every), counting)
 
 
-def _finish(
-    run: Path, chosen: Chosen, log: Interactions | None, settings: ItemToItemSettings, of_valid: Mapping[str, Neighbours]
-) -> Chosen:
-    files = RunLayout(run).item_to_item
-    for stale in files.path.glob("*.npz"):
+@dataclass(frozen=True)
+class _Learnt:
+    """Learns what precedes a split over its catalogue.
+
+    Attributes:
+        run: run directory.
+        log: all its interactions.
+        most: neighbours of an item.
+        seed: of the factor models.
+    """
+
+    run: Path
+    log: Interactions
+    most: int
+    seed: int
+
+    def table(self, split: str, name: str) -> Neighbours:
+        from models.families.neighbours.strongest import strongest
+
+        model = learners(self.most)[name]()
+        model.fit(self._before(split))
+        matrix: Any = model.similarities(self.most)
+        columns = self._columns(split)
+        return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), self.most), self.most)
+
+    def factors(self, split: str, name: str) -> FactorScores:
+        return fit_factor_scores(name, self._before(split), self._columns(split), self.seed)
+
+    def _before(self, split: str) -> Interactions:
+        return self.log if split == SNAPSHOT else self.log.take(self.log.time < split_start(self.run, split))
+
+    def _columns(self, split: str) -> Ints:
+        layout = RunLayout(self.run)
+        return catalogue_codes(layout.snapshot("items") if split == SNAPSHOT else layout.examples(split, "catalogue"), self.log)
+
+
+def _emptied(run: Path) -> Path:
+    for stale in RunLayout(run).item_to_item.path.glob("*.npz"):
         stale.unlink()
-    if log is not None:
-        for split in ("valid", "test", SNAPSHOT):
-            for table in chosen.blend.tables:
-                name = table.learner
-                made = of_valid[name] if split == "valid" else _table(run, split, log, name, settings.neighbours)
-                made.write(files.neighbours(split, name))
-    chosen.blend.write(run)
-    return chosen
+    return run
 
 
-def _table(run: Path, split: str, log: Interactions, name: str, most: int) -> Neighbours:
-    """Learn the table of a catalogue from what happened before it was asked about."""
-    from models.families.neighbours.strongest import strongest
-
-    model = learners(most)[name]()
-    model.fit(log if split == SNAPSHOT else log.take(log.time < split_start(run, split)))
-    matrix: Any = model.similarities(most)
-    catalogue = RunLayout(run).snapshot("items") if split == SNAPSHOT else RunLayout(run).examples(split, "catalogue")
-    columns = catalogue_codes(catalogue, log)
-    return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), most), most)
+def _write(
+    run: Path, blend: Blend, learnt: _Learnt, tables: Mapping[str, Neighbours], models: Mapping[str, FactorScores]
+) -> None:
+    """Write what counts: of ``valid`` what is learnt already, of the others anew."""
+    files = RunLayout(_emptied(run)).item_to_item
+    for split in ("valid", "test", SNAPSHOT):
+        for name in (table.learner for table in blend.tables):
+            (tables[name] if split == "valid" else learnt.table(split, name)).write(files.neighbours(split, name))
+        for name in blend.factors:
+            (models[name] if split == "valid" else learnt.factors(split, name)).write(files.factor_scores(split, name))
+    blend.write(run)

@@ -16,8 +16,8 @@ from models.questions.anchors import Anchors, Scorer, allowed
 
 _BEST: Final = 40
 """Items of each retriever that go into a pool; NDCG@10 sees the first ten."""
-_CELLS: Final = 20_000_000
-"""Scores held at a time."""
+_CELLS: Final = 8_000_000
+"""Scores of each model held at a time."""
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,29 @@ class Pool:
 
     Attributes:
         items: int64 [A, P] catalogue columns, each at most once in a row; -1 where there are fewer.
-        scores: float32 [A, P, W]: the retrieval model, the logarithms of recent and of all popularity, then each table with each decay.
+        scores: float32 [A, P, W]: the retrieval model, the logarithms of recent and of all popularity, each factor model, then each
+            table with each decay.
+        factors: how many factor models there are.
     """
 
     items: Ints
     scores: npt.NDArray[np.float32]
+    factors: int = 0
 
     retrieval: ClassVar[int] = 0
     recent: ClassVar[int] = 1
     events: ClassVar[int] = 2
     popularity: ClassVar[slice] = slice(1, 3)
-    tables: ClassVar[slice] = slice(3, None)
+
+    @property
+    def factor_models(self) -> slice:
+        """Columns of the factor models."""
+        return slice(3, 3 + self.factors)
+
+    @property
+    def tables(self) -> slice:
+        """Columns of the tables."""
+        return slice(3 + self.factors, None)
 
     @property
     def width(self) -> int:
@@ -55,6 +67,7 @@ def build_pool(
     tables: Mapping[str, Neighbours],
     decays: Sequence[float],
     logs: npt.NDArray[np.float32],
+    factors: Sequence[Scorer] = (),
 ) -> Pool:
     """Put together the best items of each retriever; what must not be recommended is not among them.
 
@@ -65,27 +78,25 @@ def build_pool(
         tables: the tables of neighbours.
         decays: the decays that each is used with.
         logs: float32 [N, 2] logarithms of popularity.
+        factors: the factor models; they are asked for the numbers of anchors, not for their rows.
     """
     shares = [np.power(np.float32(decay), np.arange(recent.shape[1], dtype=np.float32)) for decay in decays]
     step = max(1, _CELLS // anchors.items)
     parts = []
     for begin in range(0, len(anchors), step):
         rows = np.arange(begin, min(begin + step, len(anchors)))
-        parts.append(_part(anchors.take(rows), retrieval, recent[rows], [(t, s) for t in tables.values() for s in shares], logs))
+        dense: list[Numbers] = [np.asarray(retrieval(anchors.row[rows]), np.float32)]
+        dense += [np.broadcast_to(logs[:, column], dense[0].shape) for column in range(logs.shape[1])]
+        dense += [np.asarray(model(rows), np.float32) for model in factors]
+        parts.append(_part(anchors.take(rows), dense, recent[rows], [(t, s) for t in tables.values() for s in shares]))
     most = max(part.items.shape[1] for part in parts)
     return Pool(np.concatenate([_widened(part.items, most, -1) for part in parts]),
-                np.concatenate([_widened(part.scores, most, 0) for part in parts]))  # fmt: skip
+                np.concatenate([_widened(part.scores, most, 0) for part in parts]), len(factors))  # fmt: skip
 
 
 def _part(
-    anchors: Anchors,
-    retrieval: Scorer,
-    recent: Ints,
-    tables: Sequence[tuple[Neighbours, npt.NDArray[np.float32]]],
-    logs: npt.NDArray[np.float32],
+    anchors: Anchors, dense: Sequence[Numbers], recent: Ints, tables: Sequence[tuple[Neighbours, npt.NDArray[np.float32]]]
 ) -> Pool:
-    dense: list[Numbers] = [np.asarray(retrieval(anchors.row), np.float32)]
-    dense += [np.broadcast_to(logs[:, column], dense[0].shape) for column in range(logs.shape[1])]
     sparse = [table.spoken_for(recent, share) for table, share in tables]
     hidden = _marked(anchors)
     best = [top_columns(allowed(scores, anchors), _BEST) for scores in dense]

@@ -12,6 +12,7 @@ import polars as pl
 from cartwheel.core.frames import flattened, read_frame
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json
+from models.families.factors.scores import FactorScores
 from models.families.neighbours.blend import POPULARITY, log_popularity, read_blend
 from models.families.neighbours.table import Neighbours
 from models.metrics.ranking import Ints, Numbers
@@ -37,6 +38,7 @@ class Retrieval:
         self.towers = Towers(run, split, rows, table)
         self.blend = read_blend(run)
         self._run, self._split, self._table = run, split, table
+        self._asked = np.arange(len(self.towers.queries)) if rows is None else rows
 
     def __call__(self, rows: Ints) -> Numbers:
         """Return [b, N] scores."""
@@ -46,6 +48,8 @@ class Retrieval:
         recent, base = self._recent[rows], self._base
         known = has_history(recent).astype(np.int64)
         scores = self.blend.retrieval[known][:, None] * scores + base[known]
+        for model, queries, weight in self._factors:
+            scores += (weight[known][:, None] * queries[rows]) @ model.items.T
         for table, shares in self._tables:
             scores += table.scores(recent, shares)
         return scores
@@ -58,6 +62,8 @@ class Retrieval:
             recent = self._recent[asked]
             known = has_history(recent).astype(np.int64)[place]
             scores = self.blend.retrieval[known] * scores + self._base[known, column]
+            for model, queries, weight in self._factors:
+                scores += weight[known] * np.einsum("nd,nd->n", queries[row], model.items[column])
             for table, shares in self._tables:
                 scores += np.asarray(table.spoken_for(recent, shares)[place, column], np.float32).ravel()
         return np.asarray(scores, np.float32)
@@ -65,7 +71,24 @@ class Retrieval:
     @cached_property
     def _base(self) -> npt.NDArray[np.float32]:
         """[2, N] what popularity adds, without a history and with one."""
-        return self.blend.bases(read_log_popularity(self._run, self._split))
+        biases = {name: model.bias for name, model in zip(self.blend.factors, self._factor_models, strict=True)}
+        return self.blend.bases(read_log_popularity(self._run, self._split), biases)
+
+    @cached_property
+    def _factor_models(self) -> list[FactorScores]:
+        files, items = RunLayout(self._run).item_to_item, len(self.towers.items)
+        return [FactorScores.read(files.factor_scores(self._split, name), items) for name in self.blend.factors]
+
+    @cached_property
+    def _factors(self) -> list[tuple[FactorScores, Numbers, npt.NDArray[np.float32]]]:
+        """Each factor model that counts, its query vectors of all rows, zero where not asked for, and its weights."""
+        users, asked = read_users(self._run, self._split, self._table), self._asked
+        factors = []
+        for model, weight in zip(self._factor_models, self.blend.factors.values(), strict=True):
+            queries = np.zeros((len(users), model.items.shape[1]), np.float32)
+            queries[asked] = model.queries(users.gather(asked), self._recent[asked])
+            factors.append((model, queries, weight))
+        return factors
 
     @cached_property
     def _tables(self) -> list[tuple[Neighbours, npt.NDArray[np.float32]]]:
@@ -93,6 +116,15 @@ def read_log_popularity(run: Path, split: str) -> npt.NDArray[np.float32]:
     """
     table = read_frame(RunLayout(run).examples(split, "catalogue"), POPULARITY)
     return log_popularity({name: table[name].cast(pl.Float64).fill_null(0.0).to_numpy() for name in POPULARITY})
+
+
+def read_users(run: Path, split: str, table: str = QUESTIONS) -> pl.Series:
+    """Return the user of every row of ``examples/<split>/<table>``, "" for a stranger.
+
+    Raises:
+        RunError: if the file is missing or lacks the column.
+    """
+    return read_frame(RunLayout(run).examples(split, table), ["user_id"])["user_id"].fill_null("")
 
 
 def read_recent(run: Path, split: str, table: str = QUESTIONS) -> Ints:

@@ -45,6 +45,7 @@ class RecommenderSteps:
         self.recents = Tensor("recents", "int64", ("B", 3 * width))
         self.mean_price = Tensor("user_mean_price", "float32", ("B", 1))
         self.known = Tensor("known_user", "int64", ("B", 1))
+        self.shopper = Tensor("shopper", "int64", ("B", 1))
         self.form = Tensor("form", "int64", ("B", 1))
         self.excluded = Tensor("excluded", "int64", ("B", "X"))
         self.cart_index = Tensor("cart_index", "int64", ("B", "N"))
@@ -62,7 +63,7 @@ class RecommenderSteps:
         cart_items = Tensor("cart_items", "string", ("B", "N"), CART_ITEMS.meaning, optional=True)
         outputs = (
             self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
-            self.cart_counts, self.form,
+            self.cart_counts, self.form, self.shopper,
         )  # fmt: skip
         inputs = (USER_ID, RECENT_ITEMS, *EVENTS, EXCLUDE, cart_items, TIMESTAMP)
         trim = {"cart_index": "cart_items", "cart_counts": "cart_items"}
@@ -71,7 +72,7 @@ class RecommenderSteps:
 
     def retrieve(self) -> Piece:
         """Return the piece that finds candidates."""
-        inputs = (self.categorical, self.continuous, self.lists, self.recents, self.excluded)
+        inputs = (self.categorical, self.continuous, self.lists, self.recents, self.excluded, self.shopper)
         model = StepModel("recommend_retrieve", inputs, (self.candidates, self.similarity))
 
         def build(parts: Parts) -> onnx.ModelProto:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,10 +11,11 @@ import numpy.typing as npt
 
 from cartwheel.core.run_layout import SNAPSHOT, RunLayout
 from cartwheel.core.tables import read_table
+from models.families.factors.scores import FactorScores
 from models.families.neighbours.blend import POPULARITY, Blend, log_popularity, read_blend
 from models.families.neighbours.table import Neighbours
 from serving.export.run_files import floats
-from serving.pieces.retrieve import Bases
+from serving.pieces.retrieve import Bases, FactorModel
 from serving.pieces.state import NeighbourTable
 
 
@@ -24,10 +26,16 @@ class ServedBlend:
     Attributes:
         bases: what popularity adds and how much the model's own score counts; None where it retrieves alone.
         tables: the tables of neighbours.
+        factors: factor models that count, and their weights [2], without a history and with one.
     """
 
     bases: Bases | None
     tables: tuple[NeighbourTable, ...]
+    factors: tuple[tuple[FactorScores, npt.NDArray[np.float32]], ...] = ()
+
+    def factor_models(self, users: Sequence[str]) -> tuple[FactorModel, ...]:
+        """Return the factor models over the rows of the snapshot's ``users``."""
+        return tuple(FactorModel(model.over(users).query_model(), model.items, weight) for model, weight in self.factors)
 
 
 def read_served_blend(run: Path, items: int, recents: int) -> ServedBlend:
@@ -44,13 +52,17 @@ def read_served_blend(run: Path, items: int, recents: int) -> ServedBlend:
     blend = read_blend(run)
     if blend.alone:
         return ServedBlend(None, ())
-    return ServedBlend(_bases(run, blend), tuple(_tables(run, blend, items, recents)))
+    files = RunLayout(run).item_to_item
+    models = {name: FactorScores.read(files.factor_scores(SNAPSHOT, name), items) for name in blend.factors}
+    bases = _bases(run, blend, {name: model.bias for name, model in models.items()})
+    factors = tuple((model, blend.factors[name]) for name, model in models.items())
+    return ServedBlend(bases, tuple(_tables(run, blend, items, recents)), factors)
 
 
-def _bases(run: Path, blend: Blend) -> Bases:
+def _bases(run: Path, blend: Blend, biases: Mapping[str, npt.NDArray[np.float32]]) -> Bases:
     snapshot = read_table(RunLayout(run).snapshot("items"))
     logs = log_popularity({name: floats(snapshot[name]) for name in POPULARITY})
-    return Bases(blend.bases(logs), blend.retrieval)
+    return Bases(blend.bases(logs, biases), blend.retrieval)
 
 
 def _tables(run: Path, blend: Blend, items: int, recents: int) -> list[NeighbourTable]:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_json, read_table
+from models.families.factors.scores import FactorScores
 from models.retrieval.retriever import retrieval_model
 from serving.contract.tensors import Contract
 from serving.export.neighbours import read_served_blend
@@ -102,7 +103,7 @@ class OfflineChain:
         similarity = (vectors @ query).astype(np.float32)
         near = _NEAR * float(np.linalg.norm(query) * np.linalg.norm(vectors, axis=1).max())
         similarity = self._blended(place, similarity)
-        near = near * self._heaviest + _ROUNDING * float(np.abs(similarity).max())
+        near = near * self._heaviest + self._near_factors(place) + _ROUNDING * float(np.abs(similarity).max())
         similarity[[self._rows[item] for item in self._left_out[place]]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
         pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
@@ -130,12 +131,29 @@ class OfflineChain:
         if self._blend.bases is not None:
             own = int(bool(history))
             similarity = self._blend.bases.retrieval[own] * similarity + self._blend.bases.items[own]
+            for model, weight in self._blend.factors:
+                similarity += weight[own] * (model.items @ self._factor_query(place, model))
         for age, item in enumerate(reversed(history)):
             for table in self._blend.tables if item in self._rows else ():
                 columns, additions = table.columns[self._rows[item]], table.additions[self._rows[item]]
                 held = columns < len(similarity)
                 similarity[columns[held]] += table.shares[age] * additions[held]
         return similarity
+
+    def _factor_query(self, place: int, model: FactorScores) -> npt.NDArray[np.float32]:
+        history = [item for item in self._recents["recent_items"][place] if item is not None]
+        rows = np.array([[self._rows.get(item, len(self.ids)) for item in history]], np.int64)
+        query: npt.NDArray[np.float32] = model.queries([self.users[place]], rows)[0]
+        return query
+
+    def _near_factors(self, place: int) -> float:
+        """Return how much the factor models' products may be off, as ``_NEAR`` says of the retrieval model's."""
+        return sum(
+            _NEAR
+            * float(weight.max())
+            * float(np.linalg.norm(self._factor_query(place, model)) * np.linalg.norm(model.items, axis=1).max())
+            for model, weight in self._blend.factors
+        )
 
     def _score(self, place: int, pool: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
         """Return the ranking logits of the items in ``pool``; 0 where they do not count."""

@@ -12,11 +12,11 @@ import onnx
 from cartwheel.core.errors import RunError
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import ModelLayout, RunLayout
-from cartwheel.core.tables import read_json
+from cartwheel.core.tables import read_json, read_table
 from models.retrieval.retriever import retrieval_model
 from serving.ensembles.served import RunModels
 from serving.export.neighbours import read_served_blend
-from serving.export.run_files import item_ids
+from serving.export.run_files import item_ids, strings
 from serving.pieces.cart import CartModels, Floats
 from serving.pieces.rank import RankingModels
 from serving.pieces.retrieve import RetrievalModels
@@ -40,10 +40,16 @@ def read_models(run: Path) -> RunModels:
     return RunModels(
         query=read_onnx(layout.graph("query")),
         item=read_onnx(layout.graph("item")),
-        retrieval=RetrievalModels(read_onnx(retrieval_model(run).query), blend.bases, blend.tables),
+        retrieval=RetrievalModels(
+            read_onnx(retrieval_model(run).query), blend.bases, blend.tables, blend.factor_models(_users(run))
+        ),
         ranking=ranking,
         cart=_read_cart(run, cross) if layout.model("cart").scores.exists() else None,
     )
+
+
+def _users(run: Path) -> list[str]:
+    return strings(read_table(RunLayout(run).snapshot("users"))["user_id"])
 
 
 def _read_cart(run: Path, cross: onnx.ModelProto) -> CartModels:

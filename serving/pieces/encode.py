@@ -124,6 +124,7 @@ class _Encode:
             "recents": self._packed([recents.index, recents.categories, recents.brands]),
             "user_mean_price": raw["user_mean_price"],
             "known_user": cast(graph, known, onnx.TensorProto.INT64),
+            "shopper": graph.add("Unsqueeze", row, graph.constant([1], np.int64)),
             "form": self._form(known, given),
             "excluded": self._excluded(excluded, stored, recents, told.cart),
             "cart_index": told.cart,

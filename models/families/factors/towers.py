@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
-from models.families.factors.factors import Factors
-from models.families.registry import ALS, BPR
-from models.questions.interactions import Ints
-from models.training.tables import Array, Table
 from workflows.compiler.onnx_graph import GraphBuilder
+
+if TYPE_CHECKING:
+    from models.families.factors.factors import Factors
+    from models.families.registry import ALS, BPR
+    from models.questions.interactions import Ints
+    from models.training.tables import Array
 
 USER: Final = "user_id"
 RECENT: Final = "recent_items"
@@ -31,6 +33,13 @@ _LEAN: Final = 0.1
 _SAMPLE: Final = 1_000
 _CELLS: Final = 20_000_000
 """Scores held at a time."""
+
+
+class Columns(Protocol):
+    """Encoded columns by name, such as a ``Table``."""
+
+    def __getitem__(self, name: str, /) -> Array:
+        """Return a column, ``[N]`` or ``[N, L]``."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +56,20 @@ class FactorTowers(ABC):
     """Encoded columns that the query vector is computed from."""
 
     @abstractmethod
-    def encode_queries(self, table: Table) -> Array:
+    def encode_queries(self, table: Columns) -> Array:
         """Return float32 ``[N, D]`` query vectors."""
 
-    def encode_items(self, table: Table) -> Array:
+    @property
+    def vectors(self) -> Factors:
+        """float32 ``[item ids, d]`` of the item vectors the numbers that differ in what queries make of them."""
+        return self.items
+
+    @property
+    def bias(self) -> Factors:
+        """float32 ``[item ids]`` what every query's score of an item holds beside the product with these."""
+        return np.zeros(len(self.items), np.float32)
+
+    def encode_items(self, table: Columns) -> Array:
         """Return float32 ``[N, D]`` item vectors."""
         return self.items[table[ITEM]]
 
@@ -89,7 +108,7 @@ class ALSTowers(FactorTowers):
 
     columns: ClassVar[tuple[str, ...]] = (RECENT,)
 
-    def encode_queries(self, table: Table) -> Array:
+    def encode_queries(self, table: Columns) -> Array:
         """Return float32 ``[N, D]`` query vectors, each from its system of D unknowns."""
         return np.stack([self._folded(np.unique(recent)) for recent in table[RECENT]])
 
@@ -158,7 +177,17 @@ class BPRTowers(FactorTowers):
 
     columns: ClassVar[tuple[str, ...]] = (USER, RECENT)
 
-    def encode_queries(self, table: Table) -> Array:
+    @property
+    def vectors(self) -> Factors:
+        """float32 ``[item ids, D - 1]`` factors."""
+        return self.items[:, :-1]
+
+    @property
+    def bias(self) -> Factors:
+        """float32 ``[item ids]`` biases."""
+        return np.asarray(self.items[:, -1] * np.float32(self.constant), np.float32)
+
+    def encode_queries(self, table: Columns) -> Array:
         """Return float32 ``[N, D]`` query vectors."""
         own = self.users[table[USER]].astype(np.float64)
         means = np.stack([self._mean(np.unique(recent)) for recent in table[RECENT]])

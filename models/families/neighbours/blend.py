@@ -2,9 +2,10 @@
 
 With L(i) = (log(1 + recent interactions), log(1 + all interactions)) of item i and n the steps back from the end of a history,
 
-    score(i) = r * query vector . item vector + p . L(i) + sum over tables t and items j of the history of share(t, n) * t(j, i),
+    score(i) = r * query vector . item vector + p . L(i) + sum over factor models m of w(m) * score of m
+             + sum over tables t and items j of the history of share(t, n) * t(j, i),
 
-where r and p are one set of numbers for shoppers with a history and another for those without. A sum of scores can be searched exactly
+where r, p and w are one set of numbers for shoppers with a history and another for those without. A sum of scores can be searched exactly
 by one pass over the catalogue, whatever it is the sum of.
 """
 
@@ -38,10 +39,12 @@ class Base:
     Attributes:
         retrieval: r, 0 or above.
         popularity: p, one number for each of ``POPULARITY``.
+        factors: name of a factor model -> w, above 0.
     """
 
     retrieval: float = 1.0
     popularity: tuple[float, float] = (0.0, 0.0)
+    factors: Mapping[str, float] = field(default_factory=dict)
 
     def of_items(self, logs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Return [N] p . L(i) of the logarithms [N, 2] of a catalogue, as ``log_popularity`` gives them."""
@@ -53,6 +56,7 @@ class Base:
         parts = [f"{self.retrieval:.3g} x retrieval"] if self.retrieval else []
         names = ("log of recent popularity", "log of popularity")
         parts += [f"{weight:.3g} x {name}" for weight, name in zip(self.popularity, names, strict=True) if weight]
+        parts += [f"{weight:.3g} x {name}" for name, weight in self.factors.items()]
         return " + ".join(parts)
 
 
@@ -105,9 +109,24 @@ class Blend:
         """[2] weight of the dot product, without a history and with one."""
         return np.array([self.stranger.retrieval, self.known.retrieval], np.float32)
 
-    def bases(self, logs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return [2, N] what popularity adds, without a history and with one, of the logarithms [N, 2] of a catalogue."""
-        return np.stack([self.stranger.of_items(logs), self.known.of_items(logs)])
+    @property
+    def factors(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Name of each factor model that counts -> [2] its weight, without a history and with one."""
+        names = dict.fromkeys((*self.known.factors, *self.stranger.factors))
+        bases = (self.stranger, self.known)
+        return {name: np.array([base.factors.get(name, 0.0) for base in bases], np.float32) for name in names}
+
+    def bases(self, logs: npt.NDArray[np.float32], biases: Mapping[str, npt.NDArray[np.float32]]) -> npt.NDArray[np.float32]:
+        """Return [2, N] what is added whatever a query holds, without a history and with one.
+
+        Args:
+            logs: the logarithms [N, 2] of a catalogue.
+            biases: [N] those of each factor model that counts.
+        """
+        result = np.stack([self.stranger.of_items(logs), self.known.of_items(logs)])
+        for name, weight in self.factors.items():
+            result += weight[:, None] * biases[name]
+        return result
 
     @property
     def sentence(self) -> str:
@@ -155,9 +174,10 @@ def read_blend(run: Path) -> Blend:
             "Run `cartwheel train` again.",
         )
     for base in (known, stranger):
-        if not all(map(math.isfinite, (base.retrieval, *base.popularity))) or base.retrieval < 0:
+        weights = (base.retrieval, *base.popularity, *base.factors.values())
+        if not all(map(math.isfinite, weights)) or min(base.retrieval, *base.factors.values(), 0.0) < 0:
             raise RunError(
-                f"{path} holds the weights {asdict(base)}, where finite numbers are expected, and no negative one of retrieval.",
+                f"{path} holds the weights {asdict(base)}, where finite numbers are expected, and no negative one of a model.",
                 "Run `cartwheel train` again.",
             )
     return Blend(tables, known, stranger)
@@ -165,4 +185,5 @@ def read_blend(run: Path) -> Blend:
 
 def _base(content: Mapping[str, Any]) -> Base:
     recent, every = content["popularity"]
-    return Base(float(content["retrieval"]), (float(recent), float(every)))
+    factors = {str(name): float(weight) for name, weight in content.get("factors", {}).items()}
+    return Base(float(content["retrieval"]), (float(recent), float(every)), factors)

@@ -17,5 +17,7 @@ class ItemToItemSettings(Settings):
 
     learner: Literal["auto", "none", "item_knn", "ease", "sequential_rules", "discounted_rules"] = "auto"
     """What they are learnt by; ``auto`` tries all and weighs them on validation, ``none`` leaves the retrieval model alone."""
+    factors: tuple[Literal["als", "bpr"], ...] = ("als", "bpr")
+    """Factor models whose scores may be added as well, where validation finds them worth it; they learn shoppers by their ids."""
     neighbours: Annotated[int, Field(gt=0, le=1000)] = 50
     """Neighbours kept of each item."""
