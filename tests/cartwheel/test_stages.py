@@ -143,6 +143,7 @@ ROWS: Final = (
         }.items()
     ),
     Row("item_to_item.learner", "ease", FROM_ITEM_TO_ITEM),
+    Row("item_to_item.factors", ("als",), FROM_ITEM_TO_ITEM),
     Row("item_to_item.neighbours", 9, FROM_ITEM_TO_ITEM),
     *(
         Row(f"{section}.{name}", other, changed)

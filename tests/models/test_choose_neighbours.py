@@ -14,12 +14,13 @@ from models.retrieval.pool import Pool, build_pool
 
 QUESTIONS, ITEMS = 400, 30
 WIDTH = 3 + len(DECAYS)
+"""Columns of a pool with one table."""
 
 
-def planted(weights: dict[int, float], seed: int = 0) -> tuple[Pool, Anchors]:
+def planted(weights: dict[int, float], seed: int = 0, factors: int = 0) -> tuple[Pool, Anchors]:
     """Pools over one catalogue whose true items are drawn by the softmax of the weighted scores."""
     rng = np.random.default_rng(seed)
-    scores = rng.standard_normal((QUESTIONS, ITEMS, WIDTH)).astype(np.float32)
+    scores = rng.standard_normal((QUESTIONS, ITEMS, WIDTH + factors)).astype(np.float32)
     scores[..., Pool.popularity] = scores[:1, :, Pool.popularity]
     utility = sum(weight * scores[..., column] for column, weight in weights.items()) + rng.gumbel(size=scores.shape[:2])
     none = np.zeros(0, np.int64)
@@ -27,7 +28,7 @@ def planted(weights: dict[int, float], seed: int = 0) -> tuple[Pool, Anchors]:
     anchors = Anchors(
         every, every.astype(str), np.ones(QUESTIONS, np.int64), every, np.argmax(utility, axis=1), none, none, ITEMS
     )
-    return Pool(np.tile(np.arange(ITEMS), (QUESTIONS, 1)), scores), anchors
+    return Pool(np.tile(np.arange(ITEMS), (QUESTIONS, 1)), scores, factors), anchors
 
 
 KNOWN = np.ones(QUESTIONS, bool)
@@ -50,6 +51,16 @@ def test_of_orders_that_are_as_good_the_simplest_is_taken() -> None:
     assert (blend.tables, blend.known.retrieval) == ((), 0.0)
     assert blend.known.popularity[0] == pytest.approx(3.0, abs=0.5), "in the unit of a logit, as the sum would be"
     assert blend.known.popularity[1] == pytest.approx(blend.known.popularity[0] / 1000)
+
+
+def test_factor_models_count_where_they_are_worth_it() -> None:
+    pool, anchors = planted({Pool.retrieval: 1.0, 4: 1.5}, factors=2)
+    blend = choose(pool, anchors, KNOWN, ["ease"], 0, ["als", "bpr"]).blend
+    assert blend.known.factors["bpr"] == pytest.approx(1.5, abs=0.35)
+    pool, anchors = planted({Pool.retrieval: 1.0, 5: 1.5}, factors=2)
+    blend = choose(pool, anchors, KNOWN, ["ease"], 0, ["als", "bpr"]).blend
+    assert blend.factors == {}, "a sum without them is as good"
+    assert blend.tables[0].shares[1.0] == pytest.approx(1.5, abs=0.35)
 
 
 def test_strangers_are_chosen_for_by_themselves() -> None:

@@ -17,6 +17,8 @@ import onnxruntime
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from models.families.factors.scores import FactorScores
+from models.families.factors.towers import ALSTowers, BPRTowers
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
 from workflows.features import columns as names
 
@@ -275,7 +277,10 @@ class SyntheticRun:
 
     def _neighbours(self, most: int = 4) -> None:
         """Some items have fewer neighbours than others, many share one, and two tables have some of one item."""
-        known, stranger = ({"retrieval": weight, "popularity": [0.2, -0.1 * weight]} for weight in (1.5, 0.5))
+        known, stranger = (
+            {"retrieval": weight, "popularity": [0.2, -0.1 * weight], "factors": {"als": 7 * weight, "bpr": 4 / weight}}
+            for weight in (1.5, 0.5)
+        )
         tables = [{"learner": "item_knn", "shares": {"0.8": 0.5}}, {"learner": "ease", "shares": {"1.0": 0.2, "0.3": 0.4}}]
         self._json({"tables": tables, "known": known, "stranger": stranger}, "models/item_to_item/blend.json")
         rng, count = np.random.default_rng(11), len(self.item_ids)
@@ -285,6 +290,21 @@ class SyntheticRun:
             columns[columns >= count] = -1
             weights = np.where(columns < 0, 0, rng.uniform(0.1, 1, columns.shape)).astype(np.float32)
             np.savez(self.path / f"models/item_to_item/snapshot_{learner}.npz", columns=columns, weights=weights)
+
+        self._factors()
+
+    def _factors(self, width: int = 5) -> None:
+        """Vectors of every item but one, which no interaction named, and of every second user."""
+        rng, count = np.random.default_rng(12), len(self.item_ids)
+        items = rng.standard_normal((count + 2, width)).astype(np.float32)
+        items[[0, count // 2, -1]] = 0
+        items /= np.linalg.norm(items, 2)  # what ALS folds in by: the sum of the squares is at most 1
+        folder = self.path / "models/item_to_item"
+        FactorScores(ALSTowers(items, rng.standard_normal(width).astype(np.float32), 20.0), ()).write(folder / "snapshot_als.npz")
+        users = tuple(self.user_ids[::2])
+        own = rng.standard_normal((len(users) + 1, width - 1)).astype(np.float32)
+        own[0] = 0
+        FactorScores(BPRTowers(items, own, 4.0), users).write(folder / "snapshot_bpr.npz")
 
     def _snapshot(self) -> None:
         state = {

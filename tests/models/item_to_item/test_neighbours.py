@@ -85,13 +85,18 @@ def test_a_run_without_the_folder_retrieves_by_the_two_tower_alone(tmp_path: Pat
 
 
 def test_a_blend_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    blend = Blend((TableShares("ease", {0.8: 1.5, 1.0: 0.25}),), Base(2.0, (0.5, -0.25)), Base(0.0, (1.0, 0.0)))
+    blend = Blend((TableShares("ease", {0.8: 1.5, 1.0: 0.25}),), Base(2.0, (0.5, -0.25), {"als": 0.5}), Base(0.0, (1.0, 0.0)))
     blend.write(tmp_path)
     assert read_blend(tmp_path) == blend
 
 
-def written(shares: dict[str, float] | None = None, retrieval: float = 1.0, popularity: Sequence[float] = (0.0, 0.0)) -> str:
-    base = {"retrieval": retrieval, "popularity": list(popularity)}
+def written(
+    shares: dict[str, float] | None = None,
+    retrieval: float = 1.0,
+    popularity: Sequence[float] = (0.0, 0.0),
+    factors: dict[str, float] | None = None,
+) -> str:
+    base = {"retrieval": retrieval, "popularity": list(popularity), "factors": factors or {}}
     return json.dumps({"tables": [{"learner": "ease", "shares": shares or {}}], "known": base, "stranger": base})
 
 
@@ -103,7 +108,9 @@ def written(shares: dict[str, float] | None = None, retrieval: float = 1.0, popu
         (written(shares={"0": 1}), "the decays and weights"),
         (written(shares={"0.5": -1}), "the decays and weights"),
         (written(shares={"0.5": float("inf")}), "the decays and weights"),
-        (written(retrieval=-1.0), "no negative one of retrieval"),
+        (written(retrieval=-1.0), "no negative one of a model"),
+        (written(factors={"als": -0.1}), "no negative one of a model"),
+        (written(factors={"als": float("inf")}), "where finite numbers are expected"),
         (written(popularity=[float("nan"), 0.0]), "where finite numbers are expected"),
     ],
 )

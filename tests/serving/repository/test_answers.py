@@ -102,7 +102,7 @@ def test_without_the_second_stage_the_order_of_retrieval_is_served(own_run: Path
     local = LocalRepository(write_repository(own_run, ExportSettings(diversity=0.0)))
     found = local.ask("recommend", user_id=[["u1"], ["nobody"]], k=[50])
     encoded = local.run("recommend_encode", {"user_id": np.array([["u1"], ["nobody"]], dtype=object)})
-    names = ("query_categorical", "query_continuous", "query_lists", "recents", "excluded")
+    names = ("query_categorical", "query_continuous", "query_lists", "recents", "excluded", "shopper")
     retrieved = local.run("recommend_retrieve", {name: encoded[name] for name in names})
     ids = np.array([*SHOP.item_ids, ""])
     real = np.isfinite(retrieved["retrieval_scores"])
