@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from models.families.factors.scores import FactorScores
 from models.families.factors.towers import als_towers, bpr_towers
@@ -35,6 +36,7 @@ def fit_factor_scores(name: str, log: Interactions, catalogue: Ints, seed: int) 
     passes = int(np.clip(_UPDATES // max(1, len(log.user)), _FEWEST_PASSES, BPR.iterations))
     pairwise = BPR(seed=seed, iterations=passes)
     pairwise.fit(log)
-    named = pairwise.user_known & ~log.user_ids.str.starts_with(ANONYMOUS_PREFIX).to_numpy()
+    users = log.user_ids.cast(pl.String)
+    named = pairwise.user_known & ~users.str.starts_with(ANONYMOUS_PREFIX).to_numpy()
     known = np.flatnonzero(named)
-    return FactorScores(bpr_towers(pairwise, items, np.append(-1, known)), tuple(log.user_ids.gather(known)))
+    return FactorScores(bpr_towers(pairwise, items, np.append(-1, known)), tuple(users.gather(known)))
