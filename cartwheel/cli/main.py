@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from cartwheel import __version__
-from cartwheel.cli import ask, audit, compare, features, keys, plan, report, reproduce, tune
+from cartwheel.cli import ask, audit, compare, features, keys, live, plan, report, reproduce, tune
 from cartwheel.core import packages
 from cartwheel.core.errors import CartwheelError
 from cartwheel.core.memory import give_back_at_once
@@ -35,6 +35,8 @@ app.command()(audit.audit)
 app.command()(compare.compare)
 app.command()(reproduce.reproduce)
 app.command()(report.report)
+app.command()(live.consume)
+app.command()(live.land)
 app.command()(tune.tune)
 
 Config = Annotated[Path, typer.Argument(help="The configuration file; see the folder configs for examples.")]

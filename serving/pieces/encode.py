@@ -8,6 +8,7 @@ The compiled NVTabular graph (``workflow/query.onnx``) then encodes the raw colu
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -15,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from serving.contract.tensors import StepModel
+from serving.contract.tensors import EVENTS, StepModel
 from serving.pieces.common import (
     cast,
     count_true,
@@ -144,9 +145,10 @@ class _Encode:
     def _broadcast(self, inputs: dict[str, str]) -> dict[str, str]:
         """Repeat inputs of one row for every request of the batch: an absent one is a default of one row."""
         graph = self._graph
-        batch = graph.add("Max", *(size(graph, value, 0) for value in inputs.values()))
+        events = {tensor.name for tensor in EVENTS[1:]}  # which are widened as the items are, where there are any
+        batch = graph.add("Max", *(size(graph, value, 0) for name, value in inputs.items() if name not in events))
         shape = graph.add("Concat", batch, graph.constant([1], np.int64), axis=0)
-        return {name: graph.add("Expand", value, shape) for name, value in inputs.items()}
+        return {name: value if name in events else graph.add("Expand", value, shape) for name, value in inputs.items()}
 
     def _shopper(self) -> tuple[str, str]:
         """Return the row of the shopper in the snapshot tables [B] (0 is a stranger) and whether it is known [B, 1]."""
@@ -200,24 +202,32 @@ class _Encode:
         more, sold = count_true(graph, looked), count_true(graph, lines)
         return _Told(ids, index, codes, counts, more, sold, cart, cast(graph, lines, onnx.TensorProto.INT64))
 
-    def _stored(self, row: str, known: str) -> Stored:
-        """Return what the snapshot stores of the shoppers."""
+    def _stored(self, row: str, known: str) -> Callable[[GraphBuilder], Stored]:
+        """Return what adds to a branch of the graph what the snapshot stores of the shoppers; its tables stand in the graph, once."""
         graph, shoppers, width = self._graph, self._snapshot.shoppers, self._snapshot.state.recent_items
-        recents = graph.add("Gather", graph.constant(shoppers.recents), row, axis=0)
-        index, categories, brands = split(graph, cast(graph, recents, onnx.TensorProto.INT64), [width] * 3)
-        left_out, places = self._stored_left_out(row)
-        return Stored(
-            known=known,
-            numbers=graph.add("Gather", graph.constant(shoppers.numbers), row, axis=0),
-            times=graph.add("Gather", graph.constant(shoppers.times), row, axis=0),
-            ids=self._text([*self._snapshot.catalogue.ids, ""], index),
-            index=index,
-            codes=index,
-            categories=categories,
-            brands=brands,
-            left_out=left_out,
-            left_out_places=places,
-        )
+        numbers, times, lists = (graph.constant(table) for table in (shoppers.numbers, shoppers.times, shoppers.recents))
+        names = graph.constant(np.array([*self._snapshot.catalogue.ids, ""], dtype=object))
+        starts = graph.constant(shoppers.left_out_starts)
+        items = graph.constant(np.append(shoppers.left_out, np.int32(-1)))  # something to read where nothing is left out
+
+        def add(branch: GraphBuilder) -> Stored:
+            recents = branch.add("Gather", lists, row, axis=0)
+            index, categories, brands = split(branch, cast(branch, recents, onnx.TensorProto.INT64), [width] * 3)
+            left_out, places = _stored_left_out(branch, row, starts, items)
+            return Stored(
+                known=known,
+                numbers=branch.add("Gather", numbers, row, axis=0),
+                times=branch.add("Gather", times, row, axis=0),
+                ids=branch.add("Gather", names, index, axis=0),
+                index=index,
+                codes=index,
+                categories=categories,
+                brands=brands,
+                left_out=left_out,
+                left_out_places=places,
+            )
+
+        return add
 
     def _numbers(self, known: Stored, told: _Told, now: str) -> dict[str, str]:
         """Return hour, weekday and the built-in numbers of the query, raw, each [B, 1]."""
@@ -355,20 +365,24 @@ class _Encode:
             parts.append(stored.left_out)
         return self._packed(parts)
 
-    def _stored_left_out(self, row: str) -> tuple[str, str]:
-        """Return what the snapshot leaves out for the shoppers, int64 [B, the longest of their lists], and where it stands in its table.
 
-        -1 stands behind the shorter lists.
-        """
-        graph, shoppers = self._graph, self._snapshot.shoppers
-        starts, zero = graph.constant(shoppers.left_out_starts), graph.constant(0, np.int64)
-        start = graph.add("Gather", starts, row, axis=0)
-        length = graph.add("Sub", graph.add("Gather", starts, graph.add("Add", row, graph.constant(1, np.int64)), axis=0), start)
-        longest = graph.add("ReduceMax", length, axes=[0], keepdims=1)
-        slots = graph.add("Unsqueeze", counting(graph, longest), graph.constant([0], np.int64))
-        one = graph.constant([1], np.int64)
-        held = graph.add("Less", slots, graph.add("Unsqueeze", length, one))
-        place = graph.add("Where", held, graph.add("Add", slots, graph.add("Unsqueeze", start, one)), zero)
-        table = np.append(shoppers.left_out, np.int32(-1))  # so that there is something to read where nothing is left out
-        index = cast(graph, graph.add("Gather", graph.constant(table), place, axis=0), onnx.TensorProto.INT64)
-        return graph.add("Where", held, index, graph.constant(-1, np.int64)), place
+def _stored_left_out(graph: GraphBuilder, row: str, starts: str, items: str) -> tuple[str, str]:
+    """Return what the snapshot leaves out for the shoppers, int64 [B, the longest of their lists], and where it stands in its table.
+
+    -1 stands behind the shorter lists.
+
+    Args:
+        graph: where to.
+        row: rows of the snapshot tables [B].
+        starts: ``Shoppers.left_out_starts``.
+        items: ``Shoppers.left_out``, and one more.
+    """
+    zero, one = graph.constant(0, np.int64), graph.constant([1], np.int64)
+    start = graph.add("Gather", starts, row, axis=0)
+    length = graph.add("Sub", graph.add("Gather", starts, graph.add("Add", row, graph.constant(1, np.int64)), axis=0), start)
+    longest = graph.add("ReduceMax", length, axes=[0], keepdims=1)
+    slots = graph.add("Unsqueeze", counting(graph, longest), graph.constant([0], np.int64))
+    held = graph.add("Less", slots, graph.add("Unsqueeze", length, one))
+    place = graph.add("Where", held, graph.add("Add", slots, graph.add("Unsqueeze", start, one)), zero)
+    index = cast(graph, graph.add("Gather", items, place, axis=0), onnx.TensorProto.INT64)
+    return graph.add("Where", held, index, graph.constant(-1, np.int64)), place

@@ -8,6 +8,7 @@ equal. Of an item, category and brand are what the snapshot knows, and so is the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
@@ -89,13 +90,15 @@ def asked_at(graph: GraphBuilder, asked: str, events: Events, as_of_us: int) -> 
     return graph.add("Where", graph.add("Greater", asked, zero), asked, unsaid)
 
 
-def with_events(graph: GraphBuilder, snapshot: Snapshot, stored: Stored, events: Events, user: str, now: str) -> Stored:
+def with_events(
+    graph: GraphBuilder, snapshot: Snapshot, stored: Callable[[GraphBuilder], Stored], events: Events, user: str, now: str
+) -> Stored:
     """Return what is stored with the events appended; where no request of the batch gives any, nothing is computed.
 
     Args:
         graph: where to.
         snapshot: the state that the repository keeps.
-        stored: what it stores of the shoppers.
+        stored: adds what it stores of the shoppers to a branch of the graph.
         events: what the requests give.
         user: user ids [B, 1], "" for strangers.
         now: when it is asked, microseconds [B, 1].
@@ -104,8 +107,8 @@ def with_events(graph: GraphBuilder, snapshot: Snapshot, stored: Stored, events:
     given = graph.add("GreaterOrEqual", some, graph.constant(0, np.int64))
     values = graph.choose(
         given,
-        lambda branch: _Append(branch, snapshot, stored, events, now).stored(user).values(),
-        lambda branch: [branch.add("Identity", value) for value in stored.values()],
+        lambda branch: _Append(branch, snapshot, stored(branch), events, now).stored(user).values(),
+        lambda branch: stored(branch).values(),
         _DTYPES,
     )
     return Stored(*values)
@@ -118,6 +121,7 @@ class _Append:
         self._graph, self._snapshot, self._stored = graph, snapshot, stored
         self._kinds = sorted({*snapshot.state.interaction_types, *COUNTED_KINDS.values(), PURCHASE, REFUND})
         shape = graph.add("Shape", events.codes)
+        self._column = graph.add("Concat", size(graph, events.codes, 0), graph.constant([1], np.int64), axis=0)
         kind = self._kind(self._wide(events.types, shape, np.array([[""]], dtype=object)))
         time, counts = self._when(events.codes, self._wide(events.times, shape, np.zeros((1, 1), np.int64)), now)
         price = self._wide(events.prices, shape, np.full((1, 1), np.nan, np.float32))
@@ -169,9 +173,12 @@ class _Append:
     def _wide(self, value: str, shape: str, filler: npt.NDArray[Any]) -> str:
         """Widen an input to the shape of the items: one that is left out is one wide, and a batch pads each by itself."""
         graph, one = self._graph, self._graph.constant([1], np.int64)
-        more = graph.add("Expand", graph.constant(filler), shape)
-        width = graph.add("Slice", shape, one, graph.constant([2], np.int64))
-        return graph.add("Slice", graph.add("Concat", value, more, axis=1), graph.constant([0], np.int64), width, one)
+        more, width = (
+            graph.add("Expand", graph.constant(filler), shape),
+            graph.add("Slice", shape, one, graph.constant([2], np.int64)),
+        )
+        both = graph.add("Concat", graph.add("Expand", value, self._column), more, axis=1)
+        return graph.add("Slice", both, graph.constant([0], np.int64), width, one)
 
     def _when(self, codes: str, given: str, now: str) -> tuple[str, str]:
         """Return the instant of each event [B, E], the latest there is where it does not count, and whether it counts."""

@@ -140,8 +140,8 @@ class GraphBuilder:
 
         Args:
             condition: a bool of one element.
-            then: adds the nodes of the true branch to the builder that it is given, and returns its values; it may use values of
-                this graph.
+            then: adds the nodes of the true branch to the builder that it is given, and returns its values; it may use values that
+                this graph has, and must add none to it.
             otherwise: likewise for the false branch.
             dtypes: element type of each value, as in ``input``.
 
