@@ -63,8 +63,9 @@ def intra_list_diversity(top: Ints, category: Ints, k: int) -> Floats:
     pairs = held * (held - 1) / 2
     rows, _ = np.nonzero(known)
     codes = known[known > 0]
-    groups, counts = np.unique(np.stack([rows, codes]), axis=1, return_counts=True)
-    alike = np.bincount(groups[0], weights=counts * (counts - 1) / 2, minlength=len(top))
+    width = int(codes.max(initial=0)) + 1
+    groups, counts = np.unique(rows * width + codes, return_counts=True)
+    alike = np.bincount(groups // width, weights=counts * (counts - 1) / 2, minlength=len(top))
     return np.divide(pairs - alike, pairs, out=np.full(len(top), np.nan), where=pairs > 0)
 
 
@@ -102,11 +103,12 @@ def gini(top: Ints, items: int, k: int) -> float:
     (0.0, 0.5)
     """
     shown = top[:, :k]
-    exposure = np.sort(np.bincount(shown[shown >= 0], minlength=items)).astype(np.float64)
+    counts = np.bincount(shown[shown >= 0])
+    exposure = np.sort(counts[counts > 0]).astype(np.float64)  # the others come first, and add nothing
     total = exposure.sum()
     if total == 0:
         return float("nan")
-    place = np.arange(1, items + 1)
+    place = np.arange(items - len(exposure) + 1, items + 1)
     return float(np.sum((2 * place - items - 1) * exposure) / (items * total))
 
 
