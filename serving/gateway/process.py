@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import signal
@@ -77,6 +78,8 @@ async def run(options: Options) -> NoReturn:
     ]
     for server in web:
         await server.begin()
+    gc.collect()
+    gc.freeze()  # what was imported stays, and need not be walked again and again
     log.event("ready", version=served.version, ensembles=list(served.ensembles))
     await ended.wait()
     log.event("draining", under_way=upstream.under_way, waiting=upstream.waiting)
