@@ -129,7 +129,7 @@ def test_whatever_the_page_allows_is_answered_as_it_says(gateway: Gateway) -> No
         if not found.path.startswith("/v1/"):
             continue
 
-        @settings(max_examples=60, deadline=None)
+        @settings(max_examples=25, deadline=None)
         @given(case=found.as_strategy(generation_mode=schemathesis.GenerationMode.POSITIVE))
         def check(case: Any) -> None:
             if "x-timeout-ms" in case.headers:
@@ -139,7 +139,7 @@ def test_whatever_the_page_allows_is_answered_as_it_says(gateway: Gateway) -> No
         check()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(
     path=st.sampled_from(PATHS),
     body=st.dictionaries(

@@ -111,7 +111,7 @@ def test_values_in_the_message_are_read_and_only_the_wanted_outputs_given() -> N
     assert InferResult(answer).as_numpy("items").tolist() == [[b"1", b"2"], [b"0", b"2"]]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=100)
 @given(
     raws=st.lists(
         st.binary(max_size=12) | st.lists(st.sampled_from(["1", "", "é"]), max_size=3).map(texts), min_size=3, max_size=3
