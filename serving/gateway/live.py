@@ -90,7 +90,13 @@ class Live:
         if not any(users):
             return request
         rows = await self._looked_up([shopper_key(user) for user in users], public.last_event_us)
-        return request + _events(asked, rows, time.time_ns() // 1000) if any(rows) else request
+        if not any(rows):
+            return request
+        more = _events(asked, rows, time.time_ns() // 1000)
+        if len(request) + len(more) > self._settings.max_message_bytes:  # it would be refused for what its caller did not give
+            self._metrics.without_events.inc()
+            return request
+        return request + more
 
     async def close(self) -> None:
         """Wait for what is under way, and close the store."""

@@ -15,6 +15,9 @@ from serving.export.parity import unpacked
 from serving.export.repository import write_repository
 from serving.local import LocalRepository
 from serving.settings import ExportSettings
+from serving.store.event import Tracked, shopper_key
+from serving.store.sqlite_store import SqliteStore
+from serving.store.store import Kept
 from workflows.events.event_log import EVENT_COLUMNS, MINUTE_US, EventLog, code_events
 from workflows.features.columns import FORMS
 from workflows.features.recompute import left_out_items
@@ -138,6 +141,41 @@ def test_events_since_the_snapshot_are_as_events_of_its_log(
         left_out = {made.item_ids[index] for index in answer["excluded"][place] if 0 <= index < len(made.item_ids)}
         assert left_out == expected_left_out(made, whole, user, anchor), user
         assert FORMS[int(answer["form"][place, 0])] == ("known user" if queries[place]["user_id"] else "stranger")
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(drawn=events, order=st.randoms(use_true_random=False))
+def test_a_log_that_is_replayed_event_by_event_into_the_store_gives_the_features_of_the_batch(
+    shop: tuple[Shop, pl.DataFrame, LocalRepository],
+    tmp_path_factory: pytest.TempPathFactory,
+    drawn: list[dict[str, Any]],
+    order: Any,
+) -> None:
+    made, log, repository = shop
+    given_events = timed(drawn, made.last_event_us)
+    coded = code_events(pl.concat([log, as_log(given_events, made)]), KINDS)
+    known = {event["user_id"] for event in given_events if event["event_type"] in KINDS}
+    users = ["u0", "u1", "fresh", "nobody"]
+    replayed = list(enumerate(given_events))
+    if len({event["time"] for event in given_events}) == len(given_events):
+        order.shuffle(replayed)  # late ones go where they belong
+    with SqliteStore(tmp_path_factory.mktemp("store") / "events.db", Kept()) as store:
+        for number, event in replayed:
+            values = {name: event[name] for name in ("user_id", "item_id", "event_type", "price")}
+            tracked = Tracked(event_id=f"e{number}", time_us=event["time"], **values)
+            assert store.add([tracked], event["time"]) == [True]
+            assert store.add([tracked], event["time"]) == [False], "told twice, counted once"
+        found = store.recent([shopper_key(user) for user in users], made.last_event_us)
+    rows = [
+        [{"item_id": one.item_id, "event_type": one.event_type, "time": one.time_us, "price": one.price} for one in row]
+        for row in found
+    ]
+    anchor = max(event["time"] for event in given_events) + 1
+    answer = repository.run("recommend_encode", inputs(rows, users, [anchor] * len(users)))
+    served = unpacked(answer, LENGTH)
+    queries = [query(coded, {"user_id": user, "later": anchor - AS_OF_US}, stored={*made.user_ids, *known}) for user in users]
+    for name, value in encoded(made.path, queries).items():
+        np.testing.assert_allclose(served[name], value, rtol=1e-6, atol=1e-9, err_msg=name)
 
 
 def new_users(given_events: list[dict[str, Any]], anchor: int) -> set[str]:
