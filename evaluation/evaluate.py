@@ -16,8 +16,10 @@ from evaluation.forecasts import cart_records, ranking_records
 from evaluation.list_requests import list_request_records
 from evaluation.lists import CatalogueFacts, Entry, left_out, list_records, read_facts
 from evaluation.oracle import Oracle, OracleQueries
+from evaluation.report.details import RetrieverTable
 from evaluation.report.gather import gather
 from evaluation.requests import request_records
+from evaluation.retrievers import retriever_table
 from evaluation.segments import Lists, Shown
 from evaluation.settings import EvaluateSettings
 from models.families.registry import make_baseline
@@ -101,6 +103,7 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
     cut = str(read_json(RunLayout(run).examples_report).get("split", ""))  # a run of an earlier release does not tell
     evaluation = merged([_retrieval_records(lists), of_both, asked, ranking, carts, requests]).cut(cut)
     details = gather(run, evaluation, shown, of_ranking | of_carts, of_forms, settings, seed)
+    details = details.model_copy(update={"retrievers": _retrievers(lists)})
     evaluation.write(run)
     details.write(run)
     return evaluation
@@ -169,6 +172,15 @@ def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
     shown = [Lists(each.model, each.role, each.judged, anchors.truth_column) for each in beside]
     shown.insert(0, Lists(name, "model", judged, found))
     return lists.records(TWO_STAGE, entries, anchors), Shown(lists.run, SPLIT, anchors, stages, fusion, tuple(shown))
+
+
+def _retrievers(lists: _Lists) -> RetrieverTable | None:
+    """Ask the retrievers of the sum one by one, for a sample of the anchors."""
+    if lists.retrieved is None:
+        return None
+    anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
+    judged = lists.retrieved.take(np.searchsorted(lists.anchors.row, anchors.row)).judged
+    return retriever_table(lists.retrieved.retrieval, judged, anchors, lists.settings.candidates)
 
 
 def _unjudged(lists: _Lists, models: list[str]) -> list[Entry]:

@@ -149,17 +149,41 @@ class Timeline(_Frozen):
     """Event type -> events of each day."""
 
 
+class RetrieverShare(_Frozen):
+    """How many of the true items a retriever has among its first candidates, as shares of all true items."""
+
+    retriever: str
+    found: float
+    only: float
+    """Of these, those that no other has."""
+
+
+class RetrieverTable(_Frozen):
+    """What each retriever of a sum finds by itself."""
+
+    candidates: int
+    """How many of each are looked at."""
+    truth: int
+    """True items, in the catalogue or not."""
+    shares: tuple[RetrieverShare, ...]
+    sum: RetrieverShare
+    """The sum of all; ``only`` is what none of them finds by itself."""
+    none: float
+    """Share of the true items that neither one of them nor the sum finds."""
+
+
 class Details(_Frozen):
     """All that is kept for the report."""
 
     segments: SegmentTable | None = None
     lines: tuple[LineSegment, ...] = ()
+    """Cart lines by the shopper's history; none where the log has no carts."""
     requests: tuple[LineSegment, ...] = ()
     """Cart lines as each form of request asks for them."""
-    """Cart lines by the shopper's history; none where the log has no carts."""
     chances: tuple[ChanceCurves, ...] = ()
     examples: tuple[Example, ...] = ()
     timeline: Timeline | None = None
+    retrievers: RetrieverTable | None = None
 
     def write(self, run: Path) -> None:
         """Write ``evaluation/details.json``; equal bytes for equal content."""

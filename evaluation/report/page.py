@@ -58,7 +58,7 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
         "chances": ("Do the chances mean what they say?", sections.chances(details, views)),
         "segments-part": (
             "Where it wins and loses",
-            [*sections.segment_part(details), *list_requests(evaluation)],
+            [*sections.segment_part(details), *sections.retrievers(details), *list_requests(evaluation)],
         ),
         "learning-part": ("How the models learnt", sections.learning(curves)),
         "examples": ("What it recommends", examples(details)),

@@ -180,6 +180,20 @@ def segment_part(details: Details | None) -> list[Html]:
     return [list_drawings.segments(details.segments), _segment_table(details.segments), *lines]
 
 
+def retrievers(details: Details | None) -> list[Html]:
+    """Return what each retriever of a sum finds by itself; nothing where one retrieves alone."""
+    if details is None or details.retrievers is None:
+        return []
+    told = details.retrievers
+    head = ("retriever", f"true items among its first {told.candidates}", "found by no other")
+    rows = [[each.retriever, f"{each.found:.1%}", f"{each.only:.1%}"] for each in (*told.shares, told.sum)]
+    note = (
+        f"Shares of {told.truth:,} true items of the test split. The last line is the sum that is served, and what it finds that no "
+        f"part of it finds by itself. {told.none:.1%} are found by none of them, and cannot be recommended whatever orders the rest."
+    )
+    return [tag("h3", "What each retriever finds"), table(head, rows, class_="figures"), tag("p", note, class_="note")]
+
+
 def _request_note(requests: Sequence[LineSegment]) -> Html:
     """Return what a form of request is, and in which of them the base rate is answered."""
     sentences = [

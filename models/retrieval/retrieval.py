@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from models.families.factors.scores import FactorScores
 from models.families.neighbours.blend import POPULARITY, log_popularity, read_blend
 from models.families.neighbours.table import Neighbours
 from models.metrics.ranking import Ints, Numbers
-from models.questions.anchors import QUESTIONS
+from models.questions.anchors import QUESTIONS, Scorer
+from models.retrieval.retriever import retriever
 from models.retrieval.towers import Towers
 from workflows.events.event_log import codes_in
 
@@ -37,7 +38,7 @@ class Retrieval:
     def __init__(self, run: Path, split: str, rows: Ints | None = None, table: str = QUESTIONS) -> None:
         self.towers = Towers(run, split, rows, table)
         self.blend = read_blend(run)
-        self._run, self._split, self._table = run, split, table
+        self.run, self._split, self._table = run, split, table
         self._asked = np.arange(len(self.towers.queries)) if rows is None else rows
 
     def __call__(self, rows: Ints) -> Numbers:
@@ -68,21 +69,39 @@ class Retrieval:
                 scores += np.asarray(table.spoken_for(recent, shares)[place, column], np.float32).ravel()
         return np.asarray(scores, np.float32)
 
+    def parts(self) -> dict[str, Scorer]:
+        """Return each retriever that counts by itself, by name; ``popularity`` is one."""
+        parts: dict[str, Scorer] = {}
+        if self.blend.retrieval.any():
+            parts[retriever(self.run)] = self.towers
+        logs = read_log_popularity(self.run, self._split)
+        popular = np.stack([base.of_items(logs) for base in (self.blend.stranger, self.blend.known)])
+        if popular.any():
+            parts["popularity"] = lambda rows: popular[has_history(self._recent[rows]).astype(np.int64)]
+        for name, (model, queries, _) in zip(self.blend.factors, self._factors, strict=True):
+            parts[name] = partial(_products, model, queries)
+        for told, (table, shares) in zip(self.blend.tables, self._tables, strict=True):
+            parts[told.learner] = partial(self._of_table, table, shares)
+        return parts
+
+    def _of_table(self, table: Neighbours, shares: npt.NDArray[np.float32], rows: Ints) -> Numbers:
+        return table.scores(self._recent[rows], shares)
+
     @cached_property
     def _base(self) -> npt.NDArray[np.float32]:
         """[2, N] what popularity adds, without a history and with one."""
         biases = {name: model.bias for name, model in zip(self.blend.factors, self._factor_models, strict=True)}
-        return self.blend.bases(read_log_popularity(self._run, self._split), biases)
+        return self.blend.bases(read_log_popularity(self.run, self._split), biases)
 
     @cached_property
     def _factor_models(self) -> list[FactorScores]:
-        files, items = RunLayout(self._run).item_to_item, len(self.towers.items)
+        files, items = RunLayout(self.run).item_to_item, len(self.towers.items)
         return [FactorScores.read(files.factor_scores(self._split, name), items) for name in self.blend.factors]
 
     @cached_property
     def _factors(self) -> list[tuple[FactorScores, Numbers, npt.NDArray[np.float32]]]:
         """Each factor model that counts, its query vectors of all rows, zero where not asked for, and its weights."""
-        users, asked = read_users(self._run, self._split, self._table), self._asked
+        users, asked = read_users(self.run, self._split, self._table), self._asked
         factors = []
         for model, weight in zip(self._factor_models, self.blend.factors.values(), strict=True):
             queries = np.zeros((len(users), model.items.shape[1]), np.float32)
@@ -92,7 +111,7 @@ class Retrieval:
 
     @cached_property
     def _tables(self) -> list[tuple[Neighbours, npt.NDArray[np.float32]]]:
-        files, items = RunLayout(self._run).item_to_item, len(self.towers.items)
+        files, items = RunLayout(self.run).item_to_item, len(self.towers.items)
         return [
             (Neighbours.read(files.neighbours(self._split, table.learner), items), table.by_age(self._recent.shape[1]))
             for table in self.blend.tables
@@ -100,7 +119,11 @@ class Retrieval:
 
     @cached_property
     def _recent(self) -> Ints:
-        return read_recent(self._run, self._split, self._table)
+        return read_recent(self.run, self._split, self._table)
+
+
+def _products(model: FactorScores, queries: Numbers, rows: Ints) -> Numbers:
+    return np.asarray(queries[rows] @ model.items.T + model.bias)
 
 
 def has_history(recent: Ints) -> npt.NDArray[np.bool_]:
