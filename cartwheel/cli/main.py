@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
 import traceback
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
@@ -218,7 +219,8 @@ def main() -> None:
             raise
         for number in (signal.SIGINT, signal.SIGTERM):  # whoever is impatient is told the same
             signal.signal(number, signal.SIG_IGN)
-        _die("Stopped. What was finished is kept: the same command goes on from there.", _INTERRUPTED)
+        print("cartwheel: Stopped. What was finished is kept: the same command goes on from there.", file=sys.stderr)
+        _end_at_once(_INTERRUPTED)
     except BrokenPipeError:
         os._exit(0)
     except ModuleNotFoundError as error:
@@ -233,6 +235,14 @@ def _die_of_a_defect(error: Exception) -> None:
     if os.environ.get("CARTWHEEL_DEBUG"):
         traceback.print_exc()
     _die(f"Unexpected {type(error).__name__}: {error}. This is a defect; CARTWHEEL_DEBUG=1 shows where it is.", 1)
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End with a code that Python keeps: where a signal met code made of a text, it ends by that signal, whatever was made of it."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _die(message: str, code: int) -> None:

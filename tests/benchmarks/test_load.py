@@ -69,9 +69,10 @@ def test_a_server_that_refuses_everything_has_no_latency(answering: Callable[...
     measured = measure(answering(grpc.StatusCode.UNAVAILABLE), PAYLOADS, concurrency=2, seconds=0.2, warm_up=0.0)
     assert (len(measured.milliseconds), measured.throughput) == (0, 0.0)
     assert measured.refused >= 2
-    figures = [(1, {serving.OURS: measured, **{peer: Measured([4.0], seconds=1.0) for peer in serving.PEERS}})]
+    others = (serving.GATEWAY, *serving.PEERS)
+    figures = [(1, {serving.OURS: measured, **{side: Measured([4.0], seconds=1.0) for side in others}})]
     assert "MISSED (-)" in serving._verdict(figures)
-    assert serving._table(figures).row_count == 5
+    assert serving._table(figures).row_count == 6
     told = serving._plain(*figures[0])["recommend"]
     assert (told["p99_ms"], told["requests"], told["refused"]) == (None, 0, measured.refused)
 
@@ -97,7 +98,7 @@ def test_a_question_that_is_refused_is_asked_again(answering: Callable[..., str]
 def test_systems_that_answer_otherwise_are_refused(answering: Callable[..., str]) -> None:
     ours, same, other = (answering(grpc.StatusCode.OK, scores=(2.0, second)) for second in (1.0, 1.00001, 1.1))
     questions = [Request("u"), Request("v")]
-    addresses = {serving.OURS: ours, **dict.fromkeys(serving.PEERS, same)}
+    addresses = {serving.OURS: ours, **dict.fromkeys((serving.GATEWAY, *serving.PEERS), same)}
     assert serving._check(addresses, questions) == pytest.approx(1e-5, rel=0.1)
     for peer, name in serving.PEERS.items():
         with pytest.raises(ParityError, match=f"Cartwheel and the {name}, disagree: question 0, place 1: score 1.0 against 1.1"):

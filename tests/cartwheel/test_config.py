@@ -33,7 +33,7 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
     [
         ("[two_tower]\nepoch = 3\n", "two_tower.epoch is not a known key; did you mean 'epochs'?"),
         ("sed = 3\n", "sed is not a known key; did you mean 'seed'?"),
-        ("[serve]\nzzz = 1\n", "serve.zzz is not a known key; known keys here: host, grpc_port"),
+        ("[serve]\nzzz = 1\n", "serve.zzz is not a known key; known keys here: gateway, host, grpc_port"),
         ("[ranking]\nepochs = 0\n", "ranking.epochs = 0 is not accepted: input should be greater than 0."),
         ('[two_tower]\nepochs = "many"\n', "two_tower.epochs = 'many' is not accepted: input should be a valid integer"),
         ('[export]\ntarget = "moon"\n', "export.target = 'moon' is not accepted: input should be 'embedded' or 'native'."),

@@ -13,9 +13,12 @@ import pytest
 from shop_runs import SMALL_SHOP, cartwheel, serving
 
 from cartwheel.pipeline.stages import STAGES
+from evaluation.report.names import model_name
 from models.families.factors.train import train_factors
 from models.families.settings import RetrievalSettings
+from models.retrieval.fusion import read_fusion
 from models.retrieval.retriever import forget_others, retriever
+from models.retrieval.two_stage import served_name
 from serving.client.client import Client
 from serving.export.repository import write_repository
 from serving.local import LocalRepository
@@ -71,9 +74,10 @@ def test_only_what_depends_on_the_retrieval_model_is_done_again(switched: Switch
 
 def test_every_figure_calls_the_model_by_its_name(switched: Switched) -> None:
     assert "als" in switched.names("retrieval", "model") <= {"als", "als+item_to_item"}
-    assert switched.names("two_stage", "model") == {"als+dlrm"}
+    served = served_name(switched.run, read_fusion(switched.run / "models" / "ranking"))
+    assert switched.names("two_stage", "model") == {served} <= {"als+dlrm", "als+item_to_item"}
     assert "als" not in switched.names("retrieval", "baseline"), "it is not compared with itself"
-    assert "ALS + DLRM" in (switched.run / "evaluation" / "report.html").read_text()
+    assert model_name(served) in (switched.run / "evaluation" / "report.html").read_text()
     assert "two-tower" not in (switched.run / "evaluation" / "report.html").read_text()
 
 
