@@ -74,7 +74,7 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
 
     - ``retrieval``: the retrieval model ranks the whole catalogue, by itself and with the neighbours that it is served with.
     - ``two_stage``: the first ``settings.candidates`` items of the latter, ordered as served: by DLRM and retrieval score together, or by
-      the latter alone where the DLRM lowered it on validation.
+      the latter alone where the DLRM was no better on validation.
     - ``ranking``: the DLRM tells items that were interacted with from sampled others.
     - ``cart_line`` and ``cart``: which cart lines, and which carts, get bought; only where the log has carts. Both once more for each
       form of request (``workflows.tasks.task_names.CART_LINE_OF`` and ``CART_OF``), as served, beside the base rate of the form.

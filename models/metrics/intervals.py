@@ -168,3 +168,14 @@ def group_jackknife_interval(value: float, users: Ints, figure: Callable[[npt.ND
     without = np.array([figure(users % groups != group) for group in range(groups)])
     spread = float(np.sqrt((groups - 1) / groups * np.sum((without - without.mean()) ** 2)))
     return Interval(value - _NORMAL_QUANTILE * spread, value + _NORMAL_QUANTILE * spread)
+
+
+def more_than_an_error(ahead: Floats, users: npt.NDArray[np.generic]) -> bool:
+    """Tell whether questions that are ``ahead`` [A] are so, on average, by more than one standard error over shoppers.
+
+    By the rule of one standard error (Breiman et al., Classification and Regression Trees, 1984), the simpler of two is kept otherwise.
+    """
+    mean = float(ahead.mean())
+    code = np.unique(users, return_inverse=True)[1]
+    of_users = np.bincount(code, ahead - mean)
+    return mean > float(np.sqrt(of_users @ of_users)) / len(ahead)

@@ -29,6 +29,7 @@ from models.families.neighbours.table import Neighbours
 from models.families.recommender import ItemToItem
 from models.families.registry import EASE, ItemKNN
 from models.families.rows.lists import fit_conditional_logit
+from models.metrics.intervals import more_than_an_error
 from models.metrics.ranking import Floats, Ints, ndcg, place
 from models.questions.anchors import Anchors, Scorer, halves, read_anchors, relevant, sample
 from models.questions.interactions import Bools, Interactions
@@ -179,7 +180,7 @@ def _choose_part(pool: Pool, anchors: Anchors, found: Bools, chosen: Ints, fixed
         orders.append((None, everything))
     for weights, used in orders:
         better = _cross_fitted(some, own, asked, half, used) if weights is None else _ndcg(some, own, asked, weights)
-        if _more_than_an_error(better - values, asked.users):
+        if more_than_an_error(better - values, asked.users):
             part = _Part(_fit(some, own, used) if weights is None else weights, float(better.sum()), part.alone)
             values = better
     return part
@@ -222,14 +223,6 @@ def _ndcg(pool: Pool, found: Bools, anchors: Anchors, weights: Floats) -> Floats
     scores = np.where(pool.items >= 0, pool.scores @ weights, -np.inf)
     row, slot = np.nonzero(found)
     return ndcg(place(scores, row.astype(np.int64), slot.astype(np.int64), anchors.n_truth), _CUTOFF)
-
-
-def _more_than_an_error(ahead: Floats, users: npt.NDArray[Any]) -> bool:
-    """Tell whether questions that are ``ahead`` [A] are so, on average, by more than one standard error over shoppers."""
-    mean = float(ahead.mean())
-    code = np.unique(users, return_inverse=True)[1]
-    of_users = np.bincount(code, ahead - mean)
-    return mean > float(np.sqrt(of_users @ of_users)) / len(ahead)
 
 
 def _base(pool: Pool, weights: Floats, factors: Sequence[str]) -> Base:

@@ -5,10 +5,11 @@ the neighbours of the recent items add to it. The DLRM learnt from sampled negat
 each knows what the other cannot; ``w`` is chosen on validation anchors by NDCG@10. The DLRM does not read the score as an input: on the
 rows that both train on it is the score of a model that has learnt them, and would count for more than it does on new ones.
 
-``v`` is 1, or 0 where the second stage lowers the first on validation: then ``w`` is 1, and the order of retrieval is served as it is.
-Compared are both stages and retrieval alone, anchor by anchor, with ``w`` chosen on one half of the shoppers and judged on the other, each
-way round: a weight judged on what it was chosen by would flatter the second stage, for among the weights are some that leave it next to
-nothing to say. A mean difference below 0 counts, certain or not. The choice is between two orders, and no other order is a safer guess.
+``v`` is 1, or 0 where the second stage is not better than the first on validation by more than one standard error, over shoppers and
+paired: then ``w`` is 1, and the order of retrieval is served as it is. Compared are both stages and retrieval alone, anchor by anchor,
+with ``w`` chosen on one half of the shoppers and judged on the other, each way round: a weight judged on what it was chosen by would flatter the
+second stage, for among the weights are some that leave it next to nothing to say. Of two orders that cannot be told apart, the simpler
+one is served, which costs less.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from cartwheel.core.errors import DataError, RunError
 from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import ModelLayout
 from models.families.two_tower.settings import TwoTowerSettings
-from models.metrics.intervals import UserBootstrap
+from models.metrics.intervals import UserBootstrap, more_than_an_error
 from models.questions.anchors import halves
 from models.retrieval.retriever import TWO_TOWER
 from models.training.tables import Array
@@ -79,8 +80,10 @@ class Fusion:
     @property
     def sentence(self) -> str:
         """Why the ranking model is not used, to follow the name of the retrieval model."""
-        told = "" if self.validation is None else f" by {-self.validation.value:.4f} ({_interval(self.validation)})"
-        return f"{UNUSED}: on validation the second stage lowered NDCG@{CUTOFF}{told}, so it is not used"
+        if self.validation is None:
+            return f"{UNUSED}: the second stage is not used"
+        told = f"{self.validation.value:+.4f} ({_interval(self.validation)})"
+        return f"{UNUSED}: on validation the second stage changed NDCG@{CUTOFF} by {told}, no more than a standard error, so it is not used"
 
     def scores(self, retrieval: Array, logit: Array) -> npt.NDArray[np.float64]:
         """Return the final scores, ``-inf`` where the logit is: there is no candidate."""
@@ -91,7 +94,7 @@ class Fusion:
 
 
 def _interval(gain: Gain) -> str:
-    ends = "no interval" if gain.low is None or gain.high is None else f"95% interval {-gain.high:.4f} to {-gain.low:.4f}"
+    ends = "no interval" if gain.low is None or gain.high is None else f"95% interval {gain.low:+.4f} to {gain.high:+.4f}"
     return f"{ends}, {gain.shoppers:,} shoppers"
 
 
@@ -145,7 +148,7 @@ def fuse(dot: Array, logit: Array, relevant: Array, n_relevant: Array, users: Ar
     bootstrap = UserBootstrap(users, RESAMPLES, seed)
     ends = bootstrap.percentile(bootstrap.means(gains[:, None])[:, 0])
     gain = Gain(float(gains.mean()), ends.low, ends.high, bootstrap.users)
-    return Fusion(1.0, 0.0, gain) if gain.value < 0 else Fusion(weight, 1.0, gain)
+    return Fusion(weight, 1.0, gain) if more_than_an_error(gains, users) else Fusion(1.0, 0.0, gain)
 
 
 def _gains(dot: Array, logit: Array, relevant: Array, n_relevant: Array, half: Array) -> Array:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from models.metrics.intervals import UserBootstrap, coverage_interval
+from models.metrics.intervals import UserBootstrap, coverage_interval, more_than_an_error
 from models.metrics.ranking import coverage
 
 
@@ -55,3 +55,13 @@ def test_the_interval_of_coverage_is_the_jackknife_over_users() -> None:
     interval = coverage_interval(top, users, items, 3, value)
     assert interval.high == pytest.approx(value + 1.959963984540054 * spread)
     assert coverage_interval(top, np.zeros(12, int), items, 3, value).reason is not None
+
+
+def test_one_standard_error_is_counted_over_shoppers() -> None:
+    ahead = np.array([1.0, 1.0, 1.0, 1.0, -1.0, -1.0, 0.0, 0.0])  # mean 1/4, standard error of single questions sqrt(5.5) / 8
+    assert not more_than_an_error(ahead, np.arange(8))
+    assert more_than_an_error(ahead + 0.1, np.arange(8))
+    assert not more_than_an_error(ahead + 0.1, np.array([0, 0, 0, 0, 1, 1, 2, 2])), (
+        "a shopper's questions are one piece of evidence"
+    )
+    assert not more_than_an_error(-ahead, np.arange(8))

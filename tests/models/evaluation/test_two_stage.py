@@ -137,8 +137,8 @@ def test_fusion_is_tuned_on_validation_and_written(own_run: Path) -> None:
     assert read_fusion(own_run / "models/ranking") == fusion
 
 
-@pytest.mark.parametrize(("popularity", "ranks"), [(0.5, True), (-5.0, False)])
-def test_a_second_stage_that_lowers_the_first_on_validation_is_not_used(
+@pytest.mark.parametrize(("popularity", "ranks"), [(5.0, True), (-5.0, False)])
+def test_a_second_stage_that_is_no_better_on_validation_is_not_used(
     popular_is_true: Callable[[float], Path], popularity: float, ranks: bool
 ) -> None:
     own_run = popular_is_true(popularity)

@@ -149,7 +149,7 @@ def test_final_scores_are_the_weighted_sum_and_places_without_a_candidate_stay_l
 
 
 @pytest.mark.parametrize(("dot_knows", "logit_knows", "ranks"), [(False, True, True), (True, True, True), (True, False, False)])
-def test_the_second_stage_is_used_unless_it_lowers_the_first(dot_knows: bool, logit_knows: bool, ranks: bool) -> None:
+def test_the_second_stage_is_used_where_it_is_better_than_the_first(dot_knows: bool, logit_knows: bool, ranks: bool) -> None:
     """A ranking score that knows nothing, of a few wild values that no weight tames, can only disturb."""
     dot, logit, relevant, count = _scores(5, dot_knows=dot_knows, logit_knows=logit_knows)
     if not logit_knows:
@@ -165,8 +165,9 @@ def test_the_second_stage_is_used_unless_it_lowers_the_first(dot_knows: bool, lo
     if not ranks:
         told = fusion.validation
         assert fusion.sentence == (
-            f"is served by itself: on validation the second stage lowered NDCG@10 by {-told.value:.4f} "
-            f"(95% interval {-told.high:.4f} to {-told.low:.4f}, {told.shoppers} shoppers), so it is not used"
+            f"is served by itself: on validation the second stage changed NDCG@10 by {told.value:+.4f} "
+            f"(95% interval {told.low:+.4f} to {told.high:+.4f}, {told.shoppers} shoppers), "
+            "no more than a standard error, so it is not used"
         )
 
 
@@ -200,4 +201,6 @@ def test_a_lone_shopper_is_judged_by_what_it_chose() -> None:
     assert fusion.ranks
     assert fusion.validation is not None
     assert fusion.validation.low is None
-    assert Fusion(1.0, 0.0, Gain(-0.5, None, None, 1)).sentence.endswith("by 0.5000 (no interval, 1 shoppers), so it is not used")
+    assert Fusion(1.0, 0.0, Gain(-0.5, None, None, 1)).sentence.endswith(
+        "by -0.5000 (no interval, 1 shoppers), no more than a standard error, so it is not used"
+    )
