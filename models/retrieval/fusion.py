@@ -5,11 +5,11 @@ the neighbours of the recent items add to it. The DLRM learnt from sampled negat
 each knows what the other cannot; ``w`` is chosen on validation anchors by NDCG@10. The DLRM does not read the score as an input: on the
 rows that both train on it is the score of a model that has learnt them, and would count for more than it does on new ones.
 
-``v`` is 1, or 0 where the second stage is not better than the first on validation by more than one standard error, over shoppers and
-paired: then ``w`` is 1, and the order of retrieval is served as it is. Compared are both stages and retrieval alone, anchor by anchor,
-with ``w`` chosen on one half of the shoppers and judged on the other, each way round: a weight judged on what it was chosen by would flatter the
-second stage, for among the weights are some that leave it next to nothing to say. Of two orders that cannot be told apart, the simpler
-one is served, which costs less.
+``v`` is 1, or 0 where the second stage is not better than the first on validation by more than one standard error, over shoppers
+and paired: then ``w`` is 1, and the order of retrieval is served as it is. Compared are both stages and retrieval alone, anchor by
+anchor, with ``w`` chosen on one half of the shoppers and judged on the other, each way round: a weight judged on what it was chosen
+by would flatter the second stage, for among the weights are some that leave it next to nothing to say. Of two orders that cannot be
+told apart, the simpler one is served, which costs less.
 """
 
 from __future__ import annotations
