@@ -28,7 +28,13 @@ STORIES = {
     "training": (5, ["pairs of one visit", "nearest items", "it leans most on", "was the best"]),
     "offline_evaluation": (
         8,
-        ["from most popular to the oracle", "Protocol (", "item knn", "two_tower+dlrm: ", "gini|diversity@10"],
+        [
+            "from most popular to the oracle",
+            "Protocol (",
+            "item knn",
+            "two_tower+dlrm: |two_tower+item_to_item: |two_tower: ",
+            "gini|diversity@10",
+        ],
     ),
     "cart_prediction": (5, ["It leans most on", "not bought", "cart_line|cart line:", "the model saves most"]),
     "serving": (3, ["nobody has seen", "INVALID_ARGUMENT", "UNAVAILABLE", "16 of 16 answers", "live False"]),
