@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import os
 import shutil
@@ -88,13 +89,17 @@ class Served:
 
     def health(self) -> dict[str, Any]:
         try:
+            return self._told()
+        except (OSError, http.client.HTTPException):  # it may end between a status and its body
+            return {"state": "gone", "restarts": -1}
+
+    def _told(self) -> dict[str, Any]:
+        try:
             with urllib.request.urlopen(f"http://{self.endpoint.health}/health/ready") as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as unready:
             with unready:
                 return json.load(unready)
-        except OSError:
-            return {"state": "gone", "restarts": -1}
 
     def is_gone(self) -> bool:
         return not processes_about(str(self.repository)) and not leftovers(self.process.pid)

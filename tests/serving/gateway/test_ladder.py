@@ -151,7 +151,7 @@ def hanging(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
     """A gateway whose Triton is stopped, and Triton's process."""
     folder = tmp_path_factory.mktemp("hanging")
     own = Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
-    running = Gateway(own, folder, ladder_seconds=0.2, hang_seconds=60.0, max_under_way=8, max_waiting=4, queue_seconds=60.0)
+    running = Gateway(own, folder, ladder_seconds=0.5, hang_seconds=60.0, max_under_way=8, max_waiting=4, queue_seconds=60.0)
     [triton] = [
         int(path.parent.name)
         for path in Path("/proc").glob("[0-9]*/comm")
@@ -196,8 +196,8 @@ def test_kserve_gets_a_lower_rung_only_where_it_asks_for_it(hanging: tuple[Gatew
         answer = rpc(channel, "ModelInfer", ladder, service_pb2.ModelInferResponse)
         assert answer.parameters["rung"].string_param == POPULAR
         begun = time.monotonic()
-        short = service_pb2.ModelInferResponse.FromString(strict(ladder.SerializeToString(), timeout=0.1))
-        assert time.monotonic() - begun < 0.1, "before the caller's own deadline"
+        short = service_pb2.ModelInferResponse.FromString(strict(ladder.SerializeToString(), timeout=0.4))
+        assert time.monotonic() - begun < 0.4, "before the caller's own deadline"
         assert short.parameters["rung"].string_param == POPULAR
         wrong = infer("recommend", {"ladder": 1}, user_id=["u1"])
         assert refusal(lambda: rpc(channel, "ModelInfer", wrong)) == (
