@@ -24,6 +24,7 @@ from evaluation.segments import Lists, Shown
 from evaluation.settings import EvaluateSettings
 from models.families.registry import make_baseline
 from models.families.tabular.logistic_regression import POPULARITY
+from models.metrics.ranking import Ints
 from models.questions.anchors import Anchors, Scorer, judge, read_anchors, sample
 from models.questions.run_log import read_interactions, read_questions
 from models.retrieval.fusion import read_fusion
@@ -52,6 +53,11 @@ class _Lists:
     """The retrieval model by itself and, where it retrieves with neighbours, both together, judged on all anchors."""
     retrieved: Retrieved | None
     """What the last of them made of the catalogue, as deep as the candidates; None where there is no anchor."""
+
+    def sampled(self) -> tuple[Anchors, Ints]:
+        """Return the anchors on which what is served is judged, and their numbers among all."""
+        anchors = sample(self.anchors, self.settings.max_two_stage_anchors, self.seed)
+        return anchors, np.searchsorted(self.anchors.row, anchors.row)
 
     @property
     def retriever(self) -> str:
@@ -156,11 +162,10 @@ def _retrieval_records(lists: _Lists) -> list[Record]:
 
 def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
     """Return the records of what is served, and the lists behind them; None where there is no anchor."""
-    anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
+    anchors, chosen = lists.sampled()
     if lists.retrieved is None:
         both = two_stage(lists.retriever)
         return lists.records(TWO_STAGE, [*_unjudged(lists, [both, lists.retriever]), *lists.beside], anchors), None
-    chosen = np.searchsorted(lists.anchors.row, anchors.row)
     depth, retrieved = max(lists.settings.cutoffs), lists.retrieved.take(chosen)
     stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors, depth, retrieved=retrieved)
     fusion = read_fusion(RunLayout(lists.run).model("ranking").path)
@@ -178,9 +183,9 @@ def _retrievers(lists: _Lists) -> RetrieverTable | None:
     """Ask the retrievers of the sum one by one, for a sample of the anchors."""
     if lists.retrieved is None:
         return None
-    anchors = sample(lists.anchors, lists.settings.max_two_stage_anchors, lists.seed)
-    judged = lists.retrieved.take(np.searchsorted(lists.anchors.row, anchors.row)).judged
-    return retriever_table(lists.retrieved.retrieval, judged, anchors, lists.settings.candidates)
+    anchors, chosen = lists.sampled()
+    done = {entry.model: entry.judged.take(chosen) for entry in lists.first}
+    return retriever_table(lists.retrieved.retrieval, done, anchors, lists.settings.candidates)
 
 
 def _unjudged(lists: _Lists, models: list[str]) -> list[Entry]:

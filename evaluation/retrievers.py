@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from evaluation.report.details import RetrieverShare, RetrieverTable
@@ -11,14 +13,14 @@ from models.retrieval.retrieval import Retrieval
 from models.retrieval.retriever import blended, retriever
 
 
-def retriever_table(retrieval: Retrieval, judged: Judged, anchors: Anchors, candidates: int) -> RetrieverTable | None:
+def retriever_table(retrieval: Retrieval, done: Mapping[str, Judged], anchors: Anchors, candidates: int) -> RetrieverTable | None:
     """Ask each retriever by itself for as many candidates as the sum hands on.
 
     A true item that is as good as others by a retriever's scores counts as found only if all of those are within the first candidates.
 
     Args:
         retrieval: the sum, over the anchors' split.
-        judged: what it made of the anchors.
+        done: what has been judged of the anchors already, the sum among it; a retriever that is there is not asked again.
         anchors: A anchors.
         candidates: C, how many candidates are handed on.
 
@@ -27,9 +29,10 @@ def retriever_table(retrieval: Retrieval, judged: Judged, anchors: Anchors, cand
     """
     if retrieval.blend.alone or not len(anchors):
         return None
-    parts = retrieval.parts()
-    found = np.stack([_found(judge(scorer, anchors, 1, f"candidates of {name}"), candidates) for name, scorer in parts.items()])
-    by_sum, total = _found(judged, candidates), int(anchors.n_truth.sum())
+    both, parts = blended(retriever(retrieval.run)), retrieval.parts()
+    judged = (done.get(name) or judge(scorer, anchors, 1, f"candidates of {name}") for name, scorer in parts.items())
+    found = np.stack([_found(each, candidates) for each in judged])
+    by_sum, total = _found(done[both], candidates), int(anchors.n_truth.sum())
     by = found.sum(axis=0)
     shares = [
         RetrieverShare(retriever=name, found=float(own.sum()) / total, only=float((own & (by == 1)).sum()) / total)
@@ -40,7 +43,7 @@ def retriever_table(retrieval: Retrieval, judged: Judged, anchors: Anchors, cand
         truth=total,
         shares=tuple(shares),
         sum=RetrieverShare(
-            retriever=blended(retriever(retrieval.run)),
+            retriever=both,
             found=float(by_sum.sum()) / total,
             only=float((by_sum & (by == 0)).sum()) / total,
         ),

@@ -14,7 +14,7 @@ from models.metrics.ranking import Numbers
 from models.questions.anchors import allowed, judge, read_anchors
 from models.retrieval.retrieval import Retrieval
 
-CANDIDATES = 5
+CANDIDATES, SUM = 5, "two_tower+item_to_item"
 
 
 @pytest.fixture
@@ -38,11 +38,11 @@ def first(scores: Numbers, row: int, column: int) -> bool:
 def test_shares_are_counted(summed: Path) -> None:
     anchors = read_anchors(summed, "test")
     retrieval = Retrieval(summed, "test", anchors.row)
-    told = retriever_table(retrieval, judge(retrieval, anchors, 1, "sum"), anchors, CANDIDATES)
+    told = retriever_table(retrieval, {SUM: judge(retrieval, anchors, 1, "sum")}, anchors, CANDIDATES)
     assert told is not None
     parts = retrieval.parts()
     assert [each.retriever for each in told.shares] == ["two_tower", "popularity", "ease"] == list(parts)
-    assert told.sum.retriever == "two_tower+item_to_item"
+    assert told.sum.retriever == SUM
     scores = [allowed(scorer(anchors.row), anchors) for scorer in (*parts.values(), retrieval)]
     pairs = list(zip(anchors.truth_row.tolist(), anchors.truth_column.tolist(), strict=True))
     hits = np.array([[first(each, *pair) for pair in pairs] for each in scores])
@@ -68,7 +68,7 @@ def test_one_retriever_has_no_table(own_run: Path) -> None:
     anchors = read_anchors(own_run, "test")
     retrieval = Retrieval(own_run, "test", anchors.row)
     assert retrieval.blend.alone
-    assert retriever_table(retrieval, judge(retrieval, anchors, 1, "alone"), anchors, CANDIDATES) is None
+    assert retriever_table(retrieval, {"two_tower": judge(retrieval, anchors, 1, "alone")}, anchors, CANDIDATES) is None
 
 
 def test_the_report_shows_them() -> None:
