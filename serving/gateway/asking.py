@@ -15,11 +15,12 @@ from tritonclient.grpc import InferResult, service_pb2
 from cartwheel.core.errors import UsageError
 from serving.client.answers import CartPrediction, Metadata, Recommendations, ScoredItem, ShopId, parse_metadata
 from serving.client.connection import read_outputs, without_prefix
-from serving.client.predictions import Prediction, Value, ask_predict, parse_task
+from serving.client.predictions import Prediction, ServedTask, Value, ask_predict, parse_task
 from serving.client.requests import Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
 from serving.contract.tensors import DEFAULT_K
 from serving.gateway.gate import Gate
 from serving.gateway.refusal import Code, RefusedError
+from serving.gateway.served import Served
 from serving.gateway.visit import Visit
 
 Answer = TypeVar("Answer")
@@ -41,6 +42,14 @@ class Wanted:
     timestamp: When = None
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What is known of a version: how its ids are written, and its declared tasks."""
+
+    metadata: Metadata
+    tasks: Mapping[str, ServedTask]
+
+
 class Asking:
     """Asks typed questions.
 
@@ -50,20 +59,17 @@ class Asking:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        ensembles = gate.served.ensembles
-        shop = next((one for one in ensembles.values() if not one.is_task), None)
-        self._metadata = parse_metadata(shop.parameters, _HERE) if shop else Metadata()
-        self._tasks = {name: parse_task(one.parameters, name, _HERE) for name, one in ensembles.items() if one.is_task}
+        self._known: dict[str, _Known] = {}
 
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the declared tasks."""
-        return tuple(self._tasks)
+        return tuple(self._of(self._gate.served).tasks)
 
     @property
     def shop(self) -> tuple[str, ...]:
         """Names of the other ensembles."""
-        return tuple(name for name in self._gate.served.ensembles if name not in self._tasks)
+        return tuple(name for name, one in self._gate.served.ensembles.items() if not one.is_task)
 
     async def recommend(self, visit: Visit, who: RecommendRequest, diversity: float | None, wanted: Wanted) -> Recommendations:
         """Ask for the items that suit a shopper best; see :meth:`serving.client.client.Client.recommend`.
@@ -72,33 +78,52 @@ class Asking:
             UsageError: if a value cannot be honoured, naming it.
             RefusedError: if it is not answered.
         """
-        return (await self._ask(visit, "recommend", wanted, lambda: ask_recommend([who], wanted.k, diversity, self._metadata)))[0]
+        known = self._chosen(visit, who.user_id)
+        return (await self._ask(visit, "recommend", wanted, lambda: ask_recommend([who], wanted.k, diversity, known.metadata)))[0]
 
     async def cart(
         self, visit: Visit, lines: Sequence[ShopId], user: ShopId | None, recents: Sequence[ShopId], wanted: Wanted
     ) -> CartPrediction:
         """Ask what of a cart will be bought; see :meth:`serving.client.client.Client.cart` and :meth:`recommend`."""
+        known = self._chosen(visit, user)
         return await self._ask(
-            visit, "cart", wanted, lambda: ask_cart(lines, user, recents, wanted.k, wanted.timestamp, self._metadata)
+            visit, "cart", wanted, lambda: ask_cart(lines, user, recents, wanted.k, wanted.timestamp, known.metadata)
         )
 
     async def similar_items(self, visit: Visit, item: ShopId, wanted: Wanted) -> tuple[ScoredItem, ...]:
         """Ask for the nearest items of an item; see :meth:`recommend` for the errors."""
-        return await self._ask(visit, "similar_items", wanted, lambda: ask_similar_items(item, wanted.k, self._metadata))
+        known = self._chosen(visit, None)
+        return await self._ask(visit, "similar_items", wanted, lambda: ask_similar_items(item, wanted.k, known.metadata))
 
     async def predict(
         self, visit: Visit, task: str, entity: ShopId | None, columns: Mapping[str, Value], wanted: Wanted
     ) -> Prediction:
         """Ask a declared task; see :meth:`recommend` for the errors."""
-        if task not in self._tasks:
-            there = f"there are {', '.join(self._tasks)}" if self._tasks else "there is none"
+        tasks = self._chosen(visit, entity).tasks
+        if task not in tasks:
+            there = f"there are {', '.join(tasks)}" if tasks else "there is none"
             raise RefusedError(Code.NOT_FOUND, f"There is no declared task {task!r}; {there}.", "unknown_model")
         entities = None if entity is None else [entity]
         rows = {name: [value] for name, value in columns.items()}
-        return (await self._ask(visit, task, wanted, lambda: ask_predict(self._tasks[task], entities, rows)))[0]
+        return (await self._ask(visit, task, wanted, lambda: ask_predict(tasks[task], entities, rows)))[0]
+
+    def _chosen(self, visit: Visit, who: ShopId | None) -> _Known:
+        """Choose the version for a question about ``who``, and return what is known of it."""
+        return self._of(self._gate.choose(visit, lambda: "" if who is None else str(who)))
+
+    def _of(self, served: Served) -> _Known:
+        if served.version not in self._known:
+            ensembles = served.ensembles
+            shop = next((one for one in ensembles.values() if not one.is_task), None)
+            metadata = parse_metadata(shop.parameters, _HERE) if shop else Metadata()
+            tasks = {name: parse_task(one.parameters, name, _HERE) for name, one in ensembles.items() if one.is_task}
+            latest = list(self._known.items())[-1:]
+            self._known = dict([*latest, (served.version, _Known(metadata, tasks))])
+        return self._known[served.version]
 
     async def _ask(self, visit: Visit, ensemble: str, wanted: Wanted, ask: Callable[[], Question[Answer]]) -> Answer:
-        if ensemble not in self._gate.served.ensembles:
+        assert visit.route is not None
+        if ensemble not in visit.route.served.ensembles:
             raise RefusedError(Code.NOT_FOUND, f"This server does not answer {ensemble!r}.", "unknown_model")
         visit.ensemble = ensemble
         try:

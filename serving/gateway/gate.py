@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+import grpc
 from grpc import aio
 
 from serving.gateway.keys import Keys, Role
-from serving.gateway.ladder import CAUSES, ENSEMBLE, Ladder
+from serving.gateway.ladder import CAUSES, ENSEMBLE
 from serving.gateway.live import Live
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
 from serving.gateway.refusal import Code, RefusedError
+from serving.gateway.routes import Route, Routes
 from serving.gateway.served import Served
-from serving.gateway.upstream import Upstream
 from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
 from serving.intake.intake import Outcome
 
@@ -27,38 +29,59 @@ STOPPING: Final = "The server is stopping; ask again a few seconds later, or ano
 _STOP_RETRY_SECONDS: Final = 2.0
 _RESERVED_SHARE, _RESERVED_SECONDS = 0.1, 0.005
 """What of a caller's time is kept for a lower rung and the way back."""
+_RECENT_REQUESTS: Final = 256
+_RECENT_BYTES: Final = 1 << 16
+"""How large a request may be to be kept among the recent ones."""
 
 
 class Gate:
     """The checks and the counting that all doors share.
 
     Args:
-        served: what may be asked.
-        upstream: what answers.
+        routes: the versions that are served.
         metrics: what counts.
         log: what writes.
         keys: who may ask; None lets anyone.
-        ladder: answers ``recommend`` where Triton does not; None where nothing does.
-        ladder_seconds: after how long Triton is late.
+        ladder_seconds: after how long Triton is late, and a lower rung answers.
     """
 
     def __init__(
         self,
-        served: Served,
-        upstream: Upstream,
+        routes: Routes,
         metrics: Metrics,
         log: Log,
         keys: Keys | None = None,
-        ladder: Ladder | None = None,
         ladder_seconds: float = 0.5,
     ) -> None:
-        self.served, self.upstream, self.metrics, self._log, self._keys = served, upstream, metrics, log, keys
-        self._ladder, self._ladder_seconds = ladder, ladder_seconds
-        self._took = {name: metrics.triton_seconds.labels(name).observe for name in served.ensembles}
+        self.routes, self.metrics, self._log, self._keys = routes, metrics, log, keys
+        self._ladder_seconds = ladder_seconds
+        self.recent: deque[tuple[str, bytes]] = deque(maxlen=_RECENT_REQUESTS)
+        """The latest requests that Triton got, each with its ensemble; a new version is warmed up with them."""
         self.live: Live | None = None
         """What shoppers did since the export; None where it is not kept."""
         self.draining = False
         """Whether new requests are refused."""
+
+    @property
+    def served(self) -> Served:
+        """What may be asked of the version that most requests get."""
+        return self.routes.main.served
+
+    def choose(self, visit: Visit, user: Callable[[], str]) -> Served:
+        """Choose the version for a request, once, and return what may be asked of it.
+
+        Args:
+            visit: the request, which has entered.
+            user: gives the id of the user that it asks about; "" where it names none.
+        """
+        if visit.route is None:
+            visit.route = self.routes.choose(lambda: visit.shopper(user()))
+            visit.route.visits += 1
+        return visit.route.served
+
+    def version(self, visit: Visit) -> str:
+        """Return the version that answers a request."""
+        return (visit.route or self.routes.main).served.version
 
     def enter(self, visit: Visit, headers: Headers, given_id: str = "", role: Role = Role.ASK) -> None:
         """Let a request in.
@@ -72,6 +95,7 @@ class Gate:
         Raises:
             RefusedError: if the server is stopping, or the key is not one that may ask this now.
         """
+        visit.headers = headers
         visit.name(header(headers, REQUEST_ID), given_id)
         if self._keys is not None:
             visit.caller = self._keys.admit(_key(headers), role)
@@ -82,7 +106,7 @@ class Gate:
         """Pass on a checked request and return Triton's serialised answer.
 
         Args:
-            visit: whose ensemble is known.
+            visit: whose ensemble and version are known.
             request: serialised ``ModelInferRequest``.
             seconds: how long the caller waits; None without a bound.
 
@@ -92,26 +116,47 @@ class Gate:
         """
         if seconds is not None and seconds <= 0:
             raise _late(seconds)
+        route = visit.route
+        assert route is not None
         if self.live is not None:
-            request = await self.live.joined(self.served.ensembles[visit.ensemble], request)
-        if self._ladder is None or not visit.ladder or visit.ensemble != ENSEMBLE:
-            return await self._ranked(visit, request, seconds)
-        try:
-            return await self._ranked(visit, request, self._patience(seconds))
-        except (RefusedError, aio.AioRpcError) as error:
-            if (error.code if isinstance(error, RefusedError) else error.code()) not in CAUSES:
-                raise
-        answer, visit.rung = self._ladder.answer(request)
+            request = await self.live.joined(route.served.ensembles[visit.ensemble], request)
+        if len(request) <= _RECENT_BYTES:
+            self.recent.append((visit.ensemble, request))
+        answer = await self._answer(visit, route, request, seconds)
+        if self.routes.are_compared:
+            self.routes.clicks.answered(request, answer, route.tally)
         return answer
 
-    async def _ranked(self, visit: Visit, request: bytes, seconds: float | None) -> bytes:
-        asked = self.upstream.ask(request, self._took[visit.ensemble])
+    async def _answer(self, visit: Visit, route: Route, request: bytes, seconds: float | None) -> bytes:
+        if route.ladder is None or not visit.ladder or visit.ensemble != ENSEMBLE:
+            return await self._ranked(visit, route, request, seconds)
+        try:
+            return await self._ranked(visit, route, request, self._patience(seconds))
+        except (RefusedError, aio.AioRpcError) as error:
+            if _code(error) not in CAUSES:
+                raise
+        answer, visit.rung = route.ladder.answer(request)
+        return answer
+
+    async def _ranked(self, visit: Visit, route: Route, request: bytes, seconds: float | None) -> bytes:
+        begun = time.perf_counter()
+        asked = route.upstream.ask(request, self.metrics.triton_seconds.labels(visit.ensemble).observe)
         try:
             answer = await (asyncio.wait_for(asked, seconds) if seconds is not None else asked)
         except asyncio.TimeoutError:
+            self._failed(route)
             raise _late(seconds or 0.0) from None
+        except (RefusedError, aio.AioRpcError) as error:
+            if _code(error) is not Code.INVALID_ARGUMENT:
+                self._failed(route)
+            raise
+        route.tally.took(time.perf_counter() - begun)
         visit.rung = RANKED
         return answer
+
+    def _failed(self, route: Route) -> None:
+        route.tally.failed += 1
+        self.metrics.answers.labels(route.served.version, "failed").inc()
 
     def _patience(self, seconds: float | None) -> float:
         """Return how long Triton is waited for where another rung can answer within the caller's time."""
@@ -126,18 +171,29 @@ class Gate:
         """
         if self.live is None:
             raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no events (serve.store is off).", "unknown_method")
-        return await self.live.track(events, visit.caller)
+        outcome = await self.live.track(events, visit.caller)
+        if self.routes.are_compared:
+            self.routes.clicks.clicked(event for place, event in enumerate(events) if place not in outcome.refused)
+        return outcome
 
     def leave(self, visit: Visit) -> None:
         """Count a request that has ended, and write about it."""
+        if visit.route is not None:
+            visit.route.visits -= 1
         self._log.request(visit)
         self.metrics.requests.labels(visit.door, visit.ensemble, visit.code.name).inc()
         if visit.code is Code.OK:
             self.metrics.seconds.labels(visit.door, visit.ensemble).observe(time.perf_counter() - visit.begun)
+            if visit.route is not None:
+                self.metrics.answers.labels(visit.route.served.version, "answered").inc()
             if visit.rung:
                 self.metrics.rungs.labels(visit.ensemble, visit.rung).inc()
         elif visit.reason:
             self.metrics.rejections.labels(visit.reason).inc()
+
+
+def _code(error: RefusedError | aio.AioRpcError) -> grpc.StatusCode:
+    return error.code if isinstance(error, RefusedError) else error.code()
 
 
 def _key(headers: Headers) -> str:

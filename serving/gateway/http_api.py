@@ -149,7 +149,7 @@ class _Questions:
     async def _answered(self, request: Request, ask: Callable[[Visit], Awaitable[dict[str, Any]]]) -> Response:
         visit: Visit = request.scope[VISIT]
         try:
-            content = {**await ask(visit), "version": self._gate.served.version, "request_id": visit.request_id}
+            content = {**await ask(visit), "version": self._gate.version(visit), "request_id": visit.request_id}
         except (RefusedError, aio.AioRpcError) as error:
             return _failed(visit, error)
         visit.code = Code.OK
@@ -187,19 +187,21 @@ class Door:
     """
 
     def __init__(self, app: FastAPI, gate: Gate, most: int) -> None:
-        self._app, self._gate, self._most = app, gate, most
+        self.app = app
+        """What answers; it may be changed at any time."""
+        self._gate, self._most = gate, most
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
         role = _role(scope)
         if role is None:
-            await self._app(scope, receive, send)
+            await self.app(scope, receive, send)
             return
         visit = scope[VISIT] = Visit(DOOR)
         try:
             headers = [(name.decode("latin-1"), value) for name, value in scope["headers"]]
             self._gate.enter(visit, headers, role=role)
-            await self._app(scope, self._counted(receive), send)
+            await self.app(scope, self._counted(receive), send)
         except RefusedError as error:
             await _failed(visit, error)(scope, receive, send)
         finally:

@@ -19,7 +19,8 @@ from serving.gateway.gate import Gate
 from serving.gateway.ladder import ENSEMBLE, RUNGS
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.rpc import abort
-from serving.gateway.served import Public
+from serving.gateway.served import Public, Served
+from serving.gateway.texts import users_of
 from serving.gateway.upstream import SERVICE
 from serving.gateway.visit import RANKED, Visit
 
@@ -44,7 +45,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, gate: Gate, is_ready: Callable[[], Awaitable[bool]]) -> None:
         self._gate, self._is_ready = gate, is_ready
-        self._version = _parameters({"version": gate.served.version})
+        self._versions: dict[str, bytes] = {}
         self._rungs = {(ENSEMBLE, rung): _parameters({"rung": rung}) for rung in (RANKED, *RUNGS)}
         methods: Mapping[str, Callable[[bytes, Context], Awaitable[bytes]]] = {
             "ModelInfer": self._infer,
@@ -69,20 +70,29 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             request = _parsed(service_pb2.ModelInferRequest, raw)
             self._gate.enter(visit, context.invocation_metadata() or (), request.id)
-            visit.ensemble = self._public(request.model_name, request.model_version).name
-            sent, seconds = self._checked(visit, request, raw, context.time_remaining())
+            public = self._public(self._gate.choose(visit, lambda: _user(request)), request.model_name, request.model_version)
+            visit.ensemble = public.name
+            sent, seconds = self._checked(visit, public, request, raw, context.time_remaining())
             answer = await self._gate.ask(visit, sent, seconds)
             visit.code = Code.OK
             rung = self._rungs.get((visit.ensemble, visit.rung), b"")
-            return answer + self._version + rung + _parameters({"request_id": visit.request_id})
+            return answer + self._named(visit) + rung + _parameters({"request_id": visit.request_id})
         except (RefusedError, aio.AioRpcError) as error:
             await abort(context, visit, error)
         finally:
             self._gate.leave(visit)
 
-    def _checked(self, visit: Visit, request: Any, raw: bytes, seconds: float | None) -> tuple[bytes, float | None]:
+    def _named(self, visit: Visit) -> bytes:
+        """Return the parameter that names the version that answers."""
+        version = self._gate.version(visit)
+        if version not in self._versions:
+            self._versions = {version: _parameters({"version": version}), **dict(list(self._versions.items())[:1])}
+        return self._versions[version]
+
+    def _checked(
+        self, visit: Visit, public: Public, request: Any, raw: bytes, seconds: float | None
+    ) -> tuple[bytes, float | None]:
         """Return what Triton gets, and how long the caller waits if not until its own deadline."""
-        public = self._gate.served.ensembles[request.model_name]
         for tensor in request.inputs:
             if tensor.parameters:
                 raise _parameter(f"input {tensor.name!r}", tensor.parameters)
@@ -100,10 +110,10 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         bounds = [bound for bound in (own, seconds if visit.ladder else None) if bound is not None]
         return request.SerializeToString(), min(bounds, default=None)
 
-    def _public(self, name: str, version: str) -> Public:
-        found = self._gate.served.ensembles.get(name)
+    def _public(self, served: Served, name: str, version: str) -> Public:
+        found = served.ensembles.get(name)
         if found is None:
-            asked = ", ".join(self._gate.served.ensembles)
+            asked = ", ".join(served.ensembles)
             raise RefusedError(Code.NOT_FOUND, f"There is no model {name!r} to ask; there are {asked}.", "unknown_model")
         if version and not version.isdecimal():
             raise invalid(f"The version {version!r} is no number; leave it out.")
@@ -119,8 +129,8 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
             try:
                 asked = _parsed(kind, raw)
                 self._gate.enter(visit, context.invocation_metadata() or ())
-                public = self._public(asked.name, asked.version)
-                return await self._gate.upstream.look_up(method, kind(name=public.name).SerializeToString())
+                public = self._public(self._gate.served, asked.name, asked.version)
+                return await self._gate.routes.main.upstream.look_up(method, kind(name=public.name).SerializeToString())
             except (RefusedError, aio.AioRpcError) as error:
                 await abort(context, visit, error)
 
@@ -131,7 +141,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             asked = _parsed(service_pb2.ModelReadyRequest, raw)
             visit.name()
-            self._public(asked.name, asked.version)
+            self._public(self._gate.served, asked.name, asked.version)
         except RefusedError as error:
             await abort(context, visit, error)
         return _bytes(service_pb2.ModelReadyResponse(ready=await self._ready()))
@@ -164,6 +174,10 @@ def _closed(method: str) -> grpc.RpcMethodHandler:
     if method == "ModelStreamInfer":
         return grpc.stream_stream_rpc_method_handler(refuse_stream)
     return grpc.unary_unary_rpc_method_handler(refuse)
+
+
+def _user(request: Any) -> str:
+    return next(iter(users_of(request)), "")
 
 
 def _parsed(kind: Any, raw: bytes) -> Any:

@@ -20,6 +20,7 @@ from cartwheel.core.errors import CartwheelError
 from serving.gateway.metrics import Metrics
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.served import Public
+from serving.gateway.texts import users_of
 from serving.intake.dead_letters import DeadLetters
 from serving.intake.intake import BusyError, Intake, Outcome
 from serving.settings import ServeSettings
@@ -86,7 +87,7 @@ class Live:
         if not public.takes_events or time.monotonic() < self._rest_until:
             return request
         asked = service_pb2.ModelInferRequest.FromString(request)
-        users = _users(asked)
+        users = [] if any(tensor.name.startswith("events_") for tensor in asked.inputs) else users_of(asked)
         if not any(users):
             return request
         rows = await self._looked_up([shopper_key(user) for user in users], public.last_event_us)
@@ -120,31 +121,6 @@ def told(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON values."""
     refused = [{"index": place, **asdict(why)} for place, why in outcome.refused.items()]
     return {"accepted": outcome.accepted, "duplicates": outcome.duplicates, "refused": refused}
-
-
-def _users(asked: Any) -> list[str]:
-    """Return the user id of each row; none where the request gives events itself, or what it gives cannot be read."""
-    names = [tensor.name for tensor in asked.inputs]
-    if "user_id" not in names or any(name.startswith("events_") for name in names):
-        return []
-    place = names.index("user_id")
-    contents = asked.inputs[place].contents.bytes_contents
-    if asked.raw_input_contents and place < len(asked.raw_input_contents):
-        contents = _texts(asked.raw_input_contents[place])
-    try:
-        users = [text.decode() for text in contents]
-    except UnicodeDecodeError:
-        return []
-    return users if len(users) == math.prod(asked.inputs[place].shape) else []
-
-
-def _texts(data: bytes) -> list[bytes]:
-    texts, place = [], 0
-    while place + 4 <= len(data):
-        length = int.from_bytes(data[place : place + 4], "little")
-        texts.append(data[place + 4 : place + 4 + length])
-        place += 4 + length
-    return texts if place == len(data) else []
 
 
 def _events(asked: Any, rows: Sequence[Sequence[Recent]], now_us: int) -> bytes:

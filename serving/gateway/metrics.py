@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -18,13 +18,12 @@ class Metrics:
     """The counters of one gateway.
 
     Args:
-        triton: file that holds ``host:port`` of Triton's own metrics.
+        triton: file that holds ``host:port`` of the metrics of the Triton that most requests get.
         under_way: how many requests Triton has at the moment.
         waiting: how many wait for their turn.
-        version: of the export.
     """
 
-    def __init__(self, triton: Path, under_way: Callable[[], float], waiting: Callable[[], float], version: str) -> None:
+    def __init__(self, triton: Path, under_way: Callable[[], float], waiting: Callable[[], float]) -> None:
         self._triton = triton
         self._registry = CollectorRegistry()
         named: dict[str, Any] = {"registry": self._registry, "namespace": "cartwheel"}
@@ -47,7 +46,16 @@ class Metrics:
         self.without_events = Counter("without_events", "Questions asked without events, for the store did not answer.", **named)
         Gauge("under_way", "Requests that Triton has.", **named).set_function(under_way)
         Gauge("waiting", "Requests that wait in the gateway.", **named).set_function(waiting)
-        Info("export", "What is served.", **named).info({"version": version})
+        self.answers = Counter("answers", "Requests that a version answered, or failed to.", ("version", "outcome"), **named)
+        self._share = Gauge("version_share", "Share of the shoppers that a version is asked by.", ("version",), **named)
+        self._export = Info("export", "What is served.", **named)
+
+    def serve(self, shares: Mapping[str, float], main: str) -> None:
+        """Note which versions are served, and which of them most requests get."""
+        self._share.clear()
+        for version, share in shares.items():
+            self._share.labels(version).set(share)
+        self._export.info({"version": main})
 
     async def text(self) -> bytes:
         """Return everything in Prometheus' format."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from cartwheel.core.files import write_json
 from serving.settings import ServeSettings
@@ -12,7 +14,31 @@ from serving.settings import ServeSettings
 TRITON_SOCKET = "grpc:1"
 """Name of Triton's socket in its folder; Triton appends a colon and the number of its port."""
 
-_PATHS = ("repository", "triton_metrics", "live")
+_PATHS = ("lanes", "control", "triton_metrics", "live")
+
+
+@dataclass(frozen=True)
+class Lane:
+    """One version as ``cartwheel serve`` wants it served.
+
+    Attributes:
+        repository: its files.
+        triton: gRPC target of the Triton that answers for it, ``unix:`` and a path that leads to it however often it is started again.
+        share: of the shoppers, 0 to 1.
+    """
+
+    repository: Path
+    triton: str
+    share: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {"repository": str(self.repository), "triton": self.triton, "share": self.share}
+
+    @classmethod
+    def of_json(cls, content: Mapping[str, Any]) -> Lane:
+        """Return what :meth:`to_json` gave."""
+        return cls(Path(content["repository"]), content["triton"], float(content["share"]))
 
 
 @dataclass(frozen=True)
@@ -20,9 +46,9 @@ class Options:
     """Where the gateway listens, and what stands behind it.
 
     Attributes:
-        repository: the exported repository that Triton serves.
-        triton: gRPC target of Triton, ``unix:`` and a path that leads to it however often Triton is started again.
-        triton_metrics: file that holds ``host:port`` of Triton's own metrics, which changes with each start.
+        lanes: JSON file of the versions to serve and their Tritons, a list of :class:`Lane`.
+        control: Unix socket at which ``cartwheel serve`` says what else is to be served; see :mod:`serving.gateway.control`.
+        triton_metrics: file that holds ``host:port`` of the metrics of the Triton that most requests get, which changes with each start.
         live: folder of what shoppers did since the export.
         health: ``host:port`` at which ``cartwheel serve`` tells whether Triton answers.
         address: numeric address to listen on.
@@ -32,8 +58,8 @@ class Options:
         settings: the section ``[serve]``.
     """
 
-    repository: Path
-    triton: str
+    lanes: Path
+    control: Path
     triton_metrics: Path
     live: Path
     health: str

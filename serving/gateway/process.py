@@ -18,17 +18,17 @@ from grpc import aio
 from grpc_reflection.v1alpha import reflection
 
 from serving.gateway.asking import Asking
+from serving.gateway.control import open_control
 from serving.gateway.gate import STOPPING, Gate
 from serving.gateway.http_api import Door, http_api, metrics_api
 from serving.gateway.keys import Keys
 from serving.gateway.kserve import KServe
-from serving.gateway.ladder import Ladder
 from serving.gateway.live import Live
 from serving.gateway.local_http import fetch
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
-from serving.gateway.options import Options
-from serving.gateway.served import Served
+from serving.gateway.options import Lane, Options
+from serving.gateway.routes import Routes
 from serving.gateway.typed import SERVICE as TYPED
 from serving.gateway.typed import Typed
 from serving.gateway.upstream import SERVICE as KSERVE
@@ -46,14 +46,15 @@ _OVERHEAD_BYTES: Final = 1 << 20
 
 async def run(options: Options) -> NoReturn:
     """Serve until SIGTERM or SIGINT, then drain and end the process."""
-    served = Served.read(options.repository, options.settings)
     log = Log(options.settings.log_requests)
-    upstream = Upstream(
-        options.triton, options.settings, lambda: metrics.lost.inc(), lambda seconds: metrics.queue_seconds.observe(seconds)
-    )
-    metrics = Metrics(options.triton_metrics, lambda: upstream.under_way, lambda: upstream.waiting, served.version)
-    ladder = Ladder.of(options.repository) if options.settings.ladder == "on" else None
-    gate = Gate(served, upstream, metrics, log, _keys(options.settings, log), ladder, options.settings.ladder_seconds)
+    metrics = Metrics(options.triton_metrics, lambda: routes.under_way, lambda: routes.waiting)
+
+    def opened(target: str) -> Upstream:
+        return Upstream(target, options.settings, metrics.lost.inc, metrics.queue_seconds.observe)
+
+    routes = Routes(options.settings, opened)
+    await routes.apply([Lane.of_json(lane) for lane in json.loads(options.lanes.read_text(encoding="utf-8"))])
+    gate = Gate(routes, metrics, log, _keys(options.settings, log), options.settings.ladder_seconds)
     gate.live = _live(options, metrics, log)
     ended = _on_signal(gate)
 
@@ -67,23 +68,34 @@ async def run(options: Options) -> NoReturn:
     rpc = _rpc_server(options, KServe(gate, is_ready), Typed(gate, asking))
     reflection.enable_server_reflection((TYPED, KSERVE.strip("/"), reflection.SERVICE_NAME), rpc)
     await rpc.start()
+    door = Door(http_api(gate, asking, health), gate, most_bytes(options.settings))
+    offered = (asking.shop, asking.tasks)
+
+    def changed() -> None:
+        nonlocal offered
+        shares = {route.served.version: route.share for route in routes.all}
+        metrics.serve(shares, routes.main.served.version)
+        log.event("serving", versions=shares)
+        if (asking.shop, asking.tasks) != offered:
+            offered = (asking.shop, asking.tasks)
+            door.app = http_api(gate, asking, health)
+
+    routes.when_changed = changed
+    changed()
+    control = await open_control(options.control, gate)
     web = [
-        _Web(
-            Door(http_api(gate, asking, health), gate, most_bytes(options.settings)),
-            options.address,
-            options.http_port,
-            options.settings,
-        ),
+        _Web(door, options.address, options.http_port, options.settings),
         _Web(metrics_api(metrics), options.address, options.metrics_port, options.settings, tls=False),
     ]
     for server in web:
         await server.begin()
     gc.collect()
     gc.freeze()  # what was imported stays, and need not be walked again and again
-    log.event("ready", version=served.version, ensembles=list(served.ensembles))
+    log.event("ready", version=gate.served.version, ensembles=list(gate.served.ensembles))
     await ended.wait()
-    log.event("draining", under_way=upstream.under_way, waiting=upstream.waiting)
-    await upstream.finish(options.settings.drain_seconds)
+    log.event("draining", under_way=routes.under_way, waiting=routes.waiting)
+    await routes.finish(options.settings.drain_seconds)
+    control.close()
     if gate.live is not None:
         await gate.live.close()
     # The gRPC server is not stopped: that would cancel what arrives meanwhile, whose callers are to be told to ask again.

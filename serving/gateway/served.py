@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Mapping
@@ -14,14 +13,12 @@ from cartwheel.core.errors import RunError
 from serving.contract import questions
 from serving.contract.limits import PARAMETER, Limits, with_limits
 from serving.contract.tasks import PARAMETER as TASK
+from serving.contract.version import CONFIG, version_of
 from serving.settings import ServeSettings
 
 _LINE: Final = re.compile(
     r'^parameters \{ key: (?P<key>"(?:[^"\\]|\\.)*") value: \{ string_value: (?P<value>"(?:[^"\\]|\\.)*") \} \}$', re.MULTILINE
 )
-_CONFIG: Final = "config.pbtxt"
-_METADATA: Final = "cartwheel.json"
-_VERSION_DIGITS: Final = 12
 _EVENTS: Final = 'input [ { name: "events_item" '
 """Begins the line of a configuration that takes a shopper's events."""
 
@@ -73,7 +70,7 @@ class Served:
             RunError: if a configuration cannot be read, or there is nothing to ask.
         """
         found = {}
-        configs = sorted(repository.glob(f"*/{_CONFIG}"))
+        configs = sorted(repository.glob(f"*/{CONFIG}"))
         try:
             for config in configs:
                 text = with_limits(config.read_text(encoding="utf-8"), settings)
@@ -89,13 +86,4 @@ class Served:
             raise RunError(
                 f"{repository} holds no ensemble that can be asked.", "Write the repository again with `cartwheel export`."
             )
-        return cls(_version(repository, configs), found)
-
-
-def _version(repository: Path, configs: list[Path]) -> str:
-    """Return the version: ``cartwheel.json`` holds the SHA-256 of every other file; without it the configurations must do."""
-    metadata = repository / _METADATA
-    digest = hashlib.sha256()
-    for path in [metadata] if metadata.is_file() else configs:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()[:_VERSION_DIGITS]
+        return cls(version_of(repository), found)

@@ -126,7 +126,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         told = MESSAGES["SimilarItemsResponse"]()
         for item in await self._asking.similar_items(visit, request.item_id, _wanted(request, seconds)):
             told.items.add(item_id=str(item.item_id), score=item.score)
-        told.version, told.request_id = self._gate.served.version, visit.request_id
+        told.version, told.request_id = self._gate.version(visit), visit.request_id
         return told
 
     async def _predict(self, visit: Visit, request: Any, seconds: float | None) -> Any:
@@ -144,7 +144,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         return message
 
     def _told(self, visit: Visit) -> dict[str, str]:
-        return {"version": self._gate.served.version, "request_id": visit.request_id}
+        return {"version": self._gate.version(visit), "request_id": visit.request_id}
 
 
 def _predicted(answer: Prediction, told: Mapping[str, str]) -> Any:

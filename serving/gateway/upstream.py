@@ -53,6 +53,8 @@ class Upstream:
         lost: Callable[[], None] = lambda: None,
         waited: Callable[[float], None] = lambda _seconds: None,
     ) -> None:
+        self.target = target
+        """What it was made with."""
         self._settings, self._lost, self._waited = settings, lost, waited
         self._loop = asyncio.get_running_loop()
         self._channel = aio.insecure_channel(target, options=_OPTIONS)
@@ -60,6 +62,7 @@ class Upstream:
         self._running: dict[asyncio.Task[None], tuple[float, asyncio.Future[bytes]]] = {}
         self._line: deque[asyncio.Future[None]] = deque()
         self._known: dict[tuple[str, bytes], bytes] = {}
+        self._closing: asyncio.Task[None] | None = None
         self._sweeper = self._loop.create_task(self._sweep())
         self.under_way = 0
         """Requests that Triton was given and has not answered."""
@@ -109,6 +112,11 @@ class Upstream:
         deadline = time.monotonic() + seconds
         while (self.under_way or self.waiting) and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
+
+    def close(self) -> None:
+        """Give the connection back, whatever is still under way."""
+        self._sweeper.cancel()
+        self._closing = self._loop.create_task(self._channel.close())
 
     async def _call(self, method: str, request: bytes) -> bytes:
         answer: bytes = await self._channel.unary_unary(f"{SERVICE}{method}")(request)

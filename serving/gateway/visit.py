@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from serving.gateway.refusal import Code
+
+if TYPE_CHECKING:
+    from serving.gateway.routes import Route
 
 RANKED: Final = "ranked"
 """The rung of an answer that the full ensemble gave."""
 REQUEST_ID: Final = "x-request-id"
-VERSION: Final = "x-cartwheel-version"
+SESSION_ID: Final = "x-session-id"
 _GIVEN_ID: Final = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 
 
@@ -32,6 +35,8 @@ class Visit:
         code: how it ended.
         reason: why it was refused, in a word; empty where it was not.
         begun: when, by ``time.perf_counter``.
+        headers: its headers, or gRPC metadata.
+        route: the version that answers it; None before that is known.
     """
 
     door: str
@@ -43,6 +48,12 @@ class Visit:
     code: Code = Code.CANCELLED
     reason: str = ""
     begun: float = field(default_factory=time.perf_counter)
+    headers: Sequence[tuple[str, str | bytes]] = ()
+    route: Route | None = None
+
+    def shopper(self, user: str) -> str:
+        """Return by what the version is chosen: the user, else the visit that the caller names, else the request itself."""
+        return user or header(self.headers, SESSION_ID) or self.request_id
 
     def name(self, *given: str) -> None:
         """Take the first of the given request ids that can be one, or make one, unless there is one already."""

@@ -141,6 +141,11 @@ class EmbeddedServer:
         return self._gate.parent
 
     @property
+    def repository(self) -> Path:
+        """Absolute path of what it serves."""
+        return self._repository
+
+    @property
     def log(self) -> Path:
         """The file that holds Triton's output."""
         return self._log.path

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 from cartwheel.core.errors import ServerError
 from serving.server import triton_log
 from serving.server.endpoint import Endpoint
+from serving.server.front import Lead
 from serving.server.health import Health, HealthServer, State
 from serving.server.questions import Answer
 
@@ -96,7 +97,7 @@ class Supervisor:
             return self._server.start()
         self._front.start()
         endpoint = self._server.start()
-        self._front.lead_to(self._server.door, endpoint.metrics)
+        self._front.found(Lead(self._server.repository, self._server.door, endpoint.metrics))
         self._front.await_ready()
         self._watch_gateway(self._front)
         return self._front.endpoint(endpoint)
@@ -159,7 +160,7 @@ class Supervisor:
                 continue
             if not self._signals:
                 if self._front is not None:
-                    self._front.lead_to(self._server.door, endpoint.metrics)
+                    self._front.found(Lead(self._server.repository, self._server.door, endpoint.metrics))
                 self._look_after()
                 self._say(f"ready again after {time.monotonic() - begun:.1f} s")
             return

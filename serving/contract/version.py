@@ -1,0 +1,27 @@
+"""What names a version: the content of an export, and nothing else."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Final
+
+METADATA: Final = "cartwheel.json"
+CONFIG: Final = "config.pbtxt"
+_DIGITS: Final = 12
+
+
+def version_of(repository: Path) -> str:
+    """Return the first digits of a SHA-256 over an export.
+
+    ``cartwheel.json`` holds the SHA-256 of every other file; a repository that was written by hand has none, and its configurations
+    must do.
+
+    Raises:
+        OSError: if a file cannot be read.
+    """
+    metadata = repository / METADATA
+    digest = hashlib.sha256()
+    for path in [metadata] if metadata.is_file() else sorted(repository.glob(f"*/{CONFIG}")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:_DIGITS]

@@ -1,0 +1,156 @@
+"""The versions that are served, mostly one: which Triton answers for each, and which requests it gets.
+
+While a new version is brought in, two are served side by side. Who gets the new one is decided by a hash of the shopper, so that the same
+shopper sees the same version as long as the shares stand, and of those that had it none loses it when its share grows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from serving.gateway.ladder import Ladder
+from serving.gateway.options import Lane
+from serving.gateway.served import Served
+from serving.gateway.tally import Clicks, Tally
+from serving.gateway.upstream import Upstream
+from serving.settings import ServeSettings
+
+_PAUSE_SECONDS: Final = 0.01
+
+
+@dataclass
+class Route:
+    """A version that is served.
+
+    Attributes:
+        served: what it offers.
+        upstream: its Triton.
+        ladder: answers ``recommend`` where that does not; None where nothing does.
+        share: of the shoppers.
+        tally: what is counted of it.
+        visits: requests that it was chosen for and that have not ended.
+    """
+
+    served: Served
+    upstream: Upstream
+    ladder: Ladder | None
+    share: float = 1.0
+    tally: Tally = field(default_factory=Tally)
+    visits: int = 0
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody waits for it, and its Triton has nothing to do."""
+        return not (self.visits or self.upstream.under_way or self.upstream.waiting)
+
+
+class Routes:
+    """All versions that are served.
+
+    Args:
+        settings: the section ``[serve]``.
+        opened: makes the connection to a Triton from its target.
+    """
+
+    def __init__(self, settings: ServeSettings, opened: Callable[[str], Upstream]) -> None:
+        self._settings, self._opened = settings, opened
+        self._routes: tuple[Route, ...] = ()
+        self._retired: list[Route] = []
+        self._salt = ""
+        self.clicks = Clicks()
+        """Which version what was clicked came from."""
+        self.when_changed: Callable[[], None] = lambda: None
+        """Called when what is served has changed."""
+
+    @property
+    def main(self) -> Route:
+        """The version that most requests get; the first where none has more."""
+        return max(self._routes, key=lambda route: route.share)
+
+    @property
+    def all(self) -> tuple[Route, ...]:
+        """All versions, those without a share included."""
+        return self._routes
+
+    @property
+    def are_compared(self) -> bool:
+        """Whether more than one version is served."""
+        return len(self._routes) > 1
+
+    @property
+    def under_way(self) -> int:
+        """Requests that any Triton was given and has not answered."""
+        return sum(route.upstream.under_way for route in (*self._routes, *self._retired))
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait for their turn."""
+        return sum(route.upstream.waiting for route in (*self._routes, *self._retired))
+
+    def choose(self, key: Callable[[], str]) -> Route:
+        """Return the version for a request.
+
+        Args:
+            key: gives the name of the shopper, or of the visit; called only where there is a choice.
+        """
+        if len(self._routes) == 1:
+            return self._routes[0]
+        place = place_of(key(), self._salt)
+        for route in reversed(self._routes):  # the newest has the lowest places, so that who has it keeps it when its share grows
+            place -= route.share
+            if place < 0:
+                return route
+        return self.main
+
+    async def apply(self, lanes: Sequence[Lane]) -> None:
+        """Serve these versions from now on, the newest last, and return when those that are no longer served have nothing left to do.
+
+        Raises:
+            RunError: if a version cannot be read; then nothing changes.
+        """
+        known = {(route.served.version, route.upstream.target): route for route in self._routes}
+        ladders = {route.served.version: route.ladder for route in self._routes}
+        found = []
+        for lane in lanes:
+            served, ladder = await asyncio.to_thread(self._read, lane.repository, ladders)
+            route = known.get((served.version, lane.triton)) or Route(served, self._opened(lane.triton), ladder)
+            found.append((route, lane.share))
+        before = self._routes
+        for route, share in found:
+            route.share, route.tally = share, Tally()
+        self._routes = tuple(route for route, _ in found)
+        self._salt = self._routes[-1].served.version
+        retired = [route for route in before if route not in self._routes]
+        self._retired += retired
+        self.when_changed()
+        await self._finished(retired, self._settings.drain_seconds)
+        self._retired = [route for route in self._retired if route not in retired]
+        for route in retired:
+            route.upstream.close()
+
+    async def finish(self, seconds: float) -> None:
+        """Wait until nothing is under way or waits, at most so long."""
+        await asyncio.gather(*(route.upstream.finish(seconds) for route in (*self._routes, *self._retired)))
+
+    def _read(self, repository: Path, ladders: Mapping[str, Ladder | None]) -> tuple[Served, Ladder | None]:
+        served = Served.read(repository, self._settings)
+        if served.version in ladders or self._settings.ladder != "on":
+            return served, ladders.get(served.version)
+        return served, Ladder.of(repository)
+
+    async def _finished(self, routes: Sequence[Route], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not all(route.is_idle for route in routes) and time.monotonic() < deadline:
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def place_of(key: str, salt: str) -> float:
+    """Return the place of a shopper in [0, 1): the same for the same two texts, and for another salt another one."""
+    digest = hashlib.blake2b(f"{salt}\0{key}".encode(errors="replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
