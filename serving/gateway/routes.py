@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -29,6 +29,7 @@ class Route:
     """A version that is served.
 
     Attributes:
+        repository: its files, which are read once.
         served: what it offers.
         upstream: its Triton.
         ladder: answers ``recommend`` where that does not; None where nothing does.
@@ -37,6 +38,7 @@ class Route:
         visits: requests that it was chosen for and that have not ended.
     """
 
+    repository: Path
     served: Served
     upstream: Upstream
     ladder: Ladder | None
@@ -114,12 +116,12 @@ class Routes:
         Raises:
             RunError: if a version cannot be read; then nothing changes.
         """
-        known = {(route.served.version, route.upstream.target): route for route in self._routes}
-        ladders = {route.served.version: route.ladder for route in self._routes}
+        known = {(route.repository, route.upstream.target): route for route in self._routes}
         found = []
         for lane in lanes:
-            served, ladder = await asyncio.to_thread(self._read, lane.repository, ladders)
-            route = known.get((served.version, lane.triton)) or Route(served, self._opened(lane.triton), ladder)
+            if (route := known.get((lane.repository, lane.triton))) is None:
+                served, ladder = await asyncio.to_thread(self._read, lane.repository)
+                route = Route(lane.repository, served, self._opened(lane.triton), ladder)
             found.append((route, lane.share))
         before = self._routes
         for route, share in found:
@@ -138,11 +140,9 @@ class Routes:
         """Wait until nothing is under way or waits, at most so long."""
         await asyncio.gather(*(route.upstream.finish(seconds) for route in (*self._routes, *self._retired)))
 
-    def _read(self, repository: Path, ladders: Mapping[str, Ladder | None]) -> tuple[Served, Ladder | None]:
+    def _read(self, repository: Path) -> tuple[Served, Ladder | None]:
         served = Served.read(repository, self._settings)
-        if served.version in ladders or self._settings.ladder != "on":
-            return served, ladders.get(served.version)
-        return served, Ladder.of(repository)
+        return served, Ladder.of(repository) if self._settings.ladder == "on" else None
 
     async def _finished(self, routes: Sequence[Route], seconds: float) -> None:
         deadline = time.monotonic() + seconds
