@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from models.families.family import Fitted, Learner, Tags, TrainingData, Tune
     from serving.client.async_client import AsyncClient
     from serving.client.client import Client
+    from serving.rules.rules import Rules
     from workflows.features.column import Column, Kind, Owner
     from workflows.features.family import Event, FeatureFamily, Moments
     from workflows.tasks.task import AnchorRule, Answer, Entity, Label, Labels, Task
@@ -53,6 +54,7 @@ _HOMES: Final = {
     "models.families.family": ("Fitted", "Learner", "Tags", "TrainingData", "Tune"),
     "serving.client.async_client": ("AsyncClient",),
     "serving.client.client": ("Client",),
+    "serving.rules.rules": ("Rules",),
     "workflows.features.column": ("Column", "Kind", "Owner"),
     "workflows.features.family": ("Event", "FeatureFamily", "Moments"),
     "workflows.tasks.task": ("AnchorRule", "Answer", "Entity", "Label", "Labels", "Task"),
@@ -85,6 +87,7 @@ __all__ = [
     "NotCompilableError",
     "Owner",
     "ParityError",
+    "Rules",
     "Run",
     "RunError",
     "ServerError",

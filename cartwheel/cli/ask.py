@@ -8,6 +8,8 @@ from typing import Annotated, Optional
 import typer
 from rich.console import Console
 
+from cartwheel.cli.rules_options import InCart, RulesFile, Where, parse_rules
+
 Server = Annotated[Optional[str], typer.Option("--server", metavar="HOST:PORT", help="The server's gRPC address.")]  # noqa: UP045 - typer on 3.10
 Served = Annotated[Optional[Path], typer.Option("--run", help="Run directory whose running server is asked.")]  # noqa: UP045
 User = Annotated[Optional[str], typer.Option("--user", metavar="ID", help="The shopper's id; left out for an anonymous one.")]  # noqa: UP045
@@ -36,6 +38,9 @@ def recommend(
         Optional[list[str]],  # noqa: UP045
         typer.Option("--exclude", metavar="ITEM", help="An item to leave out; repeat it for more."),
     ] = None,
+    where: Where = None,
+    in_cart: InCart = None,
+    rules_file: RulesFile = None,
     at: At = "now",
     k: K = 10,
     as_json: AsJson = False,
@@ -49,9 +54,9 @@ def recommend(
     from cartwheel.cli.asking import age_of_state, find_server, parse_at, show_recommendations
     from serving.client.client import Client
 
-    when = parse_at(at)
+    when, rules = parse_at(at), parse_rules(rules_file, where=where, cart_items=in_cart)
     with Client(find_server(server, run)) as client:
-        answer = client.recommend(user, recent_items=recent or (), exclude=exclude or (), k=k, timestamp=when)
+        answer = client.recommend(user, recent_items=recent or (), exclude=exclude or (), k=k, timestamp=when, rules=rules)
         note = age_of_state(when, client.metadata())
     show_recommendations(answer, Console(), as_json=as_json)
     _show_note(note)

@@ -98,6 +98,8 @@ def show_recommendations(answer: Recommendations, console: Console, *, as_json: 
     for item in answer.items:
         table.add_row(escape(str(item.item_id)), f"{item.score:.3f}", escape(item.sentence))
     console.print(table if answer.items else "Nothing is left to recommend: every candidate is excluded.")
+    if answer.fewer:
+        console.print(answer.fewer, markup=False, highlight=False, soft_wrap=True)
 
 
 def show_cart(answer: CartPrediction, console: Console, *, as_json: bool = False) -> None:

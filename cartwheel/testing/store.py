@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from serving.store.event import Recent, Tracked, shopper_key
+from serving.store.item_state import ItemState
 from serving.store.store import DAY_US, HOUR_US, Kept, Store
 
 NOW_US: Final = 1_700_000_000_000_000
@@ -78,6 +79,21 @@ class StoreConformance:
         assert [recent.item_id for recent in found[0]] == [f"i{number}" for number in range(7, 12)]
         assert found[1] == []
         assert [kept.event_id for _, kept in store.journal(99)] == [f"e{number}" for number in [*order, 99]]
+
+    def test_the_state_of_items_is_what_was_set_last(self, store: Store) -> None:
+        """What is left out stays, only what was set since a place is told again, and nothing else is touched."""
+        assert store.items("") == ([], "")
+        store.set_items([ItemState("a", price=2.5), ItemState("ü:1", stock=0.0), ItemState("a", stock=7.0, available=True)])
+        states, place = store.items("")
+        assert sorted(states) == [ItemState("a", 2.5, 7.0, available=True), ItemState("ü:1", None, 0.0, None)]
+        assert store.items(place) == ([], place)
+        store.set_items([ItemState("a", available=False)])
+        states, later = store.items(place)
+        assert states == [ItemState("a", 2.5, 7.0, available=False)]
+        assert later != place
+        store.set_items([])
+        assert store.items(later) == ([], later)
+        assert store.journal(9) == []
 
     def test_the_journal_has_every_field_until_it_is_landed(self, store: Store) -> None:
         """Places sort as the events came; landing forgets no id and no state."""

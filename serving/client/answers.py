@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import IntEnum
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ ShopId: TypeAlias = str | int
 IdType: TypeAlias = Literal["string", "int64"]
 
 DEFAULT_MAX_K = 100
+FEWER: Final = "fewer"
+"""The parameter of an answer in which a gateway says why there are fewer items; it stands among the outputs as they are read."""
 
 
 class Reason(IntEnum):
@@ -32,6 +34,10 @@ class Reason(IntEnum):
     """It goes with an item that the shopper looked at lately."""
     TASTE = 2
     """It suits what is known of the shopper."""
+    PINNED = 3
+    """The shop, or whoever asked, put it at its place."""
+    PROMOTED = 4
+    """The shop, or whoever asked, promotes it."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,15 @@ class RecommendedItem:
         """The reason in words that may be shown to a shopper."""
         if self.reason is Reason.RECENT_ITEM:
             return f"Because you looked at {self.because_of}."
-        return "Popular in this shop." if self.reason is Reason.POPULAR else "It suits your taste."
+        return _SENTENCES[self.reason]
+
+
+_SENTENCES: Final[Mapping[Reason, str]] = {
+    Reason.POPULAR: "Popular in this shop.",
+    Reason.TASTE: "It suits your taste.",
+    Reason.PINNED: "Chosen by the shop.",
+    Reason.PROMOTED: "Promoted by the shop.",
+}
 
 
 @dataclass(frozen=True)
@@ -64,11 +78,13 @@ class Recommendations:
 
     Attributes:
         user_id: who was asked about, None for a visitor without an id.
-        items: at most ``k`` items; fewer where no more remain after the exclusions.
+        items: at most ``k`` items; fewer where no more may be answered.
+        fewer: why they are fewer, in a sentence; empty where they are not, or the server does not say.
     """
 
     user_id: ShopId | None
     items: tuple[RecommendedItem, ...]
+    fewer: str = ""
 
     @property
     def item_ids(self) -> tuple[ShopId, ...]:
@@ -190,6 +206,7 @@ def parse_recommendations(
     outputs: Mapping[str, npt.NDArray[Any]], users: Sequence[ShopId | None], metadata: Metadata
 ) -> tuple[Recommendations, ...]:
     """Read the outputs ``items``, ``scores``, ``reason`` and ``reason_item``, each [B, k], for ``users`` [B]."""
+    [fewer] = outputs.get(FEWER, [""])
     rows = zip(outputs["items"], outputs["scores"], outputs["reason"], outputs["reason_item"], strict=True)
     return tuple(
         Recommendations(
@@ -201,6 +218,7 @@ def parse_recommendations(
                 for item, score, reason, because in zip(*row, strict=True)
                 if item
             ),
+            fewer,
         )
         for user, row in zip(users, rows, strict=True)
     )

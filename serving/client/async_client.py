@@ -30,6 +30,7 @@ from serving.client.predictions import Prediction, ServedTask, Value, ask_predic
 from serving.client.requests import Happened, Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
 from serving.contract.tasks import TaskForm
 from serving.contract.tensors import DEFAULT_K
+from serving.rules.rules import Rules
 
 Result = TypeVar("Result")
 
@@ -74,16 +75,22 @@ class AsyncClient:
         timestamp: When = None,
         diversity: float | None = None,
         events: Sequence[Happened] = (),
+        rules: Rules | None = None,
     ) -> Recommendations:
         """Ask for the items that suit a visitor best; see :meth:`serving.client.client.Client.recommend`."""
         request = RecommendRequest(user_id, recent_items, exclude, timestamp, events)
-        return (await self.recommend_many([request], k=k, diversity=diversity))[0]
+        return (await self.recommend_many([request], k=k, diversity=diversity, rules=rules))[0]
 
     async def recommend_many(
-        self, requests: Sequence[RecommendRequest], *, k: int = DEFAULT_K, diversity: float | None = None
+        self,
+        requests: Sequence[RecommendRequest],
+        *,
+        k: int = DEFAULT_K,
+        diversity: float | None = None,
+        rules: Rules | None = None,
     ) -> tuple[Recommendations, ...]:
         """Ask for the best items of several visitors in one request; see :meth:`serving.client.client.Client.recommend`."""
-        return await self._ask(lambda metadata: ask_recommend(requests, k, diversity, metadata))
+        return await self._ask(lambda metadata: ask_recommend(requests, k, diversity, metadata, rules))
 
     async def cart(
         self,

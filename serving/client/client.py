@@ -30,6 +30,7 @@ from serving.client.predictions import Prediction, ServedTask, Value, ask_predic
 from serving.client.requests import Happened, Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
 from serving.contract.tasks import TaskForm
 from serving.contract.tensors import DEFAULT_K
+from serving.rules.rules import Rules
 
 Result = TypeVar("Result")
 
@@ -77,6 +78,7 @@ class Client:
         timestamp: When = None,
         diversity: float | None = None,
         events: Sequence[Happened] = (),
+        rules: Rules | None = None,
     ) -> Recommendations:
         """Ask for the items that suit a visitor best.
 
@@ -88,6 +90,7 @@ class Client:
             timestamp: when it is asked; None means now.
             diversity: score taken off for each better item of the same category; None means the exported setting.
             events: what the visitor did since the exported state, in the order in which it happened; it adds to what is stored.
+            rules: what may be answered and how it is arranged (docs/rules.md); they tighten the shop's, and need a gateway.
 
         Returns:
             At most ``k`` items, the best first.
@@ -97,13 +100,18 @@ class Client:
             ServerError: if the server cannot be reached, is late, or breaks.
         """
         request = RecommendRequest(user_id, recent_items, exclude, timestamp, events)
-        return self.recommend_many([request], k=k, diversity=diversity)[0]
+        return self.recommend_many([request], k=k, diversity=diversity, rules=rules)[0]
 
     def recommend_many(
-        self, requests: Sequence[RecommendRequest], *, k: int = DEFAULT_K, diversity: float | None = None
+        self,
+        requests: Sequence[RecommendRequest],
+        *,
+        k: int = DEFAULT_K,
+        diversity: float | None = None,
+        rules: Rules | None = None,
     ) -> tuple[Recommendations, ...]:
         """Ask for the best items of several visitors in one request; see :meth:`recommend`."""
-        return self._ask(lambda metadata: ask_recommend(requests, k, diversity, metadata))
+        return self._ask(lambda metadata: ask_recommend(requests, k, diversity, metadata, rules))
 
     def cart(
         self,

@@ -17,11 +17,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import numpy as np
 import numpy.typing as npt
 from tritonclient.grpc import InferResult
 from tritonclient.utils import InferenceServerException
 
 from cartwheel.core.errors import CartwheelError, ServerError, UsageError
+from serving.client.answers import FEWER
 
 DEFAULT_TIMEOUT_SECONDS: Final = 5.0
 DEFAULT_RETRIES: Final = 8
@@ -191,7 +193,9 @@ class Attempts:
 
 def read_outputs(result: InferResult) -> Mapping[str, npt.NDArray[Any]]:
     """Return the output tensors of an answer by name."""
-    return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
+    answer = result.get_response()
+    said = {FEWER: np.array([answer.parameters[FEWER].string_param], object)} if FEWER in answer.parameters else {}
+    return {**{output.name: result.as_numpy(output.name) for output in answer.outputs}, **said}
 
 
 def without_prefix(message: str) -> str:

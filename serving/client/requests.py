@@ -25,6 +25,7 @@ from serving.client.answers import (
 )
 from serving.contract.limits import Limits
 from serving.contract.tensors import HIGHEST_DIVERSITY, HIGHEST_PRICE
+from serving.rules.rules import Rules
 
 When: TypeAlias = datetime | Literal["snapshot"] | None
 """When it is asked: an instant with a time zone, ``"snapshot"`` for the instant of the exported state, or None for now."""
@@ -88,7 +89,11 @@ class Question(Generic[Answer]):
 
 
 def ask_recommend(
-    requests: Sequence[RecommendRequest], k: int, diversity: float | None, metadata: Metadata
+    requests: Sequence[RecommendRequest],
+    k: int,
+    diversity: float | None,
+    metadata: Metadata,
+    rules: Rules | None = None,
 ) -> Question[tuple[Recommendations, ...]]:
     """Ask for the best items of several visitors at once.
 
@@ -97,6 +102,7 @@ def ask_recommend(
         k: how many items each.
         diversity: score taken off for each better item of the same category; None means the exported setting.
         metadata: what the server says about its run.
+        rules: what may be answered and how it is arranged, which a gateway reads; Triton alone refuses it.
 
     Raises:
         UsageError: if a value cannot be honoured, naming it.
@@ -123,6 +129,9 @@ def ask_recommend(
     ]
     if diversity is not None:
         inputs.append(tensor("diversity", "FP32", np.array([_diversity(diversity)], dtype=np.float32)))
+    if rules is not None:
+        written = rules.model_dump_json(exclude_defaults=True).encode()
+        inputs.append(tensor("rules", "BYTES", np.array([written], dtype=np.object_)))
     users = [request.user_id for request in requests]
     return Question("recommend", inputs, lambda outputs: parse_recommendations(outputs, users, metadata))
 

@@ -233,6 +233,15 @@ EVENTS: Final = (
     ),
 )
 """What a request gives of a shopper's events; those that the snapshot knows already, and those after the request, count for nothing."""
+BARRED: Final = Tensor(
+    "barred",
+    "int32",
+    ("B", "G"),
+    "items that must not be answered, as the gateway's rules find them: a number for eight items that lie side by side in the catalogue,"
+    " 256 times the place of the group plus a bit for each; 0 pads",
+    optional=True,
+    allowed={"low": 0, "high": 2**31 - 1, "sentence": "give numbers of at least 0, each 256 times a group plus its bits"},
+)
 CART_ITEMS: Final = Tensor("cart_items", "string", ("B", "N"), 'the lines of the cart, each counted once; "" pads')
 TIMESTAMP: Final = Tensor(
     "timestamp",
@@ -264,7 +273,11 @@ ITEM_ID: Final = Tensor("item_id", "string", ("B", 1), "the item; an unknown one
 ITEMS_OUT: Final = Tensor("items", "string", ("B", "k"), 'item ids, the best first; "" where no more items remain')
 SCORES_OUT: Final = Tensor("scores", "float32", ("B", "k"), "the score that orders them; -inf where no more items remain")
 REASON_OUT: Final = Tensor(
-    "reason", "int32", ("B", "k"), "why: 0 popular, 1 because of the recent item `reason_item`, 2 the taste of a known user"
+    "reason",
+    "int32",
+    ("B", "k"),
+    "why: 0 popular, 1 because of the recent item `reason_item`, 2 the taste of a known user;"
+    " by rules of the gateway 3 pinned, 4 promoted",
 )
 REASON_ITEM_OUT: Final = Tensor("reason_item", "string", ("B", "k"), 'the recent item that explains reason 1, else ""')
 LINES_OUT: Final = Tensor("line_probability", "float32", ("B", "N"), 'chance that each line is bought; NaN for "" lines')

@@ -9,6 +9,7 @@ import onnx
 
 from serving.contract.tensors import (
     AFTER,
+    BARRED,
     CART_ITEMS,
     CART_OUT,
     EVENTS,
@@ -34,7 +35,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
     graph = ServedGraph(
         "cart",
         "What of a cart will be bought, and what completes it.",
-        request=(USER_ID, RECENT_ITEMS, *EVENTS, CART_ITEMS, TIMESTAMP, steps.k),
+        request=(USER_ID, RECENT_ITEMS, *EVENTS, CART_ITEMS, TIMESTAMP, steps.k, BARRED),
         answer=(*((LINES_OUT, CART_OUT) if scored else ()), ITEMS_OUT, SCORES_OUT),
         pieces=pieces,
         question={"cart_items": [""], "k": [1]},

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Final
 
 from serving.contract.tensors import (
+    BARRED,
     DIVERSITY,
     EVENTS,
     EXCLUDE,
@@ -29,7 +30,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
     graph = ServedGraph(
         "recommend",
         "The items that suit a shopper best.",
-        request=(asked, RECENT_ITEMS, *EVENTS, EXCLUDE, TIMESTAMP, steps.k, DIVERSITY),
+        request=(asked, RECENT_ITEMS, *EVENTS, EXCLUDE, TIMESTAMP, steps.k, DIVERSITY, BARRED),
         answer=(ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT),
         pieces=steps.pieces(),
         question={"user_id": [""], "k": [1]},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx
 
 from serving.contract.tensors import (
+    BARRED,
     CART_ITEMS,
     DIVERSITY,
     EVENTS,
@@ -65,7 +66,7 @@ class RecommenderSteps:
             self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
             self.cart_counts, self.form, self.shopper,
         )  # fmt: skip
-        inputs = (USER_ID, RECENT_ITEMS, *EVENTS, EXCLUDE, cart_items, TIMESTAMP)
+        inputs = (USER_ID, RECENT_ITEMS, *EVENTS, EXCLUDE, cart_items, TIMESTAMP, BARRED)
         trim = {"cart_index": "cart_items", "cart_counts": "cart_items"}
         model = StepModel("recommend_encode", inputs, outputs, trim=trim)
         return Piece(model, lambda parts: encode_graph(model, parts.shop.snapshot, parts.shop.models.query))

@@ -24,6 +24,7 @@ from serving.contract.triton_config import ensemble_config, program_config
 from serving.ensembles.registry import contract, pieces, served_graphs
 from serving.ensembles.served import Parts, Plan, ShopParts
 from serving.export.fallback import write_fallback
+from serving.export.items import write_items
 from serving.export.parity import check_parity
 from serving.export.run_files import item_ids
 from serving.export.run_models import read_models, unknown_item
@@ -61,7 +62,7 @@ def write_repository(run: Path, settings: ExportSettings, candidates: int = 200)
     plan = Plan(shop.sizes if shop else None, tuple(task.form for task in tasks))
     parts = Parts(settings, shop, {task.form.name: task for task in tasks})
     with atomic_path(layout.repository) as aside:
-        _write(aside, plan, parts)
+        _write(aside, plan, parts, run)
         check_parity(run, aside, settings)
     return layout.repository
 
@@ -94,7 +95,7 @@ def repository_sizes(snapshot: Snapshot, settings: ExportSettings, candidates: i
     )
 
 
-def _write(root: Path, plan: Plan, parts: Parts) -> None:
+def _write(root: Path, plan: Plan, parts: Parts, run: Path) -> None:
     graphs = served_graphs(plan)
     tensors = contract(plan)
     programs_, ensembles = programs(tensors, parts.settings.target)
@@ -121,6 +122,7 @@ def _write(root: Path, plan: Plan, parts: Parts) -> None:
         (folder.parent / "config.pbtxt").write_text(ensemble_config(ensemble, parameters), encoding="utf-8")
     if parts.recommender is not None:
         write_fallback(root, parts.recommender)
+        write_items(root, run, parts.recommender)
     files = {path.relative_to(root).as_posix(): sha256(path) for path in sorted(root.rglob("*")) if path.is_file()}
     write_json(root / METADATA, {**metadata, "files": files})
 

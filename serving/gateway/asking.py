@@ -6,7 +6,7 @@ They are checked and read as Cartwheel's clients do it, so that all three say th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 from grpc import aio
@@ -79,7 +79,11 @@ class Asking:
             RefusedError: if it is not answered.
         """
         known = self._chosen(visit, who.user_id)
-        return (await self._ask(visit, "recommend", wanted, lambda: ask_recommend([who], wanted.k, diversity, known.metadata)))[0]
+        [answer] = await self._ask(visit, "recommend", wanted, lambda: ask_recommend([who], wanted.k, diversity, known.metadata))
+        if len(answer) == wanted.k:
+            return answer
+        why = f"{len(answer)} of {wanted.k} items are answered: the others are excluded, or left out for this shopper."
+        return replace(answer, fewer=visit.fewer or why)
 
     async def cart(
         self, visit: Visit, lines: Sequence[ShopId], user: ShopId | None, recents: Sequence[ShopId], wanted: Wanted

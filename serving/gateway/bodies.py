@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, St
 from serving.client.answers import CartPrediction, Recommendations, ScoredItem
 from serving.client.predictions import Prediction
 from serving.contract.tensors import DEFAULT_K, HIGHEST_DIVERSITY
+from serving.rules.rules import Rules
 
 Id = Union[StrictStr, Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]]  # noqa: UP007  pydantic reads it on 3.10
 Ids = Annotated[list[Id], Field(max_length=1_000_000)]
@@ -35,6 +36,7 @@ class RecommendBody(_Body):
         None, ge=0, le=HIGHEST_DIVERSITY, description="score taken off for each better item of the same category"
     )
     ranked_only: StrictBool = Field(False, description="whether an answer of a lower rung is an error")
+    rules: Optional[Rules] = Field(None, description="what may be answered and how it is arranged; tightens the shop's")  # noqa: UP045
 
 
 class CartBody(_Body):
@@ -73,6 +75,30 @@ class TrackBody(_Body):
     )
 
 
+class ItemStateBody(_Body):
+    """The state of one item; what is left out stays as it was."""
+
+    item_id: Id
+    price: Optional[Number] = Field(None, ge=0, allow_inf_nan=False, description="what it costs now")  # noqa: UP045
+    stock: Optional[Number] = Field(None, ge=0, allow_inf_nan=False, description="how many there are; 0 is none")  # noqa: UP045
+    available: Optional[StrictBool] = Field(None, description="whether it can be had")  # noqa: UP045
+
+
+class SetItemsBody(_Body):
+    """What a shop sets of items."""
+
+    items: list[ItemStateBody] = Field(min_length=1, max_length=10_000)
+
+
+class SetItemsAnswer(BaseModel):
+    """What became of it: durable, and known to the next question."""
+
+    accepted: int
+    unknown: list[str] = Field(description="accepted, but not in the catalogue of this export")
+    version: str
+    request_id: str
+
+
 class Told(BaseModel):
     """What every answer says."""
 
@@ -85,8 +111,9 @@ class RecommendedAnswer(BaseModel):
 
     item_id: Union[str, int]  # noqa: UP007
     score: float
-    reason: Literal["popular", "recent_item", "taste"]
+    reason: Literal["popular", "recent_item", "taste", "pinned", "promoted"]
     because_of: Union[str, int, None]  # noqa: UP007
+    why: str = Field(description="the reason in words that may be shown to a shopper")
 
 
 class RecommendAnswer(Told):
@@ -94,6 +121,7 @@ class RecommendAnswer(Told):
 
     items: list[RecommendedAnswer]
     rung: Literal["ranked", "neighbours", "category", "popular"] = Field(description="what answered")
+    fewer: str = Field(description="why fewer than k items are answered, in a sentence; else empty")
 
 
 class ScoredAnswer(BaseModel):
@@ -177,9 +205,16 @@ def recommended(answer: Recommendations) -> dict[str, Any]:
     """Return the items of an answer as JSON values."""
     return {
         "items": [
-            {"item_id": item.item_id, "score": item.score, "reason": item.reason.name.lower(), "because_of": item.because_of}
+            {
+                "item_id": item.item_id,
+                "score": item.score,
+                "reason": item.reason.name.lower(),
+                "because_of": item.because_of,
+                "why": item.sentence,
+            }
             for item in answer.items
-        ]
+        ],
+        "fewer": answer.fewer,
     }
 
 

@@ -12,15 +12,17 @@ import grpc
 from grpc import aio
 
 from serving.gateway.keys import Keys, Role
-from serving.gateway.ladder import CAUSES, ENSEMBLE
+from serving.gateway.ladder import CAUSES, ENSEMBLE, RUNGS
 from serving.gateway.live import Live
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
-from serving.gateway.refusal import Code, RefusedError
+from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.routes import Route, Routes
+from serving.gateway.rulebook import Plan
 from serving.gateway.served import Served
 from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
 from serving.intake.intake import Outcome
+from serving.store.item_state import ItemState
 
 Headers = Sequence[tuple[str, str | bytes]]
 TRACK: Final = "track"
@@ -118,11 +120,17 @@ class Gate:
             raise _late(seconds)
         route = visit.route
         assert route is not None
+        begun = time.monotonic()
+        carts: Sequence[Sequence[str]] = ()
         if self.live is not None:
-            request = await self.live.joined(route.served.ensembles[visit.ensemble], request)
+            request, carts = await self.live.joined(route.served.ensembles[visit.ensemble], request)
         if len(request) <= _RECENT_BYTES:
             self.recent.append((visit.ensemble, request))
-        answer = await self._answer(visit, route, request, seconds)
+        plan = _plan(visit, route, request, carts)
+        if plan is None:
+            answer = await self._answer(visit, route, request, seconds)
+        else:
+            answer = await plan.answer(lambda part: self._answer(visit, route, part, _left(seconds, begun)), visit)
         if self.routes.are_compared:
             self.routes.clicks.answered(request, answer, route.tally)
         return answer
@@ -135,7 +143,8 @@ class Gate:
         except (RefusedError, aio.AioRpcError) as error:
             if _code(error) not in CAUSES:
                 raise
-        answer, visit.rung = route.ladder.answer(request)
+        answer, rung = route.ladder.answer(request)
+        visit.rung = rung if visit.rung in ("", RANKED) else max(visit.rung, rung, key=RUNGS.index)
         return answer
 
     async def _ranked(self, visit: Visit, route: Route, request: bytes, seconds: float | None) -> bytes:
@@ -151,7 +160,7 @@ class Gate:
                 self._failed(route)
             raise
         route.tally.took(time.perf_counter() - begun)
-        visit.rung = RANKED
+        visit.rung = visit.rung or RANKED
         return answer
 
     def _failed(self, route: Route) -> None:
@@ -176,6 +185,17 @@ class Gate:
             self.routes.clicks.clicked(event for place, event in enumerate(events) if place not in outcome.refused)
         return outcome
 
+    async def set_items(self, states: Sequence[ItemState]) -> tuple[str, ...]:
+        """Set the state of items, and return those that the export does not know; it counts from the next question on.
+
+        Raises:
+            RefusedError: if it cannot be kept.
+        """
+        if self.live is None:
+            raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no state of items (serve.store is off).", "unknown_method")
+        await self.live.set_items(states)
+        return self.routes.set_items(states)
+
     def leave(self, visit: Visit) -> None:
         """Count a request that has ended, and write about it."""
         if visit.route is not None:
@@ -190,6 +210,25 @@ class Gate:
                 self.metrics.rungs.labels(visit.ensemble, visit.rung).inc()
         elif visit.reason:
             self.metrics.rejections.labels(visit.reason).inc()
+
+
+def _plan(visit: Visit, route: Route, request: bytes, carts: Sequence[Sequence[str]]) -> Plan | None:
+    """Return how a question is asked under rules; None where none applies to it."""
+    if route.rulebook is not None:
+        return route.rulebook.plan(visit, request, carts)
+    if visit.rules is not None:
+        raise invalid("The export that is served holds no items for rules; write it again with `cartwheel export`.")
+    return None
+
+
+def _left(seconds: float | None, begun: float) -> float | None:
+    """Return what is left of the caller's time."""
+    if seconds is None:
+        return None
+    left = seconds - (time.monotonic() - begun)
+    if left <= 0:
+        raise _late(seconds)
+    return left
 
 
 def _code(error: RefusedError | aio.AioRpcError) -> grpc.StatusCode:

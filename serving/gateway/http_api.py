@@ -18,6 +18,7 @@ from serving.client.requests import RecommendRequest
 from serving.gateway import bodies
 from serving.gateway.asking import Asking, Wanted
 from serving.gateway.gate import TRACK, Gate
+from serving.gateway.item_states import SET_ITEMS, set_items
 from serving.gateway.keys import Role
 from serving.gateway.live import FULL, told
 from serving.gateway.metrics import CONTENT_TYPE, Metrics
@@ -34,6 +35,7 @@ VISIT: Final = "cartwheel.visit"
 """Where the visit of a question stands in its scope."""
 _QUESTIONS: Final = "/v1/"
 TRACKED: Final = "/v1/track"
+ITEMS: Final = "/v1/items"
 _METRICS: Final = "/metrics"
 _ABOUT: Final = """Recommendations, carts, similar items and a shop's own questions.
 
@@ -100,13 +102,16 @@ class _Questions:
                 _add(app, path, call, answer, summary)
         if self._gate.live is not None:
             _add(app, TRACKED, self.track, bodies.TrackAnswer, "Takes in what shoppers did; the next answer knows it.")
+        if self._gate.live is not None and self._gate.routes.main.rulebook is not None:
+            summary = "Sets price, stock and availability of items."
+            _add(app, ITEMS, self.set_items, bodies.SetItemsAnswer, summary, method="PUT")
         if self._asking.tasks:
             about = f"A question that the shop has declared itself: {', '.join(self._asking.tasks)}."
             _add(app, "/v1/predict/{task}", self.predict, bodies.PredictAnswer, about)
 
     async def recommend(self, body: bodies.RecommendBody, request: Request, timeout: Timeout = None) -> Response:
         async def ask(visit: Visit) -> dict[str, Any]:
-            visit.ladder = not body.ranked_only
+            visit.ladder, visit.rules = not body.ranked_only, body.rules
             who = RecommendRequest(body.user_id, body.recent_items, body.exclude, body.timestamp)
             wanted = Wanted(_seconds(timeout), body.k, body.timestamp)
             return {**bodies.recommended(await self._asking.recommend(visit, who, body.diversity, wanted)), "rung": visit.rung}
@@ -146,6 +151,14 @@ class _Questions:
 
         return await self._answered(request, take)
 
+    async def set_items(self, body: bodies.SetItemsBody, request: Request) -> Response:
+        async def take(visit: Visit) -> dict[str, Any]:
+            visit.ensemble = SET_ITEMS
+            states = [{name: value for name, value in item.model_dump().items() if value is not None} for item in body.items]
+            return {"accepted": len(states), "unknown": await set_items(self._gate, states)}
+
+        return await self._answered(request, take)
+
     async def _answered(self, request: Request, ask: Callable[[Visit], Awaitable[dict[str, Any]]]) -> Response:
         visit: Visit = request.scope[VISIT]
         try:
@@ -156,16 +169,16 @@ class _Questions:
         return _json(content, 200, visit)
 
 
-def _add(app: FastAPI, path: str, call: Callable[..., Any], answer: type, summary: str) -> None:
+def _add(app: FastAPI, path: str, call: Callable[..., Any], answer: type, summary: str, method: str = "POST") -> None:
     responses = {200: {"model": answer}, **_ERRORS}
-    app.add_api_route(path, call, methods=["POST"], response_model=None, responses=responses, summary=summary, tags=["questions"])
+    app.add_api_route(path, call, methods=[method], response_model=None, responses=responses, summary=summary, tags=["questions"])
 
 
 def _role(scope: Message) -> Role | None:
     """Return what a key must allow for a path; None where none is wanted."""
     path = scope["path"] if scope["type"] == "http" else ""
-    if path == TRACKED:
-        return Role.TRACK
+    if path in (TRACKED, ITEMS):
+        return Role.TRACK if path == TRACKED else Role.OPERATE
     if path.startswith(_QUESTIONS):
         return Role.ASK
     return Role.OPERATE if path == _METRICS else None

@@ -12,17 +12,23 @@ from typing import Any, Final
 import grpc
 from google.protobuf.message import DecodeError
 from grpc import aio
-from tritonclient.grpc import service_pb2
+from pydantic import ValidationError
+from tritonclient.grpc import model_config_pb2, service_pb2
 
 import cartwheel
+from serving.contract.tensors import BARRED
 from serving.gateway.gate import Gate
 from serving.gateway.ladder import ENSEMBLE, RUNGS
-from serving.gateway.refusal import Code, RefusedError, invalid
+from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
 from serving.gateway.rpc import abort
+from serving.gateway.rulebook import ENSEMBLES as RULED
+from serving.gateway.rulebook import refused_barred
 from serving.gateway.served import Public, Served
+from serving.gateway.tensor_values import take_tensor
 from serving.gateway.texts import users_of
 from serving.gateway.upstream import SERVICE
 from serving.gateway.visit import RANKED, Visit
+from serving.rules.rules import Rules
 
 DOOR: Final = "kserve"
 _VERSIONS: Final = ("", "1")
@@ -32,6 +38,19 @@ _ALLOWED: Final = (_LADDER, _PRIORITY, _TIMEOUT)
 _TOO_MANY_ROWS: Final = "The input {name!r} has {found:,} rows; this server answers at most {limit:,} at once (serve.max_rows)."
 _TOO_WIDE: Final = "The input {name!r} has lists of {found:,}; this server reads at most {limit:,} (serve.max_{name})."
 _CLOSED: Final = "{method} is closed: the gateway takes ModelInfer, ModelMetadata, ModelConfig and ModelReady, and nothing else."
+RULES: Final = "rules"
+"""An input of texts [1] that the gateway takes itself: rules as JSON, as the body of ``POST /v1/recommend`` has them."""
+_DECLARED: Final = {
+    "ModelMetadata": service_pb2.ModelMetadataResponse(
+        inputs=[service_pb2.ModelMetadataResponse.TensorMetadata(name=RULES, datatype="BYTES", shape=[1])]
+    ).SerializeToString(),
+    "ModelConfig": service_pb2.ModelConfigResponse(
+        config=model_config_pb2.ModelConfig(
+            input=[model_config_pb2.ModelInput(name=RULES, data_type="TYPE_STRING", dims=[1], optional=True)]
+        )
+    ).SerializeToString(),
+}
+"""What, put behind Triton's answer, declares that input: a message that is followed by another of its kind is both merged."""
 Context = Any
 
 
@@ -76,7 +95,8 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
             answer = await self._gate.ask(visit, sent, seconds)
             visit.code = Code.OK
             rung = self._rungs.get((visit.ensemble, visit.rung), b"")
-            return answer + self._named(visit) + rung + _parameters({"request_id": visit.request_id})
+            about = {"request_id": visit.request_id} | ({"fewer": visit.fewer} if visit.fewer else {})
+            return answer + self._named(visit) + rung + _parameters(about)
         except (RefusedError, aio.AioRpcError) as error:
             await abort(context, visit, error)
         finally:
@@ -96,6 +116,8 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         for tensor in request.inputs:
             if tensor.parameters:
                 raise _parameter(f"input {tensor.name!r}", tensor.parameters)
+            if tensor.name == BARRED.name:
+                raise refused_barred()
             if public.limits is not None:
                 _check_shape(public, tensor.name, tensor.shape)
         for tensor in request.outputs:
@@ -103,6 +125,10 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
                 raise _parameter(f"output {tensor.name!r}", tensor.parameters)
         if seconds is not None and seconds <= 0:
             return raw, seconds
+        given = take_tensor(request, RULES) if public.name in RULED else None
+        if given is not None:
+            visit.rules = _rules(given)
+            raw = request.SerializeToString()
         if not request.parameters:
             return raw, None
         own, visit.ladder = _own_parameters(request.parameters)
@@ -130,7 +156,9 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
                 asked = _parsed(kind, raw)
                 self._gate.enter(visit, context.invocation_metadata() or ())
                 public = self._public(self._gate.served, asked.name, asked.version)
-                return await self._gate.routes.main.upstream.look_up(method, kind(name=public.name).SerializeToString())
+                main = self._gate.routes.main
+                found = await main.upstream.look_up(method, kind(name=public.name).SerializeToString())
+                return found + _DECLARED[method] if public.name in RULED and main.rulebook is not None else found
             except (RefusedError, aio.AioRpcError) as error:
                 await abort(context, visit, error)
 
@@ -185,6 +213,15 @@ def _parsed(kind: Any, raw: bytes) -> Any:
         return kind.FromString(raw)
     except DecodeError:
         raise invalid(f"The bytes of the request are no {kind.DESCRIPTOR.name}.") from None
+
+
+def _rules(given: list[bytes]) -> Rules:
+    if len(given) != 1:
+        raise invalid(f"The input {RULES!r} holds {len(given)} texts; give one, a JSON object, with shape [1].")
+    try:
+        return Rules.model_validate_json(given[0])
+    except ValidationError as error:
+        raise invalid(wrong_rules(error)) from error
 
 
 def _check_shape(public: Public, name: str, shape: Any) -> None:

@@ -16,8 +16,11 @@ import numpy as np
 from tritonclient.grpc import service_pb2
 
 from serving.contract.fallback import FILE, FallbackTables
-from serving.contract.tensors import DEFAULT_K
+from serving.contract.tensors import BARRED, DEFAULT_K
 from serving.gateway.refusal import Code, invalid
+from serving.gateway.tensor_values import read_ints
+from serving.rules.expression import Bools
+from serving.rules.packed import unpacked
 
 ENSEMBLE: Final = "recommend"
 NEIGHBOURS, CATEGORY, POPULAR = "neighbours", "category", "popular"
@@ -96,17 +99,32 @@ class Ladder:
         if any(rows is not None and len(rows) != len(users) for rows in (done, recents, excluded)):
             raise invalid("The inputs differ in their number of rows; give each the same first size.")
         seen = [[item for part in (done, recents) if part for item in part[row]] for row in range(len(users))]
-        rows = [self.recommend(seen[row], excluded[row] if excluded else (), k) for row in range(len(users))]
+        masks = self._barred(asked, len(users))
+        rows = [self.recommend(seen[row], excluded[row] if excluded else (), k, masks[row]) for row in range(len(users))]
         rungs = {item.rung for row in rows for item in row}
         return self._response(asked, rows, k), next((rung for rung in RUNGS if rung in rungs), POPULAR)
 
-    def recommend(self, recents: Sequence[bytes], exclude: Sequence[bytes], k: int) -> list[_Item]:
+    def _barred(self, asked: Any, rows: int) -> list[Bools | None]:
+        """Return what rules let nobody be answered, bool [N] a row."""
+        numbers = read_ints(asked, BARRED.name)
+        if numbers is None or rows == 0 or len(numbers) % rows:
+            return [None] * rows
+        masks: list[Bools | None] = []
+        for row in np.array(numbers, np.int32).reshape(rows, -1):
+            mask = np.zeros(len(self._tables.ids), bool)
+            places = unpacked(row)
+            mask[places[places < len(mask)]] = True
+            masks.append(mask)
+        return masks
+
+    def recommend(self, recents: Sequence[bytes], exclude: Sequence[bytes], k: int, mask: Bools | None = None) -> list[_Item]:
         """Return at most ``k`` items for one shopper, the best first.
 
         Args:
             recents: ids of the running visit, the latest last.
             exclude: ids that must not be answered.
             k: how many.
+            mask: what rules bar besides, bool [N].
         """
         known = [self._places[text] for text in dict.fromkeys(reversed(recents)) if text in self._places][:_MOST_RECENT]
         barred = {self._places[text] for text in exclude if text in self._places}
@@ -116,7 +134,7 @@ class Ladder:
         for item in self._in_order(known):
             if len(found) == k:
                 break
-            if item.index not in barred:
+            if item.index not in barred and (mask is None or not mask[item.index]):
                 barred.add(item.index)
                 found.append(item)
         return found

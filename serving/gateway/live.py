@@ -25,7 +25,9 @@ from serving.intake.dead_letters import DeadLetters
 from serving.intake.intake import BusyError, Intake, Outcome
 from serving.settings import ServeSettings
 from serving.store.event import Recent, shopper_key
-from serving.store.store import Store
+from serving.store.item_state import ItemState
+from serving.store.store import HOUR_US, Store
+from workflows.events.kinds import CART, PURCHASE, REMOVE_FROM_CART
 
 FULL: Final = "track_full"
 """The reason of a refusal because too many events wait."""
@@ -51,6 +53,7 @@ class Live:
         self._store, self._settings, self._metrics, self._complain = store, settings, metrics, complain
         self._intake = Intake(store, letters, settings.max_track_waiting, settings.extra_types)
         self._rest_until = 0.0
+        self._items_read, self._items_failed = "", False
         metrics.track_waiting.set_function(lambda: self._intake.waiting)
 
     async def track(self, raws: Sequence[Any], caller: str) -> Outcome:
@@ -77,27 +80,57 @@ class Live:
             self._metrics.tracked.labels(why.reason).inc()
         return outcome
 
-    async def joined(self, public: Public, request: bytes) -> bytes:
-        """Return a request with the events of its shoppers; as it is where it gives events itself, or there are none.
+    async def joined(self, public: Public, request: bytes) -> tuple[bytes, list[list[str]]]:
+        """Return a request with the events of its shoppers, and what is in the cart of each row.
+
+        The request is as it was where it gives events itself, or there are none, and then no cart is known.
 
         Args:
             public: the ensemble that it asks.
             request: serialised ``ModelInferRequest``.
         """
         if not public.takes_events or time.monotonic() < self._rest_until:
-            return request
+            return request, []
         asked = service_pb2.ModelInferRequest.FromString(request)
         users = [] if any(tensor.name.startswith("events_") for tensor in asked.inputs) else users_of(asked)
         if not any(users):
-            return request
-        rows = await self._looked_up([shopper_key(user) for user in users], public.last_event_us)
+            return request, []
+        now, known = time.time_ns() // 1000, public.last_event_us
+        since = now - round(self._settings.cart_hours * HOUR_US)
+        kept = await self._looked_up([shopper_key(user) for user in users], min(known, since))
+        carts = [_cart([event for event in row if event.time_us > since]) for row in kept]
+        rows = [[event for event in row if event.time_us > known] for row in kept]
         if not any(rows):
-            return request
-        more = _events(asked, rows, time.time_ns() // 1000)
+            return request, carts
+        more = _events(asked, rows, now)
         if len(request) + len(more) > self._settings.max_message_bytes:  # it would be refused for what its caller did not give
             self._metrics.without_events.inc()
-            return request
-        return request + more
+            return request, carts
+        return request + more, carts
+
+    async def set_items(self, states: Sequence[ItemState]) -> None:
+        """Keep the state of items.
+
+        Raises:
+            RefusedError: if it cannot be kept.
+        """
+        try:
+            await asyncio.to_thread(self._store.set_items, states)
+        except CartwheelError as error:
+            self._complain(str(error))
+            raise RefusedError(Code.UNAVAILABLE, str(error), "store", _BUSY_RETRY_SECONDS) from error
+
+    async def read_items(self) -> list[ItemState]:
+        """Return the state of items that was set since the last time, here or at another gateway; none where the store fails."""
+        try:
+            states, self._items_read = await asyncio.to_thread(self._store.items, self._items_read)
+        except CartwheelError as error:
+            if not self._items_failed:
+                self._complain(str(error))
+            self._items_failed = True
+            return []
+        self._items_failed = False
+        return states
 
     async def close(self) -> None:
         """Wait for what is under way, and close the store."""
@@ -121,6 +154,17 @@ def told(outcome: Outcome) -> dict[str, Any]:
     """Return an outcome as JSON values."""
     refused = [{"index": place, **asdict(why)} for place, why in outcome.refused.items()]
     return {"accepted": outcome.accepted, "duplicates": outcome.duplicates, "refused": refused}
+
+
+def _cart(events: Sequence[Recent]) -> list[str]:
+    """Return the items that were put into the cart and neither taken out nor bought."""
+    held: dict[str, None] = {}
+    for event in events:
+        if event.event_type == CART:
+            held[event.item_id] = None
+        elif event.event_type in (REMOVE_FROM_CART, PURCHASE):
+            held.pop(event.item_id, None)
+    return list(held)
 
 
 def _events(asked: Any, rows: Sequence[Sequence[Recent]], now_us: int) -> bytes:

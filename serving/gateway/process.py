@@ -39,6 +39,8 @@ from serving.store.opened import open_store
 
 _FLUSH_SECONDS: Final = 0.2
 _KEEP_ALIVE_SECONDS: Final = 75
+_WATCH_SECONDS: Final = 0.25
+"""How often it is looked whether another gateway has set the state of items."""
 _BACKLOG: Final = 1024
 _OVERHEAD_BYTES: Final = 1 << 20
 """What a message may hold beside ids: names, shapes and numbers."""
@@ -56,6 +58,10 @@ async def run(options: Options) -> NoReturn:
     await routes.apply([Lane.of_json(lane) for lane in json.loads(options.lanes.read_text(encoding="utf-8"))])
     gate = Gate(routes, metrics, log, _keys(options.settings, log), options.settings.ladder_seconds)
     gate.live = _live(options, metrics, log)
+    watching = None
+    if gate.live is not None:
+        routes.set_items(await gate.live.read_items())
+        watching = asyncio.create_task(_watch_items(gate.live, routes))
     ended = _on_signal(gate)
 
     async def health() -> tuple[bool, dict[str, Any]]:
@@ -96,6 +102,8 @@ async def run(options: Options) -> NoReturn:
     log.event("draining", under_way=routes.under_way, waiting=routes.waiting)
     await routes.finish(options.settings.drain_seconds)
     control.close()
+    if watching is not None:
+        watching.cancel()
     if gate.live is not None:
         await gate.live.close()
     # The gRPC server is not stopped: that would cancel what arrives meanwhile, whose callers are to be told to ask again.
@@ -128,6 +136,12 @@ def _live(options: Options, metrics: Metrics, log: Log) -> Live | None:
     if store.weakness:
         complain(store.weakness)
     return Live(store, DeadLetters(options.live / DEAD_LETTERS), options.settings, metrics, complain)
+
+
+async def _watch_items(live: Live, routes: Routes) -> None:
+    while True:
+        await asyncio.sleep(_WATCH_SECONDS)
+        routes.set_items(await live.read_items())
 
 
 def _on_signal(gate: Gate) -> asyncio.Event:

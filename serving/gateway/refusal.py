@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import Final
 
 import grpc
+from pydantic import ValidationError
 
 Code = grpc.StatusCode
 HTTP_STATUS: Final[Mapping[grpc.StatusCode, HTTPStatus]] = {
@@ -42,6 +43,13 @@ class RefusedError(Exception):
     def http_status(self) -> int:
         """The status over HTTP."""
         return int(HTTP_STATUS.get(self.code, HTTPStatus.INTERNAL_SERVER_ERROR))
+
+
+def wrong_rules(error: ValidationError) -> str:
+    """Return what is wrong with rules, in a sentence that begins with the field."""
+    first = error.errors()[0]
+    where = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"])
+    return f"rules{where}: {first['msg']}."
 
 
 def invalid(sentence: str, reason: str = "invalid") -> RefusedError:

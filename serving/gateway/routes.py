@@ -9,19 +9,23 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from serving.gateway.ladder import Ladder
 from serving.gateway.options import Lane
+from serving.gateway.rulebook import Rulebook
 from serving.gateway.served import Served
 from serving.gateway.tally import Clicks, Tally
 from serving.gateway.upstream import Upstream
 from serving.settings import ServeSettings
+from serving.store.item_state import ItemState
 
 _PAUSE_SECONDS: Final = 0.01
+_Tables = tuple[Ladder | None, Rulebook | None]
+"""What is read of a version: ladder and rulebook."""
 
 
 @dataclass
@@ -29,19 +33,19 @@ class Route:
     """A version that is served.
 
     Attributes:
-        repository: its files, which are read once.
         served: what it offers.
         upstream: its Triton.
         ladder: answers ``recommend`` where that does not; None where nothing does.
+        rulebook: the rules of the shop over its items; None where it holds no items.
         share: of the shoppers.
         tally: what is counted of it.
         visits: requests that it was chosen for and that have not ended.
     """
 
-    repository: Path
     served: Served
     upstream: Upstream
     ladder: Ladder | None
+    rulebook: Rulebook | None = None
     share: float = 1.0
     tally: Tally = field(default_factory=Tally)
     visits: int = 0
@@ -65,6 +69,7 @@ class Routes:
         self._routes: tuple[Route, ...] = ()
         self._retired: list[Route] = []
         self._salt = ""
+        self._states: dict[str, ItemState] = {}
         self.clicks = Clicks()
         """Which version what was clicked came from."""
         self.when_changed: Callable[[], None] = lambda: None
@@ -116,12 +121,14 @@ class Routes:
         Raises:
             RunError: if a version cannot be read; then nothing changes.
         """
-        known = {(route.repository, route.upstream.target): route for route in self._routes}
+        known = {(route.served.version, route.upstream.target): route for route in self._routes}
+        read = {route.served.version: (route.ladder, route.rulebook) for route in self._routes}
         found = []
         for lane in lanes:
-            if (route := known.get((lane.repository, lane.triton))) is None:
-                served, ladder = await asyncio.to_thread(self._read, lane.repository)
-                route = Route(lane.repository, served, self._opened(lane.triton), ladder)
+            served, (ladder, rulebook) = await asyncio.to_thread(self._read, lane.repository, read)
+            route = known.get((served.version, lane.triton)) or Route(served, self._opened(lane.triton), ladder, rulebook)
+            if rulebook is not None and served.version not in read:
+                rulebook.assortment.update([*self._states.values()])
             found.append((route, lane.share))
         before = self._routes
         for route, share in found:
@@ -140,9 +147,25 @@ class Routes:
         """Wait until nothing is under way or waits, at most so long."""
         await asyncio.gather(*(route.upstream.finish(seconds) for route in (*self._routes, *self._retired)))
 
-    def _read(self, repository: Path) -> tuple[Served, Ladder | None]:
+    def set_items(self, states: Sequence[ItemState]) -> tuple[str, ...]:
+        """Set the state of items in every version, and return those that the one that most requests get does not know."""
+        for state in states:
+            known = self._states.get(state.item_id, state)
+            said = {name: value for name, value in state._asdict().items() if value is not None}
+            self._states[state.item_id] = known._replace(**said)
+        unknown: tuple[str, ...] = ()
+        for route in self._routes:
+            if route.rulebook is not None:
+                found = route.rulebook.assortment.update(states)
+                unknown = found if route is self.main else unknown
+        return unknown
+
+    def _read(self, repository: Path, known: Mapping[str, _Tables]) -> tuple[Served, _Tables]:
         served = Served.read(repository, self._settings)
-        return served, Ladder.of(repository) if self._settings.ladder == "on" else None
+        if served.version in known:
+            return served, known[served.version]
+        ladder = Ladder.of(repository) if self._settings.ladder == "on" else None
+        return served, (ladder, Rulebook.of(repository, self._settings.rules, served.max_k))
 
     async def _finished(self, routes: Sequence[Route], seconds: float) -> None:
         deadline = time.monotonic() + seconds

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from cartwheel.core.errors import RunError
+from serving.client.answers import DEFAULT_MAX_K
 from serving.contract import questions
 from serving.contract.limits import PARAMETER, Limits, with_limits
 from serving.contract.tasks import PARAMETER as TASK
@@ -45,6 +46,11 @@ class Public:
         return int(self.parameters.get("last_event_us", 0))
 
     @property
+    def max_k(self) -> int:
+        """The most items of an answer."""
+        return int(self.parameters.get("max_k", DEFAULT_MAX_K))
+
+    @property
     def is_task(self) -> bool:
         """Whether it answers a declared task."""
         return TASK in self.parameters
@@ -61,6 +67,11 @@ class Served:
 
     version: str
     ensembles: Mapping[str, Public]
+
+    @property
+    def max_k(self) -> int:
+        """The most items of an answer of the recommender."""
+        return next((each.max_k for each in self.ensembles.values() if not each.is_task), 0)
 
     @classmethod
     def read(cls, repository: Path, settings: ServeSettings) -> Served:

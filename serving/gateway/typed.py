@@ -15,16 +15,19 @@ import grpc
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from grpc import aio
+from pydantic import ValidationError
 
 from serving.client.predictions import Prediction, Value
 from serving.client.requests import RecommendRequest, When
 from serving.contract.tensors import DEFAULT_K
 from serving.gateway.asking import Asking, Wanted
 from serving.gateway.gate import TRACK, Gate
+from serving.gateway.item_states import SET_ITEMS, set_items
 from serving.gateway.keys import Role
-from serving.gateway.refusal import Code, RefusedError, invalid
+from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
 from serving.gateway.rpc import abort
 from serving.gateway.visit import Visit
+from serving.rules.rules import Rules
 
 DOOR: Final = "typed"
 SERVICE: Final = "cartwheel.v1.Shop"
@@ -65,6 +68,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
             "SimilarItems": self._similar_items,
             "Predict": self._predict,
             "Track": self._track,
+            "SetItems": self._set_items,
         }
         self._handlers = {
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(
@@ -102,11 +106,18 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         who = RecommendRequest(request.user_id or None, list(request.recent_items), list(request.exclude), _when(request))
         diversity = request.diversity if request.HasField("diversity") else None
         visit.ladder = not request.ranked_only
+        visit.rules = _rules(request.rules) if request.HasField("rules") else None
         answer = await self._asking.recommend(visit, who, diversity, _wanted(request, seconds))
-        told = MESSAGES["RecommendResponse"](**self._told(visit), rung=visit.rung)
+        told = MESSAGES["RecommendResponse"](**self._told(visit), rung=visit.rung, fewer=answer.fewer)
         for item in answer.items:
             because = "" if item.because_of is None else str(item.because_of)
-            told.items.add(item_id=str(item.item_id), score=item.score, reason=item.reason.name.lower(), because_of=because)
+            told.items.add(
+                item_id=str(item.item_id),
+                score=item.score,
+                reason=item.reason.name.lower(),
+                because_of=because,
+                why=item.sentence,
+            )
         return told
 
     async def _cart(self, visit: Visit, request: Any, seconds: float | None) -> Any:
@@ -143,6 +154,12 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
             message.refused.add(index=place, reason=why.reason, detail=why.detail)
         return message
 
+    async def _set_items(self, visit: Visit, request: Any, _seconds: float | None) -> Any:
+        visit.ensemble = SET_ITEMS
+        states = [{field.name: value for field, value in item.ListFields()} for item in request.items]
+        unknown = await set_items(self._gate, states)
+        return MESSAGES["SetItemsResponse"](**self._told(visit), accepted=len(states), unknown=unknown)
+
     def _told(self, visit: Visit) -> dict[str, str]:
         return {"version": self._gate.version(visit), "request_id": visit.request_id}
 
@@ -172,7 +189,21 @@ def _event(event: Any) -> dict[str, Any]:
 
 
 def _role(method: str) -> Role:
-    return Role.TRACK if method == "Track" else Role.ASK
+    return {"Track": Role.TRACK, "SetItems": Role.OPERATE}.get(method, Role.ASK)
+
+
+def _rules(message: Any) -> Rules:
+    """Return rules of a message; what is empty or absent is not said."""
+    content: dict[str, Any] = {}
+    for field, value in message.ListFields():
+        if field.name in ("pinned", "promoted"):
+            content[field.name] = [{each.name: part for each, part in one.ListFields()} for one in value]
+        else:
+            content[field.name] = value if isinstance(value, (str, int, float)) else list(value)
+    try:
+        return Rules.model_validate(content)
+    except ValidationError as error:
+        raise invalid(wrong_rules(error)) from error
 
 
 def _wanted(request: Any, seconds: float | None) -> Wanted:

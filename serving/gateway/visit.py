@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from serving.gateway.refusal import Code
+from serving.rules.rules import Rules
 
 if TYPE_CHECKING:
     from serving.gateway.routes import Route
@@ -31,6 +32,8 @@ class Visit:
         request_id: the caller's or a made one.
         caller: name of the key that it bears; empty without one.
         rung: what answered.
+        rules: of the request, beside those of the shop; None where it gives none.
+        fewer: why fewer items are answered than were asked for, in a sentence; empty where not.
         ladder: whether an answer of a lower rung is wanted where there is none of the highest.
         code: how it ended.
         reason: why it was refused, in a word; empty where it was not.
@@ -44,6 +47,8 @@ class Visit:
     request_id: str = ""
     caller: str = ""
     rung: str = ""
+    rules: Rules | None = None
+    fewer: str = ""
     ladder: bool = False
     code: Code = Code.CANCELLED
     reason: str = ""

@@ -58,6 +58,27 @@ def item_index(graph: GraphBuilder, catalogue: Catalogue, ids: str) -> str:
     )
 
 
+def barred_places(graph: GraphBuilder, barred: str, items: int) -> str:
+    """Return the catalogue indices that the input ``barred`` names, int64 [B, 8 G]; -1 stands for none.
+
+    Args:
+        graph: where to.
+        barred: int32 [B, G], each 256 times a group of eight items, plus a bit for each.
+        items: N; what lies beyond the catalogue becomes N, an unknown item.
+    """
+    whole = cast(graph, barred, onnx.TensorProto.INT64)
+    byte = graph.constant(256, np.int64)
+    group = graph.add("Div", whole, byte)
+    bits = graph.add("Sub", whole, graph.add("Mul", group, byte))
+    lanes = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1, bitorder="little").astype(bool)
+    held = graph.add("Gather", graph.constant(lanes), bits, axis=0)
+    first = graph.add("Unsqueeze", graph.add("Mul", group, graph.constant(8, np.int64)), graph.constant([2], np.int64))
+    places = graph.add("Min", graph.add("Add", first, graph.constant(np.arange(8), np.int64)), graph.constant(items, np.int64))
+    found = graph.add("Where", held, places, graph.constant(-1, np.int64))
+    shape = graph.add("Concat", size(graph, barred, 0), graph.constant([-1], np.int64), axis=0)
+    return graph.add("Reshape", found, shape)
+
+
 def split(graph: GraphBuilder, packed: str, widths: Sequence[int]) -> list[str]:
     """Return the parts of ``packed`` [B, sum(widths)], each [B, width]."""
     if len(widths) == 1:

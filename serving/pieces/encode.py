@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from serving.contract.tensors import EVENTS, StepModel
+from serving.contract.tensors import BARRED, EVENTS, StepModel
 from serving.pieces.common import (
+    barred_places,
     cast,
     count_true,
     counting,
@@ -97,6 +98,7 @@ class _Encode:
         self._graph = GraphBuilder(step.name)
         empty = np.array([[""]], dtype=object)
         absent = {"string": empty, "int64": np.zeros((1, 1), np.int64), "float32": np.full((1, 1), np.nan, np.float32)}
+        absent["int32"] = np.zeros((1, 1), np.int32)
         inputs = declare_inputs(self._graph, step, {tensor.name: absent[tensor.dtype] for tensor in step.inputs})
         self._inputs = self._broadcast(inputs)
 
@@ -358,7 +360,7 @@ class _Encode:
         What the request tells of besides a cart was looked at, not bought: it comes back where only what was bought is left out.
         """
         rule = self._snapshot.state.leave_out
-        parts = [given, cart]
+        parts = [given, cart, barred_places(self._graph, self._inputs[BARRED.name], len(self._snapshot.catalogue.ids))]
         if rule in ("recent", "interacted"):
             parts.append(recents.mentioned)
         if rule != "recent":

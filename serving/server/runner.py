@@ -29,6 +29,8 @@ Feeds = dict[str, npt.NDArray[Any]]
 
 WIDE = 1024
 """A request with a longer list than this runs alone: padding its companions to it would cost more than batching saves."""
+_CHEAP = {"barred"}
+"""Those of such lists that many requests give alike; they are answered with one another."""
 _FILLERS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_INT64": -1, "TYPE_INT32": 0, "TYPE_FP32": float("nan")}
 """What pads a list, by type; -1 is "no item", NaN "not known"."""
 _ABSENT: Mapping[str, Any] = {**_FILLERS, "TYPE_INT64": 0}
@@ -198,10 +200,11 @@ class TritonPythonModel:
         """Yield requests that are worth running together."""
         together: dict[tuple[bytes, ...], list[tuple[int, Feeds]]] = {}
         for place, feeds in readable:
-            if not self._batching or any(value.ndim > 1 and value.shape[1] > WIDE for value in feeds.values()):
+            wide = {name for name, value in feeds.items() if value.ndim > 1 and value.shape[1] > WIDE}
+            if not self._batching or wide - _CHEAP:
                 yield [(place, feeds)]
             else:
-                agreed = tuple(feeds[name].tobytes()[: feeds[name].itemsize] for name in self._columns)
+                agreed = (*(feeds[name].tobytes()[: feeds[name].itemsize] for name in self._columns), *(b"wide" for _ in wide))
                 together.setdefault(agreed, []).append((place, feeds))
         yield from together.values()
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from cartwheel.core.errors import MissingDependencyError, UsageError
 from serving.store.event import Recent, Tracked
+from serving.store.item_state import ItemState
 from serving.store.store import Kept, Store, unreachable
 
 if TYPE_CHECKING:
@@ -40,6 +41,16 @@ for at = 5, #ARGV, 5 do
 end
 return new
 """
+_SET_ITEMS: Final = """
+local prefix = ARGV[1]
+for at = 2, #ARGV, 4 do
+    local key = prefix .. 'item:' .. ARGV[at]
+    for number, name in ipairs({'price', 'stock', 'available'}) do
+        if ARGV[at + number] ~= '' then redis.call('HSET', key, name, ARGV[at + number]) end
+    end
+    redis.call('ZADD', prefix .. 'items', redis.call('INCR', prefix .. 'item_places'), ARGV[at])
+end
+"""
 _DIGITS: Final = 20
 _SECONDS: Final = 2.0
 
@@ -65,6 +76,7 @@ class RedisStore(Store):
         self._where = _without_secrets(url)
         with self._failing():
             self._add = self._client.register_script(_ADD)
+            self._set_items = self._client.register_script(_SET_ITEMS)
             self._client.ping()
 
     @property
@@ -118,6 +130,29 @@ class RedisStore(Store):
                     return
                 self._client.xdel(stream, *done)
 
+    def set_items(self, states: Sequence[ItemState]) -> None:
+        """Set the state of items; see :meth:`Store.set_items`."""
+        arguments: list[Any] = [self._prefix]
+        for state in states:
+            there = "" if state.available is None else int(state.available)
+            numbers = ("" if value is None else repr(float(value)) for value in (state.price, state.stock))
+            arguments += [state.item_id, *numbers, there]
+        if states:
+            with self._failing():
+                self._set_items(args=arguments)
+
+    def items(self, after: str) -> tuple[list[ItemState], str]:
+        """Return the state of items; see :meth:`Store.items`."""
+        with self._failing():
+            found: Any = self._client.zrangebyscore(f"{self._prefix}items", f"({after or 0}", "+inf", withscores=True)
+            pipe = self._client.pipeline(transaction=False)
+            for item, _ in found:
+                pipe.hgetall(f"{self._prefix}item:{item}")
+            held = pipe.execute()
+        return [_state(item, fields) for (item, _), fields in zip(found, held, strict=True)], (
+            str(int(found[-1][1])) if found else after
+        )
+
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
@@ -152,6 +187,11 @@ def connect(url: str) -> redis.Redis:
 def _recent(member: str, score: float) -> Recent:
     item, kind, price = json.loads(member[_DIGITS:])
     return Recent(item, kind, int(score), price)
+
+
+def _state(item: str, fields: dict[str, str]) -> ItemState:
+    price, stock = (float(fields[name]) if name in fields else None for name in ("price", "stock"))
+    return ItemState(item, price, stock, fields["available"] == "1" if "available" in fields else None)
 
 
 def _without_secrets(url: str) -> str:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from serving.store.event import Recent, Tracked
+from serving.store.item_state import ItemState
 from serving.store.store import Kept, Store, unreachable
 
 _SCHEMA: Final = """
@@ -26,6 +27,8 @@ CREATE TABLE IF NOT EXISTS recent (
     PRIMARY KEY (shopper, time, place)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS recent_time ON recent (time);
+CREATE TABLE IF NOT EXISTS items (item TEXT PRIMARY KEY, place INTEGER NOT NULL, price REAL, stock REAL, available INTEGER) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS items_place ON items (place);
 """
 _BUSY_MILLISECONDS: Final = 5_000
 _SWEEP_US: Final = 60_000_000
@@ -36,6 +39,11 @@ DELETE FROM recent WHERE shopper = ?1 AND (time, place) < (
     SELECT time, place FROM recent WHERE shopper = ?1 ORDER BY time DESC, place DESC LIMIT 1 OFFSET ?2
 )
 """
+_SET_ITEM: Final = """
+INSERT INTO items VALUES (?1, (SELECT COALESCE(MAX(place), 0) + 1 FROM items), ?2, ?3, ?4) ON CONFLICT (item) DO UPDATE SET
+place = excluded.place, price = COALESCE(?2, price), stock = COALESCE(?3, stock), available = COALESCE(?4, available)
+"""
+_ITEMS: Final = "SELECT item, price, stock, available, place FROM items WHERE place > ? ORDER BY place"
 _RECENT: Final = """
 SELECT item, kind, time, price FROM recent WHERE shopper = ? AND time > ? ORDER BY time DESC, place DESC LIMIT ?
 """
@@ -106,6 +114,19 @@ class SqliteStore(Store):
         """Forget the journal up to a place; see :meth:`Store.landed`."""
         with self._write_lock, self._failing(), self._transaction() as commit:
             commit.execute("DELETE FROM journal WHERE place <= ?", (int(place),))
+
+    def set_items(self, states: Sequence[ItemState]) -> None:
+        """Set the state of items; see :meth:`Store.set_items`."""
+        with self._write_lock, self._failing(), self._transaction() as commit:
+            for state in states:
+                commit.execute(_SET_ITEM, state)
+
+    def items(self, after: str) -> tuple[list[ItemState], str]:
+        """Return the state of items; see :meth:`Store.items`."""
+        with self._read_lock, self._failing():
+            rows = self._reader.execute(_ITEMS, (int(after or 0),)).fetchall()
+        states = [ItemState(item, price, stock, None if there is None else bool(there)) for item, price, stock, there, _ in rows]
+        return states, str(rows[-1][-1]) if rows else after
 
     def close(self) -> None:
         """Close the file."""

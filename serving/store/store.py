@@ -12,6 +12,7 @@ from typing_extensions import Self
 
 from cartwheel.core.errors import ServerError
 from serving.store.event import Recent, Tracked
+from serving.store.item_state import ItemState
 
 DAY_US: Final = 86_400_000_000
 HOUR_US: Final = 3_600_000_000
@@ -84,6 +85,14 @@ class Store(ABC):
     @abstractmethod
     def landed(self, place: str) -> None:
         """Forget the journal up to a place and with it; what shoppers did is kept."""
+
+    @abstractmethod
+    def set_items(self, states: Sequence[ItemState]) -> None:
+        """Set the state of items, all of them or, where it raises, none; it is durable when it returns, and what it leaves out stays."""
+
+    @abstractmethod
+    def items(self, after: str) -> tuple[list[ItemState], str]:
+        """Return the state of the items that were set since a place, and the place of now; "" is the beginning."""
 
     @abstractmethod
     def close(self) -> None:

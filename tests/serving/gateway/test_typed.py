@@ -113,4 +113,11 @@ def test_reflection_tells_both_services(channel: grpc.Channel) -> None:
         "inference.GRPCInferenceService",
     }
     [file] = map(FileDescriptorProto.FromString, described.file_descriptor_response.file_descriptor_proto)
-    assert [method.name for method in file.service[0].method] == ["Recommend", "Cart", "SimilarItems", "Predict", "Track"]
+    assert [method.name for method in file.service[0].method] == [
+        "Recommend",
+        "Cart",
+        "SimilarItems",
+        "Predict",
+        "Track",
+        "SetItems",
+    ]

@@ -18,6 +18,7 @@ from tritonclient.utils import serialize_byte_tensor
 
 from serving.contract.programs import SHARED
 from serving.local import LocalRepository
+from serving.rules.packed import packed
 from serving.settings import ExportSettings
 
 
@@ -74,7 +75,7 @@ def load(runner: ModuleType, run: Path, model: str) -> Any:
 
 
 INT64 = dict.fromkeys(("timestamp", "events_time", "cart_index"), np.int64)
-KINDS = {"k": np.int32, "diversity": np.float32, "events_price": np.float32, **INT64}
+KINDS = {"k": np.int32, "barred": np.int32, "diversity": np.float32, "events_price": np.float32, **INT64}
 
 
 def ask(wanted: tuple[str, ...] = (), **inputs: Any) -> SimpleNamespace:
@@ -101,6 +102,7 @@ ROWS = (
     "timestamp_row",
     "k_row",
     "diversity_row",
+    "barred_row",
     "asked",
 )
 OF_CART = ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts", "form")
@@ -334,6 +336,23 @@ def test_a_very_long_list_runs_alone(runner: ModuleType, run: Path) -> None:
     requests = [ask(("candidates",), **{name: shopper[name] for name in score._types}) for shopper in (long, short, short)]
     assert all(values(response)["candidates"].shape == (1, 50) for response in score.execute(requests))
     assert sorted(ran) == [1, 2]
+
+
+def test_what_rules_bar_is_barred_and_computed_together(runner: ModuleType, run: Path) -> None:
+    free = ask(ROWS, user_id=[["u1"]], k=[50])
+    half = np.append(packed(np.arange(50) % 2 == 0), np.zeros(2000, np.int32))[None].tolist()
+    rest = np.append(packed(np.arange(50) % 2 == 1), np.zeros(1500, np.int32))[None].tolist()
+    asked = [free, ask(ROWS, user_id=[["u1"]], k=[50], barred=half), ask(ROWS, user_id=[["u1"]], k=[50], barred=rest)]
+    score = load(runner, run, "recommend_score")
+    ran: list[int] = []
+    run_once = score._run
+    score._run = lambda requests: ran.append(len(requests)) or run_once(requests)
+    handed = handed_on(runner, run, *asked)
+    answers = score.execute([ask(("items",), **{name: shopper[name] for name in score._types}) for shopper in handed])
+    every, odd, even = ([item for item in values(answer)["items"][0] if item] for answer in answers)
+    assert odd == [item for item in every if int(item) % 2]
+    assert even == [item for item in every if not int(item) % 2]
+    assert sorted(ran) == [1, 2], "however wide, with others of their kind"
 
 
 def unpacked(runner: ModuleType, wire: bytes, shape: tuple[int, ...]) -> Tensor:

@@ -1,1 +1,0 @@
-"""Versions: what was exported, kept beside one another, brought in under load, and taken back."""
