@@ -17,7 +17,7 @@ from models.families.dlrm.settings import CART_DEFAULTS, DLRMSettings
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.settings import RetrievalSettings
 from models.families.two_tower.settings import TwoTowerSettings
-from serving.settings import ExportSettings, ServeSettings
+from serving.settings import DeploySettings, ExportSettings, ServeSettings
 from workflows.events.schema import EVENT_TYPES
 from workflows.settings import (
     EventSettings,
@@ -80,6 +80,8 @@ class RunSettings(Settings):
     """``[export]``: how the model repository is written."""
     serve: ServeSettings = ServeSettings()
     """``[serve]``: where the embedded server listens."""
+    deploy: DeploySettings = DeploySettings()
+    """``[deploy]``: how a new version is brought in."""
     _folder: Path = PrivateAttr(default_factory=Path.cwd)
 
     @property

@@ -31,6 +31,34 @@ class ExportSettings(Settings):
     """The most items of one category in an answer; 0 sets no limit."""
     parity_rows: Annotated[int, Field(gt=0)] = 512
     """How many test examples must score the same in serving as offline."""
+    keep_versions: Annotated[int, Field(ge=0)] = 5
+    """How many exports stay in `versions`, the latest; what is served and what was served before it always do. 0 keeps all."""
+
+
+class DeploySettings(Settings):
+    """How `cartwheel deploy` brings a new version in under load."""
+
+    shares: tuple[Annotated[float, Field(gt=0.0, lt=1.0)], ...] = (0.05, 0.25, 0.5)
+    """Shares of the shoppers that get the new version, one after the other, before all do; none changes over at once."""
+    step_seconds: Annotated[float, Field(ge=0.0)] = 60.0
+    """How long each share stands before the versions are compared."""
+    warm_up_requests: Annotated[int, Field(gt=0, le=256)] = 64
+    """The most recent requests that the new version is warmed up with and held against its own files, before a shopper gets it."""
+    latency_ratio: Annotated[float, Field(gt=1.0)] = 1.5
+    """How many times as long as the old version's the new one's answers may take, before and under load."""
+    latency_milliseconds: Annotated[float, Field(ge=0.0)] = 5.0
+    """How much longer beyond that they may take."""
+    least_requests: Annotated[int, Field(gt=0)] = 50
+    """From how many answers of each version on their latencies are compared."""
+    false_alarm: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.01
+    """How probable it may be that a version that is as good as the old one is taken back for its errors, and as probable again for its
+    clicks."""
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if list(self.shares) != sorted(set(self.shares)):
+            raise ValueError("shares must rise from one to the next")
+        return self
 
 
 class ServeSettings(Settings):

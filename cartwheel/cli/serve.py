@@ -11,10 +11,12 @@ from rich.console import Console
 
 from cartwheel.core.errors import ConfigError, RunError
 from cartwheel.core.run_layout import RunLayout
+from serving.contract.version import METADATA
 from serving.server.endpoint import ENDPOINT, Endpoint
 from serving.server.server import EmbeddedServer
-from serving.server.state_folder import log_file, state_folder
+from serving.server.state_folder import home_of, log_file, state_folder
 from serving.settings import ServeSettings
+from serving.versions.store import VersionStore
 
 _DEFAULT_GRPC_PORT: Final = 8001
 
@@ -26,11 +28,17 @@ def repository_of(path: Path) -> Path:
         RunError: if there is none.
     """
     for candidate in (RunLayout(path).repository, path):
-        if (candidate / "cartwheel.json").is_file():
+        if (candidate / METADATA).is_file():
             return candidate
     raise RunError(
         f"There is no exported repository in {path}.", "Give a run directory after `cartwheel export`, or the repository itself."
     )
+
+
+def _to_serve(path: Path) -> tuple[Path, list[str]]:
+    """Return the repository to serve, and what a person should know of it: a run's active version, or the repository that is named."""
+    repository = repository_of(path) if (path / METADATA).is_file() or not RunLayout(path).versions.is_dir() else None
+    return (repository, []) if repository is not None else VersionStore(path).to_serve()
 
 
 def serve_run(path: Path, options: Mapping[str, str | int], console: Console) -> None:
@@ -60,8 +68,10 @@ def serve_run(path: Path, options: Mapping[str, str | int], console: Console) ->
         detail = error.errors()[0]
         option = str(detail["loc"][0]).replace("_", "-")
         raise ConfigError(f"--{option} {detail['input']}: {detail['msg']}.", "See `cartwheel serve --help`.") from None
-    repository = repository_of(configured.run if configured else path)
-    folder = state_folder(repository.parent)
+    repository, notes = _to_serve(configured.run if configured else path)
+    for note in notes:
+        console.print(note, highlight=False, markup=False, soft_wrap=True)
+    folder = state_folder(home_of(repository))
     endpoint = folder / ENDPOINT
     told: list[Endpoint] = []
 

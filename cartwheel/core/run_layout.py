@@ -527,6 +527,11 @@ class RunLayout:
         return self.path / "repository"
 
     @property
+    def versions(self) -> Path:
+        """Folder of the exports that were filed, each under the hash of its content."""
+        return self.path / "versions"
+
+    @property
     def tuning(self) -> Path:
         """Folder of studies and their trials."""
         return self.path / "tuning"

@@ -254,10 +254,12 @@ def judged_configuration(settings: RunSettings) -> str:
 
 
 def export(run: Path, settings: RunSettings) -> None:
-    """Write the model repository and check its answers against the offline ones."""
+    """Write the model repository, check its answers against the offline ones, and file it as a version."""
     from serving.export.repository import write_repository
+    from serving.versions.store import VersionStore
 
-    write_repository(run, settings.export, settings.evaluate.candidates)
+    repository = write_repository(run, settings.export, settings.evaluate.candidates)
+    VersionStore(run).add(repository, settings.export.keep_versions)
 
 
 def show_evaluation(run: Path, console: Console, *, whole: bool = True) -> None:

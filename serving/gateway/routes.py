@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -33,6 +33,7 @@ class Route:
     """A version that is served.
 
     Attributes:
+        repository: its files, which are read once.
         served: what it offers.
         upstream: its Triton.
         ladder: answers ``recommend`` where that does not; None where nothing does.
@@ -42,6 +43,7 @@ class Route:
         visits: requests that it was chosen for and that have not ended.
     """
 
+    repository: Path
     served: Served
     upstream: Upstream
     ladder: Ladder | None
@@ -121,18 +123,18 @@ class Routes:
         Raises:
             RunError: if a version cannot be read; then nothing changes.
         """
-        known = {(route.served.version, route.upstream.target): route for route in self._routes}
-        read = {route.served.version: (route.ladder, route.rulebook) for route in self._routes}
+        known = {(route.repository, route.upstream.target): route for route in self._routes}
         found = []
         for lane in lanes:
-            served, (ladder, rulebook) = await asyncio.to_thread(self._read, lane.repository, read)
-            route = known.get((served.version, lane.triton)) or Route(served, self._opened(lane.triton), ladder, rulebook)
-            if rulebook is not None and served.version not in read:
-                rulebook.assortment.update([*self._states.values()])
+            if (route := known.get((lane.repository, lane.triton))) is None:
+                served, tables = await asyncio.to_thread(self._read, lane.repository)
+                route = Route(lane.repository, served, self._opened(lane.triton), *tables)
             found.append((route, lane.share))
         before = self._routes
         for route, share in found:
             route.share, route.tally = share, Tally()
+            if route.rulebook is not None and route not in before:
+                route.rulebook.assortment.update([*self._states.values()])
         self._routes = tuple(route for route, _ in found)
         self._salt = self._routes[-1].served.version
         retired = [route for route in before if route not in self._routes]
@@ -160,10 +162,8 @@ class Routes:
                 unknown = found if route is self.main else unknown
         return unknown
 
-    def _read(self, repository: Path, known: Mapping[str, _Tables]) -> tuple[Served, _Tables]:
+    def _read(self, repository: Path) -> tuple[Served, _Tables]:
         served = Served.read(repository, self._settings)
-        if served.version in known:
-            return served, known[served.version]
         ladder = Ladder.of(repository) if self._settings.ladder == "on" else None
         return served, (ladder, Rulebook.of(repository, self._settings.rules, served.max_k))
 

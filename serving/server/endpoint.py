@@ -26,6 +26,7 @@ class Endpoint:
         pid: process that runs the server.
         tls: whether gRPC speaks TLS.
         health: ``host:port`` that answers ``/health/ready`` and ``/health/live``; empty where nobody watches over the server.
+        control: what :func:`serving.server.control.order` reaches it by; empty where it takes no orders.
     """
 
     grpc: str
@@ -34,6 +35,7 @@ class Endpoint:
     pid: int
     tls: bool = False
     health: str = ""
+    control: str = ""
 
     def write(self, path: Path) -> None:
         """Write the addresses as JSON, atomically."""

@@ -146,6 +146,16 @@ class Front:
             kept = [(name, replace(lead, share=shares[lead.repository])) for name, lead in before if lead.repository in shares]
             self._leads = kept if new is None else [*kept, (self._name(), new)]
             self._write([*self._leads, *before])
+        self._take(before)
+
+    def back_to(self, lead: Lead) -> None:
+        """Serve one version alone, whether or not it is served still; raises as :meth:`route` does."""
+        if any(known.repository == lead.repository for _, known in self._leads):
+            self.route({lead.repository: 1.0})
+        else:
+            self.route({}, lead)
+
+    def _take(self, before: list[tuple[str, Lead]]) -> None:
         try:
             self.ask(lambda: {"do": "route", "lanes": self._lanes()}, self._settings.drain_seconds + _TAKEN_SECONDS)
         except ServerError:

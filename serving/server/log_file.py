@@ -20,7 +20,8 @@ class LogFile:
     """
 
     def __init__(self, path: Path) -> None:
-        self._wanted = path
+        self.wanted = path
+        """Where it should lie."""
         self._descriptor: int | None = None
         self._since = 0
         self.path = path
@@ -61,10 +62,10 @@ class LogFile:
 
     def _locked(self) -> int:
         """Open and lock the first free one of ``triton.log``, ``triton.2.log`` and so on; the lock ends with this process."""
-        self._wanted.parent.mkdir(parents=True, exist_ok=True)
+        self.wanted.parent.mkdir(parents=True, exist_ok=True)
         for number in itertools.count(1):
-            name = self._wanted.name if number == 1 else f"{self._wanted.stem}.{number}{self._wanted.suffix}"
-            self.path = self._wanted.with_name(name)
+            name = self.wanted.name if number == 1 else f"{self.wanted.stem}.{number}{self.wanted.suffix}"
+            self.path = self.wanted.with_name(name)
             descriptor = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
             os.fchmod(descriptor, 0o600)  # what is logged of requests is nobody else's business
             try:

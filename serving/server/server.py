@@ -146,6 +146,11 @@ class EmbeddedServer:
         return self._repository
 
     @property
+    def metrics(self) -> str:
+        """``host:port`` of the metrics of Triton itself; empty before it is started."""
+        return self._endpoint.metrics if self._endpoint else ""
+
+    @property
     def log(self) -> Path:
         """The file that holds Triton's output."""
         return self._log.path
@@ -186,8 +191,21 @@ class EmbeddedServer:
             raise _not_started()
         return self._questions
 
-    def start(self) -> Endpoint:
+    def beside(self, repository: Path) -> EmbeddedServer:
+        """Return a server of another repository, not yet started, that stands behind the same gateway.
+
+        Raises:
+            RunError: as the constructor does.
+        """
+        other = EmbeddedServer(repository, self._settings, log=self._log.wanted, say=self._say, gateway_log=self._gateway_log)
+        other._stand_behind()
+        return other
+
+    def start(self, cancelled: Callable[[], bool] = lambda: False) -> Endpoint:
         """Start Triton and wait until every model answers.
+
+        Args:
+            cancelled: asked over and over while it starts; once it says yes, the start is called off and what was begun is ended.
 
         Returns:
             The addresses.
@@ -204,7 +222,7 @@ class EmbeddedServer:
             )
             try:
                 self._log.begin()
-                return self._start_once(ports, lambda: False)
+                return self._start_once(ports, cancelled)
             except _PassingError as error:
                 tries[attempt] = error
                 self._say(f"Triton did not start, for {error}; it is tried once more.")
@@ -310,8 +328,7 @@ class EmbeddedServer:
         if threading.current_thread() is not threading.main_thread():
             raise UsageError("serve_forever was called outside the main thread.", "Use start() and stop() there.")
         if self._settings.gateway == "on":
-            self._is_behind = True
-            self._listens = self._settings.model_copy(update=_BEHIND)
+            self._stand_behind()
         try:
             Supervisor(self, self._say).run(on_ready)
         finally:
@@ -324,6 +341,11 @@ class EmbeddedServer:
             health: ``host:port`` at which the gateway learns whether Triton answers.
         """
         return Front(self._repository, self._settings, self._gateway_log, health) if self._is_behind else None
+
+    def _stand_behind(self) -> None:
+        """Listen where the gateway alone asks."""
+        self._is_behind = True
+        self._listens = self._settings.model_copy(update=_BEHIND)
 
     def __enter__(self) -> EmbeddedServer:
         self.start()

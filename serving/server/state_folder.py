@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Final
 
+from cartwheel.core.run_layout import RELATIVE
 from serving.settings import ServeSettings
 
 _KEPT_LOGS: Final = 10
@@ -38,7 +39,13 @@ def state_folder(run: Path) -> Path:
 
 def live_folder(repository: Path, settings: ServeSettings) -> Path:
     """Return the folder of what shoppers did since the export: beside the repository, which is not written to."""
-    return settings.store_folder or state_folder(repository.parent) / "live"
+    return settings.store_folder or state_folder(home_of(repository)) / "live"
+
+
+def home_of(repository: Path) -> Path:
+    """Return the folder that a repository belongs to: the run, whether it is the export itself or one of the run's versions."""
+    folder = repository.absolute().parent
+    return folder.parent if folder.name == RELATIVE.versions.name else folder
 
 
 def log_file(folder: Path, of: str = "triton") -> Path:
@@ -55,11 +62,16 @@ def log_file(folder: Path, of: str = "triton") -> Path:
     _remove_old(logs, of)
     now = datetime.now(timezone.utc)
     log = logs / f"{of}-{now:%Y%m%dT%H%M%S}-{os.getpid()}.log"
-    aside = logs / f".{of}.log.{os.getpid()}"
+    lead_to_log(log, of)
+    return log
+
+
+def lead_to_log(log: Path, of: str = "triton") -> None:
+    """Have ``triton.log``, or that of what else writes a log, lead to a log beside it."""
+    aside = log.parent / f".{of}.log.{os.getpid()}"
     aside.unlink(missing_ok=True)
     aside.symlink_to(log.name)
-    os.replace(aside, logs / f"{of}.log")
-    return log
+    os.replace(aside, log.parent / f"{of}.log")
 
 
 def _can_be_written(path: Path) -> bool:

@@ -23,13 +23,15 @@ from typing import TYPE_CHECKING, Final
 
 from cartwheel.core.errors import ServerError
 from serving.server import triton_log
+from serving.server.control import Control
+from serving.server.deployer import Deployer
 from serving.server.endpoint import Endpoint
-from serving.server.front import Lead
+from serving.server.front import Front, Lead
 from serving.server.health import Health, HealthServer, State
 from serving.server.questions import Answer
+from serving.server.state_folder import lead_to_log
 
 if TYPE_CHECKING:
-    from serving.server.front import Front
     from serving.server.server import EmbeddedServer
 
 _SOON_SECONDS: Final = 0.1
@@ -39,15 +41,19 @@ _BROKEN_SECONDS: Final = 1.0
 
 @dataclasses.dataclass(frozen=True)
 class _Event:
-    """Something that the main thread must act on: a signal, or the death of the gateway or of the Triton of that ``start``."""
+    """Something that the main thread must act on.
+
+    A signal, the death of the gateway or of the Triton of that ``start``, or another Triton to look after.
+    """
 
     reason: str = ""
     start: int = -1
     of_gateway: bool = False
+    adopt: Callable[[], None] | None = None
 
     @property
     def is_signal(self) -> bool:
-        return self.start < 0 and not self.of_gateway
+        return self.start < 0 and not self.of_gateway and self.adopt is None
 
 
 class Supervisor:
@@ -67,6 +73,36 @@ class Supervisor:
         self._start = 0
         self._signals = 0
         self._lock = threading.Lock()
+        self._deployer = Deployer(self)
+
+    @property
+    def server(self) -> EmbeddedServer:
+        """The Triton that serves."""
+        return self._server
+
+    @property
+    def front(self) -> Front | None:
+        """The gateway; None where there is none."""
+        return self._front
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether the server was told to stop."""
+        return self._signals > 0
+
+    def adopt(self, server: EmbeddedServer) -> None:
+        """Look after another Triton from now on, and return when it is so, or the server is told to stop."""
+        done = threading.Event()
+
+        def take_over() -> None:
+            self._server = server
+            self._look_after()
+            lead_to_log(server.log)
+            done.set()
+
+        self._events.put(_Event(adopt=take_over))
+        while not done.wait(_SOON_SECONDS) and not self.is_ending:
+            pass
 
     def run(self, on_ready: Callable[[Endpoint], None] | None) -> None:
         """Start the server, serve until a signal, and drain; a second signal ends the draining.
@@ -79,17 +115,31 @@ class Supervisor:
             self._server.front(reachable.address) or contextlib.nullcontext() as self._front,
         ):
             endpoint = dataclasses.replace(self._begin(), health=reachable.address)
-            with self._noting_signals():
+            with self._noting_signals(), Control(self._deployer.act) as control, self._ended_at_last():
                 self._look_after()
                 if on_ready is not None:
-                    on_ready(endpoint)
+                    on_ready(dataclasses.replace(endpoint, control=control.name))
                 while not (event := self._next_event()).is_signal:
-                    if event.of_gateway:
-                        self._revive_gateway(event.reason)
-                    elif event.start == self._start:
-                        number = triton_log.fatal_signal(self._server.log_since_start())
-                        self._revive(_ended(f"signal {number}") if number else event.reason)
+                    self._act_on(event)
                 self._drain()
+
+    def _act_on(self, event: _Event) -> None:
+        if event.adopt is not None:
+            event.adopt()
+        elif event.of_gateway:
+            self._revive_gateway(event.reason)
+        elif event.start == self._start:
+            number = triton_log.fatal_signal(self._server.log_since_start())
+            self._revive(_ended(f"signal {number}") if number else event.reason)
+
+    @contextlib.contextmanager
+    def _ended_at_last(self) -> Iterator[None]:
+        """End, after the block, the Triton that serves then, and any that was to."""
+        try:
+            yield
+        finally:
+            self._deployer.close()
+            self._server.stop(drain=False)
 
     def _begin(self) -> Endpoint:
         """Start both, side by side, and return the addresses to ask."""

@@ -177,9 +177,10 @@ ROWS: Final = (
     Row("export.diversity", 0.5, EXPORT),
     Row("export.max_per_category", 9, EXPORT),
     Row("export.parity_rows", 9, EXPORT),
+    Row("export.keep_versions", 9, EXPORT),
 )
-NO_STAGE_READS: Final = ("serve",)
-"""Sections that `cartwheel serve` reads, which runs no stage."""
+NO_STAGE_READS: Final = ("serve", "deploy")
+"""Sections that `cartwheel serve` and `cartwheel deploy` read, which run no stage."""
 
 
 def leaves(model: type[BaseModel], prefix: str = "") -> list[str]:

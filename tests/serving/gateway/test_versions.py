@@ -1,0 +1,289 @@
+"""Versions under load: brought in by shares, compared, taken back, and never a failed or wrong answer, whatever is killed or damaged."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from running_gateway import ROOT, Gateway, until
+
+from cartwheel.core.errors import CartwheelError
+from cartwheel.core.files import sha256
+from serving.export.repository import write_repository
+from serving.local import METADATA, LocalRepository
+from serving.server.control import order
+from serving.settings import ExportSettings
+from serving.versions.store import Version, VersionStore
+
+USERS = [f"u{number}" for number in range(20)]
+QUICK = {"shares": [0.5], "step_seconds": 1.0}
+SLOW = {"shares": [0.5], "step_seconds": 60.0}
+
+
+class Shop:
+    """One server of a run with two versions, A and B, and what each of them answers."""
+
+    def __init__(self, run: Path, folder: Path) -> None:
+        self.run, self.store = run, VersionStore(run)
+        self.a = self.store.newest()
+        write_repository(run, ExportSettings(diversity=2.0))
+        self.b = self.store.newest()
+        self.store.activate(self.a)
+        # A busy machine is neither an overload nor a slow version.
+        self.gateway = Gateway(run, folder, queue_seconds=60.0, ladder="off")
+        self.expected = {version.name: answers(version) for version in (self.a, self.b)}
+        self.http = httpx.Client(base_url=f"http://{self.gateway.endpoint.http}", timeout=20)
+
+    def ask(self, user: str) -> dict[str, Any]:
+        asked = {"user_id": user, "k": 5, "timestamp": "2023-11-15T00:00:00Z"}
+        answer = self.http.post("/v1/recommend", json=asked)
+        assert answer.status_code == 200, answer.text
+        content: dict[str, Any] = answer.json()
+        return content
+
+    def order(self, do: str, version: Version | str | None = None, **settings: Any) -> tuple[dict[str, Any], list[str]]:
+        said: list[str] = []
+        name = version.name if isinstance(version, Version) else version
+        content = {"do": do, "version": name, "settings": {"latency_milliseconds": 1000.0, **settings}}
+        return order(self.gateway.endpoint.control, content, said.append), said
+
+    @property
+    def serving(self) -> str:
+        return str(self.ask("u1")["version"])
+
+    def settled(self, version: Version) -> None:
+        """Wait until all shoppers get a version, and one Triton is left."""
+        until(lambda: {self.ask(user)["version"] for user in USERS} == {version.name} and len(self.tritons()) == 1, 60)
+
+    def tritons(self) -> list[int]:
+        return [pid for pid, name in below(self.gateway.process.pid).items() if name == "tritonserver"]
+
+
+def below(pid: int) -> dict[int, str]:
+    """Process -> name of all that a process started."""
+    parents: dict[int, tuple[int, str]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            head, _, tail = (folder / "stat").read_text(errors="replace").rpartition(")")
+        except OSError:
+            continue
+        parents[int(folder.name)] = int(tail.split()[1]), head.partition("(")[2]
+    found, level = {}, {pid}
+    while level:
+        level = {child for child, (parent, _) in parents.items() if parent in level}
+        found.update({child: parents[child][1] for child in level})
+    return found
+
+
+def answers(version: Version) -> dict[str, list[str]]:
+    local = LocalRepository(version.path)
+    asked = {"timestamp": [[1_700_006_400_000_000]], "k": [5]}
+    return {user: [item for item in local.ask("recommend", user_id=[[user]], **asked)["items"][0] if item] for user in USERS}
+
+
+@pytest.fixture(scope="module")
+def shop(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+    folder = tmp_path_factory.mktemp("versions")
+    own = Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
+    made = Shop(own, folder)
+    try:
+        yield made
+    finally:
+        made.http.close()
+        made.gateway.end()
+
+
+class Load:
+    """Asks all the time, and holds every answer against what its version answers."""
+
+    def __init__(self, shop: Shop) -> None:
+        self._shop, self._stop = shop, threading.Event()
+        self.versions: dict[str, set[str]] = {user: set() for user in USERS}
+        self.faults: list[str] = []
+        self.count = 0
+        self._thread = threading.Thread(target=self._run)
+
+    def _run(self) -> None:
+        for user in itertools.cycle(USERS):
+            if self._stop.is_set():
+                return
+            try:
+                answer = self._shop.ask(user)
+                items = [str(item["item_id"]) for item in answer["items"]]
+                if items != self._shop.expected[answer["version"]][user]:
+                    self.faults.append(f"{user} of {answer['version']} gets {items}")
+                self.versions[user].add(answer["version"])
+            except (AssertionError, KeyError, httpx.HTTPError) as error:
+                self.faults.append(repr(error))
+            self.count += 1
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def test_two_versions_differ(shop: Shop) -> None:
+    assert shop.a.name != shop.b.name
+    assert shop.expected[shop.a.name] != shop.expected[shop.b.name]
+    assert shop.serving == shop.a.name, "the active one, though another was exported since"
+    assert f"{shop.b.name} was exported since" in shop.gateway.output.read_text()
+
+
+@pytest.mark.slow
+def test_a_version_is_brought_in_by_shares_and_taken_back_without_a_failed_or_wrong_answer(shop: Shop) -> None:
+    with Load(shop) as load:
+        done, said = shop.order("deploy", **QUICK)
+        assert done == {"version": shop.b.name, "before": shop.a.name}
+        assert load.versions["u1"] <= {shop.a.name, shop.b.name}
+        until(lambda: shop.serving == shop.b.name)
+        back, _ = shop.order("rollback")
+        assert back == {"version": shop.a.name, "before": shop.b.name}
+    assert load.faults == []
+    assert load.count > 50
+    told = "\n".join(said)
+    for words in ("every file is as it was exported", "recorded, are answered as its files do", "50% of the shoppers"):
+        assert words in told
+    shop.settled(shop.a)
+    assert shop.store.history[-1] == shop.a.name
+
+
+def refused(shop: Shop, settings: dict[str, Any], version: Version | None = None) -> str:
+    with pytest.raises(CartwheelError) as error:
+        shop.order("deploy", version or shop.b, **settings)
+    return str(error.value)
+
+
+@pytest.mark.slow
+def test_a_shopper_stays_with_one_version_what_is_clicked_counts_for_it_and_one_that_dies_is_taken_back(shop: Shop) -> None:
+    failure: list[str] = []
+    old = shop.tritons()
+    deploying = threading.Thread(target=lambda: failure.append(refused(shop, SLOW)))
+    deploying.start()
+    until(lambda: len({shop.ask(user)["version"] for user in USERS}) == 2, 60)
+    with Load(shop) as load:
+        until(lambda: load.count > 4 * len(USERS), 60)
+    assert load.faults == []
+    assert {len(versions) for versions in load.versions.values()} == {1}
+    with pytest.raises(CartwheelError, match="is being deployed already"):
+        shop.order("deploy", shop.b)
+    [(version, user)] = [(*versions, user) for user, versions in load.versions.items() if user == "u1"]
+    event = {"user_id": user, "item_id": str(shop.ask(user)["items"][0]["item_id"]), "event_type": "view"}
+    assert shop.http.post("/v1/track", json={"events": [event, {**event, "event_id": "again"}]}).json()["accepted"] == 2
+    counts = shop.order("tell")[0]["versions"]
+    assert {name: told["clicked"] for name, told in counts.items()} == {version: 1} | dict.fromkeys({*counts} - {version}, 0)
+    assert all(told["shown"] > 20 and told["failed"] == 0 for told in counts.values())
+    [new] = set(shop.tritons()) - set(old)
+    os.kill(new, signal.SIGKILL)
+    deploying.join()
+    assert "Triton ended by itself (signal 9)" in failure[0]
+    assert failure[0].endswith(f"The version {shop.a.name} serves all again.")
+    shop.settled(shop.a)
+    assert shop.tritons() == old
+
+
+def altered(shop: Shop, folder: Path, code: str) -> Version:
+    """File a version whose program is another, as one that was exported by a Cartwheel with a fault would be."""
+    repository = Path(shutil.copytree(shop.b.path, folder / "repository"))
+    content = json.loads((repository / METADATA).read_text())
+    for program in repository.glob("recommend_score/1/model.py"):
+        program.chmod(0o644)
+        program.write_text(program.read_text() + code)
+        content["files"][program.relative_to(repository).as_posix()] = sha256(program)
+    (repository / METADATA).chmod(0o644)
+    (repository / METADATA).write_text(json.dumps(content))
+    return shop.store.add(repository)
+
+
+FAILS_LATER = """
+_loaded, _execute = time.monotonic(), TritonPythonModel.execute
+
+def _fail_later(self, requests):
+    if time.monotonic() - _loaded < 6:
+        return _execute(self, requests)
+    return [_error("it fails", pb_utils.TritonError.INTERNAL) for _ in requests]
+
+TritonPythonModel.execute = _fail_later
+"""
+ANSWERS_OTHERWISE = """
+_run = TritonPythonModel._computed
+
+def _other(self, tensors):
+    answer = _run(self, tensors)
+    if "scores" in answer:
+        answer["scores"] = answer["scores"] + np.float32(0.5)
+    return answer
+
+TritonPythonModel._computed = _other
+"""
+
+
+@pytest.mark.slow
+def test_a_version_that_fails_or_answers_otherwise_than_its_files_is_taken_back(shop: Shop, tmp_path: Path) -> None:
+    other = altered(shop, tmp_path / "other", ANSWERS_OTHERWISE)
+    assert "it answers otherwise than its files: scores" in refused(shop, QUICK, other)
+    failing = altered(shop, tmp_path / "failing", FAILS_LATER)
+    with Load(shop):
+        sentence = refused(shop, {"shares": [0.5], "step_seconds": 5.0}, failing)
+    assert "requests failed, of the old version 0 of" in sentence
+    shop.settled(shop.a)
+    for version in (other, failing):
+        shutil.rmtree(version.path)
+
+
+def test_a_damaged_version_is_refused_and_the_old_one_goes_on(shop: Shop) -> None:
+    path = shop.b.path / "recommend_score" / "1" / "recommend_rank.onnx"
+    whole = path.read_bytes()
+    path.chmod(0o644)
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    try:
+        sentence = refused(shop, QUICK)
+    finally:
+        path.write_bytes(whole)
+        path.chmod(0o444)
+    assert f"The version {shop.b.name} is damaged" in sentence
+    assert "\n" not in sentence
+    assert shop.serving == shop.a.name
+
+
+def test_a_version_that_is_not_there_or_served_already_is_refused_in_a_sentence(shop: Shop) -> None:
+    for version, words in ((shop.a.name, "is what is served already"), ("0" * 12, "is the beginning of no version of")):
+        with pytest.raises(CartwheelError, match=words):
+            shop.order("deploy", version)
+    with pytest.raises(CartwheelError, match=r"deploy\.shares"):
+        shop.order("deploy", shop.b, shares=[0.5, 0.1])
+
+
+def test_the_command_lists_versions_and_says_what_is_wrong_in_a_sentence(shop: Shop, run: Path, tmp_path: Path) -> None:
+    def command(*words: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "cartwheel.cli.main", *map(str, words)],
+            capture_output=True,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+            check=False,
+        )
+
+    listed = command("versions", shop.run).stdout
+    assert shop.b.name in listed
+    assert [line for line in listed.splitlines() if shop.a.name in line and "100% of the shoppers" in line]
+    idle = Path(shutil.copytree(run, tmp_path / "idle", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
+    refusal = command("deploy", idle)
+    assert refusal.returncode == 10
+    assert "No server is running here" in refusal.stderr
+    assert "Traceback" not in refusal.stderr
