@@ -106,6 +106,11 @@ class ServeSettings(Settings):
     """Whether the gateway may listen beyond this machine although it wants neither keys nor certificates of clients."""
     log_requests: Literal["all", "failed", "none"] = "failed"
     """Which requests get a line in the gateway's log: ``failed`` are those that were refused or answered by a lower rung."""
+    record_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of the answered requests that the gateway writes whole, with answer, version and the live events it was answered with, to
+    `live/requests.jsonl` beside the repository, for `cartwheel replay`. They hold what was asked, user ids included."""
+    record_megabytes: Annotated[float, Field(gt=0.0)] = 256.0
+    """How large that file may grow before it becomes `requests.jsonl.previous`, in the place of the one before."""
     ladder: Literal["on", "off"] = "on"
     """Whether the gateway answers `recommend` from its own tables of neighbours and popular items where Triton is away, late or breaks."""
     ladder_seconds: Annotated[float, Field(gt=0.0)] = 0.5

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 
 from cartwheel import __version__
-from cartwheel.cli import ask, audit, compare, features, keys, live, plan, report, reproduce, tune, versions
+from cartwheel.cli import ask, audit, compare, features, keys, live, plan, replay, report, reproduce, tune, versions
 from cartwheel.core import packages
 from cartwheel.core.errors import CartwheelError
 from cartwheel.core.memory import give_back_at_once
@@ -39,6 +39,7 @@ app.command()(report.report)
 app.command()(live.consume)
 app.command()(live.land)
 app.command()(tune.tune)
+app.command()(replay.replay)
 app.command()(versions.versions)
 app.command()(versions.deploy)
 app.command()(versions.rollback)

@@ -16,6 +16,7 @@ from serving.gateway.ladder import CAUSES, ENSEMBLE, RUNGS
 from serving.gateway.live import Live
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
+from serving.gateway.recorder import Recorder
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.routes import Route, Routes
 from serving.gateway.rulebook import Plan
@@ -59,6 +60,8 @@ class Gate:
         self._ladder_seconds = ladder_seconds
         self.recent: deque[tuple[str, bytes]] = deque(maxlen=_RECENT_REQUESTS)
         """The latest requests that Triton got, each with its ensemble; a new version is warmed up with them."""
+        self.recorder: Recorder | None = None
+        """What writes whole requests; None where nothing does."""
         self.live: Live | None = None
         """What shoppers did since the export; None where it is not kept."""
         self.draining = False
@@ -104,6 +107,15 @@ class Gate:
         if self.draining:
             raise RefusedError(Code.UNAVAILABLE, STOPPING, "draining", _STOP_RETRY_SECONDS)
 
+    def operate(self, visit: Visit) -> None:
+        """Let a request in, which has entered, that asks more than an answer of the shop.
+
+        Raises:
+            RefusedError: if its key is not one of an operator.
+        """
+        if self._keys is not None:
+            self._keys.admit(_key(visit.headers), Role.OPERATE)
+
     async def ask(self, visit: Visit, request: bytes, seconds: float | None = None) -> bytes:
         """Pass on a checked request and return Triton's serialised answer.
 
@@ -122,11 +134,11 @@ class Gate:
         assert route is not None
         begun = time.monotonic()
         carts: Sequence[Sequence[str]] = ()
-        if self.live is not None:
+        if self.live is not None and not visit.as_recorded:
             request, carts = await self.live.joined(route.served.ensembles[visit.ensemble], request)
         if len(request) <= _RECENT_BYTES:
             self.recent.append((visit.ensemble, request))
-        plan = _plan(visit, route, request, carts)
+        plan = None if visit.as_recorded else _plan(visit, route, request, carts)
         if plan is None:
             answer = await self._answer(visit, route, request, seconds)
         else:
@@ -161,6 +173,8 @@ class Gate:
             raise
         route.tally.took(time.perf_counter() - begun)
         visit.rung = visit.rung or RANKED
+        if self.recorder is not None:
+            self.recorder.record(visit, route.served.version, request, answer)
         return answer
 
     def _failed(self, route: Route) -> None:
@@ -195,6 +209,13 @@ class Gate:
             raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no state of items (serve.store is off).", "unknown_method")
         await self.live.set_items(states)
         return self.routes.set_items(states)
+
+    async def close(self) -> None:
+        """Keep what has gathered of events and recorded requests."""
+        if self.live is not None:
+            await self.live.close()
+        if self.recorder is not None:
+            self.recorder.flush()
 
     def leave(self, visit: Visit) -> None:
         """Count a request that has ended, and write about it."""

@@ -32,8 +32,10 @@ from serving.rules.rules import Rules
 
 DOOR: Final = "kserve"
 _VERSIONS: Final = ("", "1")
+AS_RECORDED: Final = "as_recorded"
+"""The parameter by which an operator asks a recorded request again: it goes to Triton as it is, without stored events and rules."""
 _LADDER, _PRIORITY, _TIMEOUT = "ladder", "priority", "timeout"
-_ALLOWED: Final = (_LADDER, _PRIORITY, _TIMEOUT)
+_ALLOWED: Final = (_LADDER, AS_RECORDED, _PRIORITY, _TIMEOUT)
 """Parameters of a request that any client may set; Triton gets none of them."""
 _TOO_MANY_ROWS: Final = "The input {name!r} has {found:,} rows; this server answers at most {limit:,} at once (serve.max_rows)."
 _TOO_WIDE: Final = "The input {name!r} has lists of {found:,}; this server reads at most {limit:,} (serve.max_{name})."
@@ -113,16 +115,10 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         self, visit: Visit, public: Public, request: Any, raw: bytes, seconds: float | None
     ) -> tuple[bytes, float | None]:
         """Return what Triton gets, and how long the caller waits if not until its own deadline."""
-        for tensor in request.inputs:
-            if tensor.parameters:
-                raise _parameter(f"input {tensor.name!r}", tensor.parameters)
-            if tensor.name == BARRED.name:
-                raise refused_barred()
-            if public.limits is not None:
-                _check_shape(public, tensor.name, tensor.shape)
-        for tensor in request.outputs:
-            if tensor.parameters:
-                raise _parameter(f"output {tensor.name!r}", tensor.parameters)
+        visit.as_recorded = _switch(request.parameters, AS_RECORDED)
+        if visit.as_recorded:
+            self._gate.operate(visit)
+        _check_tensors(visit, public, request)
         if seconds is not None and seconds <= 0:
             return raw, seconds
         given = take_tensor(request, RULES) if public.name in RULED else None
@@ -224,6 +220,19 @@ def _rules(given: list[bytes]) -> Rules:
         raise invalid(wrong_rules(error)) from error
 
 
+def _check_tensors(visit: Visit, public: Public, request: Any) -> None:
+    for tensor in request.inputs:
+        if tensor.parameters:
+            raise _parameter(f"input {tensor.name!r}", tensor.parameters)
+        if tensor.name == BARRED.name and not visit.as_recorded:
+            raise refused_barred()
+        if public.limits is not None:
+            _check_shape(public, tensor.name, tensor.shape)
+    for tensor in request.outputs:
+        if tensor.parameters:
+            raise _parameter(f"output {tensor.name!r}", tensor.parameters)
+
+
 def _check_shape(public: Public, name: str, shape: Any) -> None:
     """Refuse what Triton's first step would refuse, before Triton takes it in."""
     limits = public.limits
@@ -247,11 +256,16 @@ def _own_parameters(parameters: Any) -> tuple[float | None, bool]:
         if name not in _ALLOWED:
             allowed = ", ".join(map(repr, _ALLOWED))
             raise invalid(f"The request has a parameter {name!r}; from outside {allowed} are taken. Leave it out.", "parameter")
-    ladder = _LADDER in parameters and parameters[_LADDER].WhichOneof("parameter_choice")
-    if ladder not in {False, "bool_param"}:
-        raise invalid("The parameter 'ladder' of the request is no bool; give true or false.", "parameter")
     microseconds = parameters[_TIMEOUT].int64_param if _TIMEOUT in parameters else 0
-    return microseconds / 1e6 if microseconds > 0 else None, bool(ladder) and parameters[_LADDER].bool_param
+    return microseconds / 1e6 if microseconds > 0 else None, _switch(parameters, _LADDER)
+
+
+def _switch(parameters: Any, name: str) -> bool:
+    if name not in parameters:
+        return False
+    if parameters[name].WhichOneof("parameter_choice") != "bool_param":
+        raise invalid(f"The parameter {name!r} of the request is no bool; give true or false.", "parameter")
+    return bool(parameters[name].bool_param)
 
 
 def _parameters(parameters: Mapping[str, str]) -> bytes:

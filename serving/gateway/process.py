@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -28,6 +28,8 @@ from serving.gateway.local_http import fetch
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
 from serving.gateway.options import Lane, Options
+from serving.gateway.recorder import FILE as RECORDED
+from serving.gateway.recorder import Recorder
 from serving.gateway.routes import Routes
 from serving.gateway.typed import SERVICE as TYPED
 from serving.gateway.typed import Typed
@@ -62,6 +64,8 @@ async def run(options: Options) -> NoReturn:
     if gate.live is not None:
         routes.set_items(await gate.live.read_items())
         watching = asyncio.create_task(_watch_items(gate.live, routes))
+    if options.settings.record_share:
+        gate.recorder = Recorder(options.live / RECORDED, options.settings, lambda sentence: log.event("record", detail=sentence))
     ended = _on_signal(gate)
 
     async def health() -> tuple[bool, dict[str, Any]]:
@@ -75,19 +79,7 @@ async def run(options: Options) -> NoReturn:
     reflection.enable_server_reflection((TYPED, KSERVE.strip("/"), reflection.SERVICE_NAME), rpc)
     await rpc.start()
     door = Door(http_api(gate, asking, health), gate, most_bytes(options.settings))
-    offered = (asking.shop, asking.tasks)
-
-    def changed() -> None:
-        nonlocal offered
-        shares = {route.served.version: route.share for route in routes.all}
-        metrics.serve(shares, routes.main.served.version)
-        log.event("serving", versions=shares)
-        if (asking.shop, asking.tasks) != offered:
-            offered = (asking.shop, asking.tasks)
-            door.app = http_api(gate, asking, health)
-
-    routes.when_changed = changed
-    changed()
+    _follow(gate, log, asking, lambda: setattr(door, "app", http_api(gate, asking, health)))
     control = await open_control(options.control, gate)
     web = [
         _Web(door, options.address, options.http_port, options.settings),
@@ -104,13 +96,29 @@ async def run(options: Options) -> NoReturn:
     control.close()
     if watching is not None:
         watching.cancel()
-    if gate.live is not None:
-        await gate.live.close()
+    await gate.close()
     # The gRPC server is not stopped: that would cancel what arrives meanwhile, whose callers are to be told to ask again.
     await asyncio.sleep(_FLUSH_SECONDS)
     log.event("ended")
     log.flush()
     os._exit(0)
+
+
+def _follow(gate: Gate, log: Log, asking: Asking, offer: Callable[[], None]) -> None:
+    """Tell which versions are served, now and whenever that changes; ``offer`` is called where other questions can be asked than before."""
+    offered = (asking.shop, asking.tasks)
+
+    def changed() -> None:
+        nonlocal offered
+        shares = {route.served.version: route.share for route in gate.routes.all}
+        gate.metrics.serve(shares, gate.served.version)
+        log.event("serving", versions=shares)
+        if (asking.shop, asking.tasks) != offered:
+            offered = (asking.shop, asking.tasks)
+            offer()
+
+    gate.routes.when_changed = changed
+    changed()
 
 
 def _keys(settings: ServeSettings, log: Log) -> Keys | None:

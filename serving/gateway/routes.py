@@ -7,13 +7,13 @@ shopper sees the same version as long as the shares stand, and of those that had
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from serving.experiments.assignment import place_of
 from serving.gateway.ladder import Ladder
 from serving.gateway.options import Lane
 from serving.gateway.rulebook import Rulebook
@@ -171,9 +171,3 @@ class Routes:
         deadline = time.monotonic() + seconds
         while not all(route.is_idle for route in routes) and time.monotonic() < deadline:
             await asyncio.sleep(_PAUSE_SECONDS)
-
-
-def place_of(key: str, salt: str) -> float:
-    """Return the place of a shopper in [0, 1): the same for the same two texts, and for another salt another one."""
-    digest = hashlib.blake2b(f"{salt}\0{key}".encode(errors="replace"), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64

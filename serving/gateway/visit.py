@@ -35,6 +35,7 @@ class Visit:
         rules: of the request, beside those of the shop; None where it gives none.
         fewer: why fewer items are answered than were asked for, in a sentence; empty where not.
         ladder: whether an answer of a lower rung is wanted where there is none of the highest.
+        as_recorded: whether it goes to Triton as it is, without stored events and rules, as one that was recorded.
         code: how it ended.
         reason: why it was refused, in a word; empty where it was not.
         begun: when, by ``time.perf_counter``.
@@ -50,6 +51,7 @@ class Visit:
     rules: Rules | None = None
     fewer: str = ""
     ladder: bool = False
+    as_recorded: bool = False
     code: Code = Code.CANCELLED
     reason: str = ""
     begun: float = field(default_factory=time.perf_counter)

@@ -1,4 +1,4 @@
-"""Who gets which version, what of its answers is clicked, and when it is worse: held against plain counting and SciPy."""
+"""What of a version's answers is clicked, and when it is worse: held against plain counting and SciPy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from running_gateway import infer, texts
 from scipy.stats import fisher_exact
 from tritonclient.grpc import service_pb2
 
-from serving.gateway.routes import place_of
 from serving.gateway.tally import Clicks, Tally
 from serving.settings import DeploySettings
 from serving.versions.verdict import more_often, worse
@@ -39,20 +38,6 @@ def test_a_click_counts_once_for_the_latest_answer_that_held_the_item() -> None:
     assert (old.shown, old.clicked, new.shown, new.clicked) == (1, 0, 1, 1)
     clicks.clicked([view("anna", "desk"), {"session_id": "s", "item_id": "desk"}])
     assert (old.clicked, new.clicked) == (1, 1)
-
-
-@given(key=st.text(max_size=20), salt=st.text(max_size=12))
-def test_a_place_is_the_same_each_time_and_within_bounds(key: str, salt: str) -> None:
-    assert 0 <= place_of(key, salt) < 1
-    assert place_of(key, salt) == place_of(key, salt)
-
-
-def test_places_spread_evenly_and_anew_for_each_version() -> None:
-    places = [place_of(f"u{number}", "one") for number in range(4000)]
-    for share in (0.05, 0.25, 0.5):
-        assert sum(place < share for place in places) / 4000 == pytest.approx(share, abs=0.03)
-    both = sum(place < 0.5 and place_of(f"u{number}", "two") < 0.5 for number, place in enumerate(places))
-    assert both / 4000 == pytest.approx(0.25, abs=0.03)
 
 
 @settings(deadline=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import itertools
 import json
 import os
@@ -10,18 +11,23 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from running_gateway import ROOT, Gateway, until
+from tritonclient.grpc import service_pb2
 
 from cartwheel.core.errors import CartwheelError
 from cartwheel.core.files import sha256
 from serving.export.repository import write_repository
 from serving.local import METADATA, LocalRepository
+from serving.replay.replay import replay
 from serving.server.control import order
 from serving.settings import ExportSettings
 from serving.versions.store import Version, VersionStore
@@ -41,7 +47,7 @@ class Shop:
         self.b = self.store.newest()
         self.store.activate(self.a)
         # A busy machine is neither an overload nor a slow version.
-        self.gateway = Gateway(run, folder, queue_seconds=60.0, ladder="off")
+        self.gateway = Gateway(run, folder, queue_seconds=60.0, ladder="off", record_share=1.0)
         self.expected = {version.name: answers(version) for version in (self.a, self.b)}
         self.http = httpx.Client(base_url=f"http://{self.gateway.endpoint.http}", timeout=20)
 
@@ -210,10 +216,10 @@ def altered(shop: Shop, folder: Path, code: str) -> Version:
 
 
 FAILS_LATER = """
-_loaded, _execute = time.monotonic(), TritonPythonModel.execute
+_execute = TritonPythonModel.execute
 
 def _fail_later(self, requests):
-    if time.monotonic() - _loaded < 6:
+    if not os.path.exists("FLAG"):
         return _execute(self, requests)
     return [_error("it fails", pb_utils.TritonError.INTERNAL) for _ in requests]
 
@@ -236,10 +242,16 @@ TritonPythonModel._computed = _other
 def test_a_version_that_fails_or_answers_otherwise_than_its_files_is_taken_back(shop: Shop, tmp_path: Path) -> None:
     other = altered(shop, tmp_path / "other", ANSWERS_OTHERWISE)
     assert "it answers otherwise than its files: scores" in refused(shop, QUICK, other)
-    failing = altered(shop, tmp_path / "failing", FAILS_LATER)
+    flag, failure = tmp_path / "flag", list[str]()
+    failing = altered(shop, tmp_path / "failing", FAILS_LATER.replace("FLAG", str(flag)))
+    settings = {"shares": [0.5], "step_seconds": 4.0}
+    deploying = threading.Thread(target=lambda: failure.append(refused(shop, settings, failing)))
     with Load(shop):
-        sentence = refused(shop, {"shares": [0.5], "step_seconds": 5.0}, failing)
-    assert "requests failed, of the old version 0 of" in sentence
+        deploying.start()
+        until(lambda: len({shop.http.post("/v1/recommend", json={"user_id": user}).json()["version"] for user in USERS}) == 2, 60)
+        flag.touch()
+        deploying.join()
+    assert "requests failed, of the old version 0 of" in failure[0]
     shop.settled(shop.a)
     for version in (other, failing):
         shutil.rmtree(version.path)
@@ -258,6 +270,66 @@ def test_a_damaged_version_is_refused_and_the_old_one_goes_on(shop: Shop) -> Non
     assert f"The version {shop.b.name} is damaged" in sentence
     assert "\n" not in sentence
     assert shop.serving == shop.a.name
+
+
+@pytest.mark.slow
+def test_recorded_requests_are_answered_alike_after_a_restart_and_elsewhere(shop: Shop, tmp_path: Path) -> None:
+    recorded = shop.run / "live" / "requests.jsonl"
+    time.sleep(0.5)  # what was asked before is written
+    recorded.unlink(missing_ok=True)
+    track = [{"user_id": user, "item_id": "1009", "event_type": "view"} for user in ("u3", "fresh")]
+    shop.http.post("/v1/track", json={"events": track})
+    with ThreadPoolExecutor(8) as callers:  # together, so that they are computed together
+        asked = [
+            *(("recommend", {"user_id": user, "k": 5}) for user in (*USERS, "fresh")),
+            *(("recommend", {"recent_items": [item], "exclude": ["1001"], "diversity": 0.5}) for item in ("1003", "1004")),
+            *(("cart", {"cart_items": ["1002", item], "user_id": "u3"}) for item in ("1005", "1006")),
+            *(("similar_items", {"item_id": item}) for item in ("1007", "1008")),
+        ]
+        answers = list(callers.map(lambda one: shop.http.post(f"/v1/{one[0]}", json=one[1]), asked))
+    assert {answer.status_code for answer in answers} == {200}
+    until(lambda: recorded.is_file() and len(recorded.read_text().splitlines()) == len(asked))
+    assert recorded.stat().st_mode & 0o077 == 0
+    later = [{"user_id": user, "item_id": "1011", "event_type": "view"} for user in USERS]
+    assert shop.http.post("/v1/track", json={"events": later}).json()["accepted"] == len(USERS)
+    assert shop.http.post("/v1/recommend", json={"user_id": "u5", "k": 5}).json()["items"] != answers[5].json()["items"]
+    lines = recorded.read_text().splitlines()[: len(asked)]
+    copied = tmp_path / "copied.jsonl"
+    copied.write_text("\n".join(lines) + "\n")
+    here = replay(copied, shop.gateway.endpoint.grpc, 1e-6)
+    assert (here.asked, here.differ, here.first) == (len(asked), 0, [])
+    shutil.copytree(shop.store.find(shop.serving).path, tmp_path / "other" / "repository")
+    elsewhere = Gateway(tmp_path / "other", tmp_path, queue_seconds=60.0)
+    try:
+        there = replay(copied, elsewhere.endpoint.grpc, 1e-6)
+        assert (there.asked, there.differ, there.first) == (len(asked), 0, [])
+        assert there.largest <= 1e-6
+        _check_what_is_told_of_a_replay(copied, elsewhere.endpoint.grpc)
+    finally:
+        elsewhere.end()
+    with pytest.raises(CartwheelError, match=r"is not answered by .*UNAVAILABLE"):
+        replay(copied, elsewhere.endpoint.grpc, 1e-6)
+
+
+def _check_what_is_told_of_a_replay(copied: Path, address: str) -> None:
+    lines = [json.loads(line) for line in copied.read_text().splitlines()]
+    answer = service_pb2.ModelInferResponse.FromString(base64.b64decode(lines[0]["answer"]))
+    place = [output.name for output in answer.outputs].index("scores")
+    scores = np.frombuffer(answer.raw_output_contents[place], np.float32).copy()
+    scores[0] *= np.float32(1.00001)
+    answer.raw_output_contents[place] = scores.tobytes()
+    off = {**lines[0], "answer": base64.b64encode(answer.SerializeToString()).decode(), "request_id": "off"}
+    other = {**lines[1], "version": "0" * 12}
+    copied.write_text("".join(json.dumps(line) + "\n" for line in (off, other)))
+    done = replay(copied, address, 1e-6)
+    assert (done.asked, done.differ, sum(done.others.values())) == (1, 1, 1)
+    assert done.first[0].startswith("off: scores[0, 0] is ")
+    assert replay(copied, address, 1e-4, any_version=True).differ == 0
+    copied.write_text(json.dumps(off) + "\nnonsense\n")
+    with pytest.raises(CartwheelError, match=r"copied\.jsonl, line 2 is no recorded request"):
+        replay(copied, address, 1e-6)
+    with pytest.raises(CartwheelError, match="cannot be read: No such file"):
+        replay(copied.parent / "none.jsonl", address, 1e-6)
 
 
 def test_a_version_that_is_not_there_or_served_already_is_refused_in_a_sentence(shop: Shop) -> None:
