@@ -15,7 +15,22 @@ import typer
 from rich.console import Console
 
 from cartwheel import __version__
-from cartwheel.cli import ask, audit, compare, features, keys, live, plan, replay, report, reproduce, tune, versions
+from cartwheel.cli import (
+    ask,
+    audit,
+    compare,
+    explain,
+    features,
+    keys,
+    live,
+    plan,
+    recommend_all,
+    replay,
+    report,
+    reproduce,
+    tune,
+    versions,
+)
 from cartwheel.core import packages
 from cartwheel.core.errors import CartwheelError
 from cartwheel.core.memory import give_back_at_once
@@ -178,6 +193,8 @@ def serve(
 app.command()(ask.recommend)
 app.command()(ask.cart)
 app.command()(ask.predict)
+app.command()(explain.explain)
+app.command("recommend-all")(recommend_all.recommend_all)
 
 
 @app.command()

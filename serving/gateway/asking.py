@@ -5,6 +5,7 @@ They are checked and read as Cartwheel's clients do it, so that all three say th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
@@ -18,8 +19,9 @@ from serving.client.connection import read_outputs, without_prefix
 from serving.client.predictions import Prediction, ServedTask, Value, ask_predict, parse_task
 from serving.client.requests import Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
 from serving.contract.tensors import DEFAULT_K
+from serving.gateway.explain import Asked, Explanation, explain
 from serving.gateway.gate import Gate
-from serving.gateway.refusal import Code, RefusedError
+from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.served import Served
 from serving.gateway.visit import Visit
 
@@ -84,6 +86,24 @@ class Asking:
             return answer
         why = f"{len(answer)} of {wanted.k} items are answered: the others are excluded, or left out for this shopper."
         return replace(answer, fewer=visit.fewer or why)
+
+    async def explain(self, visit: Visit, who: RecommendRequest, item: ShopId, wanted: Wanted) -> Explanation:
+        """Ask why an item is or is not answered; see :meth:`recommend` for the errors."""
+        if str(item) == "":
+            raise invalid("item_id is empty; give the item that is to be explained.")
+        begun = time.monotonic()
+        answer = await self.recommend(visit, who, None, wanted)
+        known, route = self._chosen(visit, who.user_id), visit.route
+        assert route is not None
+        question = ask_recommend([who], wanted.k, None, known.metadata)
+        left = None if wanted.seconds is None else wanted.seconds - (time.monotonic() - begun)
+        plain, cart, ask = await self._gate.plain(visit, _serialised(question), left)
+        rules = plain.book.effective(visit.rules)
+        asked = Asked(str(item), wanted.k, [str(each) for each in who.exclude], cart, rules, answer)
+        try:
+            return await explain(asked, plain.book.assortment, plain, ask)
+        except aio.AioRpcError as error:
+            raise RefusedError(error.code(), without_prefix(error.details() or ""), "triton") from error
 
     async def cart(
         self, visit: Visit, lines: Sequence[ShopId], user: ShopId | None, recents: Sequence[ShopId], wanted: Wanted

@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StrictBool, St
 from serving.client.answers import CartPrediction, Recommendations, ScoredItem
 from serving.client.predictions import Prediction
 from serving.contract.tensors import DEFAULT_K, HIGHEST_DIVERSITY
+from serving.gateway.explain import Explanation
 from serving.rules.rules import Rules
 
 Id = Union[StrictStr, Annotated[StrictInt, Field(ge=-(2**63), lt=2**63)]]  # noqa: UP007  pydantic reads it on 3.10
@@ -37,6 +38,18 @@ class RecommendBody(_Body):
     )
     ranked_only: StrictBool = Field(False, description="whether an answer of a lower rung is an error")
     rules: Optional[Rules] = Field(None, description="what may be answered and how it is arranged; tightens the shop's")  # noqa: UP045
+
+
+class ExplainBody(_Body):
+    """The question whose answer is explained, and the item."""
+
+    item_id: Id = Field(description="the item")
+    user_id: Optional[Id] = None  # noqa: UP045
+    recent_items: Ids = Field([])
+    exclude: Ids = Field([])
+    timestamp: Union[AwareDatetime, Literal["snapshot"], None] = None  # noqa: UP007
+    k: StrictInt = Field(DEFAULT_K, ge=1)
+    rules: Optional[Rules] = None  # noqa: UP045
 
 
 class CartBody(_Body):
@@ -114,6 +127,18 @@ class RecommendedAnswer(BaseModel):
     reason: Literal["popular", "recent_item", "taste", "pinned", "promoted"]
     because_of: Union[str, int, None]  # noqa: UP007
     why: str = Field(description="the reason in words that may be shown to a shopper")
+
+
+class ExplainAnswer(Told):
+    """What becomes of an item."""
+
+    outcome: Literal["answered", "unknown_item", "rule", "excluded", "cart", "left_out", "rank", "retrieval", "arrangement"]
+    why: str = Field(description="in a sentence")
+    change: str = Field(description="the least that would bring it in, in a sentence; empty where it is answered")
+    rank: Optional[int] = Field(description="its place among all that may be answered, by score")  # noqa: UP045
+    score: Optional[float]  # noqa: UP045
+    needed_score: Optional[float] = Field(description="that of the last item that is answered")  # noqa: UP045
+    violated: list[str] = Field(description="the rules that it violates")
 
 
 class RecommendAnswer(Told):
@@ -216,6 +241,12 @@ def recommended(answer: Recommendations) -> dict[str, Any]:
         ],
         "fewer": answer.fewer,
     }
+
+
+def explained(found: Explanation) -> dict[str, Any]:
+    """Return an explanation as JSON values."""
+    content = dataclasses.asdict(found)
+    return {**content, "needed_score": content.pop("needed"), "violated": list(found.violated)}
 
 
 def cart(answer: CartPrediction) -> dict[str, Any]:

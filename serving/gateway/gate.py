@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import grpc
 from grpc import aio
 
+from cartwheel.core.errors import CartwheelError
 from serving.gateway.keys import Keys, Role
 from serving.gateway.ladder import CAUSES, ENSEMBLE, RUNGS
 from serving.gateway.live import Live
@@ -32,6 +33,7 @@ STOPPING: Final = "The server is stopping; ask again a few seconds later, or ano
 _STOP_RETRY_SECONDS: Final = 2.0
 _RESERVED_SHARE, _RESERVED_SECONDS = 0.1, 0.005
 """What of a caller's time is kept for a lower rung and the way back."""
+_NO_ITEMS: Final = "The export that is served holds no items for rules; write it again with `cartwheel export`."
 _RECENT_REQUESTS: Final = 256
 _RECENT_BYTES: Final = 1 << 16
 """How large a request may be to be kept among the recent ones."""
@@ -147,6 +149,27 @@ class Gate:
             self.routes.clicks.answered(request, answer, route.tally)
         return answer
 
+    async def plain(
+        self, visit: Visit, request: bytes, seconds: float | None
+    ) -> tuple[Plan, Sequence[str], Callable[[bytes], Awaitable[bytes]]]:
+        """Return how a question of one row is asked under rules but for their arrangement, what is in the cart, and what asks.
+
+        Raises:
+            RefusedError: if a rule cannot be honoured, or the export holds no items.
+        """
+        route, begun = visit.route, time.monotonic()
+        assert route is not None
+        if route.rulebook is None:
+            raise invalid(_NO_ITEMS)
+        carts: Sequence[Sequence[str]] = ()
+        if self.live is not None:
+            request, carts = await self.live.joined(route.served.ensembles[visit.ensemble], request)
+        try:
+            plan = route.rulebook.plain(request, carts, visit.rules)
+        except CartwheelError as error:
+            raise invalid(str(error)) from error
+        return plan, carts[0] if carts else (), lambda part: self._answer(visit, route, part, _left(seconds, begun))
+
     async def _answer(self, visit: Visit, route: Route, request: bytes, seconds: float | None) -> bytes:
         if route.ladder is None or not visit.ladder or visit.ensemble != ENSEMBLE:
             return await self._ranked(visit, route, request, seconds)
@@ -238,7 +261,7 @@ def _plan(visit: Visit, route: Route, request: bytes, carts: Sequence[Sequence[s
     if route.rulebook is not None:
         return route.rulebook.plan(visit, request, carts)
     if visit.rules is not None:
-        raise invalid("The export that is served holds no items for rules; write it again with `cartwheel export`.")
+        raise invalid(_NO_ITEMS)
     return None
 
 

@@ -102,9 +102,12 @@ class _Questions:
                 _add(app, path, call, answer, summary)
         if self._gate.live is not None:
             _add(app, TRACKED, self.track, bodies.TrackAnswer, "Takes in what shoppers did; the next answer knows it.")
-        if self._gate.live is not None and self._gate.routes.main.rulebook is not None:
-            summary = "Sets price, stock and availability of items."
-            _add(app, ITEMS, self.set_items, bodies.SetItemsAnswer, summary, method="PUT")
+        if self._gate.routes.main.rulebook is not None:
+            summary = "Why an item is or is not recommended to a shopper."
+            _add(app, "/v1/explain", self.explain, bodies.ExplainAnswer, summary)
+            if self._gate.live is not None:
+                summary = "Sets price, stock and availability of items."
+                _add(app, ITEMS, self.set_items, bodies.SetItemsAnswer, summary, method="PUT")
         if self._asking.tasks:
             about = f"A question that the shop has declared itself: {', '.join(self._asking.tasks)}."
             _add(app, "/v1/predict/{task}", self.predict, bodies.PredictAnswer, about)
@@ -150,6 +153,15 @@ class _Questions:
                 raise RefusedError(Code.RESOURCE_EXHAUSTED, error.sentence, FULL, error.retry_seconds) from error
 
         return await self._answered(request, take)
+
+    async def explain(self, body: bodies.ExplainBody, request: Request, timeout: Timeout = None) -> Response:
+        async def ask(visit: Visit) -> dict[str, Any]:
+            visit.rules = body.rules
+            who = RecommendRequest(body.user_id, body.recent_items, body.exclude, body.timestamp)
+            wanted = Wanted(_seconds(timeout), body.k, body.timestamp)
+            return bodies.explained(await self._asking.explain(visit, who, body.item_id, wanted))
+
+        return await self._answered(request, ask)
 
     async def set_items(self, body: bodies.SetItemsBody, request: Request) -> Response:
         async def take(visit: Visit) -> dict[str, Any]:

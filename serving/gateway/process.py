@@ -17,6 +17,7 @@ import uvicorn
 from grpc import aio
 from grpc_reflection.v1alpha import reflection
 
+from serving.contract.shop import SERVICE as TYPED
 from serving.gateway.asking import Asking
 from serving.gateway.control import open_control
 from serving.gateway.gate import STOPPING, Gate
@@ -31,7 +32,6 @@ from serving.gateway.options import Lane, Options
 from serving.gateway.recorder import FILE as RECORDED
 from serving.gateway.recorder import Recorder
 from serving.gateway.routes import Routes
-from serving.gateway.typed import SERVICE as TYPED
 from serving.gateway.typed import Typed
 from serving.gateway.upstream import SERVICE as KSERVE
 from serving.gateway.upstream import Upstream

@@ -1,24 +1,19 @@
-"""``cartwheel.v1.Shop`` over gRPC: the messages of ``serving/contract/shop.proto``.
-
-The classes are made of the description that protoc wrote beside the file (``scripts/shop_descriptor.py``), so that no generated code
-has to fit the installed protobuf.
-"""
+"""``cartwheel.v1.Shop`` over gRPC: the messages of ``serving/contract/shop.proto``."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime, timedelta, timezone
-from importlib import resources
 from typing import Any, Final
 
 import grpc
-from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 from google.protobuf.message import DecodeError
 from grpc import aio
 from pydantic import ValidationError
 
 from serving.client.predictions import Prediction, Value
 from serving.client.requests import RecommendRequest, When
+from serving.contract.shop import MESSAGES, SERVICE
 from serving.contract.tensors import DEFAULT_K
 from serving.gateway.asking import Asking, Wanted
 from serving.gateway.gate import TRACK, Gate
@@ -30,26 +25,9 @@ from serving.gateway.visit import Visit
 from serving.rules.rules import Rules
 
 DOOR: Final = "typed"
-SERVICE: Final = "cartwheel.v1.Shop"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=timezone.utc)
 _LATEST: Final = 253_402_300_799_000_000
 """Unix microseconds at the end of the year 9999, the last that a datetime holds."""
-
-
-def _messages() -> Mapping[str, Any]:
-    """Return the classes of the messages by their names."""
-    written = resources.files("serving").joinpath("contract", "shop.desc").read_bytes()
-    [file] = descriptor_pb2.FileDescriptorSet.FromString(written).file
-    pool = descriptor_pool.Default()
-    pool.Add(file)
-    package = file.package
-    return {
-        message.name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"{package}.{message.name}"))
-        for message in file.message_type
-    }
-
-
-MESSAGES: Final[Mapping[str, Any]] = _messages()
 
 
 class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
@@ -69,6 +47,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
             "Predict": self._predict,
             "Track": self._track,
             "SetItems": self._set_items,
+            "Explain": self._explain,
         }
         self._handlers = {
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(
@@ -153,6 +132,19 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         for place, why in outcome.refused.items():
             message.refused.add(index=place, reason=why.reason, detail=why.detail)
         return message
+
+    async def _explain(self, visit: Visit, request: Any, seconds: float | None) -> Any:
+        who = RecommendRequest(request.user_id or None, list(request.recent_items), list(request.exclude), _when(request))
+        visit.rules = _rules(request.rules) if request.HasField("rules") else None
+        found = await self._asking.explain(visit, who, request.item_id, _wanted(request, seconds))
+        return MESSAGES["ExplainResponse"](
+            **self._told(visit),
+            **_given(rank=found.rank, score=found.score, needed_score=found.needed),
+            outcome=found.outcome,
+            why=found.why,
+            change=found.change,
+            violated=found.violated,
+        )
 
     async def _set_items(self, visit: Visit, request: Any, _seconds: float | None) -> Any:
         visit.ensemble = SET_ITEMS

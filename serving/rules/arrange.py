@@ -194,3 +194,48 @@ class _Arranging:
         vectors = self._plan.directions([place, *others]).astype(np.float32)
         for other, cosine in zip(others, (vectors[1:] @ vectors[0]).tolist(), strict=True):
             self._similar[other] = max(self._similar.get(other, -1.0), cosine)
+
+
+@dataclass(frozen=True)
+class Round:
+    """What further candidates several answers want at once.
+
+    Attributes:
+        barred: of each answer the items that are not wanted, bool [N].
+        count: how many each at least, if there are so many.
+    """
+
+    barred: Sequence[Bools]
+    count: int
+
+
+Rows = Generator[Round, Sequence[Sequence[Candidate]], list[list[Candidate]]]
+
+
+def lockstep(plans: Sequence[Arrangement]) -> Rows:
+    """Arrange several answers at once: yields what candidates they need, is sent those of each, and returns the answers."""
+    runs = [arranged(plan) for plan in plans]
+    done: list[list[Candidate]] = [[] for _ in plans]
+
+    def advance(row: int, found: Sequence[Candidate] | None) -> Need | None:
+        try:
+            return next(runs[row]) if found is None else runs[row].send(found)
+        except StopIteration as ended:
+            done[row] = ended.value
+            return None
+
+    needs = [advance(row, None) for row in range(len(plans))]
+    while any(needs):
+        count = max(need.count for need in needs if need is not None)
+        every = np.ones(len(plans[0].barred), bool)
+        found = yield Round([every if need is None else need.barred for need in needs], count)
+        needs = [None if need is None else advance(row, found[row][: need.count]) for row, need in enumerate(needs)]
+    return done
+
+
+def advanced(run: Rows, found: Sequence[Sequence[Candidate]] | None) -> tuple[Round | None, list[list[Candidate]]]:
+    """Go on with :func:`lockstep`: return what it needs next, or None and the answers."""
+    try:
+        return (next(run) if found is None else run.send(found)), []
+    except StopIteration as ended:
+        return None, ended.value

@@ -126,7 +126,7 @@ class Rules(ShopRules):
         own = tuple(pin for pin in self.pinned if pin.position not in places and pin.item_id not in items)
         return self.model_copy(
             update={
-                "where": " and ".join(f"({text})" for text in (shop.where, self.where) if text),
+                "where": f"({shop.where}) and ({self.where})" if shop.where and self.where else shop.where or self.where,
                 "in_stock": self.in_stock or shop.in_stock,
                 "categories": _common(shop.categories, self.categories),
                 "brands": _common(shop.brands, self.brands),

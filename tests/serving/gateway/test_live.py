@@ -17,7 +17,7 @@ from tritonclient.grpc import InferenceServerClient
 
 from serving.client.client import Client
 from serving.client.requests import Happened
-from serving.gateway.typed import MESSAGES
+from serving.contract.shop import MESSAGES
 
 NEVER = "nobody stored"
 

@@ -22,7 +22,7 @@ from running_gateway import Gateway, infer, refusal, rpc, until
 from tritonclient.grpc import InferResult, service_pb2
 
 from serving.client.client import Client
-from serving.gateway.typed import MESSAGES
+from serving.contract.shop import MESSAGES
 from serving.rules.rules import Rules
 
 FILTERS = {
@@ -348,3 +348,74 @@ def test_diversity_is_maximal_marginal_relevance(channel: grpc.Channel, items: A
             chosen.append(max(values, key=lambda identity: values[identity]))
         answer = call(channel, "Recommend", user_id="u1", timestamp=0, k=8, rules={"variety": variety})
         assert [item.item_id for item in answer.items] == chosen
+
+
+def explained(channel: grpc.Channel, item: str, **asked: Any) -> Any:
+    return call(channel, "Explain", item_id=item, user_id="u1", timestamp=0, k=5, **asked)
+
+
+def test_what_becomes_of_an_item_is_explained_with_the_least_change(channel: grpc.Channel, items: Any, ranked: Any) -> None:
+    order = [item for item, _ in ranked["u1"]]
+    first = explained(channel, order[1])
+    assert (first.outcome, first.rank, first.change) == ("answered", 2, "")
+    assert explained(channel, "9999").outcome == "unknown_item"
+    assert explained(channel, order[0], exclude=[order[0]]).outcome == "excluded"
+    assert explained(channel, order[0], rules={"cart_items": [order[0]]}).outcome == "cart"
+    out = next(item for item in items if item not in order)
+    assert explained(channel, out).outcome in {"left_out", "cart"}
+    dear = next(item for item in order if (items[item]["price"] or 0) > 40)
+    ruled = explained(channel, dear, rules={"where": 'price < 40 and brand != "none"', "max_price": 30.0})
+    price = f"{items[dear]['price']:g}"
+    assert (ruled.outcome, list(ruled.violated)) == ("rule", ["the filter `price < 40`", f"max_price 30: its price is {price}"])
+    assert "\n" not in ruled.why
+
+
+@settings(deadline=None, max_examples=15)
+@given(place=st.integers(5, 40))
+def test_the_rank_that_is_explained_is_the_k_that_brings_an_item_in(channel: grpc.Channel, ranked: Any, place: int) -> None:
+    order = ranked["u1"]
+    if place >= len(order):
+        return
+    found = explained(channel, order[place][0])
+    assert (found.outcome, found.rank) == ("rank", place + 1)
+    assert found.change.startswith(f"Ask for k = {place + 1}. Or its score of ")
+    assert found.score == pytest.approx(order[place][1], abs=1e-4)
+    assert found.needed_score == pytest.approx(order[4][1], abs=1e-4)
+    for k, there in ((place + 1, True), (place, False)):
+        answer = call(channel, "Recommend", user_id="u1", timestamp=0, k=k)
+        assert (order[place][0] in {item.item_id for item in answer.items}) == there
+
+
+def test_a_cap_that_drops_an_item_is_named_and_raising_it_brings_it_in(
+    channel: grpc.Channel, http: httpx.Client, items: Any, ranked: Any
+) -> None:
+    order = [item for item, _ in ranked["u1"]]
+    groups = Counter[str]()
+    for item in order:
+        groups[items[item]["category"]] += 1
+        if items[item]["category"] and groups[items[item]["category"]] == 2:
+            break
+    found = explained(channel, item, rules={"max_per_category": 1})
+    assert (found.outcome, found.change) == ("arrangement", "Set max_per_category to 2 or more.")
+    body = {"item_id": int(item), "user_id": "u1", "timestamp": "snapshot", "k": 50, "rules": {"max_per_category": 2}}
+    assert http.post("/v1/explain", json=body).json()["outcome"] == "answered"
+    assert http.post("/v1/explain", json={}).status_code == 422
+
+
+def test_the_command_line_asks_and_explains_under_rules(gateway: Gateway, items: Any, tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from cartwheel.cli.main import app
+
+    file = tmp_path / "rules.json"
+    file.write_text('{"max_per_category": 1}')
+    at = ["--run", str(gateway.run), "--at", "snapshot"]
+    ask = ["recommend", *at, "--user", "u4", "--where", "price < 40", "--rules", str(file), "--json"]
+    found = json.loads(CliRunner().invoke(app, ask, catch_exceptions=False).output)
+    chosen = [items[str(item["item_id"])] for item in found["items"]]
+    assert chosen
+    assert all(item["price"] < 40 for item in chosen)
+    assert max(Counter(item["category"] for item in chosen if item["category"]).values()) == 1
+    dear = next(item for item in items if (items[item]["price"] or 0) > 60)
+    told = CliRunner().invoke(app, ["explain", "u4", dear, *at, "--where", "price < 40"], catch_exceptions=False).output
+    assert told.startswith("rule: The item violates the filter `price < 40`.")

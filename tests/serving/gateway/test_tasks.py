@@ -11,8 +11,8 @@ from running_gateway import Gateway, refusal
 from synthetic_tasks import write_tasks
 
 from serving.client.client import Client
+from serving.contract.shop import MESSAGES
 from serving.export.repository import write_repository
-from serving.gateway.typed import MESSAGES
 from serving.settings import ExportSettings
 
 GIVEN = {

@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from running_gateway import Gateway, refusal
 
 from serving.client.client import Client
-from serving.gateway.typed import MESSAGES
+from serving.contract.shop import MESSAGES
 
 PROTO = Path(str(resources.files("serving"))) / "contract" / "shop.proto"
 TYPES = {
@@ -119,5 +119,6 @@ def test_reflection_tells_both_services(channel: grpc.Channel) -> None:
         "SimilarItems",
         "Predict",
         "Track",
+        "Explain",
         "SetItems",
     ]
