@@ -40,7 +40,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions
 @app.command()
 def main(
     repeats: Annotated[int, typer.Option(min=10, help="Logs that are drawn of the simulated shop, and A/A experiments.")] = 200,
-    shoppers: Annotated[int, typer.Option(min=50, help="Shoppers of each log.")] = 400,
+    shoppers: Annotated[int, typer.Option(min=50, help="Shoppers of each log.")] = 800,
     visitors: Annotated[int, typer.Option(min=500, help="Shoppers of each A/A experiment.")] = 10_000,
     data: Annotated[Optional[Path], typer.Option(help="Folder of the Open Bandit sample; left out where there is none.")] = None,  # noqa: UP045
     seed: Annotated[int, typer.Option(help="Fixes all draws.")] = 1,

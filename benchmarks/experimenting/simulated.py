@@ -23,7 +23,7 @@ SHOWN: Final = 5
 EXAMINED: Final = 1.0 / np.log2(np.arange(SHOWN) + 2.0)
 """[SHOWN] probability that a shopper looks at a place."""
 _PULL: Final = 12.0
-_NAMES: Final = 20_000
+_NAMES: Final = 40_000
 _REQUESTS: Final = 3
 """Requests of one shopper."""
 

@@ -11,7 +11,7 @@ from benchmarks.experiments import ALARMS, COVERED, EXPLORATION, TRUTH, alarms, 
 from evaluation.off_policy.preview import preview
 
 SAMPLE = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "open-bandit"
-REPEATS, SHOPPERS, SEED = 200, 400, 1
+REPEATS, SHOPPERS, SEED = 200, 800, 1
 
 
 def test_intervals_hold_the_truth_of_a_simulated_shop(tmp_path: Path) -> None:
