@@ -115,6 +115,13 @@ class ServeSettings(Settings):
     """Whether the gateway answers `recommend` from its own tables of neighbours and popular items where Triton is away, late or breaks."""
     ladder_seconds: Annotated[float, Field(gt=0.0)] = 0.5
     """After how long without Triton's answer it does so; earlier where the caller's own deadline is near."""
+    explore_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.0
+    """Share of the requests to `recommend` whose items come in a random order, so that `cartwheel preview` can tell what another model
+    would have brought; with it every exposure is logged with its propensity."""
+    explore_pool: Annotated[int, Field(gt=0, le=1000)] = 20
+    """How many of the best items that order is drawn from, where no more are asked for."""
+    log_exposures: Literal["on", "off"] = "off"
+    """``on`` logs what `recommend` shows even where nothing is explored, as an experiment between two versions needs it."""
     max_under_way: Annotated[int, Field(gt=0)] = 128
     """How many requests the gateway may have under way with Triton; further ones wait."""
     max_waiting: Annotated[int, Field(ge=0)] = 512

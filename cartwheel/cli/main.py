@@ -19,6 +19,7 @@ from cartwheel.cli import (
     ask,
     audit,
     compare,
+    experiments,
     explain,
     features,
     keys,
@@ -51,6 +52,8 @@ app.command()(audit.audit)
 app.command()(compare.compare)
 app.command()(reproduce.reproduce)
 app.command()(report.report)
+app.command()(experiments.preview)
+app.command()(experiments.experiment)
 app.command()(live.consume)
 app.command()(live.land)
 app.command()(tune.tune)

@@ -12,6 +12,7 @@ import grpc
 from grpc import aio
 
 from cartwheel.core.errors import CartwheelError
+from serving.gateway.explorer import Explorer
 from serving.gateway.keys import Keys, Role
 from serving.gateway.ladder import CAUSES, ENSEMBLE, RUNGS
 from serving.gateway.live import Live
@@ -66,6 +67,8 @@ class Gate:
         """What writes whole requests; None where nothing does."""
         self.live: Live | None = None
         """What shoppers did since the export; None where it is not kept."""
+        self.explorer: Explorer | None = None
+        """Explores and logs what is shown; None where neither is wanted."""
         self.draining = False
         """Whether new requests are refused."""
 
@@ -135,6 +138,9 @@ class Gate:
         route = visit.route
         assert route is not None
         begun = time.monotonic()
+        explored = self.explorer.widened(visit, route, request) if self.explorer is not None else None
+        if explored is not None:
+            request = explored.request
         carts: Sequence[Sequence[str]] = ()
         if self.live is not None and not visit.as_recorded:
             request, carts = await self.live.joined(route.served.ensembles[visit.ensemble], request)
@@ -145,6 +151,8 @@ class Gate:
             answer = await self._answer(visit, route, request, seconds)
         else:
             answer = await plan.answer(lambda part: self._answer(visit, route, part, _left(seconds, begun)), visit)
+        if explored is not None and self.explorer is not None:
+            answer = self.explorer.shown(visit, route.served.version, explored, request, answer)
         if self.routes.are_compared:
             self.routes.clicks.answered(request, answer, route.tally)
         return answer

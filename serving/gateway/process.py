@@ -18,8 +18,11 @@ from grpc import aio
 from grpc_reflection.v1alpha import reflection
 
 from serving.contract.shop import SERVICE as TYPED
+from serving.experiments.exploration import Exploration
+from serving.experiments.exposures import EXPOSURES, ExposureLog
 from serving.gateway.asking import Asking
 from serving.gateway.control import open_control
+from serving.gateway.explorer import Explorer
 from serving.gateway.gate import STOPPING, Gate
 from serving.gateway.http_api import Door, http_api, metrics_api
 from serving.gateway.keys import Keys
@@ -60,6 +63,7 @@ async def run(options: Options) -> NoReturn:
     await routes.apply([Lane.of_json(lane) for lane in json.loads(options.lanes.read_text(encoding="utf-8"))])
     gate = Gate(routes, metrics, log, _keys(options.settings, log), options.settings.ladder_seconds)
     gate.live = _live(options, metrics, log)
+    gate.explorer = _explorer(options, log)
     watching = None
     if gate.live is not None:
         routes.set_items(await gate.live.read_items())
@@ -144,6 +148,15 @@ def _live(options: Options, metrics: Metrics, log: Log) -> Live | None:
     if store.weakness:
         complain(store.weakness)
     return Live(store, DeadLetters(options.live / DEAD_LETTERS), options.settings, metrics, complain)
+
+
+def _explorer(options: Options, log: Log) -> Explorer | None:
+    """Return what logs exposures; None where nothing is explored or logged."""
+    settings = options.settings
+    if not settings.explore_share and settings.log_exposures == "off":
+        return None
+    written = ExposureLog(options.live / EXPOSURES, lambda sentence: log.event("exposures", detail=sentence))
+    return Explorer(Exploration(settings.explore_share, settings.explore_pool), written)
 
 
 async def _watch_items(live: Live, routes: Routes) -> None:
