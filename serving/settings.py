@@ -177,7 +177,7 @@ class ServeSettings(Settings):
     """PEM file of that certificate's private key."""
 
     rules: ShopRules = ShopRules()
-    """What holds for every answer of `recommend`, and for what completes a cart (docs/rules.md)."""
+    """What holds for every answer of `recommend` and `similar_items`, and for what completes a cart (docs/rules.md)."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

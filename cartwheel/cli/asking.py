@@ -67,6 +67,16 @@ def parse_at(text: str) -> When:
         ) from None
 
 
+def microseconds_of(text: str) -> int | None:
+    """Return the instant that ``--at`` names as the typed service takes it: Unix microseconds, 0 for the snapshot, None for now.
+
+    Raises:
+        UsageError: as :func:`parse_at`.
+    """
+    when = parse_at(text)
+    return round(when.timestamp() * 1e6) if isinstance(when, datetime) else 0 if when else None
+
+
 def age_of_state(when: When, metadata: Metadata) -> str:
     """Return a sentence where the question was asked for an instant far from the end of the log; empty where it was not.
 

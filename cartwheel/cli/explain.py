@@ -29,22 +29,19 @@ def explain(
 
     Example: cartwheel explain anna lamp --run runs/shop --where 'price < 20'
     """
-    from datetime import datetime
-
     from google.protobuf.json_format import MessageToDict
 
-    from cartwheel.cli.asking import find_server, parse_at
+    from cartwheel.cli.asking import find_server, microseconds_of
     from serving.client.shop import call
 
-    when, rules = parse_at(at), parse_rules(rules_file, where=where, cart_items=in_cart)
-    microseconds = round(when.timestamp() * 1e6) if isinstance(when, datetime) else (0 if when else None)
+    rules = parse_rules(rules_file, where=where, cart_items=in_cart)
     told = call(
         find_server(server, run),
         "Explain",
         item_id=item,
         user_id=user,
         recent_items=recent or [],
-        timestamp=microseconds,
+        timestamp=microseconds_of(at),
         k=k,
         rules=None if rules is None else rules.model_dump(exclude_defaults=True),
     )

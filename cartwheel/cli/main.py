@@ -24,6 +24,7 @@ from cartwheel.cli import (
     features,
     keys,
     live,
+    page,
     plan,
     recommend_all,
     replay,
@@ -197,6 +198,7 @@ app.command()(ask.recommend)
 app.command()(ask.cart)
 app.command()(ask.predict)
 app.command()(explain.explain)
+app.command()(page.page)
 app.command("recommend-all")(recommend_all.recommend_all)
 
 

@@ -24,6 +24,7 @@ from serving.contract.triton_config import ensemble_config, program_config
 from serving.ensembles.registry import contract, pieces, served_graphs
 from serving.ensembles.served import Parts, Plan, ShopParts
 from serving.export.fallback import write_fallback
+from serving.export.history import write_history
 from serving.export.items import write_items
 from serving.export.parity import check_parity
 from serving.export.run_files import item_ids
@@ -123,6 +124,7 @@ def _write(root: Path, plan: Plan, parts: Parts, run: Path) -> None:
     if parts.recommender is not None:
         write_fallback(root, parts.recommender)
         write_items(root, run, parts.recommender)
+        write_history(root, run, parts.recommender)
     files = {path.relative_to(root).as_posix(): sha256(path) for path in sorted(root.rglob("*")) if path.is_file()}
     write_json(root / METADATA, {**metadata, "files": files})
 

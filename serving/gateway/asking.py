@@ -131,6 +131,10 @@ class Asking:
         rows = {name: [value] for name, value in columns.items()}
         return (await self._ask(visit, task, wanted, lambda: ask_predict(tasks[task], entities, rows)))[0]
 
+    def metadata(self, visit: Visit, who: ShopId | None) -> Metadata:
+        """Choose the version for a question about ``who``, and return what it says about its run."""
+        return self._chosen(visit, who).metadata
+
     def _chosen(self, visit: Visit, who: ShopId | None) -> _Known:
         """Choose the version for a question about ``who``, and return what is known of it."""
         return self._of(self._gate.choose(visit, lambda: "" if who is None else str(who)))

@@ -40,6 +40,39 @@ class RecommendBody(_Body):
     rules: Optional[Rules] = Field(None, description="what may be answered and how it is arranged; tightens the shop's")  # noqa: UP045
 
 
+class PlacementBody(_Body):
+    """One list for a shopper."""
+
+    item_id: Optional[Id] = Field(None, description="that `similar` and `bought_together` are about")  # noqa: UP045
+    user_id: Optional[Id] = None  # noqa: UP045
+    recent_items: Ids = Field([], description="of the running visit, the latest last")
+    cart_items: Ids = Field([], description="what is in the cart")
+    exclude: Ids = Field([])
+    timestamp: Union[AwareDatetime, Literal["snapshot"], None] = None  # noqa: UP007
+    k: StrictInt = Field(DEFAULT_K, ge=1)
+    rules: Optional[Rules] = None  # noqa: UP045
+
+
+class WishBody(_Body):
+    """One list of a page."""
+
+    placement: StrictStr = Field(description="one of those of `/v1/placements/{placement}`")
+    item_id: Optional[Id] = None  # noqa: UP045
+    k: StrictInt = Field(DEFAULT_K, ge=1)
+
+
+class PageBody(_Body):
+    """Lists for a shopper; what an earlier one holds, a later one does not."""
+
+    sections: list[WishBody]
+    user_id: Optional[Id] = None  # noqa: UP045
+    recent_items: Ids = Field([])
+    cart_items: Ids = Field([])
+    exclude: Ids = Field([])
+    timestamp: Union[AwareDatetime, Literal["snapshot"], None] = None  # noqa: UP007
+    rules: Optional[Rules] = None  # noqa: UP045
+
+
 class ExplainBody(_Body):
     """The question whose answer is explained, and the item."""
 
@@ -127,6 +160,40 @@ class RecommendedAnswer(BaseModel):
     reason: Literal["popular", "recent_item", "taste", "pinned", "promoted"]
     because_of: Union[str, int, None]  # noqa: UP007
     why: str = Field(description="the reason in words that may be shown to a shopper")
+
+
+class PlacedAnswer(BaseModel):
+    """An item of a list."""
+
+    item_id: Union[str, int]  # noqa: UP007
+    score: float
+    reason: str = Field(description="the placement where nothing better is known")
+    because_of: Union[str, int, None]  # noqa: UP007
+    why: str
+
+
+class SectionAnswer(BaseModel):
+    """One list."""
+
+    placement: str
+    items: list[PlacedAnswer]
+    fewer: str = Field(description="why there are fewer than k, in a sentence; else empty")
+
+
+class PageAnswer(Told):
+    """The lists, in their order."""
+
+    sections: list[SectionAnswer]
+    rung: str = Field(description="the lowest that answered; empty where nothing had to be asked")
+
+
+class PlacementAnswer(Told):
+    """One list."""
+
+    placement: str
+    items: list[PlacedAnswer]
+    fewer: str
+    rung: str
 
 
 class ExplainAnswer(Told):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
@@ -22,6 +23,7 @@ from serving.gateway.item_states import SET_ITEMS, set_items
 from serving.gateway.keys import Role
 from serving.gateway.live import FULL, told
 from serving.gateway.metrics import CONTENT_TYPE, Metrics
+from serving.gateway.placements import PLACEMENTS, Placements, Who, Wish
 from serving.gateway.refusal import HTTP_STATUS, Code, RefusedError
 from serving.gateway.rpc import failed
 from serving.gateway.visit import REQUEST_ID, Visit
@@ -83,6 +85,7 @@ class _Questions:
 
     def __init__(self, gate: Gate, asking: Asking) -> None:
         self._gate, self._asking = gate, asking
+        self._placements = Placements(gate, asking)
 
     def add_to(self, app: FastAPI) -> None:
         """Add a path for each question that the repository answers."""
@@ -103,6 +106,9 @@ class _Questions:
         if self._gate.live is not None:
             _add(app, TRACKED, self.track, bodies.TrackAnswer, "Takes in what shoppers did; the next answer knows it.")
         if self._gate.routes.main.rulebook is not None:
+            about = f"A list that is ready made: {', '.join(PLACEMENTS)}."
+            _add(app, "/v1/placements/{placement}", self.placement, bodies.PlacementAnswer, about)
+            _add(app, "/v1/page", self.page, bodies.PageAnswer, "Lists that are ready made, in which no item stands twice.")
             summary = "Why an item is or is not recommended to a shopper."
             _add(app, "/v1/explain", self.explain, bodies.ExplainAnswer, summary)
             if self._gate.live is not None:
@@ -154,6 +160,22 @@ class _Questions:
 
         return await self._answered(request, take)
 
+    async def placement(self, placement: str, body: bodies.PlacementBody, request: Request, timeout: Timeout = None) -> Response:
+        async def ask(visit: Visit) -> dict[str, Any]:
+            wish = Wish(placement, "" if body.item_id is None else str(body.item_id), body.k)
+            [section] = await self._placements.page(visit, _who(body), [wish], _seconds(timeout))
+            return {**dataclasses.asdict(section), "rung": visit.rung}
+
+        return await self._answered(request, ask)
+
+    async def page(self, body: bodies.PageBody, request: Request, timeout: Timeout = None) -> Response:
+        async def ask(visit: Visit) -> dict[str, Any]:
+            wishes = [Wish(each.placement, "" if each.item_id is None else str(each.item_id), each.k) for each in body.sections]
+            sections = await self._placements.page(visit, _who(body), wishes, _seconds(timeout))
+            return {"sections": [dataclasses.asdict(section) for section in sections], "rung": visit.rung}
+
+        return await self._answered(request, ask)
+
     async def explain(self, body: bodies.ExplainBody, request: Request, timeout: Timeout = None) -> Response:
         async def ask(visit: Visit) -> dict[str, Any]:
             visit.rules = body.rules
@@ -184,6 +206,10 @@ class _Questions:
 def _add(app: FastAPI, path: str, call: Callable[..., Any], answer: type, summary: str, method: str = "POST") -> None:
     responses = {200: {"model": answer}, **_ERRORS}
     app.add_api_route(path, call, methods=[method], response_model=None, responses=responses, summary=summary, tags=["questions"])
+
+
+def _who(body: bodies.PlacementBody | bodies.PageBody) -> Who:
+    return Who(body.user_id, body.recent_items, body.cart_items, body.exclude, body.timestamp, body.rules)
 
 
 def _role(scope: Message) -> Role | None:

@@ -108,6 +108,14 @@ class Live:
             return request, carts
         return request + more, carts
 
+    def recent(self, user: str) -> list[Recent]:
+        """Return what a user did lately, oldest first; nothing where the store does not answer."""
+        try:
+            return self._store.recent([shopper_key(user)], 0)[0]
+        except CartwheelError as error:
+            self._complain(str(error))
+            return []
+
     async def set_items(self, states: Sequence[ItemState]) -> None:
         """Keep the state of items.
 

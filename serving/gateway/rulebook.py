@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from tritonclient.grpc import InferResult, service_pb2
 
 from cartwheel.core.errors import UsageError
+from serving.contract.fallback import FILE as FALLBACK
+from serving.contract.fallback import FallbackTables
+from serving.contract.history import FILE as HISTORY
+from serving.contract.history import History
 from serving.contract.items import FILE
 from serving.contract.tensors import BARRED, DEFAULT_K
 from serving.gateway.refusal import Code, RefusedError, invalid
@@ -26,12 +31,20 @@ from serving.rules.expression import Bools
 from serving.rules.packed import packed, rows
 from serving.rules.rules import Rules, ShopRules
 
-ENSEMBLES: Final = ("recommend", "cart")
+RECOMMEND: Final = "recommend"
+ENSEMBLES: Final = (RECOMMEND, "cart", "similar_items")
 """What rules apply to."""
 _SPECIAL: Final = {PINNED: 3, PROMOTED: 4}
 _MOST_ROWS: Final = 4_096
 _OUTPUTS: Final = ("items", "scores", "reason", "reason_item")
 Ask = Callable[[bytes], Awaitable[bytes]]
+
+
+class Past(NamedTuple):
+    """Catalogue indices of what a shopper looked at, the latest first, and bought, the most often bought first."""
+
+    viewed: Sequence[int]
+    bought: Sequence[int]
 
 
 class Rulebook(Book):
@@ -41,6 +54,32 @@ class Rulebook(Book):
     def of(cls, repository: Path, shop: ShopRules, max_k: int) -> Rulebook | None:
         """Return the rulebook of an export; None of one that has no items, as those of declared tasks alone."""
         return cls(repository, shop, max_k) if (repository / FILE).is_file() else None
+
+    def __init__(self, repository: Path, shop: ShopRules, max_k: int) -> None:
+        super().__init__(repository, shop, max_k)
+        self._history = History.read(repository / HISTORY)
+        self._fallback = FallbackTables.read(repository / FALLBACK)
+        self._rise: npt.NDArray[np.float64] | None = None
+
+    def history_of(self, user: str) -> Past:
+        """Return what a shopper looked at and bought until the export."""
+        row = self._history.row(user)
+        return Past((), ()) if row is None else Past(self._history.viewed.of(row), self._history.bought.of(row))
+
+    def goes_with(self, place: int) -> list[tuple[int, float]]:
+        """Return what goes with an item, and how much, the strongest first."""
+        found = zip(self._fallback.neighbours[place].tolist(), self._fallback.weights[place].tolist(), strict=True)
+        return [(other, weight) for other, weight in found if other >= 0]
+
+    def rise(self) -> npt.NDArray[np.float64]:
+        """Return by how many events each item was asked for lately beyond its share of all events before, float64 [N]."""
+        if self._rise is None:
+            recent, every = (self.assortment.columns.get(name) for name in ("recent_events", "events"))
+            if not isinstance(recent, np.ndarray) or not isinstance(every, np.ndarray):
+                return np.zeros(self.assortment.count)
+            recent, every = np.nan_to_num(recent), np.nan_to_num(every)
+            self._rise = recent - every * (recent.sum() / max(float(every.sum()), 1.0))
+        return self._rise
 
     def plain(self, request: bytes, carts: Sequence[Sequence[str]], rules: Rules | None) -> Plan:
         """Return how a question is asked under rules, but for their arrangement, whether one applies or not.
@@ -65,6 +104,8 @@ class Rulebook(Book):
         if visit.ensemble not in ENSEMBLES:
             return None
         rules = self.effective(visit.rules)
+        if visit.ensemble != RECOMMEND:  # what is pinned and promoted belongs to what is recommended
+            rules = rules.model_copy(update={"pinned": (), "promoted": ()})
         try:
             passing = self.assortment.passing(rules)
             if passing.all() and not rules.arranges and not rules.cart_items and not any(carts):

@@ -19,6 +19,7 @@ from serving.gateway.asking import Asking, Wanted
 from serving.gateway.gate import TRACK, Gate
 from serving.gateway.item_states import SET_ITEMS, set_items
 from serving.gateway.keys import Role
+from serving.gateway.placements import Placements, Who, Wish
 from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
 from serving.gateway.rpc import abort
 from serving.gateway.visit import Visit
@@ -40,6 +41,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     def __init__(self, gate: Gate, asking: Asking) -> None:
         self._gate, self._asking = gate, asking
+        self._placements = Placements(gate, asking)
         methods = {
             "Recommend": self._recommend,
             "Cart": self._cart,
@@ -48,6 +50,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
             "Track": self._track,
             "SetItems": self._set_items,
             "Explain": self._explain,
+            "Page": self._page,
         }
         self._handlers = {
             f"/{SERVICE}/{name}": grpc.unary_unary_rpc_method_handler(
@@ -132,6 +135,20 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         for place, why in outcome.refused.items():
             message.refused.add(index=place, reason=why.reason, detail=why.detail)
         return message
+
+    async def _page(self, visit: Visit, request: Any, seconds: float | None) -> Any:
+        rules = _rules(request.rules) if request.HasField("rules") else None
+        lists = (list(request.recent_items), list(request.cart_items), list(request.exclude))
+        who = Who(request.user_id or None, *lists, _when(request), rules)
+        wishes = [Wish(each.placement, each.item_id, each.k if each.HasField("k") else DEFAULT_K) for each in request.sections]
+        told = MESSAGES["PageResponse"](**self._told(visit))
+        for section in await self._placements.page(visit, who, wishes, seconds):
+            part = told.sections.add(placement=section.placement, fewer=section.fewer)
+            for item in section.items:
+                because = "" if item.because_of is None else str(item.because_of)
+                part.items.add(item_id=str(item.item_id), score=item.score, reason=item.reason, because_of=because, why=item.why)
+        told.rung, told.version = visit.rung, self._gate.version(visit)
+        return told
 
     async def _explain(self, visit: Visit, request: Any, seconds: float | None) -> Any:
         who = RecommendRequest(request.user_id or None, list(request.recent_items), list(request.exclude), _when(request))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
-from serving.contract.tensors import StepModel
-from serving.pieces.common import INFINITY, declare_inputs, declare_outputs, item_index
+from serving.contract.tensors import BARRED, StepModel
+from serving.pieces.common import INFINITY, barred_places, declare_inputs, declare_outputs, item_index, size
 from serving.pieces.order import first_k, k_default, pad_columns
 from serving.pieces.state import Catalogue
 from serving.pieces.top import barred, best, score_columns
@@ -25,7 +25,7 @@ def neighbours_graph(step: StepModel, catalogue: Catalogue, neighbours: int) -> 
         neighbours: how many items to find, at most N.
     """
     graph = GraphBuilder(step.name)
-    inputs = declare_inputs(graph, step)
+    inputs = declare_inputs(graph, step, {BARRED.name: np.zeros((1, 1), np.int32)})
     index = item_index(graph, catalogue, inputs["item_id"])
     count = len(catalogue.ids)
     columns = score_columns(count, neighbours)
@@ -40,7 +40,10 @@ def neighbours_graph(step: StepModel, catalogue: Catalogue, neighbours: int) -> 
     known = graph.add("Gather", graph.constant(directions.any(axis=0)), index, axis=0)
     scores = graph.add("Where", known, cosine, graph.constant(popularity))
     # The item itself is never answered.
-    top, near = best(graph, barred(graph, scores, index, count, columns), neighbours, columns)
+    places = barred_places(graph, inputs[BARRED.name], count)
+    shape = graph.add("Concat", size(graph, index, 0), graph.constant([1], np.int64), axis=0)
+    excluded = graph.add("Concat", index, graph.add("Expand", places, shape), axis=1)
+    top, near = best(graph, barred(graph, scores, excluded, count, columns), neighbours, columns)
     nothing = graph.add("Equal", top, graph.constant(-INFINITY, np.float32))
     shown = graph.add("Where", graph.add("Or", known, nothing), top, graph.constant(0, np.float32))
     return declare_outputs(graph, step, {"neighbours": near, "cosines": shown})

@@ -21,6 +21,8 @@ from cartwheel.core.errors import RunError
 from serving.contract.fallback import FILE, FallbackTables
 from serving.gateway.ladder import CATEGORY, NEIGHBOURS, POPULAR, RUNGS, Ladder
 from serving.gateway.refusal import RefusedError
+from serving.gateway.tensor_values import add_tensor
+from serving.rules.packed import packed
 
 IDS = tuple(b"%d" % number for number in range(12))
 
@@ -98,6 +100,17 @@ def test_a_request_of_tensors_is_answered_in_tensors() -> None:
     assert result.as_numpy("reason_item")[0, :3].tolist() == [b"11", b"11", b""]
     assert result.as_numpy("reason")[0, :3].tolist() == [1, 1, 0]
     assert result.as_numpy("scores")[0].tolist() == [-float(place) for place in range(1, 11)]
+
+
+def test_what_rules_bar_is_barred_on_every_rung() -> None:
+    for recents in ([], ["3"], ["11"]):
+        request = infer("recommend", user_id=["u1"], recent_items=recents)
+        barred = np.isin(np.arange(12), [0, 2, 4, 8, 9])
+        add_tensor(request, "barred", "INT32", packed(barred)[None], raw=True)
+        add_tensor(request, "k", "INT32", np.array([10], np.int32), raw=True)
+        answer = service_pb2.ModelInferResponse.FromString(Ladder(tables()).answer(request.SerializeToString())[0])
+        found = [int(item) for item in InferResult(answer).as_numpy("items")[0] if item]
+        assert sorted([*found, *map(int, recents)]) == [1, 3, 5, 6, 7, 10, 11]
 
 
 def test_values_in_the_message_are_read_and_only_the_wanted_outputs_given() -> None:

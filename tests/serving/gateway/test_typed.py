@@ -119,6 +119,7 @@ def test_reflection_tells_both_services(channel: grpc.Channel) -> None:
         "SimilarItems",
         "Predict",
         "Track",
+        "Page",
         "Explain",
         "SetItems",
     ]

@@ -1,0 +1,102 @@
+"""The file of a repository that tells what each shopper looked at and bought, for lists that are ready made."""
+
+from __future__ import annotations
+
+import hashlib
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from cartwheel.core.errors import RunError
+
+FILE: Final = "history.npz"
+KEPT: Final = 20
+"""The most items of each kind that are kept of a shopper."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Catalogue indices of each shopper, one list after the other.
+
+    Attributes:
+        starts: int64 [U + 1].
+        items: int32 [P].
+    """
+
+    starts: npt.NDArray[np.int64]
+    items: npt.NDArray[np.int32]
+
+    def of(self, row: int) -> list[int]:
+        """Return the list of one shopper."""
+        found: list[int] = self.items[self.starts[row] : self.starts[row + 1]].tolist()
+        return found
+
+    @classmethod
+    def joined(cls, lists: Sequence[Sequence[int]]) -> Lists:
+        """Return lists, one after the other."""
+        starts = np.cumsum([0, *map(len, lists)]).astype(np.int64)
+        return cls(starts, np.array([item for each in lists for item in each], np.int32))
+
+
+@dataclass(frozen=True)
+class History:
+    """What shoppers did until an export.
+
+    Attributes:
+        keys: :func:`key_of` of each shopper, ascending, uint64 [U].
+        viewed: what each looked at or bought, the latest first.
+        bought: what each bought, the most often bought first, and of those the latest.
+    """
+
+    keys: npt.NDArray[np.uint64]
+    viewed: Lists
+    bought: Lists
+
+    @classmethod
+    def made(cls, users: Sequence[str], viewed: Sequence[Sequence[int]], bought: Sequence[Sequence[int]]) -> History:
+        """Return the history of users, in any order."""
+        keys = np.array([key_of(user) for user in users], np.uint64)
+        order = np.argsort(keys, kind="stable").tolist()
+        return cls(keys[order], *(Lists.joined([lists[row] for row in order]) for lists in (viewed, bought)))
+
+    def row(self, user: str) -> int | None:
+        """Return the row of a shopper; None of one who is not known."""
+        key = np.uint64(key_of(user))
+        row = int(np.searchsorted(self.keys, key))
+        return row if user and row < len(self.keys) and self.keys[row] == key else None
+
+    def write(self, path: Path) -> None:
+        """Write the file; equal histories give equal bytes."""
+        with path.open("wb") as stream:
+            np.savez(
+                stream,
+                keys=self.keys,
+                viewed_starts=self.viewed.starts,
+                viewed=self.viewed.items,
+                bought_starts=self.bought.starts,
+                bought=self.bought.items,
+            )
+
+    @classmethod
+    def read(cls, path: Path) -> History:
+        """Read what :meth:`write` wrote.
+
+        Raises:
+            RunError: if it is not that.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as content:
+                lists = (Lists(content[f"{name}_starts"], content[name]) for name in ("viewed", "bought"))
+                return cls(content["keys"], *lists)
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise RunError(f"{path} cannot be read ({error}).", "Write the repository again with `cartwheel export`.") from error
+
+
+def key_of(user: str) -> int:
+    """Return 64 bits that stand for a user id."""
+    return int.from_bytes(hashlib.blake2b(user.encode(errors="replace"), digest_size=8).digest(), "little")
