@@ -25,6 +25,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 from typing import Any, Final
 
+from cartwheel.core.deferred_tensorflow import defer
 from cartwheel.core.errors import MissingDependencyError
 from cartwheel.core.packages import INSTALL
 
@@ -81,12 +82,13 @@ class _AliasFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 
 
 def prepare() -> None:
-    """Set what must be set before Dask and TensorFlow are imported, NVTabular being what imports both first; safe to call again."""
+    """Set what must be set before Dask, NVTabular and TensorFlow are imported; safe to call again."""
     os.environ.setdefault("TF_USE_LEGACY_KERAS", "1")  # or tf.keras is Keras 3, and Merlin Models is written for Keras 2
     for name, value in _DASK_SETTINGS.items():
         os.environ.setdefault(f"DASK_{name.replace('.', '__').replace('-', '_').upper()}", str(value))
     if "dask" in sys.modules:
         importlib.import_module("dask.config").set(_DASK_SETTINGS)
+    defer()
 
 
 def install() -> None:

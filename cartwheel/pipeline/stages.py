@@ -49,6 +49,8 @@ _TRAINING_PACKAGES: Final = (
     "pyarrow",
     "matplotlib",
 )
+_QUICK: Final = 1.0
+"""Seconds up to which a stage leaves nothing behind that is worth looking for: collecting cycles alone takes half a second."""
 _NOT_KNOWN: Final = "not known"
 """What lies outside the run, where it is not looked at and the manifest does not know it: no stage is done with it."""
 
@@ -170,7 +172,8 @@ def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, wanted: Sta
     with stopwatch() as seconds:
         stage.work(run.path, handed(settings, _needs(stage, settings)))
     run.finish(stage.name, wanted, stage.outputs, seconds[0])
-    give_back()
+    if seconds[0] > _QUICK:
+        give_back()
     console.print(f"[dim]{stage.name}: {seconds[0]:.1f} s[/dim]")
 
 

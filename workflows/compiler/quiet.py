@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
 
 from cartwheel.core.errors import MissingDependencyError
 from cartwheel.core.packages import INSTALL, refuse_colliding
-from cartwheel.merlin_compat import import_tensorflow, install_cudf
+from cartwheel.merlin_compat import install_cudf
 from workflows.compiler.file_digests import watch_nvtabular
 
 watch_nvtabular()  # where NVTabular is imported before Cartwheel, and perhaps fitted before any of this runs
@@ -31,8 +30,6 @@ def quiet_nvtabular() -> Iterator[None]:
         try:
             for logger in loggers:
                 logger.setLevel(logging.CRITICAL + 1)
-            if importlib.util.find_spec("tensorflow"):
-                import_tensorflow()  # NVTabular would import it with its noise
             install_cudf()
             import dask
             import nvtabular.ops  # noqa: F401
