@@ -19,6 +19,9 @@ _HUGE: Final = 2**62
 _PACKING: Final = {"INT32": "<i", "INT64": "<q", "FP32": "<f"}
 
 
+_NUMBERS: Final = {"timestamp": "INT64", "k": "INT32", "diversity": "FP32", "events_time": "INT64", "events_price": "FP32"}
+
+
 @dataclass(frozen=True)
 class Malformed:
     """One request.
@@ -101,6 +104,7 @@ def malformed(user: str, item: str, max_k: int) -> Iterator[Malformed]:
     yield from _numbers(who, line, max_k)
     yield from _forms(who, user)
     yield from _sizes(who, user)
+    yield from _events(who, item)
 
 
 def _strings(who: Given, line: Given) -> Iterator[Malformed]:
@@ -181,6 +185,38 @@ def _forms(who: Given, user: str) -> Iterator[Malformed]:
     yield Malformed("a step by itself", message("recommend_score", who), missing | {REFUSED})  # missing, behind the gateway
 
 
+def _events(who: Given, item: str) -> Iterator[Malformed]:
+    """What the shopper did, as four tensors that must agree with one another."""
+    answered, looked, long_ago = frozenset({OK}), strings("events_item", item.encode()), 1_500_000_000_000_000
+    for model, more in (("recommend", [who]), ("cart", [who, strings("cart_items", item.encode())])):
+        for name in ("events_item", "events_type"):
+            cut = [cut_off(name)] if name == "events_item" else [looked, cut_off(name)]
+            yield Malformed(f"{name} of a {model} cut off", message(model, *more, *cut))
+        empty = [Given("events_item", "BYTES", [1, 0], b""), Given("events_time", "INT64", [1, 0], b"")]
+        yield Malformed(f"no event of a {model}", message(model, *more, *empty), answered)
+        wide = Given("events_item", "BYTES", [1, 100_000], texts(b"1") * 100_000)
+        yield Malformed(f"100,000 events of a {model}", message(model, *more, wide))
+    for given in (
+        strings("events_type", b"view", b"view"),
+        Given("events_time", "INT64", [1, 2], struct.pack("<qq", long_ago, long_ago)),
+        Given("events_price", "FP32", [1, 3], struct.pack("<fff", 1, 2, 3)),
+    ):
+        yield Malformed(f"{given.name} wider than events_item", message("recommend", who, looked, given))
+        yield Malformed(f"{given.name} without events_item", message("recommend", who, given))
+    for value in (-(2**63), -1, 1, 1_700_000_000, 2**63 - 1):
+        yield Malformed(
+            f"events_time = {value}", message("recommend", who, looked, scalar("events_time", "INT64", value, (1, 1)))
+        )
+    for price in (float("nan"), float("inf"), -float("inf"), -5.0, 3e38):
+        made = message("recommend", who, looked, scalar("events_price", "FP32", price, (1, 1)))
+        yield Malformed(f"events_price = {price}", made, answered if price != price else frozenset({REFUSED}))
+    yield Malformed("an event of an unknown type", message("recommend", who, looked, strings("events_type", b"nope")), answered)
+    yield Malformed("an event of no item", message("recommend", who, strings("events_item", b"nope", b""), instant(0)), answered)
+    yield Malformed("events of two rows for one", message("recommend", who, strings("events_item", b"1", b"2", shape=[2, 1])))
+    yield Malformed("prices of a wrong type", message("recommend", who, looked, scalar("events_price", "INT64", 3, (1, 1))))
+    yield Malformed("an event time of 3 bytes", message("recommend", who, looked, Given("events_time", "INT64", [1, 1], b"abc")))
+
+
 def _sizes(who: Given, user: str) -> Iterator[Malformed]:
     wide = {"cart_items": 100_000, "recent_items": 100_000, "exclude": 200_000}
     for name, width in wide.items():
@@ -198,7 +234,8 @@ def random_request(rng: np.random.Generator, user: str, item: str) -> Malformed:
     """Draw a request in which anything may be wrong; any of ``STATUSES`` is right."""
     model = str(rng.choice(["recommend", "cart", "similar_items", "read_request", "recommend_score"]))
     names = ["user_id", "recent_items", "exclude", "cart_items", "item_id", "timestamp", "k", "diversity"]
-    chosen = rng.choice(names, size=int(rng.integers(0, 5)), replace=bool(rng.random() < 0.1))
+    names += ["events_item", "events_type", "events_time", "events_price"]
+    chosen = rng.choice(names, size=int(rng.integers(0, 7)), replace=bool(rng.random() < 0.1))
     made = message(model, *(_drawn(rng, str(name), user, item) for name in chosen))
     if rng.random() < 0.1:
         made.outputs.add(name=str(rng.choice(["items", "scores", "nope"])))
@@ -208,15 +245,15 @@ def random_request(rng: np.random.Generator, user: str, item: str) -> Malformed:
 
 
 def _drawn(rng: np.random.Generator, name: str, user: str, item: str) -> Given:
-    if name in ("timestamp", "k", "diversity"):
-        datatype = {"timestamp": "INT64", "k": "INT32", "diversity": "FP32"}[name]
+    if name in _NUMBERS:
+        datatype = _NUMBERS[name]
         size = struct.calcsize(_PACKING[datatype])
-        shape = [1, 1] if name == "timestamp" else [1]
+        shape = [1] if name in ("k", "diversity") else [1, 1]
         raw = bytes(size) if rng.random() < 0.3 else rng.bytes(size)
         return Given(name, datatype, shape, raw if rng.random() < 0.9 else raw + b"x")
     shape = [int(size) for size in rng.choice([0, 1, 1, 1, 2, 3, 65], size=2)] if rng.random() < 0.9 else [1]
     count = int(np.prod(shape)) + int(rng.random() < 0.1)
-    known = [user.encode(), item.encode(), b"", b"\xff", b"x" * 300]
+    known = [user.encode(), item.encode(), b"view", b"", b"\xff", b"x" * 300]
     raw = texts(*(known[place] for place in rng.integers(0, len(known), count)))
     cut = int(rng.integers(1, 6)) if rng.random() < 0.2 else 0
     return Given(name, "BYTES" if rng.random() < 0.95 else "INT64", shape, raw[: len(raw) - cut])

@@ -1,10 +1,14 @@
 """Logistic calibrations that go as far from the base rate as held-out shoppers bear out, group by group.
 
 Few shoppers make most of a small validation split, so that a fit may gain by luck. From what is known without a fit one goes towards the
-fit by the weight at which the gain in log loss on held-out shoppers, less two of its standard errors, is greatest: none where nothing is
-sure, some where something is, nearly all of the way where everything is. It is the rule of one standard error (Breiman et al.,
-Classification and Regression Trees, 1984, 3.4.3) without its jump, and a shrinkage of slopes as J. C. van Houwelingen and S. le Cessie,
-"Predictive value of statistical models", Statistics in Medicine 9, 1990, choose it, with shoppers in place of rows.
+fit by the weight at which the lower bound of the gain in log loss on held-out shoppers is greatest: none where nothing is sure, some where
+something is, nearly all of the way where everything is. It is the rule of one standard error (Breiman et al., Classification and Regression
+Trees, 1984, 3.4.3) without its jump, and a shrinkage of slopes as J. C. van Houwelingen and S. le Cessie, "Predictive value of statistical
+models", Statistics in Medicine 9, 1990, choose it, with shoppers in place of rows.
+
+The bound lies below the gain by as many standard errors as luck may make of nothing once in 44 times: two for many shoppers, more by
+Student's t where few have most of the rows (their effective number by L. Kish, Survey Sampling, 1965), and more again where several steps
+are tried, for then each must be one that luck makes that many times less often (Bonferroni).
 
 All groups together go from their base rate towards their fit. Each group then takes the weights of all with an intercept of its own, and
 goes from there towards its own fit or towards its own base rate, if its own shoppers bear that out.
@@ -18,12 +22,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from scipy.stats import t as student
 
 from models.training.calibration import fit_logistic, smoothed, too_few
 from models.training.tables import Array
 
 FOLDS: Final = 5
-STANDARD_ERRORS: Final = 2.0
+LUCK: Final = 0.0228
+"""How often nothing but luck may look like a gain: as often as a normal deviate lies above two standard errors."""
 _WEIGHTS: Final = np.linspace(0.0, 1.0, 21)
 
 
@@ -104,7 +110,8 @@ def fit_groups(rows: GroupedRows, groups: Sequence[str], *, rising: bool = False
             held = its_folds == fold
             weights = by_fold[fold].weights if share else pooled.weights
             start[held] = _with_own_bias(weights, part.at(~held)).log_odds(part.features[held])
-        way = max((_way(part, its_folds, start, fit) for fit in (fitted, base_rate)), key=lambda each: each.gain)
+        ways = (fitted, base_rate)
+        way = max((_way(part, its_folds, start, fit, len(ways) * len(groups)) for fit in ways), key=lambda each: each.gain)
         found[group] = _with_own_bias(pooled.weights, part).towards(way.to(part), way.weight)
     return pooled, found
 
@@ -147,7 +154,7 @@ class _Way:
     Attributes:
         to: the fit.
         weight: from 0 to 1.
-        gain: in log loss on held-out users, less its standard errors; 0 where no step is sure.
+        gain: the lower bound of the gain in log loss on held-out users; 0 where no step is sure.
     """
 
     to: Fit
@@ -155,8 +162,8 @@ class _Way:
     gain: float
 
 
-def _way(rows: GroupedRows, folds: Array, start: Array, to: Fit) -> _Way:
-    """Return how far to go from log-odds of held-out users, [N], towards a fit."""
+def _way(rows: GroupedRows, folds: Array, start: Array, to: Fit, tried: int = 1) -> _Way:
+    """Return how far to go from log-odds of held-out users, [N], towards a fit, which is one of so many steps that are tried."""
     users = np.unique(rows.user, return_inverse=True)[1]
     if not folds.any():  # one user: nobody is held out
         return _Way(to, 0.0, 0.0)
@@ -167,14 +174,27 @@ def _way(rows: GroupedRows, folds: Array, start: Array, to: Fit) -> _Way:
         return np.asarray(np.logaddexp(0.0, log_odds) - rows.label * log_odds)
 
     before = loss(0.0)
-    gains = [_sure_gain(before - loss(weight), users) for weight in _WEIGHTS]
+    errors = standard_errors(users, tried)
+    gains = [_sure_gain(before - loss(weight), users, errors) for weight in _WEIGHTS]
     best = int(np.argmax(gains))
     return _Way(to, float(_WEIGHTS[best]), gains[best])
 
 
-def _sure_gain(gain: Array, users: Array) -> float:
-    """Return the mean gain less its standard errors, where the rows of a user come together: their deviations count as one."""
+def standard_errors(users: Array, tried: int) -> float:
+    """Return by how many standard errors a gain must exceed 0 not to be luck.
+
+    Args:
+        users: whose row each is, as numbers from 0, [N].
+        tried: the number of steps of which any might gain by luck.
+    """
+    rows = np.bincount(users)
+    effective = float(rows.sum()) ** 2 / float(np.square(rows).sum())
+    return float(student.ppf(1 - LUCK / tried, max(effective - 1, 1.0)))
+
+
+def _sure_gain(gain: Array, users: Array, errors: float) -> float:
+    """Return the mean gain less so many standard errors, where the rows of a user come together: their deviations count as one."""
     deviations = np.bincount(users, weights=gain - gain.mean())
     number = len(deviations)
     error = math.sqrt(float(np.square(deviations).sum()) * number / (number - 1)) / len(gain)
-    return float(gain.mean()) - STANDARD_ERRORS * error
+    return float(gain.mean()) - errors * error

@@ -263,7 +263,12 @@ class TritonPythonModel:
             size = self._shapes[name][1]
             if isinstance(size, str):
                 alike.setdefault(size, {})[name] = width
-        for found in alike.values():
+        for shared, found in alike.items():
+            leading = next(name for name, shape in self._shapes.items() if shared in shape[1:])
+            if leading not in found:
+                raise BadRequestError(
+                    f"The input {leading!r} is missing, of which {', '.join(found)} tells more; give it with the same shape."
+                )
             if len(set(found.values())) > 1:
                 raise BadRequestError(f"The inputs differ in the length of their lists: {found}; give each the same second size.")
 
