@@ -69,8 +69,11 @@ def _plain_name(value: str) -> str:
     return value
 
 
-NULL_VALUES: Final = ("NULL", "Null", "null", "\\N", "NaN", "nan", "NAN", "NA", "N/A", "n/a", "#N/A", "None", "<NA>", "NaT")
-"""How databases, pandas, R and spreadsheets write a missing value."""
+NULL_VALUES: Final = (
+    *("NULL", "Null", "null", "(NULL)", "(null)", "[NULL]", "\\N", "undefined"),
+    *("NaN", "nan", "NAN", "-NaN", "-nan", "NA", "N/A", "n/a", "#N/A", "#NA", "None", "<NA>", "NaT"),
+)
+"""How databases, their tools, browsers, pandas, R and spreadsheets write a missing value."""
 
 Encoding = Annotated[str, AfterValidator(_known_codec)]
 Mark = Annotated[str, AfterValidator(_one_mark)]

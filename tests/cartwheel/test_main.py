@@ -23,15 +23,18 @@ def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, numb
     config.write_text(CONFIG)
     command = [sys.executable, "-m", "cartwheel.cli.main", "prepare", str(config)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "runs" / "shop").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        time.sleep(0.5)
-        for number in numbers:
-            process.send_signal(number)
-            time.sleep(0.02)
-        said = process.communicate(timeout=30)[1]
+        try:
+            deadline = time.monotonic() + 30
+            while not (tmp_path / "runs" / "shop").exists():
+                assert process.poll() is None
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            time.sleep(0.5)
+            for number in numbers:
+                process.send_signal(number)
+                time.sleep(0.02)
+            said = process.communicate(timeout=30)[1]
+        finally:
+            process.kill()  # a test that fails would wait for it for ever
     assert process.returncode == 130, said
     assert said.splitlines()[-1] == "cartwheel: Stopped. What was finished is kept: the same command goes on from there."

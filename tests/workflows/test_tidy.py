@@ -68,7 +68,8 @@ def test_names_of_side_tables_are_tidied_as_those_of_events() -> None:
         (["caf\u00e9", "cafe\u0301"], ["2 ids differ from another only in their Unicode form"]),
         (["a b", "ab"], ["2 ids differ from another only in blanks"]),
         (["1.23E+12", "5"], ["1 ids look like numbers that a spreadsheet or a float column has rounded ('1.23E+12')"]),
-        (["a", "b", "0", "10", "1e", "e5"], []),
+        (["Guest", "bob", "-", "unknown"], ["the id '-', 'Guest', 'unknown' looks like that of nobody; it is kept"]),
+        (["a", "b", "0", "10", "1e", "e5", "nobody"], []),
         ([], []),
     ],
 )

@@ -18,6 +18,10 @@ NAMES: Final = (*IDS, "category", "brand")
 """Columns of names, in which ``1288.0`` is the name 1288; in other columns a float is a number."""
 _WHOLE_FLOAT: Final = r"^(0|-?[1-9]\d*)\.0+$"
 _EXPONENT: Final = r"^[+-]?\d+(?:[.,]\d+)?[eE]\+?\d+$"
+_NOBODY: Final = frozenset(
+    ("none", "nil", "-", "--", "?", "-1", "n.a.", "unknown", "missing", "empty", "anonymous", "guest", "not set", "(not set)")
+)
+"""What exports write, in any case, where there is nobody; it may be a name all the same."""
 _SHOWN_TOKENS: Final = 3
 
 
@@ -119,6 +123,12 @@ def kept_apart(column: str, ids: pl.Series) -> list[str]:
         lines.append(
             f"{column}: {len(alike):,} ids differ from another only {how} ({one!r}, {other!r}); they are kept apart. "
             "If they mean the same, unify them in the export."
+        )
+    nobody = table.filter(text.str.to_lowercase().is_in(list(_NOBODY)))["id"].sort()
+    if not nobody.is_empty():
+        lines.append(
+            f"{column}: the id {', '.join(map(repr, nobody))} looks like that of nobody; it is kept. "
+            "Where it stands for a missing value, add it to source.null_values."
         )
     rounded = table.filter(text.str.contains(_EXPONENT))["id"]
     if not rounded.is_empty():

@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -101,6 +101,15 @@ class Served:
             with unready:
                 return json.load(unready)
 
+    @contextlib.contextmanager
+    def until_killed(self) -> Iterator[subprocess.Popen[str]]:
+        """End it whatever happens: a test that fails would wait for it for ever."""
+        with self.process:
+            try:
+                yield self.process
+            finally:
+                self.process.kill()
+
     def is_gone(self) -> bool:
         return not processes_about(str(self.repository)) and not leftovers(self.process.pid)
 
@@ -108,9 +117,8 @@ class Served:
 @pytest.fixture
 def served(one_model: Path, tmp_path: Path) -> Any:
     running = Served(one_model, tmp_path)
-    with running.process:
+    with running.until_killed():
         yield running
-        running.process.kill()
 
 
 def test_a_started_server_answers_at_all_its_addresses(server: EmbeddedServer) -> None:
@@ -290,7 +298,7 @@ def test_a_killed_guard_takes_triton_with_it_and_both_are_replaced(served: Serve
 
 def test_a_server_that_dies_too_often_ends_its_owner_with_a_clear_error(one_model: Path, tmp_path: Path) -> None:
     served = Served(one_model, tmp_path, max_restarts=1)
-    with served.process:
+    with served.until_killed():
         for restarts in (1, 2):
             os.kill(served.triton, signal.SIGKILL)
             assert eventually(lambda told=restarts: served.process.poll() is not None or served.health()["restarts"] == told, 30)
@@ -306,7 +314,7 @@ def test_a_server_that_dies_too_often_ends_its_owner_with_a_clear_error(one_mode
 
 def test_a_server_that_hangs_is_started_again(one_model: Path, tmp_path: Path) -> None:
     served = Served(one_model, tmp_path, hang_seconds=1.0, probe_timeout_seconds=0.3, probe_seconds=0.1, drain_seconds=0.5)
-    with served.process, Client(served.endpoint.grpc, timeout_seconds=30) as client, ThreadPoolExecutor(1) as aside:
+    with served.until_killed(), Client(served.endpoint.grpc, timeout_seconds=30) as client, ThreadPoolExecutor(1) as aside:
         stuck = aside.submit(client.recommend, "sleep 60")
         assert eventually(lambda: served.health()["state"] == "unwell")
         assert served.health()["detail"] == "recommend did not answer in time"
@@ -326,7 +334,7 @@ def test_a_signal_while_it_starts_again_ends_it(write_repository: Any, tmp_path:
         "float(os.environ['SLOW'])", f"60 if pathlib.Path({str(tmp_path / 'slow')!r}).exists() else 0"
     )
     served = Served(write_repository("recommend", extra={"slow": slow}), tmp_path)
-    with served.process:
+    with served.until_killed():
         (tmp_path / "slow").touch()
         os.kill(served.triton, signal.SIGKILL)
         assert eventually(lambda: served.health()["state"] == "restarting")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -42,6 +43,15 @@ class Serve:
         until(lambda: (run / "server.json").is_file() or self.process.poll() is not None, 60)
         assert self.process.poll() is None, self.said
         self.endpoint = Endpoint.read(run / "server.json")
+
+    @contextlib.contextmanager
+    def until_killed(self) -> Iterator[subprocess.Popen[bytes]]:
+        """End it whatever happens: a test that fails would wait for it for ever."""
+        with self.process:
+            try:
+                yield self.process
+            finally:
+                self.process.kill()
 
     @property
     def said(self) -> str:
@@ -104,9 +114,8 @@ def until(condition: Callable[[], bool], seconds: float = 15.0) -> None:
 def serve(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serve]:
     folder = tmp_path_factory.mktemp("recovery")
     served = Serve(Path(shutil.copytree(run, folder / "run")), folder / "output.txt")
-    with served.process:
+    with served.until_killed():
         yield served
-        served.process.kill()
 
 
 def request(model: str, **tensors: Any) -> Any:
@@ -186,7 +195,7 @@ def deadly() -> bytes:
 
 def test_a_request_that_ends_triton_ends_nothing_else(run: Path, tmp_path: Path) -> None:
     serve = Serve(Path(shutil.copytree(run, tmp_path / "run")), tmp_path / "output.txt", "--gateway", "off")
-    with serve.process:
+    with serve.until_killed():
         before = serve.answer()
         with grpc.insecure_channel(serve.endpoint.grpc) as channel, pytest.raises(grpc.RpcError) as refused:
             channel.unary_unary(METHOD)(deadly(), timeout=20)
@@ -194,7 +203,6 @@ def test_a_request_that_ends_triton_ends_nothing_else(run: Path, tmp_path: Path)
         serve.recovered(1)
         assert serve.answer() == before
         assert "Triton ended by itself (signal 8, SIGFPE)" in serve.said, serve.said
-        serve.process.send_signal(signal.SIGTERM)
 
 
 def test_a_request_that_ends_triton_does_not_pass_the_gateway(serve: Serve) -> None:

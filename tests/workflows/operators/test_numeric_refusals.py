@@ -12,9 +12,11 @@ import pytest
 from operator_conformance import fitted
 
 from cartwheel.core.errors import NotCompilableError, RunError
+from workflows.compiler.fit import fit_workflow
 from workflows.compiler.operators.constants import exact
 from workflows.compiler.plan.read import read_plan
 from workflows.compiler.plan.types import ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
 
 TABLE = pl.DataFrame(
     {
@@ -61,6 +63,27 @@ def test_what_has_no_exact_form_is_refused(graph: Callable[[Any], Any], words: s
     assert "Feature column" in str(caught.value)
     assert words in str(caught.value)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("graph", "words"),
+    [
+        (
+            lambda ops: ["price"] >> ops.Bucketize({"half": [1]}),
+            "Bucketize (of column price) has parameters that cannot be read (KeyError",
+        ),
+        (lambda ops: ["day"] >> ops.Clip(min_value="low"), "Clip (of column day) has parameters that cannot be read (TypeError"),
+    ],
+)
+def test_parameters_that_do_not_fit_the_column_are_refused_by_the_fit(
+    graph: Callable[[Any], Any], words: str, tmp_path: Path
+) -> None:
+    with quiet_nvtabular():
+        import nvtabular
+        from nvtabular import ops
+    with pytest.raises(NotCompilableError) as caught:
+        fit_workflow(nvtabular.Workflow(graph(ops)), TABLE, tmp_path)
+    assert words in str(caught.value)
 
 
 def _bucketized(folder: Path) -> Any:

@@ -512,7 +512,7 @@ def _fits_agree(ours: Any, theirs: Any, events: pl.DataFrame, folder: Path, sche
         for statistic in ("means", "mins", "maxs", "medians", "stds"):
             for name, value in getattr(mine.op, statistic, {}).items():
                 expected = float(getattr(other.op, statistic)[name])
-                size = abs(getattr(mine.op, "means", {}).get(name, value)) + abs(value)
+                size = abs(value) + sum(abs(getattr(mine.op, of, {}).get(name, value)) for of in ("means", "stds"))
                 close = np.isclose(
                     float(value), expected, rtol=1e-4, atol=1e-4 * size if np.isfinite(size) else np.inf, equal_nan=True
                 )

@@ -146,4 +146,14 @@ def read_column(applied: Applied) -> Made:
             f"(of column{'s' if len(applied.sources) > 1 else ''} {', '.join(applied.sources)}) has no compiled form",
             f"Instead, {instead}; or list the operator in workflows/compiler/operators/table.py.",
         )
-    return reader(applied)
+    try:
+        return reader(applied)
+    except (
+        TypeError,
+        ValueError,
+        LookupError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:  # parameters that do not fit the column
+        found = f"(of column {', '.join(applied.sources)}) has parameters that cannot be read ({type(error).__name__}: {error})"
+        raise applied.refuse(found, "Give each of them a value that fits the column, under the column's name.") from error
