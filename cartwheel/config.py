@@ -17,6 +17,7 @@ from models.families.dlrm.settings import CART_DEFAULTS, DLRMSettings
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.settings import RetrievalSettings
 from models.families.two_tower.settings import TwoTowerSettings
+from models.training.settings import TrainingSettings
 from serving.settings import DeploySettings, ExportSettings, ServeSettings
 from workflows.events.schema import EVENT_TYPES
 from workflows.settings import (
@@ -41,6 +42,10 @@ _REPLACED: Final = {
     'false; "interacted" and "purchased" look at the whole history.',
 }
 """Keys of earlier releases -> what to write instead."""
+
+
+_TRAINED: Final = ("two_tower", "ranking", "cart")
+"""Sections of models whose training may start from an earlier run."""
 
 
 class RunSettings(Settings):
@@ -143,7 +148,14 @@ def parse_settings(content: Mapping[str, Any], name: str, folder: Path) -> RunSe
     features = settings.features
     if features.keep_ids_of is not None:
         features = features.model_copy(update={"keep_ids_of": folder / features.keep_ids_of})
-    return settings.model_copy(update={"run": folder / settings.run, "source": source, "tables": tables, "features": features})
+    models = {name: _from_folder(getattr(settings, name), folder) for name in _TRAINED}
+    paths = {"run": folder / settings.run, "source": source, "tables": tables, "features": features}
+    return settings.model_copy(update={**paths, **models})
+
+
+def _from_folder(section: TrainingSettings, folder: Path) -> TrainingSettings:
+    """Return the section of a model with its path from the folder in which relative ones start."""
+    return section if section.start_from is None else section.model_copy(update={"start_from": folder / section.start_from})
 
 
 def _check_event_types(settings: RunSettings, name: str) -> None:

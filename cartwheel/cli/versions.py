@@ -45,10 +45,19 @@ def deploy(
         Optional[float],  # noqa: UP045
         typer.Option(help="How long each share stands [default: deploy.step_seconds]."),
     ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", help="Another run, whose export is filed among this run's versions and brought in.")
+    ] = None,
     at_once: Annotated[bool, typer.Option("--at-once", help="Let all shoppers have it as soon as it is checked.")] = False,
 ) -> None:
     """Bring a version in while the old one serves, the newest unless one is named; it is taken back by itself where it is worse."""
-    _, settings = _opened(run)
+    from cartwheel.cli.serve import repository_of
+
+    store, settings = _opened(run)
+    if source is not None:
+        if version is not None:
+            raise UsageError("Both a version and --from were given.", "Give one of them.")
+        version = store.add(repository_of(source)).name
     given = {"shares": [] if at_once else share or None, "step_seconds": step_seconds}
     wanted = {**settings, **{name: value for name, value in given.items() if value is not None}}
     done = _order(run, {"do": "deploy", "version": version, "settings": wanted})

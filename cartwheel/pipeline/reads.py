@@ -19,7 +19,13 @@ from workflows.settings import IDENTITY
 
 SIMULATED: Final = "simulated"
 """``source.kind`` of a shop that is simulated rather than read."""
-PATHS: Final = (("source", "path"), ("features", "keep_ids_of"))
+PATHS: Final = (
+    ("source", "path"),
+    ("features", "keep_ids_of"),
+    ("two_tower", "start_from"),
+    ("ranking", "start_from"),
+    ("cart", "start_from"),
+)
 """Settings that point out of the run, beside the paths of tables: what lies there counts, and not where it lies."""
 
 

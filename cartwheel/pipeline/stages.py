@@ -34,6 +34,7 @@ from cartwheel.pipeline.work import (
     tables,
     tables_from,
     train_cart,
+    weights_from,
 )
 from models.retrieval.retriever import FACTOR_MODELS, TWO_TOWER
 
@@ -90,10 +91,11 @@ STAGES: Final = (
         ("events", "examples", "features"),
         tuple(RELATIVE.model(name).path for name in (TWO_TOWER, *FACTOR_MODELS)),
         retrieval,
+        weights_from("two_tower"),
     ),
     Stage("item_to_item", "train", ("events", "examples", "features", "retrieval"), (RELATIVE.item_to_item.path,), item_to_item),
-    Stage("ranking", "train", ("features", "item_to_item"), (RELATIVE.model("ranking").path,), ranking),
-    Stage("cart", "train", ("features",), (RELATIVE.model("cart").path,), train_cart),
+    Stage("ranking", "train", ("features", "item_to_item"), (RELATIVE.model("ranking").path,), ranking, weights_from("ranking")),
+    Stage("cart", "train", ("features",), (RELATIVE.model("cart").path,), train_cart, weights_from("cart")),
     Stage("task_models", "train", ("tasks",), (RELATIVE.task_models_folder,), task_models, learners_from),
     Stage("task_evaluation", "evaluate", ("task_models",), (RELATIVE.task_evaluation_folder,), task_evaluation, metrics_from),
     Stage(

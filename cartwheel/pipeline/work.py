@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -71,6 +71,35 @@ def ids_from(settings: RunSettings) -> object:
             "Name an earlier run that has been prepared, or leave keep_ids_of out for new ids.",
         )
     return sha256(workflow)
+
+
+def weights_from(model: str) -> Callable[[RunSettings], object]:
+    """Return what identifies the earlier model that the training of ``model`` starts from: its weights.
+
+    What it returns raises RunError if there is no such model.
+    """
+
+    def of(settings: RunSettings) -> object:
+        earlier: Path | None = getattr(settings, model).start_from
+        if earlier is None or (model == "two_tower" and settings.retrieval.model != model):
+            return None
+        folder = RunLayout(earlier).model(model)
+        if not folder.weights.is_file():
+            raise RunError(
+                f"{model}.start_from is {earlier}, which holds no trained model ({folder.weights} is not there).",
+                "Name an earlier run that has been trained, or leave start_from out to train from the start.",
+            )
+        return [sha256(each.weights) for each in (folder, folder.validation) if each.weights.is_file()]
+
+    return of
+
+
+def _check_start(run: Path, earlier: Path | None) -> None:
+    """Check that training may start from an earlier run; see :func:`models.training.warm_start.require_earlier`."""
+    if earlier is not None:
+        from models.training.warm_start import require_earlier
+
+        require_earlier(RunLayout(run), RunLayout(earlier))
 
 
 def simulate_shop(out: Path, shoppers: int, items: int, days: int, seed: int) -> int:
@@ -183,6 +212,7 @@ def retrieval(run: Path, settings: RunSettings) -> None:
     if settings.retrieval.model == TWO_TOWER:
         from models.families.two_tower.train import train_two_tower
 
+        _check_start(run, settings.two_tower.start_from)
         train_two_tower(run, settings.two_tower, settings.seed)
     else:
         from models.families.factors.train import train_factors
@@ -214,6 +244,7 @@ def ranking(run: Path, settings: RunSettings) -> None:
 
     two_tower = settings.two_tower if settings.retrieval.model == TWO_TOWER else None
     weight = default_fusion_weight(two_tower, settings.retrieval.model)
+    _check_start(run, settings.ranking.start_from)
     train_dlrm(run, "ranking", settings.ranking, settings.seed, lambda folder: write_fusion(folder, Fusion(weight)))
     fusion = tune_fusion(run, settings.evaluate, settings.seed)
     if not fusion.ranks:
@@ -227,6 +258,7 @@ def train_cart(run: Path, settings: RunSettings) -> None:
     from models.families.dlrm.train import train_dlrm
 
     if layout.examples("train", "cart").is_file():
+        _check_start(run, settings.cart.start_from)
         train_dlrm(run, "cart", settings.cart, settings.seed)
     else:
         shutil.rmtree(layout.model("cart").path, ignore_errors=True)

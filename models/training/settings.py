@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
@@ -28,3 +29,6 @@ class TrainingSettings(Settings):
     """Weight of the squared embeddings in the loss."""
     id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
     """Share of user and item ids replaced by the out-of-vocabulary id in training, so that strangers are learnt too."""
+    start_from: Path | None = None
+    """An earlier run of the same settings whose weights training starts from; ids that are new since begin as the mean of those of their
+    category, or of all. Needs ``features.keep_ids_of`` for the same run; give fewer ``epochs`` with it."""

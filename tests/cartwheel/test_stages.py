@@ -116,6 +116,9 @@ ROWS: Final = (
     Row("features.min_item_events", 3, FROM_FEATURES),
     Row("features.engine", "nvtabular", FROM_FEATURES),
     Row("features.keep_ids_of", "earlier", FROM_FEATURES),
+    Row("two_tower.start_from", "earlier", FROM_RETRIEVAL),
+    Row("ranking.start_from", "earlier", FROM_RANKING),
+    Row("cart.start_from", "earlier", FROM_CART),
     Row("retrieval.model", "als", FROM_RETRIEVAL),
     Row("retrieval.parameters", {"factors": 8}, FROM_RETRIEVAL, FACTORS),
     *(
@@ -201,6 +204,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     workflow = tmp_path / "earlier" / "workflow" / "recommend"
     workflow.mkdir(parents=True)
     (workflow / "workflow.pkl").write_bytes(b"the ids of the earlier run")
+    for model in ("two_tower", "ranking", "cart"):
+        (tmp_path / "earlier" / "models" / model).mkdir(parents=True)
+        (tmp_path / "earlier" / "models" / model / "weights.npz").write_bytes(b"what the earlier run learnt")
     return tmp_path
 
 

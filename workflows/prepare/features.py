@@ -47,7 +47,7 @@ from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
 from workflows.tasks.recommend_requests import RECOMMEND_REQUESTS
 
-__all__ = ["FeatureReport", "fit_features", "load_schema", "load_workflow"]
+__all__ = ["FeatureReport", "fit_features", "load_schema", "load_workflow", "vocabularies_of"]
 
 SPLITS: Final = ("train", "valid", "test")
 PARITY_ROWS: Final = 256
@@ -223,8 +223,10 @@ def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path, features: 
         previous = None if settings.keep_ids_of is None else RunLayout(settings.keep_ids_of).workflow("recommend")
         fitting = feature_graph.Fitting(scratch, settings.engine)
         growing = feature_graph.Fitting(scratch, settings.engine, previous)
+        earlier = vocabularies_of(previous) if previous else {}
+        chosen = choose_vocabularies(recommend, settings, earlier, features.own)
         chains = [
-            *feature_graph.categorical_block(choose_vocabularies(recommend, settings, _earlier(previous), features.own), scratch),
+            *feature_graph.categorical_block(chosen, scratch),
             *feature_graph.fit_calendar(recommend.select(CALENDAR), growing),
             *feature_graph.fit_numbers(recommend.select(features.query_continuous), fitting, features.columns),
             *feature_graph.fit_numbers(recommend.select(features.item_continuous), fitting, features.columns),
@@ -241,11 +243,9 @@ def _fit_and_save(run: Path, settings: FeatureSettings, folder: Path, features: 
     return tuple(name for name in workflows if (folder / name).is_dir())
 
 
-def _earlier(previous: Path | None) -> dict[str, Sequence[str]]:
-    """Return the vocabularies of the strings of a saved workflow."""
-    if previous is None:
-        return {}
-    plan = read_plan(load_workflow(previous))
+def vocabularies_of(workflow: Path) -> dict[str, Sequence[str]]:
+    """Return the vocabularies of the strings of a saved workflow: domain -> its values in the order of their ids."""
+    plan = read_plan(load_workflow(workflow))
     steps = [step for column in plan for step in plan.steps(column) if isinstance(step, Lookup)]
     return {step.domain: step.keys.columns[0].cast(pl.String).to_list() for step in steps if step.domain not in CALENDAR}
 

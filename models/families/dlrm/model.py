@@ -102,6 +102,12 @@ class DLRM:
         """Every weight once, in a fixed order."""
         return list({id(variable): variable for variable in self.merlin.trainable_variables}.values())
 
+    @property
+    def vocabularies(self) -> list[str]:
+        """Of each variable, the column whose ids its rows are; "" of one that is no embedding."""
+        columns = {id(table.table.embeddings): column for column, table in self.parts.embeddings.items()}
+        return [columns.get(id(variable), "") for variable in self.variables]
+
     def start_at_logistic_regression(self, train: Table, seed: int) -> None:
         """Give the linear shortcut the weights of a logistic regression of the training rows, where both labels occur.
 

@@ -34,6 +34,7 @@ from models.training.trained_files import (
     validation_notes,
     write_offline,
 )
+from models.training.warm_start import start_where_earlier_ended
 from workflows.features.feature_set import read_feature_set
 from workflows.tasks.cart_requests import CART_REQUESTS
 
@@ -50,7 +51,7 @@ class FittedDLRM:
         train: its columns and the label, of the training rows.
         valid: the same of the validation rows, or None.
         history: how training went.
-        start_score: the negative log loss on validation of the logistic regression that training starts at; -inf without validation.
+        start_score: the negative log loss on validation of what training starts at; -inf without validation.
         notes: sentences about anything that did not go the usual way.
     """
 
@@ -98,15 +99,25 @@ def fit_dlrm(
     if train is None:
         train = read_table(inputs[0], columns, sizes)  # tells what is missing
     dlrm = build_dlrm(name, settings, sizes, seed, features)
-    dlrm.start_at_logistic_regression(train, seed)
+    start = _start(dlrm, train, seed)
     learner = DLRMLearner(dlrm, train, valid)
-    start, start_score = [variable.numpy() for variable in dlrm.variables], learner.validate().get("score", -math.inf)
+    weights, start_score = [variable.numpy() for variable in dlrm.variables], learner.validate().get("score", -math.inf)
     history = fit(watch(learner) if watch else learner, settings, seed, folder, fingerprint(settings, seed, sizes, inputs))
     notes = validation_notes(valid, history)
     if history.best.get("score", math.inf) < start_score:
-        assign(dlrm.variables, start)
-        notes.append("no epoch was better on validation than the logistic regression that training starts at, which was kept")
+        assign(dlrm.variables, weights)
+        notes.append(f"no epoch was better on validation than {start}, which was kept")
     return FittedDLRM(dlrm, train, valid, history, start_score, notes)
+
+
+def _start(dlrm: Any, train: Table, seed: int) -> str:
+    """Give a DLRM the weights at which training begins, and return what they are."""
+    earlier: Path | None = dlrm.settings.start_from
+    if earlier is None:
+        dlrm.start_at_logistic_regression(train, seed)
+        return "the logistic regression that training starts at"
+    start_where_earlier_ended(RunLayout(earlier).model(dlrm.name).path, dlrm.variables, dlrm.vocabularies, dlrm.sizes, train)
+    return f"the model of {earlier.name} that training starts from"
 
 
 def _joined(run: RunLayout, split: str, name: str, columns: Sequence[str], sizes: Mapping[str, int]) -> Table | None:

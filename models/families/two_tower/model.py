@@ -8,6 +8,7 @@ log-Q correction, to which uniformly drawn ones may be added; items equal to the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ IDS: Final = ("user_id", "item_id")
 _DROPPED_QUERY: Final[tuple[str, ...]] = tuple(name for name in BUILT_IN.query if name in DROPPED)
 _DROPPED_ITEM: Final[tuple[str, ...]] = tuple(name for name in BUILT_IN.item if name in DROPPED)
 _ENCODE_ROWS: Final = 8192
+_EMBEDDING: Final = re.compile(r"/(?P<vocabulary>\w+?)(?:_embedding)?/embeddings:0$")
 _VALID_ITEMS: Final = 50_000
 _INITIAL_SPREAD: Final = 0.05
 _INPUTS: Final = 100
@@ -67,6 +69,12 @@ class TwoTower:
         """Every weight once, in a fixed order."""
         every = [*self.query.trainable_variables, *self.item.trainable_variables]
         return list({id(variable): variable for variable in every}.values())
+
+    @property
+    def vocabularies(self) -> list[str]:
+        """Of each variable, the column whose ids its rows are; "" of one that is no embedding."""
+        found = (_EMBEDDING.search(variable.name) for variable in self.variables)
+        return [match["vocabulary"] if match else "" for match in found]
 
     def encode_queries(self, table: Table) -> Array:
         """Return float32 ``[N, D]`` query vectors."""

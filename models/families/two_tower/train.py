@@ -7,14 +7,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from cartwheel.core.run_layout import ModelLayout, RunLayout
 from models.families.two_tower.settings import TwoTowerSettings
 from models.families.two_tower.spectral_start import start_spectrally
-from models.training.loop import History, fit, remove_checkpoint
+from models.training.loop import History, fit, remove_checkpoint, save_weights
 from models.training.onnx_export import export
-from models.training.store import ModelConfig
+from models.training.store import ModelConfig, files_for
 from models.training.tables import Table, read_sizes, read_table
 from models.training.trained_files import (
     PARITY_ROWS,
@@ -27,9 +27,12 @@ from models.training.trained_files import (
     validation_notes,
     write_offline_vectors,
 )
+from models.training.warm_start import start_where_earlier_ended
 from workflows.features.columns import QUERY_LISTS
 from workflows.features.feature_set import FeatureSet, read_feature_set
 from workflows.tasks.recommend import REFIT
+
+NAME: Final = "two_tower"
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ def fit_two_tower(
     train = read_table(inputs[0], features.recommend, sizes)
     valid = optional_table(inputs[1], features.recommend, sizes)
     catalogue = optional_table(inputs[2], features.item, sizes)
-    tower = _started(settings, sizes, seed, train, features)
+    tower = _started(settings, sizes, seed, train, features, before_validation=True)
     learner = TwoTowerLearner(tower, train, valid, catalogue)
     history = fit(watch(learner) if watch else learner, settings, seed, folder, fingerprint(settings, seed, sizes, inputs))
     counts = {"train": len(train), "valid": len(valid) if valid is not None else 0}
@@ -147,12 +150,27 @@ def fit_rows(
     return tower, fit(TwoTowerLearner(tower, rows, None, None), wanted, seed, folder, told, doing)
 
 
-def _started(settings: TwoTowerSettings, sizes: Mapping[str, int], seed: int, rows: Table, features: FeatureSet) -> Any:
-    """Return a two-tower with the weights at which training on ``rows`` begins."""
+def _started(
+    settings: TwoTowerSettings,
+    sizes: Mapping[str, int],
+    seed: int,
+    rows: Table,
+    features: FeatureSet,
+    *,
+    before_validation: bool = False,
+) -> Any:
+    """Return a two-tower with the weights at which training on ``rows`` begins.
+
+    Of an earlier run, those of the model that validation has not taught, where it keeps one and that is wanted.
+    """
     from models.families.two_tower.model import build_two_tower, item_probabilities
 
     tower = build_two_tower(settings, sizes, seed, item_probabilities(rows, sizes["item_id"]), features)
-    if settings.start == "spectral":
+    if settings.start_from is not None:
+        model = RunLayout(settings.start_from).model(NAME)
+        folder = (files_for(model, "valid") if before_validation else model).path
+        start_where_earlier_ended(folder, tower.variables, tower.vocabularies, tower.sizes, rows)
+    elif settings.start == "spectral":
         start_spectrally(tower, rows)
     return tower
 
@@ -172,7 +190,7 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
     """
     started = time.monotonic()
     layout = RunLayout(run)
-    model = layout.model("two_tower")
+    model = layout.model(NAME)
     folder, before = model.path, model.validation.path
     fitted = fit_two_tower(layout, before, settings, seed)
     again = refit_two_tower(layout, folder, settings, seed, fitted) if settings.refit else None
@@ -181,11 +199,12 @@ def train_two_tower(run: Path, settings: TwoTowerSettings, seed: int) -> ModelRe
         shutil.rmtree(before)
     else:
         _export_towers(fitted.tower, model.validation, fitted.train)
+        save_weights(before, fitted.tower.variables)  # a later run may start from them
         final, extra = again, {"refit_epochs": len(again.history.epochs), "refit_loss": again.history.best["loss"]}
     tower = final.tower
     difference = _export_towers(tower, model, final.train)
     write_offline_vectors(tower, layout, model, tower.sizes)
-    config = ModelConfig("two_tower", settings, tower.sizes, seed, final.examples, fitted.notes, tower.features.to_json())
+    config = ModelConfig(NAME, settings, tower.sizes, seed, final.examples, fitted.notes, tower.features.to_json())
     report = finish(folder, config, tower.variables, fitted.history, extra, started, difference)
     remove_checkpoint(before)
     return report

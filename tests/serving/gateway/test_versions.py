@@ -354,6 +354,12 @@ def test_the_command_lists_versions_and_says_what_is_wrong_in_a_sentence(shop: S
     listed = command("versions", shop.run).stdout
     assert shop.b.name in listed
     assert [line for line in listed.splitlines() if shop.a.name in line and "100% of the shoppers" in line]
+    other = tmp_path / "another run" / "repository"
+    shutil.copytree(shop.a.path, other)
+    served = command("deploy", shop.run, "--from", other.parent)
+    assert (served.returncode, served.stderr.count("\n")) == (2, 1)
+    assert f"The version {shop.a.name} is what is served already." in served.stderr
+    assert "There is no exported repository in" in command("deploy", shop.run, "--from", tmp_path).stderr
     idle = Path(shutil.copytree(run, tmp_path / "idle", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
     refusal = command("deploy", idle)
     assert refusal.returncode == 10
