@@ -72,11 +72,26 @@ def require_earlier(run: RunLayout, earlier: RunLayout) -> None:
                 f" {'validates' if name == 't_valid' else 'tests'} from {now.isoformat()} on.",
                 f"Continue with a log that goes on after that run's, or {_LEAVE_OUT}.",
             )
-    known, ids = vocabularies_of(earlier.workflow("recommend")), vocabularies_of(run.workflow("recommend"))
+    require_same_ids(
+        vocabularies_of(earlier.workflow("recommend")), vocabularies_of(run.workflow("recommend")), f"those of {earlier.path}"
+    )
+
+
+def require_same_ids(known: Mapping[str, Sequence[str]], ids: Mapping[str, Sequence[str]], whose: str) -> None:
+    """Check that known vocabularies are the beginning of others.
+
+    Args:
+        known: vocabulary -> its values in the order of their ids.
+        ids: the same of the run that is trained.
+        whose: names the known ones in the error.
+
+    Raises:
+        RunError: if they are not.
+    """
     for domain, values in known.items():
         if list(ids.get(domain, ()))[: len(values)] != list(values):
             raise RunError(
-                f"The ids of {domain} are not those of {earlier.path}, which training is to start from.",
+                f"The ids of {domain} are not {whose}, which training is to start from.",
                 f"Set features.keep_ids_of to that run too, and prepare again, or {_LEAVE_OUT}.",
             )
 

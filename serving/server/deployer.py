@@ -9,6 +9,7 @@ what it held is given back as a whole when its process ends. Either way both ver
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 import threading
@@ -114,7 +115,7 @@ class Deployer:
         served = _main(front)
         if order["do"] == "rollback":
             version = store.find(order["version"]) if order.get("version") else store.before(served)
-            settings = DeploySettings(shares=())
+            settings = DeploySettings(shares=(), latency_milliseconds=math.inf)  # who goes back wants to, however slow it is
         else:
             version = store.find(order["version"]) if order.get("version") else store.newest()
             settings = _settings(order.get("settings", {}))

@@ -8,6 +8,7 @@ standard output: ``{"compared": N, "largest": X, "wrong": "...", "old": {...}, "
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import sys
 import time
@@ -29,6 +30,8 @@ _METHOD: Final = "/inference.GRPCInferenceService/ModelInfer"
 _TOLERANCE: Final = 1e-5
 """Triton answers requests together, which may round otherwise than one alone."""
 _ASK_SECONDS: Final = 10.0
+_BUSY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED})
+_BUSY_SECONDS, _PAUSE_SECONDS = 30.0, 0.1
 _TIMED: Final = 100
 _OPTIONS: Final = [("grpc.default_authority", "localhost"), ("grpc.max_receive_message_length", -1)]
 
@@ -83,12 +86,16 @@ def _questions(repository: Path) -> Iterable[bytes]:
 
 
 def _answer(ask: Any, request: bytes) -> tuple[Any, str]:
-    """Return an answer, or why there is none."""
-    try:
-        return service_pb2.ModelInferResponse.FromString(ask(request, timeout=_ASK_SECONDS)), ""
-    except grpc.RpcError as error:
-        failed: Any = error
-        return None, f"{failed.code().name}: {failed.details()}"
+    """Return an answer, or why there is none; a server that has no time now is asked again."""
+    until = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            return service_pb2.ModelInferResponse.FromString(ask(request, timeout=_ASK_SECONDS)), ""
+        except grpc.RpcError as error:
+            failed: Any = error
+            if failed.code() not in _BUSY or time.monotonic() > until:
+                return None, f"{failed.code().name}: {failed.details()}"
+        time.sleep(_PAUSE_SECONDS)
 
 
 def _compared(local: LocalRepository, request: bytes, answer: Any) -> tuple[float, str]:
@@ -107,8 +114,9 @@ def _timed(requests: Sequence[bytes], *asks: Any) -> list[Mapping[str, float]]:
     for number in range(_TIMED if requests else 0):
         for place, ask in enumerate(asks):
             begun = time.perf_counter()
-            ask(requests[number % len(requests)], timeout=_ASK_SECONDS)
-            taken[place].append((time.perf_counter() - begun) * 1e3)
+            with contextlib.suppress(grpc.RpcError):  # it has no time now
+                ask(requests[number % len(requests)], timeout=_ASK_SECONDS)
+                taken[place].append((time.perf_counter() - begun) * 1e3)
     return [
         {"answered": len(times), "p50": float(np.median(times)), "p95": float(np.percentile(times, 95))}
         if times

@@ -1,8 +1,11 @@
 """The README is true: its commands run, its tables and its examples are those of the code."""
 
+import itertools
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,6 +28,7 @@ FIGURES = (ROOT / "docs" / "figures.md").read_text(encoding="utf-8")
 [APP] = [text for language, text in BLOCKS if language == "python"]
 ASKING = [command for command in COMMANDS if "--run runs/demo" in command]
 LOOKING = [command for command in COMMANDS if command.startswith(("cartwheel plan", "cartwheel report"))]
+LIVE = [text.splitlines() for language, text in BLOCKS if language == "sh" and re.search(r"8080|runs/variety\.toml", text)]
 FREE = ["cartwheel doctor", "cartwheel --help"]
 
 
@@ -62,9 +66,18 @@ def address(demo: Path) -> Iterator[str]:
 
 
 def test_every_command_of_the_readme_is_run_by_a_test() -> None:
-    known = {"make demo", "make test", "cartwheel serve runs/demo", "cartwheel run shop.toml", *ASKING, *LOOKING, *FREE}
+    known = {
+        "make demo",
+        "make test",
+        "cartwheel serve runs/demo",
+        "cartwheel run shop.toml",
+        *ASKING,
+        *LOOKING,
+        *FREE,
+        *itertools.chain(*LIVE),
+    }
     assert set(COMMANDS) == known
-    assert (len(ASKING), len(LOOKING)) == (4, 3)
+    assert (len(ASKING), len(LOOKING), list(map(len, LIVE[1:]))) == (4, 3, [3, 1, 6])
 
 
 def test_make_test_is_what_lands_or_rejects() -> None:
@@ -111,6 +124,45 @@ def test_the_python_example_runs(address: str) -> None:
     result = subprocess.run([ROOT / ".venv/bin/python", "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert len(result.stdout.splitlines()) == 6
+
+
+def test_a_newcomer_asks_clicks_deploys_and_goes_back(demo: Path) -> None:
+    """The section "Live, in five minutes", at ports that are free."""
+    [serve], asking, [going_on], deploying = LIVE
+    assert serve == "cartwheel serve runs/demo --http-port 8080"
+    for left in ("active.json", "live"):
+        shutil.rmtree(demo / left, ignore_errors=True)
+        (demo / left).unlink(missing_ok=True)
+    with serving(demo, "--http-port", "0") as (_, endpoint):
+
+        def run(command: str) -> str:
+            result = shell(command.replace("localhost:8080", endpoint["http"]))
+            assert result.returncode == 0, result.stderr
+            return result.stdout
+
+        before, tracked, after = (json.loads(run(command)) for command in asking)
+        assert tracked["accepted"] == 1
+        assert after["items"] != before["items"]
+        assert "i01009" not in [item["item_id"] for item in after["items"]]
+        command = going_on.replace("localhost:8080", endpoint["http"])
+        with subprocess.Popen(["/bin/sh", "-c", command], stdout=subprocess.PIPE, start_new_session=True) as load:
+            try:
+                _, _, deployed, listed, rolled_back, shares = map(run, deploying)
+            finally:
+                os.killpg(load.pid, signal.SIGTERM)
+            assert load.stdout is not None
+            statuses = load.stdout.read().split()
+        try:
+            [new] = re.findall(r"The version (\w+) is served;", deployed)
+            assert new != before["version"]
+            assert re.search(rf"{new} .*100% of the shoppers", listed)
+            assert f"The version {before['version']} is served again, in the place of {new}." in rolled_back
+            assert f'cartwheel_version_share{{version="{before["version"]}"}} 1.0' in shares
+            assert json.loads(run(asking[0]))["version"] == before["version"]
+            assert len(statuses) > 20
+            assert set(statuses[:-1]) == {b"200"}
+        finally:
+            run("(echo 'run = \"demo\"'; cat cartwheel/demo.toml) > runs/plain.toml; cartwheel export runs/plain.toml")
 
 
 def test_a_shops_own_export_its_table_and_its_question_need_only_that_configuration(demo: Path, tmp_path: Path) -> None:

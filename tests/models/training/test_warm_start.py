@@ -17,7 +17,7 @@ from models.families.two_tower.settings import TwoTowerSettings
 from models.families.two_tower.train import fit_two_tower, refit_two_tower
 from models.training.loop import load_weights, values_of
 from models.training.tables import FIRST_ID, Table, read_sizes, read_table
-from models.training.warm_start import start_where_earlier_ended
+from models.training.warm_start import require_same_ids, start_where_earlier_ended
 from workflows.features.columns import ITEM
 
 TWO_TOWER = TwoTowerSettings(epochs=1, batch_size=256, learning_rate=0.01, embedding_dimension=32, dimension=32)
@@ -128,3 +128,15 @@ def test_a_model_of_another_form_or_none_is_refused_in_a_sentence(trained: Path,
     for path in folder.rglob("weights.npz"):
         path.write_bytes(path.read_bytes()[:1000])
     assert "cannot be read" in refusal(tmp_path / "damaged")
+
+
+def test_ids_that_are_not_the_first_ones_are_refused_in_a_sentence() -> None:
+    known = {"item_id": ["lamp", "desk"], "user_id": ["anna"]}
+    require_same_ids(known, {"item_id": ["lamp", "desk", "chair"], "user_id": ["anna"], "brand": ["x"]}, "those of a run")
+    for other in (["desk", "lamp"], ["lamp"], ["lamp", "chair", "desk"], []):
+        with pytest.raises(
+            RunError, match=r"The ids of item_id are not those of a run, .* Set features\.keep_ids_of to that run"
+        ):
+            require_same_ids(known, {**known, "item_id": other}, "those of a run")
+    with pytest.raises(RunError, match="The ids of user_id"):
+        require_same_ids(known, {"item_id": known["item_id"]}, "those of a run")
