@@ -68,7 +68,7 @@ class Arrangement:
         pins: place in the answer, from 0 on -> catalogue index.
         promoted: for each promotion the items (bool [N]) and their share.
         variety: weight of diversity, 0 to 1.
-        pool: how many candidates diversity chooses from.
+        pool: how many candidates are asked for at once; diversity chooses from them.
         directions: catalogue indices -> vectors of length 1 [n, D].
     """
 
@@ -141,9 +141,14 @@ class _Arranging:
     def _best(self, number: int) -> Generator[Need, Sequence[Candidate], Candidate | None]:
         """Return the best item of a promotion, or with -1 of all, that may be taken now; None where there is none."""
         while True:
-            pool = [item for item in self._pools.get(number, ()) if self._may(item.place)]
-            if pool:
-                return self._first(pool)
+            there = (item for item in self._pools.get(number, ()) if self._may(item.place))
+            if self._plan.variety:
+                pool = list(there)
+                best = self._first(pool) if pool else None
+            else:
+                best = next(there, None)
+            if best is not None:
+                return best
             if number in self._exhausted or self._rounds == MOST_ROUNDS:
                 return None
             yield from self._fill(number)
@@ -179,9 +184,7 @@ class _Arranging:
         return True
 
     def _first(self, pool: Sequence[Candidate]) -> Candidate:
-        if not self._plan.variety or self._scale is None:
-            return pool[0]
-        low, width = self._scale
+        low, width = self._scale or (0.0, 1.0)
         weight = self._plan.variety
         values = [(1 - weight) * (item.score - low) / width - weight * self._similar.get(item.place, 0.0) for item in pool]
         return pool[int(np.argmax(values))]

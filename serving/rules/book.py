@@ -17,7 +17,7 @@ from serving.rules.expression import Bools
 from serving.rules.rules import Rules, ShopRules
 
 POOL: Final = 50
-"""Least number of candidates that diversity chooses from, and four times what is asked."""
+"""Least number of candidates that an answer is arranged from, and four times what is asked."""
 
 
 class Book:
@@ -82,7 +82,7 @@ class Book:
             pins={at: place for at, place in pins.items() if at < k and not barred[place] and place not in out},
             promoted=[(shelf.matching(each.where), each.share) for each in rules.promoted],
             variety=rules.variety,
-            pool=min(self.max_k, max(POOL, 4 * k)) if rules.variety else 0,
+            pool=min(self.max_k, max(POOL, 4 * k)),
             directions=self._of_length_1 if rules.variety else None,
         )
 
