@@ -85,6 +85,9 @@ negatives = 1
 [two_tower]
 epochs = 1
 
+[ranker]
+trees = 0
+
 [ranking]
 epochs = 1
 

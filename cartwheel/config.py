@@ -17,6 +17,7 @@ from models.families.dlrm.settings import CART_DEFAULTS, DLRMSettings
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.settings import RetrievalSettings
 from models.families.two_tower.settings import TwoTowerSettings
+from models.retrieval.ranker.settings import RankerSettings
 from models.training.settings import TrainingSettings
 from serving.settings import DeploySettings, ExportSettings, ServeSettings
 from workflows.events.schema import EVENT_TYPES
@@ -73,6 +74,8 @@ class RunSettings(Settings):
     """``[two_tower]``: that model, unless another one is named."""
     item_to_item: ItemToItemSettings = ItemToItemSettings()
     """``[item_to_item]``: the items that go together, which are added to the scores of the retrieval model with what is popular."""
+    ranker: RankerSettings = RankerSettings()
+    """``[ranker]``: trees that order candidates, learnt from those of earlier windows."""
     ranking: DLRMSettings = DLRMSettings()
     """``[ranking]``: the DLRM that ranks what was retrieved."""
     cart: DLRMSettings = CART_DEFAULTS

@@ -186,6 +186,11 @@ class PrepareSettings(Settings):
     """Training anchors kept, the latest first."""
     max_eval_anchors: Annotated[int, Field(gt=0)] = 5_000
     """Anchors kept in validation and in test, sampled with the seed."""
+    windows: Annotated[int, Field(ge=0, le=52)] = 4
+    """Windows before validation, each as long as it, from whose candidates a ranker learns; 0 for no such ranker. A window must leave a
+    quarter of the events before it."""
+    max_window_anchors: Annotated[int, Field(gt=0)] = 750
+    """Anchors kept in each window, sampled with the seed."""
 
     @model_validator(mode="after")
     def _dates_are_two_and_in_order(self) -> Self:

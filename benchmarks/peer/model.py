@@ -57,6 +57,10 @@ class TritonPythonModel:
         self._together = parameters["together"] == "true"
         self._state = json.loads((run / "snapshot" / "state.json").read_text())
         fusion = json.loads((run / "models" / "ranking" / "fusion.json").read_text())
+        if fusion.get("list_weight", 0.0):
+            raise pb_utils.TritonModelException(
+                f"{run} orders candidates by trees, which this peer does not have: set ranker.trees to 0."
+            )
         self._weight, self._ranking_weight = fusion["retrieval_weight"], fusion.get("ranking_weight", 1.0)
         logging.disable(logging.WARNING)
         self._load_models(run)

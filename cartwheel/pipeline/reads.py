@@ -134,6 +134,7 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
         Reads(("retrieval.parameters",), _has_factors),
     ),
     "item_to_item": (Reads(("seed", "retrieval.model", *every("item_to_item"), _SAMPLE)),),
+    "ranker": (Reads(("seed", *every("ranker"), "evaluate.candidates", "item_to_item.neighbours")),),
     "ranking": (
         Reads(("seed", "retrieval.model", *every("ranking"), "evaluate.candidates", _SAMPLE)),
         Reads(("two_tower.temperature",), _has_two_tower),
@@ -144,7 +145,7 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
 }
 """Stage -> what it reads of the configuration itself; what the stages before it read, it depends on by their keys."""
 
-_JUDGED: Final = ("examples", "features", "retrieval", "item_to_item", "ranking", "cart")
+_JUDGED: Final = ("examples", "features", "retrieval", "item_to_item", "ranker", "ranking", "cart")
 _ALSO_JUDGED: Final = ("evaluate.baseline_parameters",)
 _WRITES_THE_SAME: Final = ("features.engine", "features.keep_ids_of", _SAMPLE)
 

@@ -29,6 +29,7 @@ from cartwheel.pipeline.work import (
     features,
     ids_from,
     item_to_item,
+    ranker,
     ranking,
     retrieval,
     tables,
@@ -94,18 +95,26 @@ STAGES: Final = (
         weights_from("two_tower"),
     ),
     Stage("item_to_item", "train", ("events", "examples", "features", "retrieval"), (RELATIVE.item_to_item.path,), item_to_item),
-    Stage("ranking", "train", ("features", "item_to_item"), (RELATIVE.model("ranking").path,), ranking, weights_from("ranking")),
+    Stage("ranker", "train", ("events", "examples", "features", "item_to_item"), (RELATIVE.model("ranker").path,), ranker),
+    Stage(
+        "ranking",
+        "train",
+        ("features", "item_to_item", "ranker"),
+        (RELATIVE.model("ranking").path,),
+        ranking,
+        weights_from("ranking"),
+    ),
     Stage("cart", "train", ("features",), (RELATIVE.model("cart").path,), train_cart, weights_from("cart")),
     Stage("task_models", "train", ("tasks",), (RELATIVE.task_models_folder,), task_models, learners_from),
     Stage("task_evaluation", "evaluate", ("task_models",), (RELATIVE.task_evaluation_folder,), task_evaluation, metrics_from),
     Stage(
         "evaluate",
         "evaluate",
-        ("events", "retrieval", "item_to_item", "ranking", "cart"),
+        ("events", "retrieval", "item_to_item", "ranker", "ranking", "cart"),
         (RELATIVE.evaluation_folder,),
         evaluate,
     ),
-    Stage("export", "export", ("item_to_item", "ranking", "cart", "task_models"), (RELATIVE.repository,), export),
+    Stage("export", "export", ("item_to_item", "ranker", "ranking", "cart", "task_models"), (RELATIVE.repository,), export),
 )
 
 COMMANDS: Final = tuple(dict.fromkeys(stage.command for stage in STAGES))

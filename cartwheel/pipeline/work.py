@@ -234,11 +234,20 @@ def item_to_item(run: Path, settings: RunSettings) -> None:
     Console(stderr=True).print(told, highlight=False)
 
 
+def ranker(run: Path, settings: RunSettings) -> None:
+    """Fit the ranker of candidates on windows before validation."""
+    from models.retrieval.ranker.fit_ranker import fit_ranker
+
+    told = fit_ranker(run, settings.ranker, settings.evaluate.candidates, settings.item_to_item.neighbours, settings.seed)
+    Console(stderr=True).print(f"ranker of candidates {told}", highlight=False)
+
+
 def ranking(run: Path, settings: RunSettings) -> None:
-    """Train the ranking DLRM, and choose on validation how much the retrieval score counts beside it, and whether the DLRM does."""
+    """Train the ranking DLRM, and choose on validation whether retrieval, trees, the DLRM or all of them order candidates."""
     from evaluation.report.names import model_name
     from models.families.dlrm.train import train_dlrm
-    from models.retrieval.fusion import Fusion, default_fusion_weight, write_fusion
+    from models.retrieval.choose_fusion import default_fusion_weight
+    from models.retrieval.fusion import Fusion, write_fusion
     from models.retrieval.retriever import TWO_TOWER
     from models.retrieval.two_stage import served_name, tune_fusion
 
@@ -247,7 +256,7 @@ def ranking(run: Path, settings: RunSettings) -> None:
     _check_start(run, settings.ranking.start_from)
     train_dlrm(run, "ranking", settings.ranking, settings.seed, lambda folder: write_fusion(folder, Fusion(weight)))
     fusion = tune_fusion(run, settings.evaluate, settings.seed)
-    if not fusion.ranks:
+    if not fusion.used:
         warn([f"{model_name(served_name(run, fusion))} {fusion.sentence}"])
 
 

@@ -13,6 +13,7 @@ _MODELS: Final = {
     "two_tower": "two-tower",
     "item_to_item": "neighbours",
     DLRM: "DLRM",
+    "lambdarank": "LambdaRank",
     "als": "ALS",
     "bpr": "BPR",
     "ease": "EASE",
@@ -35,8 +36,8 @@ _TASKS: Final = {
     JUST_ADDED: "The line just added, beside the oracle",
 }
 _ABOUT_TASKS: Final = {
-    TWO_STAGE: "The retrieval model finds candidates in the whole catalogue; DLRM and retrieval score together order them, unless "
-    "validation was better served without the DLRM.",
+    TWO_STAGE: "Retrieval finds candidates in the whole catalogue; its score orders them, with those of the DLRM and of trees that have "
+    "learnt from candidates of earlier windows where validation was better served with them.",
     RETRIEVAL: "Retrieval orders the whole catalogue: the retrieval model by itself, and with what validation adds to it.",
     RANKING: "The DLRM tells the item that a shopper turned to from others drawn at random: its chances are of this game.",
     CART_LINE: "The cart model says of each line of a cart how likely it gets bought.",

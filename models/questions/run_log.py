@@ -64,14 +64,16 @@ def _listed(run: Path) -> list[str]:
 
 
 def split_start(run: Path, split: str) -> int:
-    """Return the instant at which ``valid`` or ``test`` begins, microseconds since 1970 UTC.
+    """Return the instant at which ``valid``, ``test`` or a window begins, microseconds since 1970 UTC.
 
     Raises:
         RunError: if the run does not tell.
     """
-    told = read_json(RunLayout(run).examples_report).get(_STARTS[split])
+    report = read_json(RunLayout(run).examples_report)
+    told = report.get(_STARTS[split]) if split in _STARTS else report.get("windows", {}).get(split)
     if not isinstance(told, str):
-        raise RunError(f"{run / 'examples' / 'report.json'} lacks {_STARTS[split]}.", "Run `cartwheel prepare` again.")
+        missing = _STARTS.get(split, f"the beginning of {split}")
+        raise RunError(f"{run / 'examples' / 'report.json'} lacks {missing}.", "Run `cartwheel prepare` again.")
     return round(datetime.fromisoformat(told).timestamp() * 1_000_000)
 
 

@@ -98,7 +98,7 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStage
         Blend().write(_emptied(run))
         return Chosen(Blend(), 0.0, 0.0)
     factors = tuple(name for name in dict.fromkeys(settings.factors) if name != retriever(run))
-    learnt = _Learnt(run, read_interactions(run), settings.neighbours, seed)
+    learnt = Learnt(run, read_interactions(run), settings.neighbours, seed)
     with progress("item to item", len(names) + len(factors) + 2) as advance:
         tables, models = dict[str, Neighbours](), dict[str, FactorScores]()
         for name in names:
@@ -181,7 +181,7 @@ def _choose_part(pool: Pool, anchors: Anchors, found: Bools, chosen: Ints, fixed
     for weights, used in orders:
         better = _cross_fitted(some, own, asked, half, used) if weights is None else _ndcg(some, own, asked, weights)
         if more_than_an_error(better - values, asked.users):
-            part = _Part(_fit(some, own, used) if weights is None else weights, float(better.sum()), part.alone)
+            part = _Part(fit_weights(some, own, used) if weights is None else weights, float(better.sum()), part.alone)
             values = better
     return part
 
@@ -191,7 +191,7 @@ def _cross_fitted(pool: Pool, found: Bools, anchors: Anchors, half: Ints, used: 
     judged = np.zeros(len(anchors))
     for side in (0, 1):
         learnt, other = np.flatnonzero(half != side), np.flatnonzero(half == side)
-        weights = _fit(pool.take(learnt), found[learnt], used)
+        weights = fit_weights(pool.take(learnt), found[learnt], used)
         judged[other] = _ndcg(pool.take(other), found[other], anchors.take(other), weights)
     return judged
 
@@ -203,7 +203,7 @@ def _scaled(pool: Pool, found: Bools, weights: Floats) -> Floats:
     return weights * unit if unit > 0 else weights
 
 
-def _fit(pool: Pool, found: Bools, used: Bools) -> Floats:
+def fit_weights(pool: Pool, found: Bools, used: Bools) -> Floats:
     """Return [width] weights, 0 where not ``used``; those of retrieval, factor models and tables never count against an item."""
     positive = np.ones(pool.width, bool)
     positive[pool.popularity] = False
@@ -232,8 +232,8 @@ def _base(pool: Pool, weights: Floats, factors: Sequence[str]) -> Base:
 
 
 @dataclass(frozen=True)
-class _Learnt:
-    """Learns what precedes a split over its catalogue.
+class Learnt:
+    """Learns what precedes a split or a window over its catalogue.
 
     Attributes:
         run: run directory.
@@ -248,6 +248,7 @@ class _Learnt:
     seed: int
 
     def table(self, split: str, name: str) -> Neighbours:
+        """Return the table of one learner."""
         from models.families.neighbours.strongest import strongest
 
         model = learners(self.most)[name]()
@@ -257,6 +258,7 @@ class _Learnt:
         return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), self.most), self.most)
 
     def factors(self, split: str, name: str) -> FactorScores:
+        """Return a factor model."""
         return fit_factor_scores(name, self._before(split), self._columns(split), self.seed)
 
     def _before(self, split: str) -> Interactions:
@@ -273,9 +275,7 @@ def _emptied(run: Path) -> Path:
     return run
 
 
-def _write(
-    run: Path, blend: Blend, learnt: _Learnt, tables: Mapping[str, Neighbours], models: Mapping[str, FactorScores]
-) -> None:
+def _write(run: Path, blend: Blend, learnt: Learnt, tables: Mapping[str, Neighbours], models: Mapping[str, FactorScores]) -> None:
     """Write what counts: of ``valid`` what is learnt already, of the others anew."""
     files = RunLayout(_emptied(run)).item_to_item
     for split in ("valid", "test", SNAPSHOT):

@@ -89,9 +89,14 @@ def build_pool(
         dense += [np.broadcast_to(logs[:, column], dense[0].shape) for column in range(logs.shape[1])]
         dense += [np.asarray(model(rows), np.float32) for model in factors]
         parts.append(_part(anchors.take(rows), dense, recent[rows], [(t, s) for t in tables.values() for s in shares]))
-    most = max(part.items.shape[1] for part in parts)
-    return Pool(np.concatenate([_widened(part.items, most, -1) for part in parts]),
-                np.concatenate([_widened(part.scores, most, 0) for part in parts]), len(factors))  # fmt: skip
+    return replace(joined(parts), factors=len(factors))
+
+
+def joined(pools: Sequence[Pool]) -> Pool:
+    """Return the pools of several questions as one, of the same retrievers in each."""
+    most = max(pool.items.shape[1] for pool in pools)
+    items = np.concatenate([_widened(pool.items, most, -1) for pool in pools])
+    return replace(pools[0], items=items, scores=np.concatenate([_widened(pool.scores, most, 0) for pool in pools]))
 
 
 def _part(

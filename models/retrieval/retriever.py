@@ -46,3 +46,12 @@ def two_stage(name: str) -> str:
     'als+dlrm'
     """
     return f"{name}+dlrm"
+
+
+def ordered(name: str, *, dlrm: bool, trees: bool) -> str:
+    """Return what a retrieval model is called with what orders its candidates.
+
+    >>> ordered("two_tower", dlrm=False, trees=True)
+    'two_tower+lambdarank'
+    """
+    return f"{two_stage(name) if dlrm else name}{'+lambdarank' if trees else ''}"

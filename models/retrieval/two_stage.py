@@ -1,35 +1,30 @@
-"""Retrieval and ranking together: retrieval finds candidates, the DLRM and the retrieval score order them.
+"""Retrieval and ranking together: retrieval finds candidates; its score, the ranker of candidates and the DLRM order them.
 
-How both scores are joined, ``models/ranking/fusion.json`` says; see ``models.retrieval.fusion``.
+How the scores are joined, ``models/ranking/fusion.json`` says; see ``models.retrieval.choose_fusion``.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
-from cartwheel.core.frames import flattened, read_frame
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import RunLayout
-from cartwheel.core.tables import read_json
 from models.families.neighbours.blend import read_blend
 from models.metrics.ranked_lists import Judged
-from models.metrics.ranking import Floats, Ints, Numbers, Placement, place, top_columns
+from models.metrics.ranking import Ints, Numbers, Placement, place, top_columns
 from models.questions.anchors import QUESTIONS, Anchors, judge, read_anchors, relevant, sample
-from models.retrieval.fusion import Fusion, fuse, read_fusion, write_fusion
+from models.retrieval.choose_fusion import fuse
+from models.retrieval.fusion import Fusion, read_fusion, write_fusion
+from models.retrieval.pairs import Pairs
+from models.retrieval.ranker.ranker import ListRanker, has_ranker
 from models.retrieval.retrieval import Retrieval
-from models.retrieval.retriever import blended, retriever, two_stage
+from models.retrieval.retriever import blended, ordered, retriever
 from models.retrieval.settings import TwoStageSettings
-from models.retrieval.towers import read_catalogue, read_queries
-from workflows.compiler.onnx_graph import ENCODED_SUFFIX
-from workflows.features.columns import CROSS, QUERY_LISTS
-from workflows.features.pair import MISSING, PADDING, cross_features
 
 _PAIRS = 65_536
 """(anchor, candidate) pairs that the ranking model sees at once."""
@@ -65,10 +60,12 @@ class TwoStage:
     """[A, C] whether the candidate is a truth item."""
     retrieved: Judged
     """What retrieval alone made of the whole catalogue, for the same anchors."""
+    listed: npt.NDArray[np.float32] | None = None
+    """[A, C] scores of the ranker of candidates; None where the run has none."""
 
     def judged(self, fusion: Fusion) -> Judged:
         """Return where truth items stand by the final score; those that were not retrieved are missed."""
-        scores = fusion.scores(self.retrieval, self.logit)
+        scores = fusion.scores(self.retrieval, self.logit, self.listed)
         return Judged(self._placement(scores), self._top(scores))
 
     def _placement(self, scores: Numbers) -> Placement:
@@ -81,20 +78,20 @@ class TwoStage:
 
 
 def served_name(run: Path, fusion: Fusion) -> str:
-    """Return the name of what a run serves: both stages, or the retrieval model where the second stage is not used.
+    """Return the name of what a run serves: retrieval with what orders its candidates, or alone where the second stage is not used.
 
     Raises:
         RunError: if the run does not tell whether it retrieves with neighbours.
     """
     alone = retriever(run)
-    if fusion.ranks:
-        return two_stage(alone)
+    if fusion.used:
+        return ordered(alone, dlrm=fusion.ranks, trees=fusion.lists)
     return alone if read_blend(run).alone else blended(alone)
 
 
 def served_remark(fusion: Fusion, candidates: int) -> str:
     """Say what a reader of the figures of what is served should know."""
-    if not fusion.ranks:
+    if not fusion.used:
         return fusion.sentence
     return f"orders the first {candidates} that the retrieval model finds; others count as missed"
 
@@ -117,7 +114,7 @@ def tune_fusion(run: Path, settings: TwoStageSettings, seed: int) -> Fusion:
     stages = retrieve_and_rank(run, "valid", settings, anchors)
     if not stages.relevant.any():
         return read_fusion(folder)
-    fusion = fuse(stages.retrieval, stages.logit, stages.relevant, anchors.n_truth, anchors.users, seed)
+    fusion = fuse(stages.retrieval, stages.logit, stages.relevant, anchors.n_truth, anchors.users, seed, stages.listed)
     write_fusion(folder, fusion)
     return fusion
 
@@ -150,7 +147,10 @@ def retrieve_and_rank(
         retrieved = Retrieved(found, judge(found, anchors, max(settings.candidates, depth), f"retrieve {split}"))
     retrieval, judged = retrieved.retrieval, retrieved.judged
     candidates = judged.top[:, : settings.candidates]
-    pairs = _Pairs(run, split, table)
+    pairs = Pairs(run, split, table)
+    dlrm = OnnxModel(RunLayout(run).model("ranking").scores)
+    ranker = ListRanker(run, split, table) if has_ranker(run) else None
+    listed = None if ranker is None else np.full(candidates.shape, -np.inf, np.float32)
     score = np.zeros(candidates.shape, np.float32)
     logit = np.full(candidates.shape, -np.inf, np.float32)
     step = max(1, _PAIRS // max(1, candidates.shape[1]))
@@ -161,80 +161,9 @@ def retrieve_and_rank(
             column = candidates[part][place_of, slot]
             row = anchors.row[part][place_of]
             score[start + place_of, slot] = retrieval.pairs(row, column)
-            logit[start + place_of, slot] = pairs.logits(row, column)
+            if len(row):
+                logit[start + place_of, slot] = dlrm.table(pairs.columns(row, column, dlrm.inputs))[:, 0]
+            if ranker is not None and listed is not None:
+                listed[part] = ranker.scores(pairs, anchors.row[part], candidates[part])
             advance(len(candidates[part]))
-    return TwoStage(anchors, candidates, score, logit, relevant(anchors, candidates), judged)
-
-
-class _Pairs:
-    """The ranking model over (anchor, item) pairs of one split."""
-
-    def __init__(self, run: Path, split: str, table: str) -> None:
-        layout = RunLayout(run)
-        self._model = OnnxModel(layout.model("ranking").scores)
-        self._cross = OnnxModel(layout.graph("cross"))
-        length = int(read_json(layout.state)["recent_items"])
-        self._queries = {
-            name: values for name, values in read_queries(run, split, length, table).items() if name not in QUERY_LISTS
-        }
-        self._items = read_catalogue(run, split)
-        self._raw = _read_raw(run, split, table)
-
-    def logits(self, row: Ints, column: Ints) -> npt.NDArray[np.float32]:
-        """Return [n] logits of the anchors in examples row ``row`` [n] with the catalogue items ``column`` [n]."""
-        if not len(row):
-            return np.zeros(0, np.float32)
-        raw = cross_features(
-            self._raw.recent_categories[row],
-            self._raw.recent_brands[row],
-            self._raw.mean_price[row],
-            self._raw.category[column],
-            self._raw.brand[column],
-            self._raw.price[column],
-        )
-        columns: dict[str, npt.NDArray[Any]] = {
-            name: self._cross.batch(raw, name + ENCODED_SUFFIX) for name in CROSS if name in self._model.inputs
-        }
-        columns |= {name: values[row] for name, values in self._queries.items() if name in self._model.inputs}
-        columns |= {name: values[column] for name, values in self._items.items() if name in self._model.inputs}
-        return self._model.table(columns)[:, 0]
-
-
-@dataclass(frozen=True)
-class _Raw:
-    """What the cross features are computed from, categories and brands as integer codes."""
-
-    recent_categories: Ints
-    recent_brands: Ints
-    mean_price: Floats
-    category: Ints
-    brand: Ints
-    price: Floats
-
-
-def _read_raw(run: Path, split: str, table: str) -> _Raw:
-    layout = RunLayout(run)
-    queries = read_frame(layout.examples(split, table), ["recent_categories", "recent_brands", "user_mean_price"])
-    items = read_frame(layout.examples(split, "catalogue"), ["item_category", "item_brand", "item_price"])
-    recent_categories, category = _codes(queries["recent_categories"], items["item_category"])
-    recent_brands, brand = _codes(queries["recent_brands"], items["item_brand"])
-    prices = [
-        column.cast(pl.Float64).fill_null(float("nan")).to_numpy() for column in (queries["user_mean_price"], items["item_price"])
-    ]
-    return _Raw(recent_categories, recent_brands, prices[0], category, brand, prices[1])
-
-
-def _codes(lists: pl.Series, own: pl.Series) -> tuple[Ints, Ints]:
-    """Return lists as [A, L] codes and ``own`` as [N] codes of one table, in which the empty string is ``MISSING``."""
-    lengths, flat = flattened(lists)
-    names = pl.concat([flat, own.fill_null("")]).unique().sort()
-    names = names.filter(names != "")
-    code = pl.DataFrame({"name": names, "code": np.arange(1, len(names) + 1)})
-
-    def coded(values: pl.Series) -> Ints:
-        joined = pl.DataFrame({"name": values}).join(code, on="name", how="left", maintain_order="left")
-        return joined["code"].fill_null(MISSING).to_numpy().astype(np.int64)
-
-    table = np.full((len(lists), max(1, int(lengths.max(initial=0)))), PADDING, np.int64)
-    table[np.arange(table.shape[1]) < lengths[:, None]] = coded(flat)
-    return table, coded(own.fill_null(""))
+    return TwoStage(anchors, candidates, score, logit, relevant(anchors, candidates), judged, listed)

@@ -11,11 +11,13 @@ import numpy.typing as npt
 
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RunLayout
-from cartwheel.core.tables import read_json, read_table
+from cartwheel.core.tables import read_table
 from models.families.factors.scores import FactorScores
+from models.retrieval.fusion import read_fusion
 from models.retrieval.retriever import retrieval_model
 from serving.contract.tensors import Contract
 from serving.export.neighbours import read_served_blend
+from serving.export.offline_ranker import OfflineRanker
 from serving.export.run_files import floats, integers, padded, strings
 from serving.export.snapshot import read_state
 from serving.settings import ExportSettings
@@ -36,13 +38,18 @@ class Expected:
 
     Attributes:
         scores: item id -> final score, of every item that may be answered.
-        best: the k best final scores, -inf where there are no more.
+        best: the k best final scores but for those of ``unsure`` items, -inf where there are no more.
         ambiguous: whether rounding decides which items are candidates, so that ``best`` cannot be held against an answer.
+        unsure: items whose score rounding may change by more than a little.
+        comparable: whether scores can be held against an answer at all: not where each depends on which others there are, and rounding
+            decides that.
     """
 
     scores: dict[str, float]
     best: npt.NDArray[np.float32]
     ambiguous: bool
+    unsure: frozenset[str] = frozenset()
+    comparable: bool = True
 
 
 class OfflineChain:
@@ -61,8 +68,8 @@ class OfflineChain:
         retrieve = next(model for model in contract.models if model.name == "recommend_retrieve")
         self._candidates = int(retrieve.outputs[0].shape[1])
         self._vectors = np.load(retrieval_model(run).item_vectors, allow_pickle=False)
-        fusion = read_json(layout.model("ranking").fusion)
-        self._weight, self._ranks = float(fusion["retrieval_weight"]), bool(fusion.get("ranking_weight", 1.0))
+        self._fusion = read_fusion(layout.model("ranking").path)
+        self._ranker = OfflineRanker(run, len(self._vectors)) if self._fusion.lists else None
         self._blend = read_served_blend(run, len(self._vectors), self._state.recent_items)
         self._ranking = OnnxModel(layout.model("ranking").scores)
         self._cross = OnnxModel(layout.graph("cross"))
@@ -107,13 +114,17 @@ class OfflineChain:
         similarity[[self._rows[item] for item in self._left_out[place]]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
         pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
-        scores = self._score(place, pool) + np.float32(self._weight) * similarity[pool]
+        scores, doubtful = self._score(place, pool, similarity[pool])
         spread = self._spread(pool, scores)
         best = np.full(k, -np.inf, np.float32)
-        ordered = np.sort(spread)[::-1][:k]
+        ordered = np.sort(spread[~doubtful])[::-1][:k]
         best[: len(ordered)] = ordered
         answers = {self.ids[item]: float(score) for item, score in zip(pool, spread, strict=True)}
-        return Expected(answers, best, ambiguous=len(pool) > self._candidates)
+        unsure = frozenset(self.ids[item] for item in pool[doubtful])
+        ambiguous = len(pool) > self._candidates
+        compares_lists = self._ranker is not None
+        comparable = not (ambiguous and (self.crowds or compares_lists)) and not (unsure and self.crowds)
+        return Expected(answers, best, ambiguous=ambiguous, unsure=unsure, comparable=comparable)
 
     @property
     def crowds(self) -> bool:
@@ -155,18 +166,32 @@ class OfflineChain:
             for model, weight in self._blend.factors
         )
 
-    def _score(self, place: int, pool: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """Return the ranking logits of the items in ``pool``; 0 where they do not count."""
-        if not len(pool) or not self._ranks:
-            return np.zeros(len(pool), np.float32)
+    def _score(
+        self, place: int, pool: npt.NDArray[np.int64], retrieval: npt.NDArray[np.float32]
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """Return the final scores of the items in ``pool`` before they are spread, and which of them rounding may change."""
+        total, doubtful = np.float32(self._fusion.retrieval_weight) * retrieval, np.zeros(len(pool), bool)
+        if not len(pool) or not self._fusion.used:
+            return total, doubtful
         raw = self._cross_columns(place, pool)
         columns: dict[str, npt.NDArray[Any]] = {
             name: np.repeat(value[place : place + 1], len(pool), axis=0) for name, value in self._queries.items()
         }
         columns.update({name: value[pool] for name, value in self._items.items()})
         columns.update({name.removesuffix(ENCODED_SUFFIX): value for name, value in self._cross.run(raw).items()})
-        logits: npt.NDArray[np.float32] = self._ranking.run(columns)["logit"][:, 0]
-        return logits
+        if self._fusion.ranks:
+            total = total + self._ranking.run(columns)["logit"][:, 0]
+        if self._ranker is not None:
+            listed, doubtful = self._ranker.scores(columns, self._history(place), pool)
+            total = total + np.float32(self._fusion.list_weight) * listed
+        return total, doubtful
+
+    def _history(self, place: int) -> npt.NDArray[np.int64]:
+        """Return the recent items of a user, [L], as ``Neighbours.scores`` reads them."""
+        history = [item for item in self._recents["recent_items"][place] if item is not None]
+        rows = np.full(self._state.recent_items, -1, np.int64)
+        rows[: len(history)] = [self._rows.get(item, len(self.ids)) for item in history]
+        return rows
 
     def _cross_columns(self, place: int, pool: npt.NDArray[np.int64]) -> dict[str, npt.NDArray[np.float32]]:
         categories = recent_codes(self._recents["recent_categories"][place], [self._categories[item] for item in pool])

@@ -13,9 +13,12 @@ from cartwheel.core.errors import RunError
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import ModelLayout, RunLayout
 from cartwheel.core.tables import read_json, read_table
+from models.retrieval.fusion import read_fusion
 from models.retrieval.retriever import retrieval_model
 from serving.ensembles.served import RunModels
 from serving.export.neighbours import read_served_blend
+from serving.export.onnx_files import read_onnx
+from serving.export.ranker import read_ranker
 from serving.export.run_files import item_ids, strings
 from serving.pieces.cart import CartModels, Floats
 from serving.pieces.rank import RankingModels
@@ -33,10 +36,11 @@ def read_models(run: Path) -> RunModels:
     """
     layout = RunLayout(run)
     cross = read_onnx(layout.graph("cross"))
-    fusion = read_json(layout.model("ranking").fusion)
-    logits, used = read_onnx(layout.model("ranking").scores), bool(fusion.get("ranking_weight", 1.0))
-    blend = read_served_blend(run, len(item_ids(run)), int(read_json(layout.state)["recent_items"]))
-    ranking = RankingModels(cross, logits, float(fusion["retrieval_weight"]), used)
+    fusion = read_fusion(layout.model("ranking").path)
+    items, recents = len(item_ids(run)), int(read_json(layout.state)["recent_items"])
+    blend = read_served_blend(run, items, recents)
+    logits, lists = read_onnx(layout.model("ranking").scores), read_ranker(run, fusion, items, recents)
+    ranking = RankingModels(cross, logits, fusion.retrieval_weight, fusion.ranks, lists)
     return RunModels(
         query=read_onnx(layout.graph("query")),
         item=read_onnx(layout.graph("item")),
@@ -84,20 +88,6 @@ def read_calibration(model: ModelLayout) -> tuple[Floats, Floats, Floats, Floats
         raise RunError(f"{model.path}: its calibration has no {error}.", "Run `cartwheel train` again.") from None
     of_line = np.stack([slopes[:, 0], np.zeros_like(slopes[:, 0]), np.zeros_like(slopes[:, 0])], axis=1)
     return slopes, intercepts, np.stack([of_line, weights], axis=1), np.stack([intercepts[:, 0], biases], axis=1)
-
-
-def read_onnx(path: Path) -> onnx.ModelProto:
-    """Read an ONNX file.
-
-    Raises:
-        RunError: if it is missing or no ONNX.
-    """
-    try:
-        return onnx.load(path)
-    except FileNotFoundError:
-        raise RunError(f"{path} is missing.", "Run `cartwheel prepare` and `cartwheel train` first.") from None
-    except Exception as error:  # protobuf's decoding errors share no public base
-        raise RunError(f"{path} is no ONNX model: {error}.", "Run the stage that writes it again.") from error
 
 
 def unknown_item(

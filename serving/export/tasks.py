@@ -14,8 +14,8 @@ from cartwheel.core.run_layout import RunLayout, TaskLayout
 from cartwheel.core.tables import read_json, read_table
 from serving.contract.tasks import TaskColumn, TaskForm
 from serving.contract.tensors import Element
+from serving.export.onnx_files import read_onnx
 from serving.export.run_files import flattened, floats, integers, padded, padded_rows, strings
-from serving.export.run_models import read_onnx
 from serving.pieces.predict import TaskModels
 from workflows.features.column import LISTS, Column, Kind
 

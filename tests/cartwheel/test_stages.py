@@ -31,8 +31,9 @@ TASKS: Final = {"tasks", "task_models", "task_evaluation"}
 FROM_TASKS: Final = TASKS | {"export"}
 FROM_EXAMPLES: Final = FROM_TABLES - {"tables"} - TASKS
 FROM_FEATURES: Final = FROM_EXAMPLES - {"examples"}
-FROM_RETRIEVAL: Final = {"retrieval", "item_to_item", "ranking", "evaluate", "export"}
+FROM_RETRIEVAL: Final = {"retrieval", "item_to_item", "ranker", "ranking", "evaluate", "export"}
 FROM_ITEM_TO_ITEM: Final = FROM_RETRIEVAL - {"retrieval"}
+FROM_RANKER: Final = {"ranker", "ranking", "evaluate", "export"}
 FROM_RANKING: Final = {"ranking", "evaluate", "export"}
 FROM_CART: Final = {"cart", "evaluate", "export"}
 EVALUATE: Final = {"evaluate"}
@@ -111,6 +112,8 @@ ROWS: Final = (
     Row("prepare.negatives", 5, FROM_EXAMPLES),
     Row("prepare.max_train_examples", 9, FROM_EXAMPLES),
     Row("prepare.max_eval_anchors", 9, FROM_EXAMPLES),
+    Row("prepare.windows", 2, FROM_EXAMPLES),
+    Row("prepare.max_window_anchors", 9, FROM_EXAMPLES),
     Row("features.families", ["user_activity"], FROM_EXAMPLES),
     Row("features.min_user_events", 3, FROM_FEATURES),
     Row("features.min_item_events", 3, FROM_FEATURES),
@@ -166,7 +169,11 @@ ROWS: Final = (
     ),
     Row("evaluate.cutoffs", (5,), EVALUATE),
     Row("evaluate.bootstrap", 200, EVALUATE),
-    Row("evaluate.candidates", 9, FROM_RANKING),
+    *(
+        Row(f"ranker.{name}", other, FROM_RANKER)
+        for name, other in {"trees": 0, "leaves": 4, "learning_rate": 0.2, "min_rows": 9, "l2": 1.0, "feature_share": 0.9}.items()
+    ),
+    Row("evaluate.candidates", 9, FROM_RANKER),
     Row("evaluate.max_two_stage_anchors", 9, FROM_ITEM_TO_ITEM),
     Row("evaluate.threshold", 0.5, EVALUATE),
     Row("evaluate.cost_of_false_positive", 2.0, EVALUATE, COSTS),
@@ -395,7 +402,7 @@ class TestRunning:
         [
             ("evaluate.bootstrap", 200, EVALUATE),
             ("evaluate.threshold", 0.5, EVALUATE),
-            ("evaluate.candidates", 9, FROM_RANKING),
+            ("evaluate.candidates", 9, FROM_RANKER),
             ("cart.epochs", 3, FROM_CART),
             ("seed", 9, FROM_EXAMPLES),
         ],

@@ -19,8 +19,15 @@ import pyarrow.parquet as pq
 
 from models.families.factors.scores import FactorScores
 from models.families.factors.towers import ALSTowers, BPRTowers
+from models.families.family import TrainingData
+from models.families.rows.lightgbm import LightGBMLearner, LightGBMSettings
+from models.retrieval.ranker.columns import RANKER, RankerColumns
+from models.retrieval.ranker.features import declared
+from models.training.tables import Table
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
 from workflows.features import columns as names
+from workflows.features.feature_set import BUILT_IN
+from workflows.tasks.task import Answer
 
 NO_CART = "The cart task is left out: the log has no cart events."
 
@@ -44,7 +51,9 @@ class SyntheticRun:
         dimension: int,
         recents: int,
         leave_out: str = "interacted",
+        ranker: bool = False,
     ) -> None:
+        self.ranker = ranker
         self.path, self.cart, self.dimension, self.length, self.leave_out = path, cart, dimension, recents, leave_out
         self.rng = np.random.default_rng(seed)
         self.last_event_us = AS_OF_US - 1
@@ -256,8 +265,10 @@ class SyntheticRun:
         self._save(self.network("item_tower", names.ITEM, "item_vector", self.dimension), "models/two_tower/item.onnx")
         scalars = (*names.QUERY_SCALARS, *names.ITEM, *names.CROSS)
         self._save(self.network("dlrm", scalars, "logit", 8), "models/ranking/model.onnx")
-        self._json({"retrieval_weight": 0.25}, "models/ranking/fusion.json")
+        self._json({"retrieval_weight": 0.25, "list_weight": 0.5 * self.ranker}, "models/ranking/fusion.json")
         self._neighbours()
+        if self.ranker:
+            self._ranker()
         if self.cart:
             self._save(self.network("cart_dlrm", (*scalars, *names.CART), "logit", 8), "models/cart/model.onnx")
             # Carts of several lines: a head beside lines with a slope and without, and the base rate beside the same.
@@ -305,6 +316,22 @@ class SyntheticRun:
         own = rng.standard_normal((len(users) + 1, width - 1)).astype(np.float32)
         own[0] = 0
         FactorScores(BPRTowers(items, own, 4.0), users).write(folder / "snapshot_bpr.npz")
+
+    def _ranker(self, lists: int = 60, size: int = 20) -> None:
+        """Trees grown on numbers drawn at random, of which each column counts for something."""
+        columns = RankerColumns.of(BUILT_IN, ("item_knn", "ease"))
+        rng, rows = np.random.default_rng(13), lists * size
+        table = {name: rng.standard_normal(rows).astype(np.float32) for name in columns.names}
+        wanted = sum(table.values())
+        label = (wanted > np.quantile(wanted, 0.8)).astype(np.float64)
+        empty = Table(self.path, {name: values[:0] for name, values in table.items()})
+        groups, none = np.repeat(np.arange(lists), size), np.zeros(0, np.int64)
+        data = TrainingData(
+            RANKER, Answer.RANKING, declared(columns.names), {}, Table(self.path, table), label, empty, label[:0], groups, none
+        )
+        fitted = LightGBMLearner(LightGBMSettings(rounds_without_validation=20, min_rows=5, num_threads=1)).fit(data, 3)
+        self._save(fitted.onnx(), "models/ranker/model.onnx")
+        self._json({"tables": list(columns.tables)}, "models/ranker/config.json")
 
     def _snapshot(self) -> None:
         state = {
@@ -441,6 +468,7 @@ def write_synthetic_run(
     dimension: int = 8,
     recents: int = 5,
     leave_out: str = "interacted",
+    ranker: bool = False,
 ) -> Path:
     """Write a run directory and return it.
 
@@ -453,7 +481,8 @@ def write_synthetic_run(
         dimension: length of the query and item vectors.
         recents: L.
         leave_out: what ``recommend`` leaves out.
+        ranker: whether trees order candidates beside the DLRM.
     """
     path.mkdir(parents=True, exist_ok=True)
-    SyntheticRun(path, items, users, seed, cart, dimension, recents, leave_out).write()
+    SyntheticRun(path, items, users, seed, cart, dimension, recents, leave_out, ranker).write()
     return path

@@ -41,7 +41,13 @@ _TOLERANCE: Final = 1e-5
 
 
 def check_features(
-    tables: Tables, log: EventIndex, split: Split, settings: PrepareSettings, seed: int, leave_out: LeaveOut
+    tables: Tables,
+    log: EventIndex,
+    split: Split,
+    settings: PrepareSettings,
+    seed: int,
+    leave_out: LeaveOut,
+    sample: int = SAMPLE,
 ) -> int:
     """Compute a sample of rows again, by brute force over events strictly before their anchors, and compare.
 
@@ -52,6 +58,7 @@ def check_features(
         settings: how the examples were made.
         seed: picks the rows.
         leave_out: what is neither asked for nor true.
+        sample: how many rows of all tables together, each table having its least number.
 
     Returns:
         How many rows were compared.
@@ -59,14 +66,14 @@ def check_features(
     Raises:
         LeakageError: a value differs from what the events before the anchor give.
     """
-    size = max(SAMPLE // max(len(tables), 1), MIN_ROWS_OF_A_TABLE)
+    size = max(sample // max(len(tables), 1), MIN_ROWS_OF_A_TABLE)
     compared = 0
     for number, (name, table) in enumerate(tables.items()):
         chosen = _choose(table, log, size, np.random.default_rng([seed, number]))
-        sample = log.with_keys(table[chosen]).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
-        for place, row in enumerate(sample.iter_rows(named=True)):
+        rows = log.with_keys(table[chosen]).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
+        for place, row in enumerate(rows.iter_rows(named=True)):
             _compare(row, log, split, settings, name, leave_out, with_peers=place < _ROWS_WITH_PEERS)
-        compared += len(sample)
+        compared += len(rows)
     return compared
 
 

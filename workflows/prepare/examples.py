@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from workflows.features.own_shoppers import OwnShoppers
 from workflows.features.shopper import History
 from workflows.prepare.known_shop import NOTHING_KNOWN, KnownShop
 from workflows.prepare.snapshot import read_id_types, snapshot_instant, write_snapshot
+from workflows.prepare.windows import Window, cut_windows
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
 from workflows.tasks.cart import CartLog, cart_frame, choose_carts
 from workflows.tasks.cart_absence import why_no_carts
@@ -68,7 +70,8 @@ class PrepareReport:
         users: history keys (users and anonymous sessions) of the events.
         items: items.
         sessions: sessions, the log's own and those found by pauses.
-        rows: rows of each table, by split ("train", "valid", "test", "snapshot") and table.
+        rows: rows of each table, by split ("train", "valid", "test", "snapshot", and windows) and table.
+        windows: where each window begins, ISO 8601, the latest first.
         dropped: what was left out, by split ("all", "train", "valid", "test") and reason.
         audit: how many rows each check of the leakage audit looked at, and how many are simultaneous or of one session.
         warnings: what the reader should know.
@@ -84,6 +87,7 @@ class PrepareReport:
     items: int
     sessions: int
     rows: dict[str, dict[str, int]] = field(default_factory=dict)
+    windows: dict[str, str] = field(default_factory=dict)
     dropped: dict[str, dict[str, int]] = field(default_factory=dict)
     audit: dict[str, int] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -141,12 +145,22 @@ def build_examples(
         frame = read_events(events)
         shop = _open_shop(frame, settings, seed, leave_out, known)
         advance(note="events coded")
-        tables = _recommend_and_ranking(shop)
+        anchors, repeats = find_anchors(shop.history, shop.left_out)
+        shop.report.dropped["all"] = {"interactions_that_ask_for_nothing_new": repeats}
+        tables = _recommend_and_ranking(shop, anchors)
+        windows = cut_windows(shop.log, shop.history, shop.items, shop.left_out, anchors, shop.split, settings, seed)
         advance(2, note="recommend and ranking examples")
         tables |= _cart_tables(shop)
         advance(note="cart examples")
         audited = audit_examples(
-            tables, frame, shop.split, settings, seed, leave_out, (shop.history.own, shop.history.days, shop.items.own)
+            tables,
+            frame,
+            shop.split,
+            settings,
+            seed,
+            leave_out,
+            (shop.history.own, shop.history.days, shop.items.own),
+            [(window.split, window.questions) for window in windows],
         )
         shop.report.audit.update(audited.counts)
         shop.report.warnings.extend(audited.warnings)
@@ -160,7 +174,7 @@ def build_examples(
                 folder, shop.log, shop.history, shop.items, settings, rng, state, shop.left_out
             )
         with atomic_path(RunLayout(target).examples_folder) as folder:
-            _write_examples(folder, shop, tables)
+            _write_examples(folder, shop, tables, windows)
             shop.features.write(ExamplesLayout(folder).columns)
         advance(note="written")
     return shop.report
@@ -210,10 +224,8 @@ def _check_enough(log: EventLog, settings: PrepareSettings) -> None:
         )
 
 
-def _recommend_and_ranking(shop: _Shop) -> Tables:
+def _recommend_and_ranking(shop: _Shop, anchors: Anchors) -> Tables:
     settings, history = shop.settings, shop.history
-    anchors, repeats = find_anchors(history, shop.left_out)
-    shop.report.dropped["all"] = {"interactions_that_ask_for_nothing_new": repeats}
     sampler = NegativeSampler(shop.items.first_seen, history.item, history.time)
     chosen = {name: _chosen_anchors(shop, anchors, name) for name in SPLITS}
     tables: Tables = {}
@@ -287,8 +299,14 @@ def _without_carts(shop: _Shop) -> Tables:
     return {}
 
 
-def _write_examples(folder: Path, shop: _Shop, tables: Tables) -> None:
+def _write_examples(folder: Path, shop: _Shop, tables: Tables, windows: Sequence[Window]) -> None:
     layout = ExamplesLayout(folder)
+    for window in windows:
+        layout.split(window.name).mkdir(parents=True)
+        window.questions.write_parquet(layout.table(window.name, "recommend"))
+        window.catalogue.write_parquet(layout.table(window.name, "catalogue"))
+        shop.report.rows[window.name] = {"recommend": len(window.questions), "catalogue": len(window.catalogue)}
+        shop.report.windows[window.name] = iso(window.split.t_valid)
     for name in SPLITS:
         layout.split(name).mkdir(parents=True)
         written = {task: table for (split, task), table in tables.items() if split == name}

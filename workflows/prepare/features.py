@@ -42,6 +42,7 @@ from workflows.features.columns import (
     CROSS,
 )
 from workflows.features.feature_set import BUILT_IN, FeatureSet, ranking_columns, read_feature_set
+from workflows.prepare.windows import read_windows
 from workflows.settings import FeatureSettings
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.recommend import REFIT
@@ -151,6 +152,10 @@ def fit_features(run: Path, settings: FeatureSettings) -> FeatureReport:
     written = {table.target for table in tables}
     for stale in {RELATIVE.features(split, name) for split in SPLITS for name in ("cart", CART_REQUESTS)} - written:
         shutil.rmtree(run / stale, ignore_errors=True)  # of an earlier log that had carts
+    held = {table.target.parent for table in tables}
+    for folder in RunLayout(run).features_folder.glob("window_*"):
+        if folder.relative_to(run) not in held:
+            shutil.rmtree(folder, ignore_errors=True)  # of settings with more windows
     report = FeatureReport(
         names, cardinalities, _constants(plans), rows, unknown, audit=audited.counts, warnings=tuple(audited.warnings)
     )
@@ -183,6 +188,9 @@ def list_tables(run: Path) -> list[Table]:
     tables.append(
         Table(RELATIVE.examples("valid", REFIT), RELATIVE.features("valid", REFIT), "recommend", workflows["recommend"])
     )
+    for window in read_windows(layout):
+        for name, columns in (("recommend", workflows["recommend"]), ("catalogue", features.item)):
+            tables.append(Table(RELATIVE.examples(window, name), RELATIVE.features(window, name), "recommend", columns))
     tables.append(Table(RELATIVE.snapshot("items"), RELATIVE.features(SNAPSHOT, "items"), "recommend", features.item))
     tables.append(Table(RELATIVE.snapshot("queries"), RELATIVE.features(SNAPSHOT, "queries"), "recommend", features.query))
     tables.append(Table(RELATIVE.snapshot("requests"), RELATIVE.features(SNAPSHOT, "requests"), "recommend", features.query))

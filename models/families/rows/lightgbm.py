@@ -34,7 +34,6 @@ from workflows.features.column import Column
 from workflows.tasks.task import Answer
 
 TREES: Final = "trees.txt"
-_ROUNDS_WITHOUT_VALIDATION: Final = 100
 _CONVERTER_OPSET: Final = 15
 """The latest that onnxmltools converts trees to; what it needs has not changed since."""
 
@@ -44,6 +43,8 @@ class LightGBMSettings(Settings):
 
     rounds: Annotated[int, Field(ge=1, le=5000)] = 500
     """Most trees; early stopping keeps fewer."""
+    rounds_without_validation: Annotated[int, Field(ge=1, le=5000)] = 100
+    """Most trees where no validation rows can stop it."""
     patience: Annotated[int, Field(ge=1)] = 30
     """Trees without a better validation loss before growing stops."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0), Tune(0.01, 0.3, log=True)] = 0.05
@@ -149,7 +150,7 @@ class LightGBMLearner(Learner[LightGBMSettings]):
             stopping = [lightgbm.early_stopping(self.config.patience, verbose=False)]
             judge = _by_ndcg(data) if data.answer is Answer.RANKING else None
         else:
-            rounds = min(rounds, _ROUNDS_WITHOUT_VALIDATION)
+            rounds = min(rounds, self.config.rounds_without_validation)
             notes = (f"validation rows cannot stop it, so it grew {rounds} trees",)
         grown = lightgbm.train(parameters, train, rounds, valid_sets=sets, feval=judge, callbacks=stopping)
         kept = grown.best_iteration if grown.best_iteration > 0 else rounds

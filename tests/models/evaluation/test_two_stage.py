@@ -16,7 +16,8 @@ from evaluation.report.verdict import task_verdict
 from evaluation.report.views import task_views
 from evaluation.settings import EvaluateSettings
 from models.questions.anchors import judge, read_anchors, sample
-from models.retrieval.fusion import Fusion, fuse, read_fusion
+from models.retrieval.choose_fusion import fuse
+from models.retrieval.fusion import Fusion, read_fusion
 from models.retrieval.towers import Towers
 from models.retrieval.two_stage import retrieve_and_rank, tune_fusion
 

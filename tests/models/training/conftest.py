@@ -184,7 +184,8 @@ def trained(small_run: Path) -> Path:
     from models.families.dlrm.train import train_dlrm
     from models.families.two_tower.settings import TwoTowerSettings
     from models.families.two_tower.train import train_two_tower
-    from models.retrieval.fusion import Fusion, default_fusion_weight, write_fusion
+    from models.retrieval.choose_fusion import default_fusion_weight
+    from models.retrieval.fusion import Fusion, write_fusion
 
     two_tower = TwoTowerSettings(epochs=4, batch_size=256, learning_rate=0.01, embedding_dimension=32, dimension=32)
     ranking = DLRMSettings(epochs=3, batch_size=256, learning_rate=0.01)

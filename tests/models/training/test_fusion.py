@@ -7,19 +7,16 @@ import pytest
 
 from cartwheel.core.errors import DataError, RunError
 from models.families.two_tower.settings import TwoTowerSettings
-from models.retrieval.fusion import (
+from models.retrieval.choose_fusion import (
     RATIOS,
-    Fusion,
-    Gain,
     best_fusion_weight,
     default_fusion_weight,
     fuse,
     mean_ndcg,
     ndcg_of,
-    read_fusion,
     tuned_weight,
-    write_fusion,
 )
+from models.retrieval.fusion import Fusion, Gain, read_fusion, write_fusion
 
 
 def _scores(seed: int, *, dot_knows: bool, logit_knows: bool) -> tuple[np.ndarray, ...]:

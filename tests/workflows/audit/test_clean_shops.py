@@ -32,7 +32,9 @@ def check(examples: PrepareReport, features: FeatureReport) -> None:
         for split in ("train", "valid", "test")
     )
     assert examples.audit["rows_in_time_order"] == examples.audit["rows_without_duplicates"] == rows
-    assert examples.audit["rows_recomputed"] >= 180
+    of_windows = sum(examples.rows[name]["recommend"] for name in examples.windows)
+    assert examples.audit["rows_of_windows_in_time_order"] == of_windows > 0
+    assert examples.audit["rows_recomputed"] >= 180 + 20 * len(examples.windows)
     assert examples.audit["rows_against_single_features"] > 1000
     assert examples.audit["simultaneous_purchases"] == 0
     assert features.audit["statistics_recomputed"] == 41

@@ -1,0 +1,1 @@
+"""A ranker of candidates that learns from the candidates of earlier windows."""
