@@ -120,6 +120,13 @@ class ServeSettings(Settings):
     would have brought; with it every exposure is logged with its propensity."""
     explore_pool: Annotated[int, Field(gt=0, le=1000)] = 20
     """How many of the best items that order is drawn from, where no more are asked for."""
+    observe_per_second: Annotated[float, Field(ge=0.0)] = 20.0
+    """How many requests a second are looked at, at most, for ids that the export does not know, what is left out, and drift."""
+    tracing: str = ""
+    """URL of an OpenTelemetry collector that takes OTLP over HTTP, such as ``http://127.0.0.1:4318/v1/traces``; empty traces nothing.
+    Needs ``cartwheel[tracing]``."""
+    tracing_share: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """Share of the requests that are traced, beside those whose caller traces them (``traceparent``)."""
     log_exposures: Literal["on", "off"] = "off"
     """``on`` logs what `recommend` shows even where nothing is explored, as an experiment between two versions needs it."""
     max_under_way: Annotated[int, Field(gt=0)] = 128

@@ -22,6 +22,7 @@ from cartwheel.cli import (
     experiments,
     explain,
     features,
+    gateway,
     keys,
     live,
     page,
@@ -30,6 +31,7 @@ from cartwheel.cli import (
     replay,
     report,
     reproduce,
+    status,
     tune,
     versions,
 )
@@ -57,6 +59,8 @@ app.command()(experiments.preview)
 app.command()(experiments.experiment)
 app.command()(live.consume)
 app.command()(live.land)
+app.command("gateway")(gateway.gateway)
+app.command()(status.status)
 app.command()(tune.tune)
 app.command()(replay.replay)
 app.command()(versions.versions)

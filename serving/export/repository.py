@@ -27,11 +27,12 @@ from serving.export.fallback import write_fallback
 from serving.export.history import write_history
 from serving.export.items import write_items
 from serving.export.parity import check_parity
+from serving.export.reference import write_reference
 from serving.export.run_files import item_ids
 from serving.export.run_models import read_models, unknown_item
 from serving.export.snapshot import read_snapshot
 from serving.export.tasks import read_tasks
-from serving.local import METADATA
+from serving.local import METADATA, read_metadata
 from serving.pieces.state import Snapshot
 from serving.settings import ExportSettings, ServeSettings
 from workflows.features.columns import QUERY_CATEGORICAL, QUERY_CONTINUOUS
@@ -65,6 +66,9 @@ def write_repository(run: Path, settings: ExportSettings, candidates: int = 200)
     with atomic_path(layout.repository) as aside:
         _write(aside, plan, parts, run)
         check_parity(run, aside, settings)
+        if parts.recommender is not None:
+            write_reference(aside, parts.recommender, settings.max_batch)
+            _sign(aside, read_metadata(aside))
     return layout.repository
 
 
@@ -125,8 +129,13 @@ def _write(root: Path, plan: Plan, parts: Parts, run: Path) -> None:
         write_fallback(root, parts.recommender)
         write_items(root, run, parts.recommender)
         write_history(root, run, parts.recommender)
-    files = {path.relative_to(root).as_posix(): sha256(path) for path in sorted(root.rglob("*")) if path.is_file()}
-    write_json(root / METADATA, {**metadata, "files": files})
+    _sign(root, metadata)
+
+
+def _sign(root: Path, metadata: Mapping[str, Any]) -> None:
+    """Write what the repository holds, with the hash of each of its files."""
+    paths = [path for path in sorted(root.rglob("*")) if path.is_file() and path != root / METADATA]
+    write_json(root / METADATA, {**metadata, "files": {path.relative_to(root).as_posix(): sha256(path) for path in paths}})
 
 
 def _shown(metadata: Mapping[str, Any], parts: Parts, stored: int) -> dict[str, str]:

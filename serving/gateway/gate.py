@@ -18,11 +18,13 @@ from serving.gateway.ladder import CAUSES, ENSEMBLE, RUNGS
 from serving.gateway.live import Live
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
+from serving.gateway.observer import Observer
 from serving.gateway.recorder import Recorder
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.routes import Route, Routes
 from serving.gateway.rulebook import Plan
 from serving.gateway.served import Served
+from serving.gateway.tracing import Tracer
 from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
 from serving.intake.intake import Outcome
 from serving.store.item_state import ItemState
@@ -31,6 +33,8 @@ Headers = Sequence[tuple[str, str | bytes]]
 TRACK: Final = "track"
 """What metrics and logs call events that come in, in place of an ensemble."""
 STOPPING: Final = "The server is stopping; ask again a few seconds later, or another server."
+STAGES: Final = ("events", "triton", "ladder", "explore")
+"""Parts of a request that are timed."""
 _STOP_RETRY_SECONDS: Final = 2.0
 _RESERVED_SHARE, _RESERVED_SECONDS = 0.1, 0.005
 """What of a caller's time is kept for a lower rung and the way back."""
@@ -67,6 +71,11 @@ class Gate:
         """What writes whole requests; None where nothing does."""
         self.live: Live | None = None
         """What shoppers did since the export; None where it is not kept."""
+        self._stage = {name: metrics.stages.labels(name) for name in STAGES}
+        self.observer: Observer | None = None
+        """Looks at a sample for drift; None where nothing is looked at."""
+        self.tracer: Tracer | None = None
+        """Tells OpenTelemetry of requests; None where nothing is traced."""
         self.explorer: Explorer | None = None
         """Explores and logs what is shown; None where neither is wanted."""
         self.draining = False
@@ -138,12 +147,10 @@ class Gate:
         route = visit.route
         assert route is not None
         begun = time.monotonic()
-        explored = self.explorer.widened(visit, route, request) if self.explorer is not None else None
+        explored = self.explorer.widened(visit, route, request) if self.explorer is not None and not visit.as_recorded else None
         if explored is not None:
             request = explored.request
-        carts: Sequence[Sequence[str]] = ()
-        if self.live is not None and not visit.as_recorded:
-            request, carts = await self.live.joined(route.served.ensembles[visit.ensemble], request)
+        request, carts = await self._joined(visit, route, request)
         if len(request) <= _RECENT_BYTES:
             self.recent.append((visit.ensemble, request))
         plan = None if visit.as_recorded else _plan(visit, route, request, carts)
@@ -151,11 +158,21 @@ class Gate:
             answer = await self._answer(visit, route, request, seconds)
         else:
             answer = await plan.answer(lambda part: self._answer(visit, route, part, _left(seconds, begun)), visit)
+        if self.observer is not None and route is self.routes.main:
+            self.observer.answered(visit, route, request, answer)
         if explored is not None and self.explorer is not None:
-            answer = self.explorer.shown(visit, route.served.version, explored, request, answer)
+            with visit.stage("explore"):
+                answer = self.explorer.shown(visit, route.served.version, explored, request, answer)
         if self.routes.are_compared:
             self.routes.clicks.answered(request, answer, route.tally)
         return answer
+
+    async def _joined(self, visit: Visit, route: Route, request: bytes) -> tuple[bytes, Sequence[Sequence[str]]]:
+        """Return a request with what the store knows of its shoppers, and their carts."""
+        if self.live is None or visit.as_recorded:
+            return request, ()
+        with visit.stage("events"):
+            return await self.live.joined(route.served.ensembles[visit.ensemble], request)
 
     async def plain(
         self, visit: Visit, request: bytes, seconds: float | None
@@ -169,9 +186,7 @@ class Gate:
         assert route is not None
         if route.rulebook is None:
             raise invalid(_NO_ITEMS)
-        carts: Sequence[Sequence[str]] = ()
-        if self.live is not None:
-            request, carts = await self.live.joined(route.served.ensembles[visit.ensemble], request)
+        request, carts = await self._joined(visit, route, request)
         try:
             plan = route.rulebook.plain(request, carts, visit.rules)
         except CartwheelError as error:
@@ -186,7 +201,8 @@ class Gate:
         except (RefusedError, aio.AioRpcError) as error:
             if _code(error) not in CAUSES:
                 raise
-        answer, rung = route.ladder.answer(request)
+        with visit.stage("ladder"):
+            answer, rung = route.ladder.answer(request)
         visit.rung = rung if visit.rung in ("", RANKED) else max(visit.rung, rung, key=RUNGS.index)
         return answer
 
@@ -194,7 +210,8 @@ class Gate:
         begun = time.perf_counter()
         asked = route.upstream.ask(request, self.metrics.triton_seconds.labels(visit.ensemble).observe)
         try:
-            answer = await (asyncio.wait_for(asked, seconds) if seconds is not None else asked)
+            with visit.stage("triton"):
+                answer = await (asyncio.wait_for(asked, seconds) if seconds is not None else asked)
         except asyncio.TimeoutError:
             self._failed(route)
             raise _late(seconds or 0.0) from None
@@ -226,6 +243,8 @@ class Gate:
         if self.live is None:
             raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no events (serve.store is off).", "unknown_method")
         outcome = await self.live.track(events, visit.caller)
+        if self.observer is not None:
+            self.observer.tracked(self.routes.main, outcome.new, time.time_ns() // 1000)
         if self.routes.are_compared:
             self.routes.clicks.clicked(event for place, event in enumerate(events) if place not in outcome.refused)
         return outcome
@@ -247,12 +266,20 @@ class Gate:
             await self.live.close()
         if self.recorder is not None:
             self.recorder.flush()
+        if self.explorer is not None:
+            self.explorer.log.flush()
+        if self.tracer is not None:
+            self.tracer.close()
 
     def leave(self, visit: Visit) -> None:
         """Count a request that has ended, and write about it."""
         if visit.route is not None:
             visit.route.visits -= 1
         self._log.request(visit)
+        for stage, begun, ended in visit.stages:
+            self._stage[stage].observe(ended - begun)
+        if self.tracer is not None:
+            self.tracer.request(visit, self.version(visit))
         self.metrics.requests.labels(visit.door, visit.ensemble, visit.code.name).inc()
         if visit.code is Code.OK:
             self.metrics.seconds.labels(visit.door, visit.ensemble).observe(time.perf_counter() - visit.begun)

@@ -12,6 +12,7 @@ from serving.gateway.local_http import fetch
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 _BUCKETS: Final = (0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_LAGS: Final = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 1800.0, 7200.0, 43_200.0, 172_800.0)
 
 
 class Metrics:
@@ -44,6 +45,21 @@ class Metrics:
         self.track_seconds = Histogram("track_seconds", "Until events were durable.", buckets=_BUCKETS, **named)
         self.track_waiting = Gauge("track_waiting", "Events that are not durable yet.", **named)
         self.without_events = Counter("without_events", "Questions asked without events, for the store did not answer.", **named)
+        self.stages = Histogram(
+            "stage_seconds",
+            "Parts of a request; triton has its turn in it.",
+            ("stage",),
+            buckets=_BUCKETS,
+            **named,
+        )
+        self.lookups = Counter("lookups", "Questions about models, by what answered them: cache or triton.", ("source",), **named)
+        self.ingest_lag = Histogram("ingest_lag_seconds", "From an event to its being durable.", buckets=_LAGS, **named)
+        self.observed = Counter("observed", "Requests of the sample of which ids, nulls and drift are looked at.", **named)
+        self.unknown_ids = Counter("unknown_ids", "Ids of the sample that the export does not know.", ("kind",), **named)
+        self.nulls = Counter("nulls", "What requests of the sample, or events, leave out.", ("input",), **named)
+        self.drift = Gauge(
+            "drift_psi", "Population stability index of inputs and scores against the export; NaN on few.", ("input",), **named
+        )
         Gauge("under_way", "Requests that Triton has.", **named).set_function(under_way)
         Gauge("waiting", "Requests that wait in the gateway.", **named).set_function(waiting)
         self.answers = Counter("answers", "Requests that a version answered, or failed to.", ("version", "outcome"), **named)

@@ -56,6 +56,7 @@ class Options:
         http_port: port of JSON over HTTP.
         metrics_port: port of metrics alone.
         settings: the section ``[serve]``.
+        health_path: what is asked there; an empty answer with status 200 is one, as Triton gives it.
     """
 
     lanes: Path
@@ -68,6 +69,7 @@ class Options:
     http_port: int
     metrics_port: int
     settings: ServeSettings
+    health_path: str = "/health/ready"
 
     def write(self, path: Path) -> None:
         """Write the options as JSON."""

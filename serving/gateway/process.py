@@ -31,10 +31,12 @@ from serving.gateway.live import Live
 from serving.gateway.local_http import fetch
 from serving.gateway.log import Log
 from serving.gateway.metrics import Metrics
+from serving.gateway.observer import Observer
 from serving.gateway.options import Lane, Options
 from serving.gateway.recorder import FILE as RECORDED
 from serving.gateway.recorder import Recorder
 from serving.gateway.routes import Routes
+from serving.gateway.tracing import Tracer
 from serving.gateway.typed import Typed
 from serving.gateway.upstream import SERVICE as KSERVE
 from serving.gateway.upstream import Upstream
@@ -56,24 +58,25 @@ async def run(options: Options) -> NoReturn:
     log = Log(options.settings.log_requests)
     metrics = Metrics(options.triton_metrics, lambda: routes.under_way, lambda: routes.waiting)
 
+    def looked_up(source: str) -> None:
+        metrics.lookups.labels(source).inc()
+
     def opened(target: str) -> Upstream:
-        return Upstream(target, options.settings, metrics.lost.inc, metrics.queue_seconds.observe)
+        return Upstream(target, options.settings, metrics.lost.inc, metrics.queue_seconds.observe, looked_up)
 
     routes = Routes(options.settings, opened)
     await routes.apply([Lane.of_json(lane) for lane in json.loads(options.lanes.read_text(encoding="utf-8"))])
     gate = Gate(routes, metrics, log, _keys(options.settings, log), options.settings.ladder_seconds)
     gate.live = _live(options, metrics, log)
-    gate.explorer = _explorer(options, log)
+    _equip(gate, options, metrics, log)
     watching = None
     if gate.live is not None:
         routes.set_items(await gate.live.read_items())
         watching = asyncio.create_task(_watch_items(gate.live, routes))
-    if options.settings.record_share:
-        gate.recorder = Recorder(options.live / RECORDED, options.settings, lambda sentence: log.event("record", detail=sentence))
     ended = _on_signal(gate)
 
     async def health() -> tuple[bool, dict[str, Any]]:
-        return await _health(options.health, gate)
+        return await _health(options, gate)
 
     async def is_ready() -> bool:
         return (await health())[0]
@@ -150,6 +153,18 @@ def _live(options: Options, metrics: Metrics, log: Log) -> Live | None:
     return Live(store, DeadLetters(options.live / DEAD_LETTERS), options.settings, metrics, complain)
 
 
+def _equip(gate: Gate, options: Options, metrics: Metrics, log: Log) -> None:
+    """Give the gate what looks on: each only where the settings want it."""
+    settings = options.settings
+    gate.explorer = _explorer(options, log)
+    if settings.observe_per_second:
+        gate.observer = Observer(metrics, settings.observe_per_second)
+    if settings.tracing:
+        gate.tracer = Tracer(settings.tracing, settings.tracing_share)
+    if settings.record_share:
+        gate.recorder = Recorder(options.live / RECORDED, settings, lambda sentence: log.event("record", detail=sentence))
+
+
 def _explorer(options: Options, log: Log) -> Explorer | None:
     """Return what logs exposures; None where nothing is explored or logged."""
     settings = options.settings
@@ -177,11 +192,13 @@ def _on_signal(gate: Gate) -> asyncio.Event:
     return ended
 
 
-async def _health(address: str, gate: Gate) -> tuple[bool, dict[str, Any]]:
+async def _health(options: Options, gate: Gate) -> tuple[bool, dict[str, Any]]:
     """Ask ``cartwheel serve``, which asks Triton real questions all the time."""
     if gate.draining:
         return False, {"state": "draining", "detail": STOPPING}
-    status, body = await fetch(address, "/health/ready")
+    status, body = await fetch(options.health, options.health_path)
+    if status == 200 and not body:
+        return True, {"state": "serving", "detail": ""}
     try:
         told: dict[str, Any] = json.loads(body)
     except ValueError:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from serving.contract.reference import FILE, Reference
 from serving.experiments.assignment import place_of
 from serving.gateway.ladder import Ladder
 from serving.gateway.options import Lane
@@ -24,8 +25,8 @@ from serving.settings import ServeSettings
 from serving.store.item_state import ItemState
 
 _PAUSE_SECONDS: Final = 0.01
-_Tables = tuple[Ladder | None, Rulebook | None]
-"""What is read of a version: ladder and rulebook."""
+_Tables = tuple[Ladder | None, Rulebook | None, Reference | None]
+"""What is read of a version: ladder, rulebook and reference."""
 
 
 @dataclass
@@ -38,6 +39,7 @@ class Route:
         upstream: its Triton.
         ladder: answers ``recommend`` where that does not; None where nothing does.
         rulebook: the rules of the shop over its items; None where it holds no items.
+        reference: what it expects to see; None where an older export did not write it.
         share: of the shoppers.
         tally: what is counted of it.
         visits: requests that it was chosen for and that have not ended.
@@ -48,6 +50,7 @@ class Route:
     upstream: Upstream
     ladder: Ladder | None
     rulebook: Rulebook | None = None
+    reference: Reference | None = None
     share: float = 1.0
     tally: Tally = field(default_factory=Tally)
     visits: int = 0
@@ -165,7 +168,8 @@ class Routes:
     def _read(self, repository: Path) -> tuple[Served, _Tables]:
         served = Served.read(repository, self._settings)
         ladder = Ladder.of(repository) if self._settings.ladder == "on" else None
-        return served, (ladder, Rulebook.of(repository, self._settings.rules, served.max_k))
+        expected = Reference.read(repository / FILE) if (repository / FILE).is_file() else None
+        return served, (ladder, Rulebook.of(repository, self._settings.rules, served.max_k), expected)
 
     async def _finished(self, routes: Sequence[Route], seconds: float) -> None:
         deadline = time.monotonic() + seconds

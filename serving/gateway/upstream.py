@@ -44,6 +44,7 @@ class Upstream:
         settings: how many requests may be under way and wait, and for how long.
         lost: called for each request that was never answered.
         waited: called with the seconds that a request waited for its turn.
+        looked_up: called with what answers a question about a model: ``cache`` or ``triton``.
     """
 
     def __init__(
@@ -52,10 +53,11 @@ class Upstream:
         settings: ServeSettings,
         lost: Callable[[], None] = lambda: None,
         waited: Callable[[float], None] = lambda _seconds: None,
+        looked_up: Callable[[str], None] = lambda _source: None,
     ) -> None:
         self.target = target
         """What it was made with."""
-        self._settings, self._lost, self._waited = settings, lost, waited
+        self._settings, self._lost, self._waited, self._looked_up = settings, lost, waited, looked_up
         self._loop = asyncio.get_running_loop()
         self._channel = aio.insecure_channel(target, options=_OPTIONS)
         self._infer: Any = self._channel.unary_unary(INFER)
@@ -100,6 +102,7 @@ class Upstream:
             AioRpcError: if Triton answers with another status.
         """
         key = (method, request)
+        self._looked_up("cache" if key in self._known else "triton")
         if key not in self._known:
             try:
                 self._known[key] = await asyncio.shield(self._loop.create_task(self._call(method, request)))

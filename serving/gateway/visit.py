@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -41,6 +42,7 @@ class Visit:
         begun: when, by ``time.perf_counter``.
         headers: its headers, or gRPC metadata.
         route: the version that answers it; None before that is known.
+        stages: its parts, each with its begin and end by ``time.perf_counter``.
     """
 
     door: str
@@ -57,10 +59,20 @@ class Visit:
     begun: float = field(default_factory=time.perf_counter)
     headers: Sequence[tuple[str, str | bytes]] = ()
     route: Route | None = None
+    stages: list[tuple[str, float, float]] = field(default_factory=list)
 
     def shopper(self, user: str) -> str:
         """Return by what the version is chosen: the user, else the visit that the caller names, else the request itself."""
         return user or header(self.headers, SESSION_ID) or self.request_id
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Note how long a part of it takes."""
+        begun = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.stages.append((name, begun, time.perf_counter()))
 
     def name(self, *given: str) -> None:
         """Take the first of the given request ids that can be one, or make one, unless there is one already."""

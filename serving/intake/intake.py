@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from serving.intake.dead_letters import DeadLetters
@@ -35,11 +35,13 @@ class Outcome:
         accepted: how many are new and kept.
         duplicates: how many were known already.
         refused: place -> why it was not taken.
+        new: those that are new, where they were asked for one by one.
     """
 
     accepted: int
     duplicates: int
     refused: dict[int, Refused]
+    new: Sequence[Tracked] = field(default=(), compare=False, repr=False)
 
 
 @dataclass
@@ -112,7 +114,8 @@ class Intake:
             new = await asyncio.shield(waiting.done)
         finally:
             self.waiting -= len(raws)
-        return Outcome(sum(new), len(new) - sum(new), refused)
+        kept = [event for event, is_new in zip(events, new, strict=True) if is_new]
+        return Outcome(sum(new), len(new) - sum(new), refused, kept)
 
     async def close(self) -> None:
         """Wait for what is under way."""
