@@ -149,7 +149,7 @@ class Gate:
         begun = time.monotonic()
         explored = self.explorer.widened(visit, route, request) if self.explorer is not None and not visit.as_recorded else None
         if explored is not None:
-            request = explored.request
+            request, visit.k = explored.request, explored.k
         request, carts = await self._joined(visit, route, request)
         if len(request) <= _RECENT_BYTES:
             self.recent.append((visit.ensemble, request))

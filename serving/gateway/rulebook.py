@@ -233,13 +233,13 @@ class Plan:
         items = InferResult(service_pb2.ModelInferResponse.FromString(answer)).as_numpy("items")
         if items is None or items.shape[0] != 1:
             return
-        answered, passing = int(sum(bool(item) for item in items[0])), int((~self.masks[0]).sum())
-        if answered >= self.k:
+        answered, passing, wanted = sum(map(bool, items[0])), int((~self.masks[0]).sum()), visit.k or self.k
+        if answered >= wanted:
             return
         why = f"only {passing} of {self.book.assortment.count} items pass the rules"
         if passing > answered:
             why = f"{passing} items pass the rules, and the others are excluded, left out for this shopper, or beyond a cap"
-        visit.fewer = f"{answered} of {self.k} items are answered: {why}."
+        visit.fewer = f"{answered} of {wanted} items are answered: {why}."
 
 
 def _barred(masks: Sequence[Bools], *, raw: bool) -> bytes:

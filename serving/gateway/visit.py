@@ -34,6 +34,7 @@ class Visit:
         caller: name of the key that it bears; empty without one.
         rung: what answered.
         rules: of the request, beside those of the shop; None where it gives none.
+        k: how many items the caller wants where more are asked for, to explore; else 0.
         fewer: why fewer items are answered than were asked for, in a sentence; empty where not.
         ladder: whether an answer of a lower rung is wanted where there is none of the highest.
         as_recorded: whether it goes to Triton as it is, without stored events and rules, as one that was recorded.
@@ -51,6 +52,7 @@ class Visit:
     caller: str = ""
     rung: str = ""
     rules: Rules | None = None
+    k: int = 0
     fewer: str = ""
     ladder: bool = False
     as_recorded: bool = False

@@ -16,6 +16,7 @@ from cartwheel.core.errors import DataError
 from evaluation.off_policy.exposures import read_exposures
 from serving.client.client import Client
 from serving.client.requests import RecommendRequest
+from serving.rules.rules import Rules
 
 SHARE, POOL, K, REQUESTS = 0.5, 8, 4, 80  # share and pool as conftest sets them
 
@@ -131,3 +132,11 @@ def test_a_log_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path) -> N
     path.write_text(json.dumps({**good, "propensity": []}) + "\n")
     with pytest.raises(DataError, match="items and propensity differ in length"):
         read_exposures(tmp_path)
+
+
+def test_fewer_items_are_those_that_the_caller_asked_for(exploring: Gateway, answers: list[dict[str, Any]]) -> None:
+    with Client(exploring.endpoint.grpc) as shop:
+        every = shop.recommend("nobody", k=50)
+        rules = Rules(allow=tuple(map(str, every.item_ids[:3])))
+        assert shop.recommend("nobody", k=2, rules=rules).fewer == ""
+        assert shop.recommend("nobody", k=4, rules=rules).fewer.startswith("3 of 4 items are answered: only 3 of 50 items pass")
