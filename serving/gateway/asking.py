@@ -91,7 +91,7 @@ class Asking:
         """Ask why an item is or is not answered; see :meth:`recommend` for the errors."""
         if str(item) == "":
             raise invalid("item_id is empty; give the item that is to be explained.")
-        begun = time.monotonic()
+        begun, visit.explores = time.monotonic(), False
         answer = await self.recommend(visit, who, None, wanted)
         known, route = self._chosen(visit, who.user_id), visit.route
         assert route is not None

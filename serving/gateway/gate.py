@@ -147,7 +147,9 @@ class Gate:
         route = visit.route
         assert route is not None
         begun = time.monotonic()
-        explored = self.explorer.widened(visit, route, request) if self.explorer is not None and not visit.as_recorded else None
+        explored = None
+        if self.explorer is not None and visit.explores and not visit.as_recorded:
+            explored = self.explorer.widened(visit, route, request)
         if explored is not None:
             request, visit.k = explored.request, explored.k
         request, carts = await self._joined(visit, route, request)

@@ -124,14 +124,15 @@ class Placements:
             raise invalid("The export that is served holds no items for lists; write it again with `cartwheel export`.")
         _check(wishes, book.max_k, who)
         begun, stood = time.monotonic(), [str(item) for item in who.exclude]
-        sections, rung = [], ""
+        sections: list[Section] = []
+        rung = ""
         for wish in wishes:
             left = None if seconds is None else max(0.0, seconds - (time.monotonic() - begun))
             rules = (who.rules or Rules()).model_copy(
                 update={"cart_items": (*(who.rules.cart_items if who.rules else ()), *map(str, who.cart_items), *stood)}
             )
             try:
-                items = await self._list(visit, book, metadata, replace(who, rules=rules), wish, left)
+                items = await self._list(visit, book, metadata, replace(who, rules=rules), wish, sections, left)
             except UsageError as error:
                 raise invalid(str(error)) from error
             stood += [str(item.item_id) for item in items]
@@ -142,9 +143,17 @@ class Placements:
         return tuple(sections)
 
     async def _list(
-        self, visit: Visit, book: Rulebook, metadata: Metadata, who: Who, wish: Wish, left: float | None
+        self,
+        visit: Visit,
+        book: Rulebook,
+        metadata: Metadata,
+        who: Who,
+        wish: Wish,
+        before: Sequence[Section],
+        left: float | None,
     ) -> tuple[Placed, ...]:
-        visit.rules, visit.ladder, visit.rung = who.rules, True, ""
+        visit.rules, visit.ladder, visit.rung, visit.k = who.rules, True, "", 0
+        visit.explores = wish.placement == FOR_YOU and not any(section.placement == FOR_YOU for section in before)
         wanted = Wanted(left, wish.k, who.timestamp)
         if wish.placement in (FOR_YOU, ON_SALE):
             return await self._recommended(visit, who, wish, wanted)

@@ -35,6 +35,7 @@ class Visit:
         rung: what answered.
         rules: of the request, beside those of the shop; None where it gives none.
         k: how many items the caller wants where more are asked for, to explore; else 0.
+        explores: whether its items are shown to a shopper as they are answered, so that they may be explored and are logged as shown.
         fewer: why fewer items are answered than were asked for, in a sentence; empty where not.
         ladder: whether an answer of a lower rung is wanted where there is none of the highest.
         as_recorded: whether it goes to Triton as it is, without stored events and rules, as one that was recorded.
@@ -53,6 +54,7 @@ class Visit:
     rung: str = ""
     rules: Rules | None = None
     k: int = 0
+    explores: bool = True
     fewer: str = ""
     ladder: bool = False
     as_recorded: bool = False

@@ -140,3 +140,7 @@ def test_fewer_items_are_those_that_the_caller_asked_for(exploring: Gateway, ans
         rules = Rules(allow=tuple(map(str, every.item_ids[:3])))
         assert shop.recommend("nobody", k=2, rules=rules).fewer == ""
         assert shop.recommend("nobody", k=4, rules=rules).fewer.startswith("3 of 4 items are answered: only 3 of 50 items pass")
+    with httpx.Client(base_url=f"http://{exploring.endpoint.http}", timeout=30) as http:
+        items = [shop_item["item_id"] for shop_item in http.post("/v1/recommend", json={"k": 10}).json()["items"]]
+        ranks = {http.post("/v1/explain", json={"item_id": items[9], "k": 10}).json()["rank"] for _ in range(8)}
+    assert len(ranks) == 1, "an explanation explores nothing"

@@ -271,7 +271,7 @@ def test_tensors_that_are_no_rules_are_refused(channel: grpc.Channel) -> None:
 
 
 def test_what_is_out_of_stock_vanishes_within_a_second_and_comes_back(
-    channel: grpc.Channel, http: httpx.Client, shop: Client, ranked: Any
+    channel: grpc.Channel, http: httpx.Client, shop: Client, items: Any, ranked: Any
 ) -> None:
     first, second = (item for item, _ in ranked["u1"][:2])
     try:
@@ -292,6 +292,7 @@ def test_what_is_out_of_stock_vanishes_within_a_second_and_comes_back(
         call(channel, "SetItems", items=[{"item_id": item, "available": True, "stock": 5} for item in (first, second)])
     only = shop.recommend("u1", timestamp="snapshot", k=3, rules=Rules(where="price == 12.25"))
     assert [str(item.item_id) for item in only] == [second]
+    call(channel, "SetItems", items=[{"item_id": second, "price": items[second]["price"] or 12.25}])
 
 
 def test_what_is_in_the_cart_is_never_answered(channel: grpc.Channel, http: httpx.Client, run: Path) -> None:
