@@ -116,7 +116,7 @@ def _answered(call: Any, payload: bytes, address: str) -> bytes:
         try:
             return bytes(call(payload, timeout=_ASK_SECONDS))
         except grpc.RpcError as error:
-            _require_refusal(error, address)
+            require_refusal(error, address)
             if time.monotonic() > deadline:
                 raise ServerError(
                     f"{address} refused one question for {_ASK_SECONDS:g} s, at last with: {error.details()}",
@@ -125,7 +125,7 @@ def _answered(call: Any, payload: bytes, address: str) -> bytes:
         time.sleep(_PAUSE_SECONDS)
 
 
-def _require_refusal(error: Any, address: str) -> None:
+def require_refusal(error: Any, address: str) -> None:
     """Check that a request ended as those of a busy server do.
 
     Raises:
@@ -172,7 +172,7 @@ async def _load(call: Any, turn: Iterator[bytes], concurrency: int, seconds: flo
             try:
                 await call(next(turn), timeout=_ASK_SECONDS)
             except grpc.aio.AioRpcError as error:
-                _require_refusal(error, address)
+                require_refusal(error, address)
                 measured.refused += 1
                 await asyncio.sleep(_PAUSE_SECONDS)  # a server that is not there refuses at once
                 continue

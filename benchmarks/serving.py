@@ -26,6 +26,7 @@ import typer  # noqa: E402
 from rich.console import Console  # noqa: E402
 from rich.table import Table  # noqa: E402
 
+from benchmarks import open_loop  # noqa: E402
 from benchmarks.load import Measured, Request, ask, compare, measure, mixed_requests  # noqa: E402
 from benchmarks.machine import machine  # noqa: E402
 from benchmarks.peer.repository import ONE_BY_ONE, TOGETHER, write_peer  # noqa: E402
@@ -121,6 +122,17 @@ class Shop:
     candidates: int
 
 
+@dataclass(frozen=True)
+class Rising:
+    """What an open loop is asked with.
+
+    Attributes:
+        in_time: seconds within which an answer counts.
+    """
+
+    in_time: float
+
+
 @app.command()
 def main(
     run: Annotated[Optional[Path], typer.Option(help="Use this run directory, exported before, rather than making one.")] = None,  # noqa: UP045
@@ -136,6 +148,13 @@ def main(
         bool, typer.Option("--quick", help="Measure for 2 seconds each: to see that all is well, not how fast.")
     ] = False,
     alone: Annotated[bool, typer.Option("--alone", help="Time Cartwheel alone; the peer is asked for equality only.")] = False,
+    arriving: Annotated[
+        bool,
+        typer.Option(
+            "--open-loop", help="Let requests arrive at 25 to 200 % of each one's capacity, whether or not it keeps up."
+        ),
+    ] = False,
+    in_time: Annotated[float, typer.Option(min=0.01, help="Seconds within which an answer counts past capacity.")] = 1.0,
     export: Annotated[
         bool, typer.Option("--export", help="Write the repository anew, after a change to the serving code.")
     ] = False,
@@ -155,7 +174,8 @@ def main(
     try:
         levels = _levels(concurrency)
         shop = _shop(run.resolve() if run else _made(work.resolve(), items, anew=export))
-        _run(shop, levels, 2.0 if quick else seconds, check, with_peer=not alone)
+        rising = Rising(in_time) if arriving else None
+        _run(shop, levels, 2.0 if quick else seconds, check, rising, with_peer=not alone)
     except CartwheelError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
         raise typer.Exit(error.exit_code) from None
@@ -203,7 +223,7 @@ def _shop(run: Path) -> Shop:
     return Shop(run, ids["user"], ids["item"], int(metadata["as_of_us"]), int(metadata["sizes"]["candidates"]))
 
 
-def _run(shop: Shop, levels: list[int], seconds: float, check: int, *, with_peer: bool) -> None:
+def _run(shop: Shop, levels: list[int], seconds: float, check: int, rising: Rising | None, *, with_peer: bool) -> None:
     console = Console(width=max(100, Console().width))
     export = ExportSettings()
     peer = write_peer(
@@ -234,8 +254,12 @@ def _run(shop: Shop, levels: list[int], seconds: float, check: int, *, with_peer
         if not with_peer:
             addresses = {side: addresses[side] for side in (OURS, GATEWAY)}
         figures = [(level, _figures(addresses, requests, level, seconds)) for level in levels]
+        arrived = {} if rising is None else _rising(addresses, requests, seconds, rising)
     console.print(_table(figures), _verdict(figures), highlight=False)
-    write_json(shop.run.parent / "serving.json", {"machine": _machine(), "figures": [_plain(*row) for row in figures]})
+    if arrived:
+        console.print(open_loop.table(arrived), open_loop.verdict(arrived), highlight=False)
+    more = {"open_loop": {side: open_loop.plain(one) for side, one in arrived.items()}} if arrived else {}
+    write_json(shop.run.parent / "serving.json", {"machine": _machine(), "figures": [_plain(*row) for row in figures], **more})
 
 
 @contextlib.contextmanager
@@ -266,6 +290,13 @@ def _check(addresses: dict[str, str], requests: list[Request]) -> float:
 def _figures(addresses: dict[str, str], requests: list[Request], level: int, seconds: float) -> dict[str, Measured]:
     return {
         side: measure(address, [request.serialised(_model(side)) for request in requests], level, seconds, seconds / 3)
+        for side, address in addresses.items()
+    }
+
+
+def _rising(addresses: dict[str, str], requests: list[Request], seconds: float, rising: Rising) -> dict[str, open_loop.Served]:
+    return {
+        _NAMES[side]: open_loop.rising(address, [one.serialised(_model(side)) for one in requests], seconds, rising.in_time)
         for side, address in addresses.items()
     }
 
