@@ -45,6 +45,7 @@ class Arrivals:
         seconds: how long they arrived.
         milliseconds: from the arrival to the answer, of those that were answered.
         refused: how many were refused.
+        cancelled: how many a server ended with CANCELLED, though nobody gave them up: no answer, and no refusal with a reason.
         late: share of the requests that the generator sent more than 5 ms after their arrival.
         deadline: milliseconds after which an answer is not in time.
     """
@@ -53,6 +54,7 @@ class Arrivals:
     seconds: float
     milliseconds: list[float] = field(default_factory=list)
     refused: int = 0
+    cancelled: int = 0
     late: float = 0.0
     deadline: float = 1_000.0
 
@@ -139,6 +141,9 @@ class _Loop:
             # No deadline goes along: what its caller gave up can end a Triton that is asked directly (docs/serving.md).
             await self._calls[number % _CHANNELS](self._payloads[number % len(self._payloads)], timeout=_GRACE_SECONDS)
         except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.CANCELLED:
+                self._found.cancelled += 1
+                return
             require_refusal(error, self._address)
             self._found.refused += 1
         else:
@@ -184,7 +189,16 @@ def rising(address: str, payloads: Sequence[bytes], seconds: float, deadline: fl
 
 def table(served: Mapping[str, Served]) -> Table:
     """Return a table of all ways of serving, by their names."""
-    head = ("of capacity", "who", "arrivals/s", *(f"p{share:g} ms" for share in PERCENTILES), "in time/s", "refused", "sent late")
+    head = (
+        "of capacity",
+        "who",
+        "arrivals/s",
+        *(f"p{share:g} ms" for share in PERCENTILES),
+        "in time/s",
+        "refused",
+        "cancelled",
+        "sent late",
+    )
     made = Table(*head)
     for column in made.columns[2:]:
         column.justify = "right"
@@ -199,6 +213,7 @@ def table(served: Mapping[str, Served]) -> Table:
                 *shown,
                 f"{found.in_time:,.0f}",
                 f"{found.refused:,}",
+                f"{found.cancelled:,}",
                 f"{found.late:.1%}",
             )
         made.add_section()
@@ -223,6 +238,7 @@ def plain(one: Served) -> dict[str, Any]:
             **{f"p{share:g}_ms": found.percentile(share) if found.milliseconds else None for share in PERCENTILES},
             "in_time_per_second": found.in_time,
             "refused": found.refused,
+            "cancelled": found.cancelled,
             "late": found.late,
         }
         for level, found in one.levels.items()
