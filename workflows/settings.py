@@ -186,7 +186,7 @@ class PrepareSettings(Settings):
     """Training anchors kept, the latest first."""
     max_eval_anchors: Annotated[int, Field(gt=0)] = 5_000
     """Anchors kept in validation and in test, sampled with the seed."""
-    windows: Annotated[int, Field(ge=0, le=52)] = 4
+    windows: Annotated[int, Field(ge=0, le=52)] = 2
     """Windows before validation, each as long as it, from whose candidates a ranker learns; 0 for no such ranker. A window must leave a
     quarter of the events before it."""
     max_window_anchors: Annotated[int, Field(gt=0)] = 750

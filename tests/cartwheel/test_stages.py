@@ -112,7 +112,7 @@ ROWS: Final = (
     Row("prepare.negatives", 5, FROM_EXAMPLES),
     Row("prepare.max_train_examples", 9, FROM_EXAMPLES),
     Row("prepare.max_eval_anchors", 9, FROM_EXAMPLES),
-    Row("prepare.windows", 2, FROM_EXAMPLES),
+    Row("prepare.windows", 3, FROM_EXAMPLES),
     Row("prepare.max_window_anchors", 9, FROM_EXAMPLES),
     Row("features.families", ["user_activity"], FROM_EXAMPLES),
     Row("features.min_user_events", 3, FROM_FEATURES),
