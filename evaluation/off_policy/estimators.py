@@ -177,7 +177,7 @@ def _unskewed(side: int, skewness: float) -> float:
     """Return the quantile of the studentised mean at the 97.5 % (``side`` 1) or 2.5 % (-1) of the normal, by Hall's transformation.
 
     >>> round(_unskewed(1, 1e-9), 3), round(_unskewed(-1, 0.3), 3)
-    (1.96, -2.755)
+    (1.96, -2.65)
     """
     if abs(skewness) < _NO_SKEWNESS:
         return side * _NORMAL_QUANTILE

@@ -93,9 +93,9 @@ def cut_windows(
 
 
 def read_windows(layout: RunLayout) -> tuple[str, ...]:
-    """Return the names of a run's windows, the latest first; none where it was prepared by an earlier release.
+    """Return the names of a run's windows, the latest first; none where an earlier release prepared it, or there is no report.
 
     Raises:
-        RunError: if the report of the examples is missing or cannot be read.
+        RunError: if the report of the examples cannot be read.
     """
-    return tuple(read_json(layout.examples_report).get("windows", {}))
+    return tuple(read_json(layout.examples_report).get("windows", {})) if layout.examples_report.is_file() else ()

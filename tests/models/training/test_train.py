@@ -50,7 +50,11 @@ def test_outputs_are_complete(trained: Path) -> None:
         "item_vectors.npy",
         "validation",
     }
-    assert {file.name for file in (trained / "models/two_tower/validation").iterdir()} == {"query.onnx", "item.onnx"}
+    assert {file.name for file in (trained / "models/two_tower/validation").iterdir()} == {
+        "query.onnx",
+        "item.onnx",
+        "weights.npz",
+    }
     assert set(found["ranking"]) == common | {"model.onnx", "fusion.json"}
     assert set(found["cart"]) == common | {"model.onnx", "calibration.json", "head.json"}
     assert read_fusion(trained / "models/ranking") == Fusion(10.0)
