@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc import aio
 from pydantic import ValidationError
 from tritonclient.grpc import model_config_pb2, service_pb2
@@ -20,7 +19,7 @@ from serving.contract.tensors import BARRED
 from serving.gateway.gate import Gate
 from serving.gateway.ladder import ENSEMBLE, RUNGS
 from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
-from serving.gateway.rpc import abort
+from serving.gateway.rpc import UNREADABLE, abort
 from serving.gateway.rulebook import ENSEMBLES as RULED
 from serving.gateway.rulebook import refused_barred
 from serving.gateway.served import Public, Served
@@ -207,7 +206,7 @@ def _user(request: Any) -> str:
 def _parsed(kind: Any, raw: bytes) -> Any:
     try:
         return kind.FromString(raw)
-    except DecodeError:
+    except UNREADABLE:
         raise invalid(f"The bytes of the request are no {kind.DESCRIPTOR.name}.") from None
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from serving.gateway.refusal import RefusedError
@@ -17,6 +18,10 @@ def failed(visit: Visit, error: RefusedError | aio.AioRpcError) -> str:
         return error.sentence
     visit.code, visit.reason = error.code(), "triton"
     return error.details() or ""
+
+
+UNREADABLE: Final = (DecodeError, UnicodeDecodeError)
+"""What bytes raise that are no message; text that is no UTF-8 the latter, where protobuf runs without its compiled parser."""
 
 
 async def abort(context: Any, visit: Visit, error: RefusedError | aio.AioRpcError) -> NoReturn:
