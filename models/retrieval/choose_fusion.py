@@ -143,7 +143,7 @@ def fuse(
         DataError: as ``best_fusion_weight``.
     """
     asked = n_relevant > 0
-    best_fusion_weight(dot, logit, relevant, n_relevant)  # refuses what cannot be compared
+    _require_comparable(dot, logit, relevant, n_relevant)
     scored, users = Scored(dot, logit, relevant, n_relevant, listed).take(asked), users[asked]
     half = halves(users, seed)
     alone = values = scored.ndcg(Fusion(1.0, 0.0))
@@ -180,16 +180,7 @@ def tuned_weight(added: Array, base: Array, relevant: Array, n_relevant: Array) 
     Returns:
         The weight, and the mean NDCG@10 with it over all anchors that have a true item; 0 where none is among the candidates.
     """
-    if not added.shape == base.shape == relevant.shape or added.ndim != 2 or n_relevant.shape != added.shape[:1]:
-        raise DataError(
-            f"Fusion got scores of shapes {added.shape} and {base.shape}, truth {relevant.shape} and counts {n_relevant.shape}, "
-            "where [A, C] three times and [A] are expected."
-        )
-    present = np.isfinite(base)
-    if np.isnan(base).any() or not np.isfinite(added[present]).all():
-        raise DataError(
-            "Fusion got a score that is NaN or infinite, where finite scores are expected.", "Train the models again."
-        )
+    present = _require_comparable(added, base, relevant, n_relevant)
     useful = (n_relevant > 0) & (relevant & present).any(axis=1)  # the other anchors score 0 under every weight
     if not useful.any():
         return default_fusion_weight(), 0.0
@@ -204,6 +195,21 @@ def tuned_weight(added: Array, base: Array, relevant: Array, n_relevant: Array) 
     values = [mean_ndcg(base + weight * added, relevant & present, n_relevant) for weight in weights]
     best = int(np.argmax(values))
     return weights[best], values[best] * share
+
+
+def _require_comparable(added: Array, base: Array, relevant: Array, n_relevant: Array) -> Array:
+    """Return ``[A, C]`` where there is a candidate; refuse shapes that do not fit together and scores that are no numbers."""
+    if not added.shape == base.shape == relevant.shape or added.ndim != 2 or n_relevant.shape != added.shape[:1]:
+        raise DataError(
+            f"Fusion got scores of shapes {added.shape} and {base.shape}, truth {relevant.shape} and counts {n_relevant.shape}, "
+            "where [A, C] three times and [A] are expected."
+        )
+    present = np.isfinite(base)
+    if np.isnan(base).any() or not np.isfinite(added[present]).all():
+        raise DataError(
+            "Fusion got a score that is NaN or infinite, where finite scores are expected.", "Train the models again."
+        )
+    return present
 
 
 def mean_ndcg(scores: Array, relevant: Array, n_relevant: Array, cutoff: int = CUTOFF) -> float:

@@ -94,9 +94,15 @@ def build_pool(
 
 def joined(pools: Sequence[Pool]) -> Pool:
     """Return the pools of several questions as one, of the same retrievers in each."""
-    most = max(pool.items.shape[1] for pool in pools)
-    items = np.concatenate([_widened(pool.items, most, -1) for pool in pools])
-    return replace(pools[0], items=items, scores=np.concatenate([_widened(pool.scores, most, 0) for pool in pools]))
+    return replace(
+        pools[0], items=stacked([pool.items for pool in pools], -1), scores=stacked([pool.scores for pool in pools], 0)
+    )
+
+
+def stacked(parts: Sequence[npt.NDArray[Any]], filler: int) -> npt.NDArray[Any]:
+    """Return arrays [a, P, ...] one above the other, each as wide as the widest by ``filler`` behind it."""
+    most = max(part.shape[1] for part in parts)
+    return np.concatenate([_widened(part, most, filler) for part in parts])
 
 
 def _part(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -10,7 +9,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.core.errors import RunError
+from serving.contract.arrays import read_arrays
 
 FILE: Final = "fallback.npz"
 KEPT_NEIGHBOURS: Final = 20
@@ -62,12 +61,9 @@ class FallbackTables:
         Raises:
             RunError: if it is not that.
         """
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                texts, ends = content["texts"].tobytes(), np.cumsum(content["lengths"]).tolist()
-                ids = tuple(texts[start:end] for start, end in zip([0, *ends], ends, strict=False))
-                leaves_out, max_k = content["flags"].tolist()
-                tables = {name: content[name] for name in ("popularity", "categories", "neighbours", "weights")}
-                return cls(ids=ids, **tables, leaves_recents_out=bool(leaves_out), max_k=max_k)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path} cannot be read ({error}).", "Write the repository again with `cartwheel export`.") from error
+        with read_arrays(path) as content:
+            texts, ends = content["texts"].tobytes(), np.cumsum(content["lengths"]).tolist()
+            ids = tuple(texts[start:end] for start, end in zip([0, *ends], ends, strict=False))
+            leaves_out, max_k = content["flags"].tolist()
+            tables = {name: content[name] for name in ("popularity", "categories", "neighbours", "weights")}
+            return cls(ids=ids, **tables, leaves_recents_out=bool(leaves_out), max_k=max_k)

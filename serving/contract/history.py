@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.core.errors import RunError
+from serving.contract.arrays import read_arrays
 
 FILE: Final = "history.npz"
 KEPT: Final = 20
@@ -89,12 +88,9 @@ class History:
         Raises:
             RunError: if it is not that.
         """
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                lists = (Lists(content[f"{name}_starts"], content[name]) for name in ("viewed", "bought"))
-                return cls(content["keys"], *lists)
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path} cannot be read ({error}).", "Write the repository again with `cartwheel export`.") from error
+        with read_arrays(path) as content:
+            lists = (Lists(content[f"{name}_starts"], content[name]) for name in ("viewed", "bought"))
+            return cls(content["keys"], *lists)
 
 
 def key_of(user: str) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,11 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from cartwheel.core.errors import RunError
+from serving.contract.arrays import AGAIN, read_arrays
 from serving.rules.expression import Column, Names, Texts
 
 FILE: Final = "items.npz"
 VECTORS: Final = "item_directions.npy"
-_AGAIN: Final = "Write the repository again with `cartwheel export`."
 
 
 @dataclass(frozen=True)
@@ -51,22 +50,19 @@ class ItemTable:
         Raises:
             RunError: if it is not that.
         """
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                ids = _read_texts(content, "ids")
-                columns: dict[str, Column] = {}
-                for key in content.files:
-                    kind, _, name = key.partition("/")
-                    if kind == "text":
-                        columns[name] = Texts(content[key], _read_texts(content, f"words/{name}"))
-                    elif kind == "names":
-                        items, codes = content[key]
-                        columns[name] = Names(items, codes, _read_texts(content, f"words/{name}"), len(ids))
-                    elif kind == "number":
-                        columns[name] = content[key]
-                return cls(ids, columns)
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path} cannot be read ({error}).", _AGAIN) from error
+        with read_arrays(path) as content:
+            ids = _read_texts(content, "ids")
+            columns: dict[str, Column] = {}
+            for key in content.files:
+                kind, _, name = key.partition("/")
+                if kind == "text":
+                    columns[name] = Texts(content[key], _read_texts(content, f"words/{name}"))
+                elif kind == "names":
+                    items, codes = content[key]
+                    columns[name] = Names(items, codes, _read_texts(content, f"words/{name}"), len(ids))
+                elif kind == "number":
+                    columns[name] = content[key]
+            return cls(ids, columns)
 
 
 def read_directions(path: Path, items: int) -> npt.NDArray[np.float16]:
@@ -78,9 +74,9 @@ def read_directions(path: Path, items: int) -> npt.NDArray[np.float16]:
     try:
         vectors: npt.NDArray[np.float16] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError) as error:
-        raise RunError(f"{path} cannot be read ({error}).", _AGAIN) from error
+        raise RunError(f"{path} cannot be read ({error}).", AGAIN) from error
     if vectors.ndim != 2 or len(vectors) != items:
-        raise RunError(f"{path} has the shape {list(vectors.shape)}, and there are {items} items.", _AGAIN)
+        raise RunError(f"{path} has the shape {list(vectors.shape)}, and there are {items} items.", AGAIN)
     return vectors
 
 

@@ -7,7 +7,6 @@ Scorecards", 2006): below .1 is usual, above .25 a population that has changed.
 from __future__ import annotations
 
 import hashlib
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from cartwheel.core.errors import RunError
+from serving.contract.arrays import read_arrays
 
 FILE: Final = "reference.npz"
 ITEM_INPUTS: Final = ("item_category", "item_price", "item_popularity")
@@ -63,16 +62,13 @@ class Reference:
         Raises:
             RunError: if it is not that.
         """
-        try:
-            with np.load(path, allow_pickle=False) as content:
-                parts: dict[str, dict[str, Any]] = {"bins": {}, "shares": {}}
-                for key in content.files:
-                    kind, _, name = key.partition("/")
-                    if name:
-                        parts[kind][name] = content[key]
-                return cls(parts["bins"], parts["shares"], content["score_edges"], content["users"])
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise RunError(f"{path} cannot be read ({error}).", "Write the repository again with `cartwheel export`.") from error
+        with read_arrays(path) as content:
+            parts: dict[str, dict[str, Any]] = {"bins": {}, "shares": {}}
+            for key in content.files:
+                kind, _, name = key.partition("/")
+                if name:
+                    parts[kind][name] = content[key]
+            return cls(parts["bins"], parts["shares"], content["score_edges"], content["users"])
 
 
 def user_hash(user: str) -> int:

@@ -68,9 +68,14 @@ def _bases(run: Path, blend: Blend, biases: Mapping[str, npt.NDArray[np.float32]
 def _tables(run: Path, blend: Blend, items: int, recents: int) -> list[NeighbourTable]:
     tables = []
     for shares in blend.tables:
-        table = Neighbours.read(RunLayout(run).item_to_item.neighbours(SNAPSHOT, shares.learner), items)
-        columns = np.pad(table.columns.astype(np.int64), ((0, 1), (0, 0)), constant_values=-1)
-        additions: npt.NDArray[np.float32] = np.pad(table.weights, ((0, 1), (0, 0)))
-        additions = np.where(columns < 0, np.float32(0), additions)
-        tables.append(NeighbourTable(np.where(columns < 0, items, columns), additions, shares.by_age(recents)))
+        columns, additions = served_table(run, shares.learner, items)
+        tables.append(NeighbourTable(columns.astype(np.int64), additions, shares.by_age(recents)))
     return tables
+
+
+def served_table(run: Path, learner: str, items: int) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Return the neighbours of N items and of the unknown one, [N + 1, K], and their additions; N and 0 where there is none."""
+    table = Neighbours.read(RunLayout(run).item_to_item.neighbours(SNAPSHOT, learner), items)
+    columns = np.pad(table.columns, ((0, 1), (0, 0)), constant_values=-1)
+    additions = np.where(columns < 0, np.float32(0), np.pad(table.weights, ((0, 1), (0, 0))))
+    return np.where(columns < 0, np.int32(items), columns), additions

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 
-from cartwheel.core.run_layout import SNAPSHOT, RunLayout
-from models.families.neighbours.table import Neighbours
+from cartwheel.core.run_layout import RunLayout
 from models.retrieval.fusion import Fusion
 from models.retrieval.ranker.columns import RANKER, RankerColumns, read_ranker_tables
 from models.retrieval.ranker.features import DECAYS, NAMED, spread_column, table_column
+from serving.export.neighbours import served_table
 from serving.export.onnx_files import read_onnx
 from serving.pieces.rank_lists import Ranker, RankerTable
 from workflows.features.feature_set import read_feature_set
@@ -42,8 +42,6 @@ def read_ranker(run: Path, fusion: Fusion, items: int, recents: int) -> Ranker |
 
 
 def _table(run: Path, name: str, items: int, recents: int) -> RankerTable:
-    table = Neighbours.read(RunLayout(run).item_to_item.neighbours(SNAPSHOT, name), items)
-    columns = np.pad(table.columns, ((0, 1), (0, 0)), constant_values=-1)
-    additions = np.where(columns < 0, np.float32(0), np.pad(table.weights, ((0, 1), (0, 0))))
+    columns, additions = served_table(run, name, items)
     shares = {table_column(name, decay): np.power(np.float32(decay), np.arange(recents, dtype=np.float32)) for decay in DECAYS}
-    return RankerTable(np.where(columns < 0, np.int32(items), columns), additions, shares)
+    return RankerTable(columns, additions, shares)

@@ -19,7 +19,7 @@ from serving.contract.tensors import BARRED
 from serving.gateway.gate import Gate
 from serving.gateway.ladder import ENSEMBLE, RUNGS
 from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
-from serving.gateway.rpc import UNREADABLE, abort
+from serving.gateway.rpc import abort, parsed
 from serving.gateway.rulebook import ENSEMBLES as RULED
 from serving.gateway.rulebook import refused_barred
 from serving.gateway.served import Public, Served
@@ -88,7 +88,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _infer(self, raw: bytes, context: Context) -> bytes:
         visit = Visit(DOOR)
         try:
-            request = _parsed(service_pb2.ModelInferRequest, raw)
+            request = parsed(service_pb2.ModelInferRequest, raw)
             self._gate.enter(visit, context.invocation_metadata() or (), request.id)
             public = self._public(self._gate.choose(visit, lambda: _user(request)), request.model_name, request.model_version)
             visit.ensemble = public.name
@@ -148,7 +148,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         async def look_up(raw: bytes, context: Context) -> bytes:
             visit = Visit(DOOR)
             try:
-                asked = _parsed(kind, raw)
+                asked = parsed(kind, raw)
                 self._gate.enter(visit, context.invocation_metadata() or ())
                 public = self._public(self._gate.served, asked.name, asked.version)
                 main = self._gate.routes.main
@@ -162,7 +162,7 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
     async def _model_ready(self, raw: bytes, context: Context) -> bytes:
         visit = Visit(DOOR)
         try:
-            asked = _parsed(service_pb2.ModelReadyRequest, raw)
+            asked = parsed(service_pb2.ModelReadyRequest, raw)
             visit.name()
             self._public(self._gate.served, asked.name, asked.version)
         except RefusedError as error:
@@ -201,13 +201,6 @@ def _closed(method: str) -> grpc.RpcMethodHandler:
 
 def _user(request: Any) -> str:
     return next(iter(users_of(request)), "")
-
-
-def _parsed(kind: Any, raw: bytes) -> Any:
-    try:
-        return kind.FromString(raw)
-    except UNREADABLE:
-        raise invalid(f"The bytes of the request are no {kind.DESCRIPTOR.name}.") from None
 
 
 def _rules(given: list[bytes]) -> Rules:

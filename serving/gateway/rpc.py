@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from google.protobuf.message import DecodeError
 from grpc import aio
 
-from serving.gateway.refusal import RefusedError
+from serving.gateway.refusal import RefusedError, invalid
 from serving.gateway.visit import REQUEST_ID, Visit
 
 
@@ -20,8 +20,19 @@ def failed(visit: Visit, error: RefusedError | aio.AioRpcError) -> str:
     return error.details() or ""
 
 
-UNREADABLE: Final = (DecodeError, UnicodeDecodeError)
-"""What bytes raise that are no message; text that is no UTF-8 the latter, where protobuf runs without its compiled parser."""
+def parsed(kind: Any, raw: bytes) -> Any:
+    """Return the message of a kind that bytes hold.
+
+    Raises:
+        RefusedError: if they are none.
+    """
+    try:
+        return kind.FromString(raw)
+    except (
+        DecodeError,
+        UnicodeDecodeError,
+    ):  # text that is no UTF-8 raises the latter where protobuf runs without its compiled parser
+        raise invalid(f"The bytes of the request are no {kind.DESCRIPTOR.name}.") from None
 
 
 async def abort(context: Any, visit: Visit, error: RefusedError | aio.AioRpcError) -> NoReturn:

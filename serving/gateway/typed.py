@@ -20,7 +20,7 @@ from serving.gateway.item_states import SET_ITEMS, set_items
 from serving.gateway.keys import Role
 from serving.gateway.placements import Placements, Who, Wish
 from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
-from serving.gateway.rpc import UNREADABLE, abort
+from serving.gateway.rpc import abort, parsed
 from serving.gateway.visit import Visit
 from serving.rules.rules import Rules
 
@@ -69,10 +69,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
             visit = Visit(DOOR)
             try:
                 self._gate.enter(visit, context.invocation_metadata() or (), role=role)
-                try:
-                    request = kind.FromString(raw)
-                except UNREADABLE:
-                    raise invalid(f"The bytes of the request are no {kind.DESCRIPTOR.name}.") from None
+                request = parsed(kind, raw)
                 content: bytes = (await answer(visit, request, context.time_remaining())).SerializeToString()
                 visit.code = Code.OK
             except (RefusedError, aio.AioRpcError) as error:

@@ -32,6 +32,15 @@ class ItemBases:
         return graph.add("Gather", graph.constant(padded), self.row, axis=0)
 
 
+def ages(graph: GraphBuilder, recent: str, recents: int) -> str:
+    """Return int64 [B, L], how many steps each recent item lies back from the last; ``recent`` is as in ``Additions``."""
+    zero = graph.constant(0, np.int64)
+    held = cast(graph, graph.add("GreaterOrEqual", recent, zero), onnx.TensorProto.INT64)
+    count = graph.add("ReduceSum", held, graph.constant([1], np.int64), keepdims=1)
+    steps = graph.add("Sub", count, graph.constant(np.arange(1, recents + 1).reshape(1, -1), np.int64))
+    return graph.add("Max", steps, zero)
+
+
 class Additions:
     """The additions of each query, one for each neighbour of each recent item in each table, an item of the catalogue at several places.
 
@@ -45,10 +54,7 @@ class Additions:
     def __init__(self, graph: GraphBuilder, tables: Sequence[NeighbourTable], recent: str, recents: int) -> None:
         self.places = recents * sum(table.columns.shape[1] for table in tables)
         """M, places of all tables."""
-        held = cast(graph, graph.add("GreaterOrEqual", recent, graph.constant(0, np.int64)), onnx.TensorProto.INT64)
-        count = graph.add("ReduceSum", held, graph.constant([1], np.int64), keepdims=1)
-        steps = graph.add("Sub", count, graph.constant(np.arange(1, recents + 1).reshape(1, -1), np.int64))
-        age = graph.add("Max", steps, graph.constant(0, np.int64))
+        age = ages(graph, recent, recents)
         parts = [self._of_table(graph, table, recent, age, recents) for table in tables]
         items, values = zip(*parts, strict=True)
         self.items = graph.add("Concat", *items, axis=1) if len(parts) > 1 else items[0]

@@ -14,6 +14,7 @@ import numpy.typing as npt
 import onnx
 
 from serving.pieces.common import INFINITY, cast, size
+from serving.pieces.neighbours import ages
 from workflows.compiler.onnx_graph import GraphBuilder
 
 _TINY = np.float32(1e-6)
@@ -95,7 +96,7 @@ class ListColumns:
         graph, items = self._graph, len(tables[0].columns) - 1
         batch = size(graph, self._items, 0)
         places = self._places(batch, items)
-        age = self._ages(recent, recents)
+        age = ages(graph, recent, recents)
         shape = graph.add("Concat", batch, graph.constant([self._width + 1], np.int64), axis=0)
         empty = graph.add("Expand", self._zero, shape)
         found: dict[str, str] = {}
@@ -128,14 +129,6 @@ class ListColumns:
         )
         where = graph.add("Min", self._items, graph.constant(items, np.int64))
         return graph.add("ScatterElements", none, where, own, axis=1)
-
-    def _ages(self, recent: str, recents: int) -> str:
-        """Return int64 [B, L], the steps of each recent item back from the last."""
-        graph, zero = self._graph, self._graph.constant(0, np.int64)
-        held = cast(graph, graph.add("GreaterOrEqual", recent, zero), onnx.TensorProto.INT64)
-        count = graph.add("ReduceSum", held, self._axis, keepdims=1)
-        steps = graph.add("Sub", count, graph.constant(np.arange(1, recents + 1).reshape(1, -1), np.int64))
-        return graph.add("Max", steps, zero)
 
     def _shares_of_best(self, given: str) -> str:
         graph = self._graph

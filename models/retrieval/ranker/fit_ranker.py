@@ -30,7 +30,7 @@ from models.questions.interactions import Bools
 from models.questions.run_log import read_interactions
 from models.retrieval.choose_neighbours import DECAYS, LEAST, Learnt, fit_weights
 from models.retrieval.pairs import Pairs
-from models.retrieval.pool import Pool, build_pool, joined
+from models.retrieval.pool import Pool, build_pool, joined, stacked
 from models.retrieval.ranker.columns import RANKER, RankerColumns
 from models.retrieval.ranker.features import declared
 from models.retrieval.ranker.settings import RankerSettings
@@ -142,7 +142,7 @@ def _window(learnt: Learnt, name: str, tables: Sequence[str]) -> _Window:
 def _weights(windows: Sequence[_Window]) -> dict[bool, Numbers] | None:
     """Return the weights of the sum for shoppers with and without a history; None where nothing can be told."""
     known = np.concatenate([has_history(window.recent) for window in windows])
-    pool, found = joined([window.pool for window in windows]), _stacked([window.found for window in windows])
+    pool, found = joined([window.pool for window in windows]), stacked([window.found for window in windows], 0)
     used = np.ones(pool.width, bool)
     used[Pool.retrieval] = False
     weights = {}
@@ -153,11 +153,6 @@ def _weights(windows: Sequence[_Window]) -> dict[bool, Numbers] | None:
     if not weights:
         return None
     return {value: weights.get(value, next(iter(weights.values()))) for value in (True, False)}
-
-
-def _stacked(parts: Sequence[Bools]) -> Bools:
-    width = max(part.shape[1] for part in parts)
-    return np.concatenate([np.pad(part, ((0, 0), (0, width - part.shape[1]))) for part in parts])
 
 
 def _rows(run: Path, window: _Window, columns: RankerColumns, weights: dict[bool, Numbers], candidates: int) -> _Rows:
