@@ -71,9 +71,30 @@ def _plain_name(value: str) -> str:
 
 NULL_VALUES: Final = (
     *("NULL", "Null", "null", "(NULL)", "(null)", "[NULL]", "\\N", "undefined"),
-    *("NaN", "nan", "NAN", "-NaN", "-nan", "NA", "N/A", "n/a", "#N/A", "#NA", "None", "<NA>", "NaT"),
+    *(
+        "NaN",
+        "nan",
+        "NAN",
+        "-NaN",
+        "-nan",
+        "NA",
+        "N/A",
+        "n/a",
+        "#N/A",
+        "#NA",
+        "#N/A N/A",
+        "None",
+        "none",
+        "NONE",
+        "nil",
+        "<NA>",
+        "NaT",
+    ),
+    *("1.#QNAN", "-1.#QNAN", "1.#IND", "-1.#IND", "nan(ind)", "-nan(ind)"),
+    *("#NULL!", "#VALUE!", "#REF!", "#DIV/0!", "#NAME?", "#NUM!"),
 )
-"""How databases, their tools, browsers, pandas, R and spreadsheets write a missing value."""
+"""How databases, their tools, browsers, programming languages, pandas, R and spreadsheets write a missing value or one that they failed to
+compute."""
 
 Encoding = Annotated[str, AfterValidator(_known_codec)]
 Mark = Annotated[str, AfterValidator(_one_mark)]

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from serving.contract.tensors import EARLIEST_TIMESTAMP, LATEST_TIMESTAMP
 from serving.store.event import FIELDS, Tracked
+from workflows.events.blanks import BLANKS
 from workflows.events.kinds import REFUND
 from workflows.events.reasons import (
     BAD_PRICE,
@@ -170,7 +171,7 @@ def _bare(value: Any) -> str | None:
     """Return a cell without outer blanks, None where it means that nothing is known; see ``workflows.events.tidy``."""
     if value is None:
         return None
-    text = str(value).strip()
+    text = str(value).strip(BLANKS)
     return None if not text or text in _NULLS else text
 
 

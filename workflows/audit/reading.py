@@ -10,6 +10,7 @@ import polars as pl
 
 from cartwheel.core.errors import DataError
 from workflows.events import reading
+from workflows.events.blanks import BLANKS
 from workflows.events.instants import ISO, parse_instant
 from workflows.events.numbers import parse_number
 from workflows.events.schema import FLAW
@@ -55,7 +56,7 @@ def _unread(path: Path, broken: pl.DataFrame, rows: int) -> str:
         return ""
     file, row, flaw = broken.select(reading.FILE_NAME, reading.INDEX, FLAW).row(0)
     told = f"{broken.height:,} of {rows:,} records cannot be read; the first is row {row} of {file} ({flaw})"
-    if broken.height > MAX_UNREAD * rows:
+    if broken.filter(pl.col(FLAW) != reading.EMPTY_ROW).height > MAX_UNREAD * rows:
         raise DataError(f"{path}: {told}.", "Export it again, or name its layout under [source] of a configuration (--source).")
     return f"{told}. They are left out."
 
@@ -64,7 +65,7 @@ def _typed(column: pl.Series, nulls: list[str]) -> pl.Series:
     """Return a text column as what all its values are: whole numbers, numbers, yes or no, dates, instants; else as it is."""
     if column.dtype != pl.String:
         return column
-    text = column.to_frame("text").select(pl.col("text").str.strip_chars().replace(dict.fromkeys(nulls)))["text"]
+    text = column.to_frame("text").select(pl.col("text").str.strip_chars(BLANKS).replace(dict.fromkeys(nulls)))["text"]
     if text.null_count() == len(text):
         return text.alias(column.name)
     cell = pl.col("text")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime as dt
 from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
 import polars as pl
 
+from workflows.events.plausible import reading_of
 from workflows.events.reading import TOO_MANY_FIELDS, UNBALANCED
 from workflows.events.rules import (
     BAD_PRICE,
@@ -19,6 +21,7 @@ from workflows.events.rules import (
     MISSING_USER,
     NEGATIVE_PRICE,
     NON_FINITE_PRICE,
+    OTHER_UNIT,
     UNKNOWN_TYPE,
     UNPARSEABLE_TIME,
 )
@@ -29,6 +32,10 @@ _ADVICE: Final = {
     UNPARSEABLE_TIME: (
         "timestamp",
         "set source.timestamp_format to s, ms, us or ns for Unix time or to a strptime pattern, where the times are not ISO 8601",
+    ),
+    OTHER_UNIT: (
+        "timestamp",
+        "export all times in one unit; source.timestamp_format is that of most",
     ),
     FUTURE_TIME: (
         "timestamp",
@@ -45,6 +52,10 @@ _ADVICE: Final = {
 _REPEATS: Final = "where equal rows are events of their own, set events.repeats to 'keep' or 'sum'"
 _OTHER_DIALECT: Final = (
     "where quotation marks are ordinary characters, set source.quote to an empty string, where they are escaped, source.escape"
+)
+_SURPLUS: Final = (
+    "where the header lacks a name, give all in source.header, and where numbers have a decimal comma unquoted between commas, export them "
+    "quoted or with another separator"
 )
 _NAMED_TYPES: Final = 3
 
@@ -67,14 +78,24 @@ def _clause(rows: pl.LazyFrame, reason: str) -> str:
     if reason == DUPLICATE:
         return _REPEATS
     if reason in (UNBALANCED, TOO_MANY_FIELDS):
-        return _OTHER_DIALECT
+        return _OTHER_DIALECT if reason == UNBALANCED else f"{_SURPLUS}; {_OTHER_DIALECT}"
     if reason not in _ADVICE:
         return ""
     column, advice = _ADVICE[reason]
     found = _collect(rows.filter(pl.col("reason") == reason).select(column, "file", "row").head(1))
     value, file, row = found.row(0)
     shown = "" if value is None else f" of {value!r}"
-    return f"for {reason}{shown} ({file}, row {row}), {advice.format(column=column)}"
+    likely = _likely(value) if reason == UNPARSEABLE_TIME else ""
+    return f"for {reason}{shown} ({file}, row {row}), {advice.format(column=column)}{likely}"
+
+
+def _likely(time: str | None) -> str:
+    """Return what a time that is a number may count, in brackets; nothing where it is none."""
+    try:
+        meant = reading_of(float(time or ""), dt.datetime.now(tz=dt.timezone.utc))
+    except ValueError:
+        return ""
+    return f" ({meant})" if meant else ""
 
 
 def _unknown_types(rows: pl.LazyFrame) -> str:

@@ -1,9 +1,9 @@
-"""Asks whether the instants of a log can be right: Unix time in the wrong unit, a missing time written as 1970, a log of one minute."""
+"""Asks whether the instants of a log can be right: in the wrong unit or in several, missing and written as 1970, all of a minute."""
 
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Final
 
 import polars as pl
@@ -19,10 +19,55 @@ _MANY_ROWS: Final = 100
 _MINUTE: Final = dt.timedelta(minutes=1)
 _YEAR_US: Final = 365 * 24 * 3600 * 10**6
 _SPOKEN: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_YEAR_1: Final = dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc)
+_COUNTS: Final = (
+    ("days since 1899-12-30, as spreadsheets do", dt.datetime(1899, 12, 30, tzinfo=dt.timezone.utc), 86_400.0),
+    ("days since 1970", dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc), 86_400.0),
+    ("hours since 1970", dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc), 3_600.0),
+    ("minutes since 1970", dt.datetime(1970, 1, 1, tzinfo=dt.timezone.utc), 60.0),
+    ("seconds since 2001, as Apple does", dt.datetime(2001, 1, 1, tzinfo=dt.timezone.utc), 1.0),
+    ("tenths of a microsecond since 1601, as Windows does", dt.datetime(1601, 1, 1, tzinfo=dt.timezone.utc), 1e-7),
+    ("tenths of a microsecond since the year 1, as .NET does", _YEAR_1, 1e-7),
+)
+"""What else numbers count that are instants: in words, from when on, and how many seconds each is."""
 _NANOSECONDS_TAKEN_FOR: Final = {"us": 10**3, "ms": 10**6, "s": 10**9}
 
 
-def check_unit(checked: pl.LazyFrame, raw: str, formats: Collection[str], until: dt.datetime) -> None:
+def in_another_unit(raw: pl.Expr, formats: Sequence[str], until: dt.datetime) -> pl.Expr:
+    """Tell which rows are no instant of a shop in the unit that is declared, but one in another; none where no unit is declared.
+
+    Args:
+        raw: the text of the time.
+        formats: the formats that the rows are read by.
+        until: instants from this one on lie in the future.
+    """
+    if len(formats) != 1 or not is_unit(formats[0]):
+        return pl.lit(value=False)
+    number = raw.str.strip_chars().cast(pl.Float64, strict=False)
+    fits = {
+        unit: (number / per_second).is_between(SHOPS_SINCE.timestamp(), until.timestamp())
+        for unit, per_second in UNIX_UNITS.items()
+    }
+    others = pl.any_horizontal(fit for unit, fit in fits.items() if unit != formats[0])
+    return (~fits[formats[0]] & others).fill_null(value=False)
+
+
+def reading_of(value: float, until: dt.datetime) -> str:
+    """Return what a number may count, as a clause: Unix time in some unit, or what others than Unix count; else an empty string."""
+    unit = fitting_unit(value, SHOPS_SINCE, until)
+    if unit:
+        return f"counted in {_SPOKEN[unit]} ({unit!r}) it is {_instant(value, unit)}"
+    for spoken, start, seconds in _COUNTS:
+        try:
+            instant = start + dt.timedelta(seconds=value * seconds)
+        except (OverflowError, ValueError):
+            continue
+        if SHOPS_SINCE <= instant <= until:
+            return f"if it counts {spoken}, it is {instant.isoformat(timespec='seconds')}, and has to be converted"
+    return ""
+
+
+def check_unit(checked: pl.LazyFrame, raw: str, formats: Collection[str], until: dt.datetime) -> list[str]:
     """Refuse times whose unit is another one than was declared or, in a typed column, was taken when the file was written.
 
     Args:
@@ -31,23 +76,33 @@ def check_unit(checked: pl.LazyFrame, raw: str, formats: Collection[str], until:
         formats: the formats that the rows are read by.
         until: instants from this one on lie in the future.
 
+    Returns:
+        A remark where half of the instants lie before 2000 and the numbers may count something else than Unix time.
+
     Raises:
         DataError: half of the instants lie before 2000 or in the future, and in another unit they do not.
     """
     if all(is_unit(form) for form in formats):
-        _check_declared(checked, raw, next(iter(formats)), until)
-    else:
-        _check_taken(checked, until)
+        return _check_declared(checked, raw, next(iter(formats)), until)
+    _check_taken(checked, until)
+    return []
 
 
-def _check_declared(checked: pl.LazyFrame, raw: str, declared: str, until: dt.datetime) -> None:
+def _check_declared(checked: pl.LazyFrame, raw: str, declared: str, until: dt.datetime) -> list[str]:
     number = pl.col(raw).str.strip_chars().cast(pl.Float64, strict=False)
     numbers = checked.select(FILE, ROW, raw, number.alias("number")).filter(pl.col("number").is_finite())
     median = _collect(numbers.select(pl.col("number").median())).item()
     unit = None if median is None else fitting_unit(median, SHOPS_SINCE, until)
-    if unit is None or unit == declared:
-        return
+    if median is None or unit == declared:
+        return []
     file, row, text, value = _collect(numbers.head(1)).row(0)
+    if unit is None:
+        is_early = median / UNIX_UNITS[declared] < SHOPS_SINCE.timestamp()
+        meant = reading_of(value, until) if is_early else ""
+        told = (
+            f"timestamp: half of all events lie before 2000; {file}, row {row}, has {text}, which is {_instant(value, declared)};"
+        )
+        return [f"{told} {meant}."] if meant else []
     raise DataError(
         f"{file}, row {row}: {text} is {_instant(value, declared)} if it counts {_SPOKEN[declared]} ({declared!r}), and half of all rows "
         f"lie before 2000 or in the future so; counted in {_SPOKEN[unit]} ({unit!r}) it is {_instant(value, unit)}.",

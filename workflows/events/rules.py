@@ -10,6 +10,7 @@ import polars as pl
 
 from workflows.events.instants import UTC, clock_change, local_time, parse_instant
 from workflows.events.numbers import NUMBERS, parse_number
+from workflows.events.plausible import in_another_unit
 from workflows.events.reasons import (
     BAD_DWELL as BAD_DWELL,
 )
@@ -42,6 +43,9 @@ from workflows.events.reasons import (
 )
 from workflows.events.reasons import (
     NON_FINITE_PRICE as NON_FINITE_PRICE,
+)
+from workflows.events.reasons import (
+    OTHER_UNIT as OTHER_UNIT,
 )
 from workflows.events.reasons import (
     UNKNOWN_TYPE as UNKNOWN_TYPE,
@@ -112,11 +116,18 @@ def check(
         )
     )
     return parsed.with_columns(
-        _reason(until, (*EVENT_TYPES, *extra_types), own, anonymous_baskets=anonymous_baskets).alias(REASON)
+        _reason(until, timestamp_formats, (*EVENT_TYPES, *extra_types), own, anonymous_baskets=anonymous_baskets).alias(REASON)
     ).drop(FLAW, ASIDE)
 
 
-def _reason(until: dt.datetime, event_types: tuple[str, ...], own: Collection[str], *, anonymous_baskets: bool) -> pl.Expr:
+def _reason(
+    until: dt.datetime,
+    timestamp_formats: tuple[str, ...],
+    event_types: tuple[str, ...],
+    own: Collection[str],
+    *,
+    anonymous_baskets: bool,
+) -> pl.Expr:
     no_user = pl.col("user_id").is_null()
     if anonymous_baskets:
         no_user = no_user & pl.col("session_id").is_null()
@@ -125,6 +136,7 @@ def _reason(until: dt.datetime, event_types: tuple[str, ...], own: Collection[st
         (no_user, MISSING_USER),
         (pl.col("item_id").is_null(), MISSING_ITEM),
         (pl.col(RAW_PREFIX + "timestamp").is_null(), MISSING_TIME),
+        (in_another_unit(pl.col(RAW_PREFIX + "timestamp"), timestamp_formats, until), OTHER_UNIT),
         (pl.col("timestamp").is_null(), UNPARSEABLE_TIME),
         (pl.col("timestamp") >= pl.lit(until), FUTURE_TIME),
         (~pl.col("event_type").is_in(event_types).fill_null(value=False), UNKNOWN_TYPE),

@@ -102,7 +102,7 @@ class EventSummary:
     quarantined: int
     """Rows of ``quarantine.parquet``, those set aside included."""
     set_aside: int
-    """Sound rows that are no events of a shopper (bookkeeping); quarantined, but not bad."""
+    """Rows that hold nothing, and sound ones that are no events of a shopper (bookkeeping); quarantined, but not bad."""
     bad_share: float
     """``(quarantined - set_aside) / rows_read``."""
     reasons: dict[str, int]

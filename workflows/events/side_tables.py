@@ -17,10 +17,11 @@ from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import atomic_path
 from cartwheel.core.run_layout import TablesLayout
 from workflows.events import reading
+from workflows.events.blanks import BLANKS
 from workflows.events.instants import ISO, UTC, fault_of, parse_instant
 from workflows.events.schema import FLAW
-from workflows.events.sources.base import plain_text
 from workflows.events.tidy import Tidy
+from workflows.events.typed_cells import plain_text
 from workflows.settings import DEFAULT_KEYS, IDENTITY, TABLE_OF, TableSettings
 
 KEY: Final = "key"
@@ -288,7 +289,7 @@ def _own_names(name: str, settings: TableSettings, found: list[str]) -> dict[str
 def _own_cell(dtype: pl.DataType, place: str, settings: TableSettings) -> pl.Expr:
     if dtype != pl.String:
         return pl.col(place)
-    bare = pl.col(place).str.strip_chars()
+    bare = pl.col(place).str.strip_chars(BLANKS)
     return pl.when((bare.str.len_bytes() > 0) & ~bare.is_in(list(settings.null_values))).then(bare)
 
 
@@ -353,8 +354,8 @@ def refuse_if_too_bad(
     name: str, settings: TableSettings, rows: int, reasons: dict[str, int], refused: pl.DataFrame, quarantine: Path
 ) -> None:
     """Raise the ``DataError`` for a table with more bad rows than allowed, or with no other ones."""
-    bad = sum(reasons.values())
-    if bad <= settings.max_bad_share * rows and bad < rows:
+    bad = sum(count for reason, count in reasons.items() if reason != reading.EMPTY_ROW)
+    if bad <= settings.max_bad_share * rows and sum(reasons.values()) < rows:
         return
     told = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
     file, row, key = refused.select(reading.FILE_NAME, reading.INDEX, KEY).row(0)

@@ -10,6 +10,7 @@ from typing import Final
 
 import polars as pl
 
+from workflows.events.blanks import BLANKS
 from workflows.events.schema import CANONICAL, FILE, ORIGINAL, ROW
 from workflows.settings import NULL_VALUES, SourceSettings
 
@@ -19,9 +20,10 @@ NAMES: Final = (*IDS, "category", "brand")
 _WHOLE_FLOAT: Final = r"^(0|-?[1-9]\d*)\.0+$"
 _EXPONENT: Final = r"^[+-]?\d+(?:[.,]\d+)?[eE]\+?\d+$"
 _NOBODY: Final = frozenset(
-    ("none", "nil", "-", "--", "?", "-1", "n.a.", "unknown", "missing", "empty", "anonymous", "guest", "not set", "(not set)")
+    ("-", "--", "?", "-1", "n.a.", "unknown", "missing", "empty", "anonymous", "guest", "not set", "(not set)")
 )
 """What exports write, in any case, where there is nobody; it may be a name all the same."""
+_TRUTH: Final = frozenset(("true", "false", "yes", "no"))
 _SHOWN_TOKENS: Final = 3
 
 
@@ -56,13 +58,13 @@ class Tidy:
 
     def of_name(self, text: pl.Expr) -> pl.Expr:
         """Return ids or names of a side table as they come out of ``apply`` in the events, so that the two can be joined."""
-        bare = text.str.strip_chars()
+        bare = text.str.strip_chars(BLANKS)
         return pl.when((bare.str.len_bytes() > 0) & ~bare.is_in(list(self.null_values))).then(
             text if self.exact_ids else bare.str.replace(_WHOLE_FLOAT, "$1")
         )
 
     def _cell(self, name: str) -> pl.Expr:
-        bare = pl.col(name).str.strip_chars()
+        bare = pl.col(name).str.strip_chars(BLANKS)
         kept = pl.col(name) if name not in CANONICAL or (self.exact_ids and name in IDS) else bare
         if name in NAMES and not (self.exact_ids and name in IDS):
             kept = kept.str.replace(_WHOLE_FLOAT, "$1")
@@ -78,7 +80,7 @@ class Tidy:
 
     def _report_column(self, checked: pl.LazyFrame, name: str) -> list[str]:
         cell = pl.col("cell")
-        bare = cell.str.strip_chars()
+        bare = cell.str.strip_chars(BLANKS)
         cells = checked.select(pl.col(ORIGINAL).struct.field(name).alias("cell"), FILE, ROW).filter(bare.str.len_bytes() > 0)
         is_null = bare.is_in(list(self.null_values))
         nulls = _collect(cells.filter(is_null).group_by(bare.alias("token")).agg(pl.len().alias("rows")))
@@ -109,6 +111,8 @@ def kept_apart(column: str, ids: pl.Series) -> list[str]:
     folds = {
         "in upper and lower case": text.str.to_lowercase(),
         "in leading zeros": text.str.replace(r"^0+(\d)", "$1"),
+        "in a plus sign": text.str.replace(r"^\+(\d)", "$1"),
+        "in characters that cannot be seen": text.str.replace_all(r"\p{Cf}", ""),
         "in their Unicode form": text.str.normalize("NFKC"),
         "in blanks": text.str.replace_all(r"\s+", ""),
     }
@@ -130,6 +134,11 @@ def kept_apart(column: str, ids: pl.Series) -> list[str]:
             f"{column}: the id {', '.join(map(repr, nobody))} looks like that of nobody; it is kept. "
             "Where it stands for a missing value, add it to source.null_values."
         )
+    if len(table) and _are_truths(table["id"]):
+        lines.append(
+            f"{column}: the ids are {', '.join(map(repr, table['id'].sort()))} alone, which rather answer a question than name something; "
+            f"name the right column for {column} in source.columns if they do."
+        )
     rounded = table.filter(text.str.contains(_EXPONENT))["id"]
     if not rounded.is_empty():
         lines.append(
@@ -137,6 +146,11 @@ def kept_apart(column: str, ids: pl.Series) -> list[str]:
             "they are kept as they are. Export the column as text if different ids may have become one."
         )
     return lines
+
+
+def _are_truths(ids: pl.Series) -> bool:
+    """Tell whether ``ids`` are nothing but words for true and false."""
+    return bool(ids.str.to_lowercase().is_in(list(_TRUTH)).all())
 
 
 def _is_own_text(name: str, dtype: pl.DataType) -> bool:

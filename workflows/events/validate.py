@@ -78,7 +78,7 @@ def check_events(
             raise DataError(f"{_where(parts)}: there is not a single row of data.", "Check the export.")
         _require_all(parts, rows_read)
         formats = dict.fromkeys(form for part in parts for form in part.timestamp_formats)
-        check_unit(checked, RAW_PREFIX + "timestamp", tuple(formats), until)
+        on_unit = check_unit(checked, RAW_PREFIX + "timestamp", tuple(formats), until)
         parted = _sort_and_separate(source, checked, settings, work, rows_at_once)
         kept = parted.events
         with atomic_path(EventsLayout(target).quarantine) as aside:
@@ -88,11 +88,23 @@ def check_events(
         _refuse_if_too_bad(rows_read, bad, reasons, source.aside_reasons, settings, target, parts)
         with atomic_path(EventsLayout(target).events) as aside:
             _sink(kept, aside)
-        remarks = (*source.tidy.report(checked), *remarks_on_values(checked, source.zone), *parted.remarks)
+        remarks = (
+            *source.tidy.report(checked),
+            *on_unit,
+            *remarks_on_values(checked, source.zone),
+            *parted.remarks,
+            *_on_empty(reasons),
+        )
     summary = _summarise(source, parts, EventsLayout(target).events, reasons, rows_read, parted.merged)
     summary = dataclasses.replace(summary, remarks=(*remarks, *_remarks_on_events(EventsLayout(target).events)))
     summary.write(EventsLayout(target).summary)
     return summary
+
+
+def _on_empty(reasons: dict[str, int]) -> list[str]:
+    """Return a sentence about rows that hold nothing, or none where there are none."""
+    rows = reasons.get(reading.EMPTY_ROW, 0)
+    return [f"{rows:,} rows are empty; they are set aside and count as no bad ones."] if rows else []
 
 
 def _require_all(parts: Sequence[Part], rows_read: int) -> None:

@@ -20,7 +20,7 @@ from cartwheel.core.tables import read_json
 from workflows.events.asof import Ints
 from workflows.events.event_log import DAY_US, EventLog, instants
 from workflows.events.side_tables import DAY
-from workflows.events.sources.base import plain_text
+from workflows.events.typed_cells import plain_text
 from workflows.features.column import Column, Owner
 from workflows.features.family import Event, FeatureFamily, Moments, Past
 from workflows.features.own_build import SESSION_MARK, bridge_name

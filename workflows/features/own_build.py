@@ -18,7 +18,7 @@ from workflows.events.event_log import ANONYMOUS_PREFIX, EVENT_COLUMNS
 from workflows.events.instants import ISO, UTC
 from workflows.events.sessions import with_sessions
 from workflows.events.side_tables import DAY, TableSummary
-from workflows.events.sources.base import plain_text
+from workflows.events.typed_cells import plain_text
 from workflows.features.own_feature import EVENTS, OwnFeature, Place, resolve
 from workflows.features.own_history import changes, coded
 from workflows.features.own_values import EXPECTED, Reading, looks_numeric, read_values

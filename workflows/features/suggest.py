@@ -10,7 +10,7 @@ from typing import Any, Final
 import polars as pl
 
 from workflows.events.instants import ISO, parse_instant
-from workflows.events.sources.base import plain_text
+from workflows.events.typed_cells import plain_text
 from workflows.features.own_feature import BUILT_IN, EVENTS, OWNER_OF
 from workflows.features.own_values import NO, YES, Reading, looks_numeric, read_values
 

@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import ConfigError, DataError
+from workflows.events.blanks import BLANKS
 from workflows.events.reading import MARKS, open_frame
 from workflows.events.schema import FLAW
 from workflows.features.column import CATEGORICAL, Column, Kind, Owner
@@ -104,9 +105,9 @@ def _read(task: str, table: RowTable) -> tuple[pl.DataFrame, list[str], dict[str
         raise DataError(f"{table.path} has no sound row.", "Give a table with rows.")
     text = [name for name, dtype in frame.schema.items() if dtype == pl.String]
     frame = frame.with_columns(
-        pl.when(pl.col(text).str.strip_chars().is_in(["", *NULL_VALUES]))
+        pl.when(pl.col(text).str.strip_chars(BLANKS).is_in(["", *NULL_VALUES]))
         .then(None)
-        .otherwise(pl.col(text).str.strip_chars())
+        .otherwise(pl.col(text).str.strip_chars(BLANKS))
         .name.keep()
     )
     return frame.with_row_index(_PLACE, offset=1), [], dropped

@@ -20,7 +20,29 @@ from workflows.events.tidy import Tidy
 NOW = dt.datetime(2024, 5, 1, 12, tzinfo=dt.timezone.utc)
 NOW_US = 1_714_564_800_000_000
 
-names = st.sampled_from([None, "", " ", "a", " a ", "null", "NaN", "7.0", "07.0", "-3.00", "1.5", "ü", "a b", "0.0"])
+names = st.sampled_from(
+    [
+        None,
+        "",
+        " ",
+        "a",
+        " a ",
+        "null",
+        "NaN",
+        "7.0",
+        "07.0",
+        "-3.00",
+        "1.5",
+        "ü",
+        "a b",
+        "0.0",
+        "\ufeffa",
+        "\u200b",
+        "a\u200b",
+        "none",
+        "#REF!",
+    ]
+)
 numbers = st.one_of(
     st.none(),
     st.sampled_from(["", "1.5", "-1", "0", "+2", ".5", "1e3", "inf", "-inf", "nan", "abc", "null", "1e999", "--1", "5 x"]),

@@ -13,6 +13,7 @@ import pytest
 from dialects import AWKWARD, BROKEN, WAYS, Sheet, text
 
 from cartwheel.core.errors import ConfigError, DataError
+from workflows.events import reading
 from workflows.events.schema import ASIDE, CANONICAL, EVENT_SCHEMA, EVENT_TYPES, FILE, FLAW, ROW, EventSummary
 from workflows.events.sources import open_source
 from workflows.events.sources.base import Source
@@ -322,6 +323,59 @@ class SourceConformance(ABC):
         assert raw.filter(pl.col(FLAW).is_not_null()).select(FILE, ROW, FLAW).rows() == [
             (path.name, place + 1, reason) for place in places
         ]
+
+    def test_empty_rows_are_set_aside_however_many(self, folder: Path) -> None:
+        names, *rows = self.sheet(folder)
+        rows = rows[: -len(AWKWARD)]
+        path = folder / "spaced.csv"
+        path.write_text("".join(f"{text([row])}\n" for row in (names, *rows)))
+        summary = self.check(path)
+        empty = len(rows) + 1
+        assert (summary.reasons[reading.EMPTY_ROW], summary.set_aside >= empty, summary.bad_share) == (empty, True, 0.0)
+        assert summary.rows + summary.merged + summary.quarantined == summary.rows_read == len(rows) + empty
+        assert f"{empty} rows are empty; they are set aside and count as no bad ones." in summary.remarks
+
+    def parquet(self, folder: Path, column: str, cells: pl.Series) -> Path:
+        """Write the sheet without its awkward rows as Parquet, with the first cells of a column replaced by typed ones."""
+        names, *rows = self.sheet(folder)
+        rows = rows[: len(cells)]
+        path = folder / "part-typed.parquet"
+        plain = pl.DataFrame({name: [row[place] for row in rows] for place, name in enumerate(names)})
+        plain.with_columns(cells.alias(column)).write_parquet(path)
+        return path
+
+    def test_bytes_are_the_text_that_they_are(self, folder: Path) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        path = self.parquet(folder, self.user_column, pl.Series([b"12", b"\xff", b"a\0"]))
+        raw = self.open(path).scan().collect()
+        assert raw["user_id"].to_list() == ["12", None, None]
+        assert raw[FLAW].to_list() == [None, *["user_id holds bytes that are no text in UTF-8"] * 2]
+
+    @pytest.mark.parametrize("cells", [pl.Series([True, False, None])])
+    def test_truth_values_are_no_ids(self, folder: Path, cells: pl.Series) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        with pytest.raises(DataError, match=rf"'{self.user_column}' holds true and false \(Boolean\), but user_id was expected"):
+            self.open(self.parquet(folder, self.user_column, cells)).parts()
+
+    @pytest.mark.parametrize(("dtype", "digits"), [(pl.Float16, 11), (pl.Float32, 24), (pl.Float64, 53)])
+    def test_ids_of_floats_that_hold_fewer_digits_are_refused(self, folder: Path, dtype: type[pl.DataType], digits: int) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        path = self.parquet(folder, self.user_column, pl.Series([2.0**digits - 1, 2.0**digits, float("nan")], dtype=dtype))
+        raw = self.open(path).scan().collect()
+        assert raw[FLAW].to_list() == [None, f"user_id beyond 2^{digits} in a column of floats", None]
+        assert (raw["user_id"][0], raw["user_id"][2]) == (str(2**digits - 1), None)
+
+    def test_what_nobody_sees_around_an_id_is_no_part_of_it(self, folder: Path) -> None:
+        if not self.user_column:
+            pytest.skip("this format has no header")
+        path = self.rewrite(folder, self.user_column, ["1288", "\ufeff1288", "\u200b1288\u202c"])
+        summary = self.check(path)
+        users = self.cell_by_row(folder, "user_id")
+        assert [users[row] for row in (1, 2, 3)] == ["1288"] * 3
+        assert any(remark.startswith("user_id: outer blanks are trimmed, in 2 rows") for remark in summary.remarks)
 
     def test_bytes_of_another_encoding_are_refused_with_row_and_likely_encoding(self, folder: Path) -> None:
         names, *rows = self.sheet(folder)

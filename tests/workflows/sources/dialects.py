@@ -125,9 +125,13 @@ WAYS: Final = {
     "cp1252": Way(_encoded("cp1252"), settings={"encoding": "cp1252"}),
     "gzip called .csv": Way(_packed(gzip.compress)),
     "gzip": Way(_packed(gzip.compress), ".csv.gz"),
+    "gzip of several members": Way(
+        lambda sheet: gzip.compress(text(sheet[:2]).encode()) + gzip.compress(text(sheet[2:]).encode()), ".csv.gz"
+    ),
     "zstd": Way(_packed(_zstd), ".csv.zst"),
     "bzip2": Way(_packed(bz2.compress), ".csv.bz2"),
     "xz": Way(_packed(lzma.compress), ".csv.xz"),
+    "as Excel saves it": Way(lambda sheet: text(sheet, delimiter=";", lineterminator="\r\n").encode("utf-8-sig")),
     "sep= line": Way(_before("sep=;\n", delimiter=";")),
     "sep= line of a rare separator": Way(_before("sep=^\r\n", delimiter="^", lineterminator="\r\n")),
     "comments": Way(_before("# exported at night\n#\n")),

@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conformance import SourceConformance
 
@@ -340,3 +344,120 @@ def test_the_line_at_the_start_names_zone_decimal_sign_and_what_is_not_read(
     assert line.endswith("columns not read: 'Brand' 'x y' (source.columns can bring them along)")
     table(path, columns={"brand": "Brand", "note": "x y"})
     assert "not read" not in capsys.readouterr().err
+
+
+def test_rows_that_count_in_another_unit_are_quarantined_one_by_one(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    seconds = [1_577_836_800 + n * 977 for n in range(9)]
+    rows = [f"u{n},i,view,{1000 * stamp if n > 2 else stamp}" for n, stamp in enumerate(seconds)]
+    path.write_text("\n".join(["user_id,item_id,event_type,timestamp", *rows, "u,i,view,0"]) + "\n")
+    source = open_source(SourceSettings(kind="table", path=path, timestamp_format="ms"), tmp_path)
+    summary = check_events(source, EventSettings(max_bad_share=0.5), tmp_path / "out")
+    assert (summary.rows, summary.reasons) == (7, {"time in another unit": 3})
+    with pytest.raises(
+        DataError, match=r"for time in another unit of '1577836800' \(e\.csv, row 1\), export all times in one unit"
+    ):
+        table(path, timestamp_format="ms")
+
+
+@pytest.mark.parametrize(
+    ("number", "meant"),
+    [
+        ("43831.5", "days since 1899-12-30, as spreadsheets do, it is 2020-01-01T12:00:00"),
+        ("18262", "days since 1970, it is 2020-01-01T00:00:00"),
+        ("438288", "hours since 1970, it is 2020-01-01T00:00:00"),
+        ("26297280", "minutes since 1970, it is 2020-01-01T00:00:00"),
+        ("599529600", "seconds since 2001, as Apple does, it is 2020-01-01T00:00:00"),
+    ],
+)
+def test_numbers_that_count_something_else_are_told_with_what_they_count(tmp_path: Path, number: str, meant: str) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text(f"user_id,item_id,event_type,timestamp\nu,i,view,{number}\n")
+    (remark,) = table(path, timestamp_format="s")["summary"].remarks
+    assert remark.startswith(f"timestamp: half of all events lie before 2000; e.csv, row 1, has {number}, which is 19")
+    assert f"if it counts {meant}" in remark
+    with pytest.raises(DataError, match=rf"'{number}' .*\(if it counts {meant}"):
+        table(path)
+
+
+def test_a_number_where_text_was_expected_is_told_with_its_unit(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text("user_id,item_id,event_type,timestamp\nu,i,view,1577836800000\n")
+    with pytest.raises(DataError, match=r"counted in milliseconds \('ms'\) it is 2020-01-01T00:00:00"):
+        table(path)
+
+
+def test_floats_of_half_and_single_size(tmp_path: Path) -> None:
+    path = tmp_path / "e.parquet"
+    stamp = pl.Series([dt.datetime(2020, 1, 1, 1, 1, n) for n in range(2)])
+    log = pl.DataFrame({"user_id": ["a", "b"], "item_id": ["i", "j"], "timestamp": stamp})
+    log.with_columns(
+        price=pl.Series([1.5, 2.0], dtype=pl.Float16), quantity=pl.Series([0.35, 3.0], dtype=pl.Float32)
+    ).write_parquet(path)
+    events = table(path, default_event_type="view")["events"]
+    assert events.select("price", "quantity").rows() == [(1.5, 0.35), (2.0, 3.0)]
+    log.with_columns(timestamp=pl.Series([1_577_836_800.0] * 2, dtype=pl.Float32)).write_parquet(path)
+    with pytest.raises(DataError, match="'timestamp' holds Float32, which has too few digits"):
+        table(path, default_event_type="view", timestamp_format="s")
+
+
+@pytest.mark.parametrize("rows", [1, 600_000])
+def test_objects_within_parquet_are_reached_by_dots_as_those_of_json(tmp_path: Path, rows: int) -> None:
+    path = tmp_path / "e.parquet"
+    user = pl.struct(pl.lit(7).alias("id"), pl.struct(pl.lit("x@y.z").alias("mail")).alias("more")).alias("user")
+    item = pl.struct(pl.lit("i").alias("id")).alias("item")
+    others = pl.lit("k").alias("item.id"), pl.lit(dt.datetime(2020, 1, 1)).alias("when"), pl.lit([1]).alias("tags")
+    noise = pl.DataFrame({"noise": np.arange(rows)})  # long files are read in another way than short ones
+    noise.with_columns(user, item, *others).write_parquet(path, compression="uncompressed")
+    assert (path.stat().st_size > 1 << 22) == (rows > 1)
+    columns = {"user_id": "user.id", "item_id": "item.id", "timestamp": "when", "mail": "user.more.mail"}
+    source = open_source(SourceSettings(kind="table", path=path, columns=columns, default_event_type="view"), tmp_path)
+    raw = source.scan().select("user_id", "item_id", "mail").head(1).collect()
+    assert raw.rows() == [("7", "k", "x@y.z")]
+    with pytest.raises(DataError, match=r"no column 'user' for user_id; found are .*Did you mean 'user\.id'"):
+        table(path, columns={**columns, "user_id": "user"}, default_event_type="view")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("e.csv.gz", gzip.compress(gzip.compress(LOG.encode())), "packed twice, as gzip within gzip"),
+        ("e.json", b'{"events": [{"user_id": 1}], "more": []}', r"one JSON object around lists \('events', 'more'\)"),
+        ("e.csv", LOG.replace("user_id", "USER_ID").encode(), "Did you mean 'USER_ID'"),
+        (
+            "e.csv",
+            LOG.encode() + LOG.splitlines()[1].encode() + b",surplus\n",
+            r"where the header lacks a name, give all in source\.header",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_cause(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        table(path)
+
+
+def test_two_columns_of_one_name_in_parquet_are_named(tmp_path: Path) -> None:
+    names = ["user_id", "item_id", "item_id"]
+    pq.write_table(pa.Table.from_arrays([pa.array(["a"])] * 3, names=names), tmp_path / "e.parquet")
+    with pytest.raises(DataError, match=r"two columns have one name .*item_id.* Rename one"):
+        table(tmp_path / "e.parquet")
+
+
+def test_room_at_the_end_of_a_file_costs_one_row(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_bytes(LOG.encode() + b"\0" * 4096)
+    source = open_source(SourceSettings(kind="table", path=path), tmp_path)
+    summary = check_events(source, EventSettings(max_bad_share=0.5), tmp_path / "out")
+    assert (summary.rows, summary.reasons) == (1, {"NUL bytes": 1})
+
+
+def test_an_encoding_laid_over_utf_8_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text(LOG.replace("red", "grün"))
+    table(path, encoding="latin-1")
+    assert "although it is UTF-8 as well, which iso8859-1 text hardly is" in capsys.readouterr().err
+    path.write_bytes(LOG.replace("red", "grün").encode("latin-1"))
+    table(path, encoding="latin-1")
+    assert "although" not in capsys.readouterr().err

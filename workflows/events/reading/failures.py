@@ -22,6 +22,8 @@ def unreadable(path: Path, error: BaseException) -> DataError:
         return error
     said = str(error).strip().splitlines()
     why = said[0] if said else type(error).__name__
+    if isinstance(error, pl.exceptions.DuplicateError):
+        return DataError(f"{path}: two columns have one name ({why.strip().rstrip('.')}).", "Rename one of the two.")
     return DataError(
         f"{path}: the file is corrupt or cannot be read ({why.strip().rstrip('.')}).", "Export or download it again."
     )

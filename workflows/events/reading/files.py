@@ -150,9 +150,12 @@ def _near(path: Path) -> str:
 
 
 def did_you_mean(wrong: str, known: Iterable[str]) -> str:
-    """Return `` Did you mean 'x'?`` for the nearest known word, or the empty string where none is near."""
-    near = difflib.get_close_matches(wrong, list(known), n=1, cutoff=0.6)
-    return f" Did you mean '{near[0]}'?" if near else ""
+    """Return `` Did you mean 'x'?`` for the nearest known word whatever its case, or the empty string where none is near."""
+    folded: dict[str, str] = {}
+    for word in known:
+        folded.setdefault(word.lower(), word)
+    near = difflib.get_close_matches(wrong.lower(), list(folded), n=1, cutoff=0.6)
+    return f" Did you mean '{folded[near[0]]}'?" if near else ""
 
 
 def require(column: str, names: Sequence[str], found: Sequence[str], file: TableFile) -> None:
@@ -169,6 +172,6 @@ def require(column: str, names: Sequence[str], found: Sequence[str], file: Table
     raise DataError(
         f"{file.path}: there is no column {wanted} for {column}; found are {listed}.{did_you_mean(names[0], found)}",
         "Set source.separator if another character stands between the fields."
-        if len(found) == 1
+        if len(found) == 1 and not file.is_parquet
         else "Name the right column in source.columns (kind 'table'), or check that source.kind fits the file.",
     )

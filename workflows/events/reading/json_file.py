@@ -97,6 +97,11 @@ def inspect_json(text: Text, kind: str) -> JsonFile:
         lists.update(name for name, value in members.items() if isinstance(value, _List))
     if not names:
         raise DataError(f"{text.path}: none of its {rows:,} lines is a JSON object.", "Export one object a line.")
+    if rows == 1 and len(names) == len(lists):
+        raise DataError(
+            f"{text.path}: it is one JSON object around lists ({', '.join(map(repr, names))}), not one for each event.",
+            "Export one object a line (.jsonl), or the list by itself.",
+        )
     return JsonFile(text, dialect, tuple(names), rows, frozenset(lists))
 
 

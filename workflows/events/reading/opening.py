@@ -32,7 +32,11 @@ _BYTE_ORDER_MARKS: Final = (
 def compression_of(path: Path) -> str:
     """Return how the file is compressed by its first bytes: ``gzip``, ``zstd``, ``bzip2``, ``xz`` or nothing."""
     with path.open("rb") as stream:
-        head = stream.read(8)
+        return magic_of(stream.read(8))
+
+
+def magic_of(head: bytes) -> str:
+    """Return how something that begins with ``head`` is compressed; empty where it is not."""
     return next((name for magic, name in _MAGIC.items() if head.startswith(magic)), "")
 
 

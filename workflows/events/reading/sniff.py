@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import re
 from typing import Final
@@ -159,7 +160,7 @@ def _header(names: list[str], text: Text) -> tuple[str, ...]:
     names = [names[0].removeprefix("#").strip() or names[0], *names[1:]] if names else names
     if not any(names):
         raise DataError(f"{text.path}: the first line is blank, but column names were expected.", "Add a header line.")
-    twice = sorted({name for name in names if name and names.count(name) > 1})
+    twice = sorted(name for name, count in collections.Counter(names).items() if name and count > 1)
     if twice and looks_like_data(tuple(names)):
         raise DataError(
             f"{text.path}: the first record looks like data ({', '.join(names[:4])}), not like names of columns.",

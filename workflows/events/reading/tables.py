@@ -17,6 +17,7 @@ from workflows.events.reading.dialect import Detected, Dialect, Layout
 from workflows.events.reading.failures import POLARS_FAILURES, unreadable
 from workflows.events.reading.files import TableFile, discover
 from workflows.events.reading.json_file import JsonFile, inspect_json, json_kind
+from workflows.events.reading.nested import flat_schema, flattened
 from workflows.events.reading.sniff import looks_like_data
 from workflows.events.reading.text import UTF_8, open_text
 from workflows.events.schema import FLAW
@@ -67,7 +68,8 @@ class _Looked:
     def detected(self) -> Detected:
         if isinstance(self.inspected, pl.Schema):
             return Detected(Dialect("Parquet"), len(self.inspected))
-        return Detected(self.inspected.dialect, len(self.inspected.names))
+        notes = tuple(filter(None, [self.inspected.text.note]))
+        return Detected(self.inspected.dialect, len(self.inspected.names), notes=notes)
 
     @property
     def is_large(self) -> bool:
@@ -167,7 +169,7 @@ def _look(file: TableFile, layout: Layout) -> _Looked:
     try:
         size = file.path.stat().st_size
         if file.is_parquet:
-            return _Looked(file, pl.Schema(pl.read_parquet_schema(file.path)), size)
+            return _Looked(file, flat_schema(pl.Schema(pl.read_parquet_schema(file.path))), size)
     except POLARS_FAILURES as error:
         raise unreadable(file.path, error) from error
     text = open_text(file.path, layout)
@@ -287,9 +289,9 @@ def _direct_csv(file: TableFile, inspected: CsvFile) -> pl.LazyFrame:
 
 def _large_parquet(file: TableFile) -> pl.LazyFrame:
     table = pl.scan_parquet(file.path, row_index_name=INDEX, row_index_offset=1, glob=False, hive_partitioning=False)
-    own = pl.exclude(INDEX)
+    own = flattened(pl.Schema({name: dtype for name, dtype in table.collect_schema().items() if name != INDEX}))
     return table.select(
-        own, pl.col(INDEX).cast(pl.Int64), pl.lit(file.name).alias(FILE_NAME), pl.lit(None, pl.String).alias(FLAW)
+        *own, pl.col(INDEX).cast(pl.Int64), pl.lit(file.name).alias(FILE_NAME), pl.lit(None, pl.String).alias(FLAW)
     )
 
 
@@ -298,7 +300,7 @@ def _small_parquet(files: Sequence[TableFile]) -> Iterator[pl.DataFrame]:
     table = pl.scan_parquet(list(names), include_file_paths=FILE_NAME, glob=False, hive_partitioning=False).collect()
     row = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over(FILE_NAME)
     yield table.select(
-        pl.exclude(FILE_NAME),
+        *flattened(pl.Schema({name: dtype for name, dtype in table.schema.items() if name != FILE_NAME})),
         row.alias(INDEX),
         pl.col(FILE_NAME).replace_strict(names, return_dtype=pl.String),
         pl.lit(None, pl.String).alias(FLAW),

@@ -35,6 +35,8 @@ class Text:
     """Whether the encoding is laid down, or named by the byte order mark, rather than presumed."""
     content: bytes | None = None
     """All of it, where it is small."""
+    note: str = ""
+    """What is odd about its encoding, a clause."""
 
     def pieces(self) -> Iterator[bytes]:
         """Yield its content in UTF-8; a file that claims to be UTF-8 comes as it is, sound or not.
@@ -92,9 +94,15 @@ def open_text(path: Path, layout: Layout) -> Text:
             "Rename it, or download it again.",
         )
     head = next(opening.raw_pieces(path, compression, _HEAD), b"")
+    if compression and opening.magic_of(head):
+        raise DataError(
+            f"{path}: the file is packed twice, as {opening.magic_of(head)} within {compression}.",
+            "Unpack it once.",
+        )
     named, mark = opening.byte_order_mark(head)
     encoding = named or layout.encoding or UTF_8
-    if not named and layout.encoding is None and head[: 1 << 12].count(0) > _SHARE_OF_NULS * len(head[: 1 << 12]):
+    begin = head[: 1 << 12].rstrip(b"\0")  # where room was made for more than was written, the rest is NUL
+    if not named and layout.encoding is None and begin.count(0) > _SHARE_OF_NULS * len(begin):
         little = head[1::2].count(0) > head[::2].count(0)
         raise DataError(
             f"{path}: the file looks like UTF-16, but has no byte order mark.",
@@ -107,4 +115,18 @@ def open_text(path: Path, layout: Layout) -> Text:
         mark=mark,
         is_asked=bool(named or layout.encoding),
         content=head if len(head) <= _KEPT else None,
+        note=""
+        if named or not _is_utf8_after_all(head, encoding)
+        else f"although it is UTF-8 as well, which {encoding} text hardly is",
     )
+
+
+def _is_utf8_after_all(head: bytes, encoding: str) -> bool:
+    """Tell whether text that is laid down to be of an encoding of one byte a character holds characters of several bytes alone."""
+    if head.isascii() or codecs.lookup(encoding).name.startswith("utf"):
+        return False
+    try:
+        codecs.getincrementaldecoder(UTF_8)().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import json
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Final, TypeAlias
@@ -21,6 +20,7 @@ from workflows.events.instants import ISO, UTC
 from workflows.events.numbers import NUMBERS
 from workflows.events.schema import ASIDE, CANONICAL, DUPLICATE_KEY, FILE, FLAW, ORIGINAL, ROW
 from workflows.events.tidy import IDS, NAMES, Tidy
+from workflows.events.typed_cells import flaws, plain_text, refuse_lists, refuse_nested, refuse_types
 from workflows.settings import SourceSettings
 
 Names: TypeAlias = Mapping[str, tuple[str, ...]]
@@ -28,9 +28,7 @@ Names: TypeAlias = Mapping[str, tuple[str, ...]]
 _TABLE_ONLY: Final = ("columns", "event_types", "default_event_type", "default_item_id", "timestamp_format")
 LONGEST_ID: Final = 512
 """Characters of the longest id; a longer one rather is several rows or a whole text that ended up in one cell."""
-_INTEGRAL_LIMIT: Final = float(1 << 63)
 _NAMED_COLUMNS: Final = 5
-_EXACT_LIMIT: Final = float(1 << 53)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +64,7 @@ class Source(abc.ABC):
     duplicate_key: ClassVar[tuple[str, ...]] = DUPLICATE_KEY
     """Rows that agree in all of these columns are duplicates; the first of them stays."""
 
-    aside_reasons: ClassVar[frozenset[str]] = frozenset()
+    aside_reasons: ClassVar[frozenset[str]] = frozenset({reading.EMPTY_ROW})
     """Reasons of rows that are set aside rather than bad: they do not count towards ``events.max_bad_share``."""
     tidy: Tidy = Tidy()
     """How cells are tidied."""
@@ -196,13 +194,14 @@ class FileSource(Source):
         found = opened.columns
         places = self._places(found, opened)
         own = {column: names for column, names in _present(self.own, found).items() if column not in CANONICAL}
-        _refuse_lists([*places.values(), *own.values()], opened)
+        refuse_lists([*places.values(), *own.values()], opened)
+        refuse_types(places, schema, file)
         events = table.select(
-            *(self._canonical_text(column, places.get(column), schema, file).alias(column) for column in CANONICAL),
+            *(self._canonical_text(column, places.get(column), schema).alias(column) for column in CANONICAL),
             *(_own_column(column, name, schema, file) for column, name in own.items()),
             pl.col(reading.FILE_NAME).alias(FILE),
             pl.col(reading.INDEX).alias(ROW),
-            pl.coalesce(FLAW, *_lost_digits(places, schema)).alias(FLAW),
+            pl.coalesce(FLAW, *flaws({**own, **places}, schema)).alias(FLAW),
             pl.lit(None, pl.String).alias(ASIDE),
         ).with_columns(pl.coalesce(FLAW, *(_too_long(column) for column in IDS)).alias(FLAW))
         time_type = schema[places["timestamp"]]
@@ -233,11 +232,10 @@ class FileSource(Source):
         told = f"columns not read: {' '.join(unread[:_NAMED_COLUMNS])}{more} (source.columns can bring them along)"
         return dataclasses.replace(detected, notes=(*detected.notes, told))
 
-    def _canonical_text(self, column: str, name: str | None, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:
+    def _canonical_text(self, column: str, name: str | None, schema: pl.Schema) -> pl.Expr:
         if name is None:
             return pl.lit(None, pl.String)
         dtype = schema[name]
-        _refuse_nested(name, dtype, file)
         # A whole float is an integer that a null forced into floating point; ``tidy`` makes it that, and reports it.
         return plain_text(pl.col(name), dtype, keeps_point=column in NAMES and not self.tidy.exact_ids)
 
@@ -255,27 +253,6 @@ class FileSource(Source):
         return places
 
 
-def plain_text(cell: pl.Expr, dtype: pl.DataType, *, keeps_point: bool) -> pl.Expr:
-    """Return a cell of any plain type as text: a typed time as ISO 8601, a list as JSON.
-
-    Args:
-        cell: the expression.
-        dtype: its type.
-        keeps_point: whether a whole float becomes ``1288.0`` rather than ``1288``.
-    """
-    if isinstance(dtype, pl.List | pl.Array):
-        return cell.map_elements(lambda values: json.dumps(list(values), default=str), return_dtype=pl.String)
-    if isinstance(dtype, pl.Datetime):
-        if dtype.time_zone:
-            return cell.dt.convert_time_zone("UTC").dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-        return cell.dt.strftime("%Y-%m-%dT%H:%M:%S%.6f")
-    if dtype.is_float():
-        whole = cell.is_finite() & (cell == cell.floor()) & (cell.abs() < _INTEGRAL_LIMIT)
-        integer = cell.cast(pl.Int64, strict=False).cast(pl.String)
-        return pl.when(whole).then(pl.format("{}.0", integer) if keeps_point else integer).otherwise(cell.cast(pl.String))
-    return cell.cast(pl.String, strict=False)
-
-
 def _in_order(events: pl.LazyFrame) -> pl.LazyFrame:
     marks = (ORIGINAL, FILE, ROW, FLAW, ASIDE)
     own = [name for name in events.collect_schema().names() if name not in CANONICAL and name not in marks]
@@ -291,36 +268,11 @@ def _too_long(column: str) -> pl.Expr:
     return pl.when(pl.col(column).str.len_chars() > LONGEST_ID).then(pl.lit(f"{column} of over {LONGEST_ID} characters"))
 
 
-def _refuse_lists(wanted: Sequence[str], opened: reading.Opened) -> None:
-    for name in wanted:
-        if name in opened.lists:
-            raise DataError(
-                f"{opened.files[0].path}: the column '{name}' holds lists, but one plain value in a cell was expected.",
-                "Leave the column out of source.columns, or flatten it in the export.",
-            )
-
-
 def _is_text(dtype: pl.DataType | None) -> bool:
     return dtype is not None and (dtype in (pl.String, pl.Categorical, pl.Binary) or isinstance(dtype, pl.Enum))
 
 
-def _lost_digits(places: Mapping[str, str], schema: pl.Schema) -> list[pl.Expr]:
-    """Return the flaws of ids that are too large for the float column that holds them: what they were is not known any more."""
-    return [
-        pl.when(pl.col(places[column]).abs() >= _EXACT_LIMIT).then(pl.lit(f"{column} beyond 2^53 in a column of floats"))
-        for column in IDS
-        if column in places and schema[places[column]].is_float()
-    ]
-
-
 def _own_column(column: str, name: str, schema: pl.Schema, file: reading.TableFile) -> pl.Expr:
-    _refuse_nested(name, schema[name], file)
-    return pl.col(name).alias(column)
-
-
-def _refuse_nested(name: str, dtype: pl.DataType, file: reading.TableFile) -> None:
-    if dtype.is_nested() or dtype in (pl.Object, pl.Duration, pl.Time):
-        raise DataError(
-            f"{file.path}: the column '{name}' holds {dtype}, but one plain value in a cell was expected.",
-            "Leave the column out of source.columns, or flatten it in the export.",
-        )
+    refuse_nested(name, schema[name], file)
+    cell = pl.col(name)
+    return (plain_text(cell, schema[name], keeps_point=False) if schema[name] == pl.Binary else cell).alias(column)

@@ -41,7 +41,7 @@ class OnlineRetail(FileSource):
     own: ClassVar[Names] = {"description": ("Description",), "country": ("Country",)}
     timestamp_formats = ("%m/%d/%Y %H:%M", ISO)
     duplicate_key: ClassVar[tuple[str, ...]] = (*DUPLICATE_KEY, "quantity", "price", "description")
-    aside_reasons: ClassVar[frozenset[str]] = frozenset({NOT_A_PRODUCT})
+    aside_reasons: ClassVar[frozenset[str]] = FileSource.aside_reasons | {NOT_A_PRODUCT}
 
     @property
     def anonymous_baskets(self) -> bool:
