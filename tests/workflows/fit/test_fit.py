@@ -189,6 +189,12 @@ def test_says_so_where_the_gpu_engine_does_not_run(tmp_path: Path, monkeypatch: 
     assert not (tmp_path / "fits").exists()
 
 
+def test_refuses_a_graph_that_is_no_workflow(tmp_path: Path) -> None:
+    graph = make(features, tmp_path).output_node
+    with pytest.raises(UsageError, match=r"Node is no workflow, so there is nothing to fit\. Give nvtabular\.Workflow"):
+        fit_workflow(graph, EVENTS, tmp_path)
+
+
 def test_refuses_an_engine_that_is_not_known(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no engine 'dask'\. Give one of polars"):
         fit_workflow(make(features, tmp_path), EVENTS, tmp_path, engine="dask")

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from hypothesis import strategies as st
 from numeric_conformance import NumericConformance, table
 from operator_conformance import OperatorConformance, by_nvtabular, fitted
 
@@ -28,6 +29,22 @@ class TestRenamedTaggedAndSubset(OperatorConformance):
     def graph(ops: Any, folder: str) -> Any:
         both = ["x", "y"] >> ops.FillMissing() >> ops.Rename(postfix="_log") >> ops.LogOp() >> ops.AddTags(["logged"])
         return both[["y_log"]] + (["x"] >> ops.FillMissing(fill_val=3))
+
+
+class TestFilledByTextThatEndsInNul(OperatorConformance):
+    """NVTabular fills with the text before the NUL, and so with the id of that."""
+
+    training = pl.DataFrame({"word": ["a", "z", None, "z\0", "z", None]})
+    values = st.one_of(st.none(), st.sampled_from(["a", "z", "z\0", "\0", "?"]))
+
+    @staticmethod
+    def graph(ops: Any, folder: str) -> Any:
+        encoded = ["word"] >> ops.FillMissing("z\0") >> ops.Categorify(out_path=folder) >> ops.Rename(postfix="_id")
+        return encoded + (["word"] >> ops.FillMissing("z\0"))
+
+    @staticmethod
+    def upstream(raw: pl.DataFrame) -> bool:
+        return raw.height > raw["word"].null_count()
 
 
 class TestTwoMakersOfOneColumn(OperatorConformance):

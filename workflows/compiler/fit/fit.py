@@ -67,6 +67,11 @@ def fit_workflow(
         raise UsageError(f"There is no engine {engine!r}.", f"Give one of {', '.join(ENGINES)}.")
     if engine == "nvtabular" and previous is not None:
         raise UsageError("NVTabular cannot keep the ids of an earlier workflow.", 'Fit with engine="polars".')
+    if not hasattr(workflow, "output_node"):
+        raise UsageError(
+            f"{type(workflow).__name__} is no workflow, so there is nothing to fit.",
+            "Give nvtabular.Workflow(graph), not the graph.",
+        )
     scan = _scan(events)
     with quiet_nvtabular():
         polars_engine = _gpu_engine() if engine == "polars-gpu" else "streaming"

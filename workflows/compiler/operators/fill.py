@@ -88,7 +88,8 @@ def read_fill_missing(applied: Applied) -> Made:
             ) from None
         if nothing:
             return one(applied)
-    return one(applied, Fill(value))
+        return one(applied, Fill(value))
+    return one(applied, Fill(value.rstrip("\0")))  # pandas fills by an array of NumPy, which ends text before the NULs at its end
 
 
 def read_fill_median(applied: Applied) -> Made:
