@@ -26,6 +26,10 @@ if TYPE_CHECKING:
         ServerError,
         UsageError,
     )
+    from cartwheel.pipeline.foreign.compiled import CompiledWorkflow, compile_workflow
+    from cartwheel.pipeline.foreign.export_model import ServedModel, export_model
+    from cartwheel.pipeline.foreign.items import TopK
+    from cartwheel.pipeline.foreign.serving import serve_model
     from evaluation.metric import Metric
     from models.families.family import Fitted, Learner, Tags, TrainingData, Tune
     from serving.client.async_client import AsyncClient
@@ -50,6 +54,10 @@ _HOMES: Final = {
         "ServerError",
         "UsageError",
     ),
+    "cartwheel.pipeline.foreign.compiled": ("CompiledWorkflow", "compile_workflow"),
+    "cartwheel.pipeline.foreign.export_model": ("ServedModel", "export_model"),
+    "cartwheel.pipeline.foreign.items": ("TopK",),
+    "cartwheel.pipeline.foreign.serving": ("serve_model",),
     "evaluation.metric": ("Metric",),
     "models.families.family": ("Fitted", "Learner", "Tags", "TrainingData", "Tune"),
     "serving.client.async_client": ("AsyncClient",),
@@ -70,6 +78,7 @@ __all__ = [
     "Client",
     "Column",
     "ComparisonError",
+    "CompiledWorkflow",
     "ConfigError",
     "DataError",
     "Entity",
@@ -90,16 +99,21 @@ __all__ = [
     "Rules",
     "Run",
     "RunError",
+    "ServedModel",
     "ServerError",
     "Tags",
     "Task",
+    "TopK",
     "TrainingData",
     "Tune",
     "UsageError",
+    "compile_workflow",
     "evaluate",
     "export",
+    "export_model",
     "open_run",
     "prepare",
+    "serve_model",
     "train",
 ]
 

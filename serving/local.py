@@ -16,9 +16,8 @@ import numpy.typing as npt
 from cartwheel.core.errors import RunError, UsageError
 from cartwheel.core.onnx_model import open_session
 from serving.contract.programs import step_file
-from serving.contract.tensors import Contract, Ensemble, Tensor
+from serving.contract.tensors import NUMPY_TYPES, Contract, Ensemble, Tensor
 
-_DTYPES: Mapping[str, Any] = {"string": object, "int64": np.int64, "int32": np.int32, "float32": np.float32}
 METADATA = "cartwheel.json"
 """File at the root of a repository that tells what it holds."""
 
@@ -117,7 +116,7 @@ def _checked(ensemble: Ensemble, inputs: Mapping[str, npt.ArrayLike]) -> dict[st
 
 
 def _value(tensor: Tensor, given: npt.ArrayLike) -> npt.NDArray[Any]:
-    value = np.asarray(given, dtype=_DTYPES[tensor.dtype])
+    value = np.asarray(given, dtype=NUMPY_TYPES[tensor.dtype])
     if value.ndim != len(tensor.shape) or not all(
         isinstance(size, str) or size == found for size, found in zip(tensor.shape, value.shape, strict=True)
     ):

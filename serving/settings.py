@@ -147,6 +147,8 @@ class ServeSettings(Settings):
     """The most lines of one cart."""
     max_recent_items: Annotated[int, Field(gt=0)] = 1_000
     """The most recent items that a request may give of one shopper."""
+    max_list: Annotated[int, Field(gt=0)] = 1_000
+    """The most values of one list that a request may give to a model of `cartwheel serve-model`."""
     max_events: Annotated[int, Field(gt=0)] = 256
     """The most events since the snapshot that a request may give of one shopper."""
     store: str = "sqlite"

@@ -22,6 +22,7 @@ from cartwheel.cli import (
     experiments,
     explain,
     features,
+    foreign,
     gateway,
     keys,
     live,
@@ -63,6 +64,8 @@ app.command("gateway")(gateway.gateway)
 app.command()(status.status)
 app.command()(tune.tune)
 app.command()(replay.replay)
+app.command("compile")(foreign.compile_workflow)
+app.command("serve-model")(foreign.serve_model)
 app.command()(versions.versions)
 app.command()(versions.deploy)
 app.command()(versions.rollback)

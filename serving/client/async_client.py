@@ -26,8 +26,10 @@ from serving.client.connection import (
     channel_arguments,
     read_outputs,
 )
+from serving.client.inferring import Given, Inferred, ServedModelForm, ask_infer, parse_model
 from serving.client.predictions import Prediction, ServedTask, Value, ask_predict, parse_task
 from serving.client.requests import Happened, Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.contract.model_form import ModelForm
 from serving.contract.tasks import TaskForm
 from serving.contract.tensors import DEFAULT_K
 from serving.rules.rules import Rules
@@ -61,6 +63,7 @@ class AsyncClient:
         self._retries = retries
         self._metadata: Metadata | None = None
         self._tasks: dict[str, ServedTask] = {}
+        self._models: dict[str, ServedModelForm] = {}
         self._attempts()
         self._arguments = channel_arguments(address, tls)
         self._connection: InferenceServerClient | None = None
@@ -149,6 +152,24 @@ class AsyncClient:
 
         return await self._try(attempts, once)
 
+    async def infer(
+        self, model: str, /, columns: Mapping[str, Sequence[Given]] | None = None, **more: Sequence[Given]
+    ) -> Inferred:
+        """Ask a model of `cartwheel serve-model` about rows; see :meth:`serving.client.client.Client.infer`."""
+        given = {**(columns or {}), **more}
+        attempts = self._attempts()
+
+        async def once(seconds: float) -> Inferred:
+            question = ask_infer(self._models.get(model) or await self._read_model(model, seconds), given)
+            left = attempts.seconds_left()
+            return question.parse(read_outputs(await self._server.infer(question.ensemble, question.inputs, client_timeout=left)))
+
+        return await self._try(attempts, once)
+
+    async def model(self, model: str, /) -> ModelForm:
+        """Ask which raw columns a model is asked with, and what it answers; see :meth:`serving.client.client.Client.model`."""
+        return (await self._try(self._attempts(), lambda seconds: self._read_model(model, seconds))).form
+
     async def task(self, task: str, /) -> TaskForm:
         """Ask what a declared task answers, and which columns a request may give.
 
@@ -218,6 +239,12 @@ class AsyncClient:
         self._tasks[task] = served = parse_task(parameters, task, self._address)
         return served
 
+    async def _read_model(self, model: str, seconds: float) -> ServedModelForm:
+        answer = await self._server.get_model_config(model, client_timeout=seconds)
+        parameters = {name: value.string_value for name, value in answer.config.parameters.items()}
+        self._models[model] = served = parse_model(parameters, model, self._address)
+        return served
+
     async def _try(self, attempts: Attempts, call: Callable[[float], Awaitable[Result]]) -> Result:
         while True:
             try:
@@ -225,5 +252,6 @@ class AsyncClient:
             except InferenceServerException as error:
                 self._metadata = None
                 self._tasks.clear()
+                self._models.clear()
                 pause = attempts.pause_after(error)
             await asyncio.sleep(pause)

@@ -26,8 +26,10 @@ from serving.client.connection import (
     channel_arguments,
     read_outputs,
 )
+from serving.client.inferring import Given, Inferred, ServedModelForm, ask_infer, parse_model
 from serving.client.predictions import Prediction, ServedTask, Value, ask_predict, parse_task
 from serving.client.requests import Happened, Question, RecommendRequest, When, ask_cart, ask_recommend, ask_similar_items
+from serving.contract.model_form import ModelForm
 from serving.contract.tasks import TaskForm
 from serving.contract.tensors import DEFAULT_K
 from serving.rules.rules import Rules
@@ -65,6 +67,7 @@ class Client:
         self._retries = retries
         self._metadata: Metadata | None = None
         self._tasks: dict[str, ServedTask] = {}
+        self._models: dict[str, ServedModelForm] = {}
         self._attempts()
         self._server = InferenceServerClient(**channel_arguments(address, tls))
 
@@ -188,6 +191,41 @@ class Client:
 
         return self._try(attempts, once)
 
+    def infer(self, model: str, /, columns: Mapping[str, Sequence[Given]] | None = None, **more: Sequence[Given]) -> Inferred:
+        """Ask a model of `cartwheel serve-model` about rows.
+
+        Args:
+            model: its name.
+            columns: raw column -> a value for each row, of the types that the workflow was fitted on; None stands for what is missing,
+                and of a column of lists each value is a list.
+            **more: likewise, by keyword.
+
+        Returns:
+            Its answers by name, [rows, width].
+
+        Raises:
+            UsageError: if a column is missing or not known, or a value does not fit its column; names both.
+            ServerError: if the server cannot be reached, is late, or breaks.
+        """
+        given = {**(columns or {}), **more}
+        attempts = self._attempts()
+
+        def once(seconds: float) -> Inferred:
+            question = ask_infer(self._models.get(model) or self._read_model(model, seconds), given)
+            left = attempts.seconds_left()
+            return question.parse(read_outputs(self._server.infer(question.ensemble, question.inputs, client_timeout=left)))
+
+        return self._try(attempts, once)
+
+    def model(self, model: str, /) -> ModelForm:
+        """Ask which raw columns a model of `cartwheel serve-model` is asked with, and what it answers.
+
+        Raises:
+            UsageError: if the server has no such model of that name.
+            ServerError: if the server cannot be reached, is late, or breaks.
+        """
+        return self._try(self._attempts(), lambda seconds: self._read_model(model, seconds)).form
+
     def task(self, task: str, /) -> TaskForm:
         """Ask what a declared task answers, and which columns a request may give.
 
@@ -254,6 +292,12 @@ class Client:
         self._tasks[task] = served = parse_task(parameters, task, self._address)
         return served
 
+    def _read_model(self, model: str, seconds: float) -> ServedModelForm:
+        answer = self._server.get_model_config(model, client_timeout=seconds)
+        parameters = {name: value.string_value for name, value in answer.config.parameters.items()}
+        self._models[model] = served = parse_model(parameters, model, self._address)
+        return served
+
     def _try(self, attempts: Attempts, call: Callable[[float], Result]) -> Result:
         while True:
             try:
@@ -261,5 +305,6 @@ class Client:
             except InferenceServerException as error:
                 self._metadata = None
                 self._tasks.clear()
+                self._models.clear()
                 pause = attempts.pause_after(error)
             time.sleep(pause)

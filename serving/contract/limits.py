@@ -35,6 +35,7 @@ class Limits:
         message_bytes: size of the inputs of one request.
         widths: list -> its most values a row.
         stored: the most items that the snapshot leaves out for a shopper, which a request adds to.
+        lists: lists of a model that was not trained here; ``serve.max_list`` bounds each.
     """
 
     rows: int
@@ -42,12 +43,17 @@ class Limits:
     message_bytes: int
     widths: Mapping[str, int]
     stored: int = STORED
+    lists: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, settings: ServeSettings, batch: int, stored: int = STORED) -> Limits:
-        """Return the limits that the settings set, for steps that answer ``batch`` rows together; ``stored`` as the attribute."""
-        widths = {name: getattr(settings, f"max_{name}") for name in LISTS}
-        return cls(min(settings.max_rows, batch), batch, settings.max_message_bytes, widths, stored)
+    def of(cls, settings: ServeSettings, batch: int, stored: int = STORED, lists: tuple[str, ...] = ()) -> Limits:
+        """Return the limits that the settings set, for steps that answer ``batch`` rows together; the rest as the attributes."""
+        widths = {name: getattr(settings, f"max_{name}") for name in LISTS} | dict.fromkeys(lists, settings.max_list)
+        return cls(min(settings.max_rows, batch), batch, settings.max_message_bytes, widths, stored, lists)
+
+    def setting(self, name: str) -> str:
+        """Return the setting that bounds the width of a list."""
+        return "serve.max_list" if name in self.lists else f"serve.max_{name}"
 
     @classmethod
     def parsed(cls, text: str) -> Limits:
@@ -58,10 +64,11 @@ class Limits:
         """
         try:
             content: dict[str, Any] = json.loads(text)
+            lists = tuple(map(str, content.get("lists", ())))
             widths = {
-                name: int(content["widths"][name][0]) for name in LISTS if name in content["widths"]
+                name: int(content["widths"][name][0]) for name in (*LISTS, *lists) if name in content["widths"]
             }  # old ones know no events
-            return cls(int(content["rows"]), int(content["batch"]), int(content["bytes"]), widths, int(content["stored"]))
+            return cls(int(content["rows"]), int(content["batch"]), int(content["bytes"]), widths, int(content["stored"]), lists)
         except (KeyError, IndexError, TypeError) as error:
             raise ValueError(f"{PARAMETER} holds {text[:100]!r}") from error
 
@@ -70,12 +77,12 @@ class Limits:
 
         Widths name the tensors of later steps too, for Triton lets a client ask those by themselves.
         """
-        widths: dict[str, tuple[int, str]] = {name: (width, f"serve.max_{name}") for name, width in self.widths.items()}
+        widths: dict[str, tuple[int, str]] = {name: (width, self.setting(name)) for name, width in self.widths.items()}
         widths |= dict.fromkeys(("cart_index", "cart_counts"), widths["cart_items"])
         widths |= dict.fromkeys((tensor.name for tensor in EVENTS), widths["events"])
-        widths["excluded"] = (self.stored + sum(self.widths.values()), "serve.max_exclude")
+        widths["excluded"] = (self.stored + sum(self.widths[name] for name in LISTS if name in self.widths), "serve.max_exclude")
         sizes = {"rows": self.rows, "batch": self.batch, "bytes": self.message_bytes, "stored": self.stored}
-        content = {**sizes, "widths": widths}
+        content = {**sizes, "widths": widths, **({"lists": self.lists} if self.lists else {})}
         return json.dumps(content, sort_keys=True)
 
 
@@ -88,7 +95,7 @@ def with_limits(config: str, settings: ServeSettings) -> str:
 
     def replaced(found: re.Match[str]) -> str:
         written = Limits.parsed(json.loads(found["value"]))
-        value = json.dumps(Limits.of(settings, written.batch, written.stored).parameter())
+        value = json.dumps(Limits.of(settings, written.batch, written.stored, written.lists).parameter())
         return f'parameters {{ key: "{PARAMETER}" value: {{ string_value: {value} }} }}'
 
     return _LINE.sub(replaced, config)

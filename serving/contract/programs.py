@@ -57,6 +57,11 @@ class Program:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def lists(self) -> tuple[str, ...]:
+        """Lists of a model that was not trained here, whose names are its own."""
+        return tuple(dict.fromkeys(self.model.lengths.values()))
+
+    @property
     def files(self) -> tuple[str, ...]:
         """The ONNX file of each step."""
         return ("model.onnx",) if len(self.steps) == 1 else tuple(f"{step.name}.onnx" for step in self.steps)
@@ -116,7 +121,8 @@ def _reading(contract: Contract, alone: Mapping[str, Program]) -> Program:
     given = {tensor.name: tensor for ensemble in asked for tensor in ensemble.inputs}
     needed = {tensor.name for step in contract.models for tensor in step.inputs if not (tensor.optional or step.alone)}
     inputs = tuple(replace(tensor, optional=True) for tensor in given.values())
-    model = StepModel(READ, inputs, (*map(_rows, given.values()), ASKED), batched=False, first=True)
+    lengths = {name: lists for step in contract.models for name, lists in step.lengths.items()}
+    model = StepModel(READ, inputs, (*map(_rows, given.values()), ASKED), batched=False, first=True, lengths=lengths)
     rows = {_rows(tensor).name: tensor.name for tensor in given.values()}
     return Program(model, (), tuple(name for name in given if name in needed), rows)
 

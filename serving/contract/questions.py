@@ -11,11 +11,11 @@ from typing import Any, Final
 
 import numpy as np
 
-from serving.contract.tensors import REQUEST_TYPES, Tensor
+from serving.contract.tensors import NUMPY_TYPES, REQUEST_TYPES, Tensor
 
 PARAMETER: Final = "question"
 _LINE: Final = re.compile(rf'^parameters \{{ key: "{PARAMETER}" value: \{{ string_value: (?P<value>".*") \}} \}}$', re.MULTILINE)
-_NUMBERS: Final[Mapping[str, Any]] = {"INT64": np.int64, "INT32": np.int32, "FP32": np.float32}
+_NUMBERS: Final[Mapping[str, Any]] = {name: NUMPY_TYPES[element] for element, name in REQUEST_TYPES.items()}
 
 
 @dataclass(frozen=True)

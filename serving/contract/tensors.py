@@ -10,16 +10,27 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
-Element = Literal["string", "int64", "int32", "float32"]
+import numpy as np
 
-TRITON_TYPES: Final[Mapping[str, str]] = {
-    "string": "TYPE_STRING",
-    "int64": "TYPE_INT64",
-    "int32": "TYPE_INT32",
-    "float32": "TYPE_FP32",
+Element = Literal[
+    "string", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64", "float32", "float64"
+]
+
+REQUEST_TYPES: Final[Mapping[str, str]] = {
+    "string": "BYTES",
+    "bool": "BOOL",
+    **{f"{sign}int{bits}": f"{sign.upper()}INT{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    "float32": "FP32",
+    "float64": "FP64",
 }
-REQUEST_TYPES: Final[Mapping[str, str]] = {"string": "BYTES", "int64": "INT64", "int32": "INT32", "float32": "FP32"}
 """Names of the element types in a request."""
+TRITON_TYPES: Final[Mapping[str, str]] = {
+    element: "TYPE_STRING" if name == "BYTES" else f"TYPE_{name}" for element, name in REQUEST_TYPES.items()
+}
+NUMPY_TYPES: Final[Mapping[str, Any]] = {
+    element: np.dtype(object if element == "string" else element) for element in REQUEST_TYPES
+}
+"""Types of their arrays; strings are objects."""
 
 DEFAULT_K: Final = 10
 EARLIEST_TIMESTAMP: Final = 10**13
@@ -75,6 +86,8 @@ class StepModel:
         first: whether every request comes to it first, as its client gave it.
         alone: whether it is all that its ensemble consists of, so that requests come to it as their clients gave them.
         trim: output -> input whose width it takes back after padding.
+        lengths: input that tells the lengths of lists -> the input that holds the lists, which are as long as it is wide where they are
+            not told.
     """
 
     name: str
@@ -84,6 +97,7 @@ class StepModel:
     first: bool = False
     alone: bool = False
     trim: Mapping[str, str] = field(default_factory=dict)
+    lengths: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

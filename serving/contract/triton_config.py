@@ -97,12 +97,14 @@ def _runner_parameters(program: Program, settings: ExportSettings, stored: int) 
         "first": model.first,
         "required": program.required,
         "shapes": shapes,
+        "lengths": dict(model.lengths),
         "trim": dict(model.trim),
     }
     written = {name: json.dumps(content, sort_keys=True) for name, content in contents.items()}
     if not model.first:
         written["queue"] = "unbounded"
-    return {PARAMETER: Limits.of(ServeSettings(), settings.max_batch, stored).parameter(), "intra_op_threads": "1", **written}
+    limits = Limits.of(ServeSettings(), settings.max_batch, stored, program.lists)
+    return {PARAMETER: limits.parameter(), "intra_op_threads": "1", **written}
 
 
 def _parameters(parameters: Mapping[str, str]) -> list[str]:

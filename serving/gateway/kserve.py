@@ -37,7 +37,7 @@ _LADDER, _PRIORITY, _TIMEOUT = "ladder", "priority", "timeout"
 _ALLOWED: Final = (_LADDER, AS_RECORDED, _PRIORITY, _TIMEOUT)
 """Parameters of a request that any client may set; Triton gets none of them."""
 _TOO_MANY_ROWS: Final = "The input {name!r} has {found:,} rows; this server answers at most {limit:,} at once (serve.max_rows)."
-_TOO_WIDE: Final = "The input {name!r} has lists of {found:,}; this server reads at most {limit:,} (serve.max_{name})."
+_TOO_WIDE: Final = "The input {name!r} has lists of {found:,}; this server reads at most {limit:,} ({setting})."
 _CLOSED: Final = "{method} is closed: the gateway takes ModelInfer, ModelMetadata, ModelConfig and ModelReady, and nothing else."
 RULES: Final = "rules"
 """An input of texts [1] that the gateway takes itself: rules as JSON, as the body of ``POST /v1/recommend`` has them."""
@@ -234,7 +234,7 @@ def _check_shape(public: Public, name: str, shape: Any) -> None:
             raise invalid(_TOO_MANY_ROWS.format(name=name, found=shape[0], limit=limits.rows), "too_large")
         most = limits.widths.get(name)
         if most is not None and shape[1] > most:
-            raise invalid(_TOO_WIDE.format(name=name, found=shape[1], limit=most), "too_large")
+            raise invalid(_TOO_WIDE.format(name=name, found=shape[1], limit=most, setting=limits.setting(name)), "too_large")
 
 
 def _parameter(where: str, parameters: Any) -> RefusedError:

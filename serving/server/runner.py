@@ -31,13 +31,20 @@ WIDE = 1024
 """A request with a longer list than this runs alone: padding its companions to it would cost more than batching saves."""
 _CHEAP = {"barred"}
 """Those of such lists that many requests give alike; they are answered with one another."""
-_FILLERS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_INT64": -1, "TYPE_INT32": 0, "TYPE_FP32": float("nan")}
+_DTYPES: Mapping[str, Any] = {
+    "TYPE_STRING": object,
+    "TYPE_BOOL": np.bool_,
+    **{f"TYPE_{sign}INT{bits}": np.dtype(f"{sign.lower()}int{bits}") for sign in ("", "U") for bits in (8, 16, 32, 64)},
+    "TYPE_FP32": np.float32,
+    "TYPE_FP64": np.float64,
+}
+_BLANKS: Mapping[str, Any] = {"TYPE_STRING": "", "TYPE_FP32": float("nan"), "TYPE_FP64": float("nan")}
+_FILLERS: Mapping[str, Any] = {**dict.fromkeys(_DTYPES, 0), **_BLANKS, "TYPE_INT64": -1}
 """What pads a list, by type; -1 is "no item", NaN "not known"."""
 _ABSENT: Mapping[str, Any] = {**_FILLERS, "TYPE_INT64": 0}
 """What stands for an input that one request of a batch leaves out."""
 _NONE: Mapping[str, Any] = {"TYPE_INT32": 0, "TYPE_FP32": float("nan")}
 """What stands in a column for an input of one value that the request leaves out."""
-_DTYPES: Mapping[str, Any] = {"TYPE_STRING": object, "TYPE_INT64": np.int64, "TYPE_INT32": np.int32, "TYPE_FP32": np.float32}
 
 _ASKED = "asked"
 _KINDS = 8
@@ -152,6 +159,7 @@ class TritonPythonModel:
         self._allowed: dict[str, dict[str, Any]] = json.loads(parameters["allowed"])
         self._trim: dict[str, str] = json.loads(parameters["trim"])
         self._columns: dict[str, str] = json.loads(parameters["columns"])
+        self._lengths: dict[str, str] = json.loads(parameters.get("lengths", "{}"))
         self._queue = _Queue(args["model_instance_name"])
         folder = f"{args['model_repository']}/{args['model_version']}"
         threads = int(os.environ.get("CARTWHEEL_THREADS", parameters["intra_op_threads"]))
@@ -360,8 +368,11 @@ class TritonPythonModel:
             if self._shapes[name][0] != "B":
                 value = tensors[name][0] if name in tensors else _NONE[kind]
                 rows[row] = np.full((count, 1), value, dtype=_DTYPES[kind])
-            else:
-                rows[row] = tensors[name] if name in tensors else np.full((count, 1), _ABSENT[kind], dtype=_DTYPES[kind])
+            elif name in tensors:
+                rows[row] = tensors[name]
+            else:  # lists whose lengths are left out are as long as they are wide
+                absent = tensors[self._lengths[name]].shape[1] if name in self._lengths else _ABSENT[kind]
+                rows[row] = np.full((count, 1), absent, dtype=_DTYPES[kind])
         return rows
 
     def _rows(self, feeds: Feeds) -> int:

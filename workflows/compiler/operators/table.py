@@ -113,6 +113,11 @@ def read_rows(operator: object) -> RowStep | None:
     return None if reader is None else reader(operator)
 
 
+def drops_rows(operator: object) -> bool:
+    """Whether an operator may drop rows."""
+    return _name(operator) in ROW_READERS
+
+
 def makes_columns(operator: object) -> bool:
     """Whether an operator that drops rows makes columns as well, of the rows that are left."""
     return _name(operator) in READERS

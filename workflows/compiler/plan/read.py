@@ -11,11 +11,12 @@ from typing import Any, Final
 
 import polars as pl
 
-from cartwheel.core.errors import NotCompilableError, RunError
+from cartwheel.core.errors import CartwheelError, NotCompilableError, RunError
 from workflows.compiler.operators.described import described
 from workflows.compiler.operators.row_number import RowNumber
 from workflows.compiler.operators.step import Applied, Step
-from workflows.compiler.operators.table import fits_to_dependencies, makes_columns, read_column, read_rows
+from workflows.compiler.operators.substitute import Substitute, is_substituted
+from workflows.compiler.operators.table import drops_rows, fits_to_dependencies, makes_columns, read_column, read_rows
 from workflows.compiler.plan.graph import Node, Plan, RowFilter
 from workflows.compiler.plan.types import DTYPES, ColumnType
 
@@ -35,14 +36,39 @@ def read_plan(workflow: Any) -> Plan:
         NotCompilableError: if an operator in the graph has no registered meaning, or a column no type in a plan.
         RunError: if the workflow is not fitted.
     """
+    plan, refused = read_parts(workflow, refuse=True)
+    assert not refused
+    return plan
+
+
+def read_parts(
+    workflow: Any, *, refuse: bool = False, substitutes: Mapping[str, Substitute] | None = None, keep_rows: bool = False
+) -> tuple[Plan, dict[str, CartwheelError]]:
+    """Read as much of the graph of a fitted workflow as has an exact form.
+
+    Args:
+        workflow: as for :func:`read_plan`.
+        refuse: whether a column without an exact form is an error, and not only left out.
+        substitutes: encoded column -> what makes it in the place of a ``LambdaOp``.
+        keep_rows: whether ``Dropna`` and ``Filter`` drop nothing, as for a request, which is answered for each of its rows.
+
+    Returns:
+        The plan, and of each column that it leaves out why: it, or one that it is made from, has no exact form.
+
+    Raises:
+        NotCompilableError: if rows are dropped by what has no exact form, or a column has none and ``refuse`` is true.
+        RunError: if the workflow is not fitted.
+    """
     if workflow.output_schema is None:
         raise RunError("The workflow is not fitted.", "Fit it, or load it from where it was saved, before compiling it.")
-    reading = _Reading(workflow.input_schema)
+    reading = _Reading(workflow.input_schema, refuse=refuse, substitutes=substitutes, keep_rows=keep_rows)
     made = reading.columns(workflow.output_node, None)
     outputs = {name: made[name] for name in workflow.output_schema.column_names}
+    refused = {name: reading.refused[place] for name, place in outputs.items() if place < 0}
+    outputs = {name: place for name, place in outputs.items() if place >= 0}
     if len({reading.nodes[place].rows for place in outputs.values()}) > 1:
         raise _mixed(sorted(outputs))
-    return Plan(tuple(reading.nodes), tuple(reading.filters), outputs)
+    return Plan(tuple(reading.nodes), tuple(reading.filters), outputs), refused
 
 
 def raw_columns(workflow: Any) -> dict[str, ColumnType]:
@@ -97,7 +123,20 @@ def read_types(workflow: Any) -> list[tuple[Any, dict[str, ColumnType]]]:
 class _Reading:
     """A plan while it is being read."""
 
-    def __init__(self, schema: Any, *, fitting: bool = False) -> None:
+    def __init__(
+        self,
+        schema: Any,
+        *,
+        fitting: bool = False,
+        refuse: bool = True,
+        substitutes: Mapping[str, Substitute] | None = None,
+        keep_rows: bool = False,
+    ) -> None:
+        self.refused: dict[int, CartwheelError] = {}
+        """Places below 0, which stand for columns without an exact form -> why they have none."""
+        self._refuse = refuse
+        self._substitutes = substitutes or {}
+        self._keep_rows = keep_rows
         self.nodes: list[Node] = []
         self.filters: list[RowFilter] = []
         self._schema = schema
@@ -140,37 +179,79 @@ class _Reading:
         if getattr(node.op, "is_subgraph", False):
             made = self.columns(node.op.graph.output_node, available)
             return {name: made[name] for name in node.output_schema.column_names}
+        if self._keep_rows and drops_rows(node.op) and not makes_columns(node.op):
+            return available
         row_step = read_rows(node.op)
         if row_step is not None:
             available = self._filter(row_step, available, node.output_schema.column_names)
             if not makes_columns(node.op):
                 return available
         groups = tuple(_selected(node).grouped_names) if node.input_columns else ()
-        types = {name: self.nodes[place].type for name, place in available.items()}
         made = {}
         for name in node.output_schema.column_names:
             sources = tuple(node.column_mapping.get(name, [name])) if node.column_mapping else (name,)
-            how = read_column(Applied(node.op, name, sources, types, groups, self._fitting))
-            if absent := [source for source in how.sources if source not in available]:
-                raise NotCompilableError(
-                    f"Feature column {name!r}: the operator {type(node.op).__name__} reads the columns {absent}, and "
-                    f"{sorted(available)} reach it.",
-                    "Apply it to the columns that it reads as well.",
-                )
-            places = tuple(available[source] for source in how.sources)
-            if how.by_row:
-                places = (self._row_number(self.nodes[places[0]].rows), *places)
-            for step in how.steps:
-                places = (self._add(name, step, places),)
-            made[name] = places[0]
+            try:
+                made[name] = self._made(node.op, name, sources, available, groups)
+            except CartwheelError as error:
+                if self._refuse:
+                    raise
+                made[name] = self._leave_out(error)
         return made
+
+    def _made(
+        self, operator: Any, name: str, sources: tuple[str, ...], available: Mapping[str, int], groups: tuple[Any, ...]
+    ) -> int:
+        """Return the place of a column that an operator makes."""
+        if is_substituted(operator, name, self._substitutes):
+            how = self._substitutes[name].made(
+                name, {each: self.nodes[place].type for each, place in available.items() if place >= 0}
+            )
+        else:
+            for source in sources:
+                if available.get(source, 0) < 0 and operator is not None and not fits_to_dependencies(operator):
+                    raise self.refused[available[source]]
+            types = {each: self.nodes[place].type for each, place in available.items() if place >= 0}
+            if operator is None and available.get(sources[0], 0) < 0:
+                return available[sources[0]]
+            how = read_column(Applied(operator, name, sources, types, groups, self._fitting))
+        if absent := [source for source in how.sources if source not in available]:
+            raise NotCompilableError(
+                f"Feature column {name!r}: the operator {type(operator).__name__} reads the columns {absent}, and "
+                f"{sorted(available)} reach it.",
+                "Apply it to the columns that it reads as well.",
+            )
+        places = tuple(available[source] for source in how.sources)
+        for place in places:
+            if place < 0:
+                raise self.refused[place]
+        if how.by_row:
+            places = (self._row_number(self.nodes[places[0]].rows), *places)
+        for step in how.steps:
+            places = (self._add(name, step, places),)
+        return places[0]
+
+    def _leave_out(self, error: CartwheelError) -> int:
+        """Return the place below 0 that stands for a column without an exact form."""
+        for place, known in self.refused.items():
+            if known is error:
+                return place
+        place = -1 - len(self.refused)
+        self.refused[place] = error
+        return place
 
     def _root(self, name: str, roots: Mapping[str, int] | None) -> int:
         if roots is not None:
             return roots[name]
         if name not in self._raw:
+            try:
+                node = Node(name, _raw_type(self._schema, name), None, ())
+            except NotCompilableError as error:
+                if self._refuse:
+                    raise
+                self._raw[name] = self._leave_out(error)
+                return self._raw[name]
             self._raw[name] = len(self.nodes)
-            self.nodes.append(Node(name, _raw_type(self._schema, name), None, ()))
+            self.nodes.append(node)
         return self._raw[name]
 
     def _add(self, name: str, step: Step, places: tuple[int, ...]) -> int:
@@ -210,7 +291,11 @@ class _Reading:
 
     def _filter(self, step: Any, available: Mapping[str, int], outputs: list[str]) -> dict[str, int]:
         deciding = {name: available[name] for name in step.inputs(list(available))}
-        carried = {name: available[name] for name in outputs if name in available}
+        lost = {name: available[name] for name in outputs if available.get(name, 0) < 0}
+        for place in deciding.values():
+            if place < 0:
+                raise self.refused[place]
+        carried = {name: available[name] for name in outputs if name in available and name not in lost}
         kinds = {name: self.nodes[place].type for name, place in deciding.items()}
         step.keeps({name: pl.col(name) for name in deciding}, kinds)  # refuses columns of types that it does not apply to
         before = {self.nodes[place].rows for place in (*deciding.values(), *carried.values())}
@@ -223,7 +308,7 @@ class _Reading:
             carried[name] = len(self.nodes) - 1
             if place in self._inexact:
                 self._inexact.add(carried[name])
-        return carried
+        return {**carried, **lost}
 
 
 def _selected(node: Any) -> Any:

@@ -1,0 +1,1 @@
+"""What was fitted and trained elsewhere: NVTabular workflows compiled, and models behind them served."""

@@ -1,0 +1,121 @@
+"""Expressions in the place of the Python functions of ``LambdaOp``, held against them on rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Final
+
+import numpy as np
+import polars as pl
+
+from cartwheel.core.errors import DataError, ParityError, UsageError
+from cartwheel.pipeline.foreign.checking import difference
+from workflows.compiler.operators.expression import ExpressionSubstitute
+from workflows.compiler.operators.substitute import is_lambda
+from workflows.compiler.plan.types import DTYPES, ColumnType
+from workflows.compiler.quiet import quiet_nvtabular
+
+_ROWS: Final = 200
+_CLOSE: Final = 1e-6
+
+
+def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[str, ExpressionSubstitute]:
+    """Return what stands for each ``LambdaOp``, once it gives the same as its function on rows drawn from small and large numbers.
+
+    Args:
+        workflow: a fitted ``nvtabular.Workflow``.
+        given: encoded column -> a Polars expression, or SQL, over the columns that reach its operator.
+
+    Raises:
+        UsageError: if no ``LambdaOp`` makes such a column, or a text is no SQL expression.
+        NotCompilableError: if an expression reads what does not reach the operator, or lists.
+        DataError: if the function itself fails on such rows.
+        ParityError: if the two differ; tells the row.
+    """
+    found = {}
+    for column, text in given.items():
+        node = next((each for each in _lambdas(workflow) if column in each.output_schema.column_names), None)
+        if node is None:
+            raise UsageError(f"No LambdaOp makes a column {column!r}.", "Name a column that one makes.")
+        try:
+            expression = pl.sql_expr(text) if isinstance(text, str) else text
+        except pl.exceptions.PolarsError as error:
+            raise UsageError(
+                f"The expression of {column!r}, {text!r}, is no SQL ({error}).", "Give an SQL expression."
+            ) from error
+        dtype = str(node.output_schema[column].dtype.without_shape.name) if node.op.dtype is not None else None
+        substitute = ExpressionSubstitute(expression, "string" if dtype == "str" else dtype)
+        _check(node, column, substitute)
+        found[column] = substitute
+    return found
+
+
+def _lambdas(workflow: Any) -> Iterator[Any]:
+    from merlin.dag.node import iter_nodes
+
+    waiting = [workflow.output_node]
+    while waiting:
+        for node in iter_nodes([waiting.pop()]):
+            if getattr(node.op, "is_subgraph", False):
+                waiting.append(node.op.graph.output_node)
+            elif is_lambda(node.op):
+                yield node
+
+
+def _check(node: Any, column: str, substitute: ExpressionSubstitute) -> None:
+    types = {}
+    for each in node.input_schema:
+        kind = str(each.dtype.without_shape.name)
+        kind = "string" if kind in ("str", "object") else kind
+        if kind in DTYPES:
+            types[each.name] = ColumnType(kind, bool(each.is_list))
+    made = substitute.made(column, types)
+    step = made.steps[0]
+    result = step.result([types[name] for name in made.sources])
+    rows = _drawn({name: types[name] for name in types if not types[name].is_list})
+    with quiet_nvtabular():
+        try:
+            selected = node.input_columns.resolve(node.input_schema)
+            expected = node.op.transform(selected, rows.to_pandas())[column]
+        except Exception as error:  # whatever the function meets
+            raise DataError(
+                f"The Python function of {column!r} fails on rows to check on ({type(error).__name__}: {error}).",
+                "Leave the column out.",
+            ) from error
+    # Floats enter as they do in a plan: NaN is null.
+    inputs = [pl.col(name).fill_null(float("nan")) if types[name].is_float else pl.col(name) for name in made.sources]
+    found = rows.select(step.polars(inputs, [types[name] for name in made.sources]).alias(column)).to_series()
+    wanted = pl.Series(column, expected.tolist(), dtype=result.polars_element, strict=False)
+    if result.is_float:
+        wanted, found = wanted.fill_null(float("nan")), found.fill_null(float("nan"))
+        wrong = difference(wanted.to_numpy(), found.to_numpy()) > _CLOSE
+    else:
+        wrong = wanted.ne_missing(found).to_numpy()
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        told = ", ".join(f"{name}={rows[name][row]!r}" for name in made.sources)
+        raise ParityError(
+            f"The expression of {column!r} gives {found[row]!r} for {told}, and its Python function {wanted[row]!r}.",
+            "Write the expression so that both agree, also where a number is missing.",
+        )
+
+
+def _drawn(types: Mapping[str, ColumnType]) -> pl.DataFrame:
+    """Draw rows without missing values, but for floats, of whole and broken numbers, small and large, of either sign."""
+    generator = np.random.default_rng(0)
+    columns = {}
+    for name, kind in types.items():
+        if kind.is_string:
+            values: list[Any] = generator.choice(["", "a", "b", "A", "value", "0"], _ROWS).tolist()
+        elif kind.dtype == "bool":
+            values = (generator.random(_ROWS) < 0.5).tolist()
+        else:
+            numbers = np.where(generator.random(_ROWS) < 0.1, 1000.0, 1.0) * generator.integers(-6, 21, _ROWS)
+            if kind.is_float:
+                numbers = np.where(generator.random(_ROWS) < 0.1, np.nan, numbers + generator.choice([0.0, 0.5], _ROWS))
+                values = [None if number != number else number for number in numbers.tolist()]
+            else:
+                bounds = np.iinfo(kind.dtype)
+                values = np.clip(numbers, bounds.min, min(bounds.max, 2**40)).astype(np.int64).tolist()
+        columns[name] = pl.Series(name, values, dtype=kind.polars)
+    return pl.DataFrame(columns)

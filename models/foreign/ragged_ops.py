@@ -1,0 +1,68 @@
+"""TensorFlow's ragged tensors in ONNX, where tf2onnx stops short of what Merlin's models do with lists.
+
+Merlin holds the values of a list as [N, 1], a ragged tensor with a dense last dimension of one, and turns it to a sparse one before it
+looks its embeddings up. tf2onnx knows ragged tensors without dense dimensions alone, and divides by the length of the longest list.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import numpy as np
+from onnx import TensorProto
+
+_END: Final = np.iinfo(np.int64).max
+
+
+def ragged_to_sparse(ctx: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """Convert ``RaggedTensorToSparse`` of one level of lists whose values are single: a handler of tf2onnx.
+
+    Raises:
+        ValueError: if lists hold lists, or their values are vectors.
+    """
+    if len(node.input) != 2:
+        raise ValueError("lists of lists have no ONNX form here")
+    splits, values = node.input
+    dense = (ctx.get_shape(values) or [-1])[1:]
+    if any(size != 1 for size in dense):
+        raise ValueError(f"lists of vectors {list(dense)} have no ONNX form here")
+    build = _Nodes(ctx)
+    splits = build("Cast", splits, to=TensorProto.INT64)
+    ends = build("Slice", splits, build.constant([1]), build.constant([_END]), build.constant([0]))
+    starts = build("Slice", splits, build.constant([0]), build.constant([-1]), build.constant([0]))
+    lengths = build("Sub", ends, starts)
+    # Never 0, by which what reshapes the sparse tensor would divide.
+    widest = build("ReduceMax", build("Concat", lengths, build.constant([1]), axis=0), keepdims=0)
+    slots = build("Unsqueeze", build("Range", build.constant(0), widest, build.constant(1)), build.constant([0]))
+    inside = build("Less", slots, build("Unsqueeze", lengths, build.constant([1])))
+    indices = build("Transpose", build("NonZero", inside), perm=[1, 0])
+    shape = build("Concat", build("Shape", lengths), build("Unsqueeze", widest, build.constant([0])), axis=0)
+    for _ in dense:
+        rows = build("Slice", indices, build.constant([0]), build.constant([1]), build.constant([1]))
+        indices = build("Concat", indices, build("Mul", rows, build.constant([0])), axis=1)
+        shape = build("Concat", shape, build.constant([1]), axis=0)
+    flat = build("Reshape", values, build.constant([-1])) if dense else values
+    for output, found in zip(node.output, (indices, flat, shape), strict=True):
+        ctx.replace_all_inputs(output, found)
+    ctx.remove_node(node.name)
+
+
+class _Nodes:
+    """Adds nodes with one output to a graph of tf2onnx."""
+
+    def __init__(self, ctx: Any) -> None:
+        self._ctx = ctx
+
+    def __call__(self, operator: str, *inputs: str, **attributes: Any) -> str:
+        name: str = self._ctx.make_node(operator, list(inputs), attr=attributes).output[0]
+        return name
+
+    def constant(self, value: Any) -> str:
+        from tf2onnx import utils
+
+        name: str = self._ctx.make_const(utils.make_name("constant"), np.array(value, np.int64)).output[0]
+        return name
+
+
+HANDLERS: Final[dict[str, Any]] = {"RaggedTensorToSparse": (ragged_to_sparse, [])}
+"""TensorFlow operation -> its handler, as ``tf2onnx.convert.from_function`` takes them."""

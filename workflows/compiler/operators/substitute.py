@@ -1,0 +1,38 @@
+"""What stands in the place of a ``LambdaOp``, whose Python function has no form but itself."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, Final
+
+from workflows.compiler.operators.step import Made
+from workflows.compiler.plan.types import ColumnType
+
+_LAMBDAS: Final = frozenset({"LambdaOp", "UDF"})
+
+
+class Substitute(ABC):
+    """Makes a column of those that reach a ``LambdaOp``."""
+
+    @abstractmethod
+    def made(self, column: str, available: Mapping[str, ColumnType]) -> Made:
+        """Return how the column is made.
+
+        Args:
+            column: its name.
+            available: the columns that reach the operator, with their types.
+
+        Raises:
+            NotCompilableError: if it cannot be made of them.
+        """
+
+
+def is_lambda(operator: Any) -> bool:
+    """Whether an operator is a Python function."""
+    return type(operator).__name__ in _LAMBDAS
+
+
+def is_substituted(operator: Any, column: str, substitutes: Mapping[str, Substitute]) -> bool:
+    """Whether something else makes a column in the place of a ``LambdaOp``."""
+    return column in substitutes and is_lambda(operator)
