@@ -167,8 +167,8 @@ def _two_stage(lists: _Lists) -> tuple[list[Record], Shown | None]:
         both = two_stage(lists.retriever)
         return lists.records(TWO_STAGE, [*_unjudged(lists, [both, lists.retriever]), *lists.beside], anchors), None
     depth, retrieved = max(lists.settings.cutoffs), lists.retrieved.take(chosen)
-    stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors, depth, retrieved=retrieved)
     fusion = read_fusion(RunLayout(lists.run).model("ranking").path)
+    stages = retrieve_and_rank(lists.run, SPLIT, lists.settings, anchors, depth, retrieved=retrieved, counted=fusion)
     judged, name = stages.judged(fusion), served_name(lists.run, fusion)
     beside = [replace(entry, judged=entry.judged.take(chosen), role="baseline") for entry in lists.first if entry.model != name]
     beside += [replace(entry, judged=entry.judged.take(chosen)) for entry in lists.beside]

@@ -61,8 +61,8 @@ def list_request_records(run: Path, settings: EvaluateSettings, seed: int, facts
 def _entries(run: Path, settings: EvaluateSettings, anchors: Anchors) -> list[Entry]:
     """Judge what is served, and the popularity baselines, for requests of all forms together."""
     depth = max(settings.cutoffs)
-    stages = retrieve_and_rank(run, SPLIT, settings, anchors, depth, RECOMMEND_REQUESTS)
     fusion = read_fusion(RunLayout(run).model("ranking").path)
+    stages = retrieve_and_rank(run, SPLIT, settings, anchors, depth, RECOMMEND_REQUESTS, counted=fusion)
     served = Entry(served_name(run, fusion), "model", stages.judged(fusion), served_remark(fusion, stages.candidates.shape[1]))
     return [
         served,

@@ -91,9 +91,9 @@ def show(run: Path, split: str, settings: EvaluateSettings, seed: int) -> Shown:
         RunError: if a file or a column is missing.
     """
     anchors = sample(read_anchors(run, split), settings.max_two_stage_anchors, seed)
-    stages = retrieve_and_rank(run, split, settings, anchors, max(settings.cutoffs))
-    found = stages.candidates[np.nonzero(stages.relevant)]
     fusion = read_fusion(RunLayout(run).model("ranking").path)
+    stages = retrieve_and_rank(run, split, settings, anchors, max(settings.cutoffs), counted=fusion)
+    found = stages.candidates[np.nonzero(stages.relevant)]
     lists = [Lists(served_name(run, fusion), "model", stages.judged(fusion), found)]
     for name, column in POPULARITY.items():
         judged = judge(popularity(run, split, column), anchors, max(settings.cutoffs), f"show {name}")

@@ -268,6 +268,10 @@ class ModelLayout:
         """Return the file of the factor model that was learnt from what precedes ``split``."""
         return self.path / f"{split}_{model}.npz"
 
+    def learnt(self, split: str, recommender: str) -> Path:
+        """Return the file of all that ``recommender`` has learnt from what precedes ``split``, which evaluation judges as well."""
+        return self.path / "learnt" / f"{split}_{recommender}.npz"
+
 
 @dataclass(frozen=True)
 class TaskLayout:

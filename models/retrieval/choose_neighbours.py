@@ -9,10 +9,10 @@ shoppers and paired.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -20,20 +20,17 @@ import polars as pl
 
 from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import SNAPSHOT, RunLayout
-from models.families.factors.fit_scores import fit_factor_scores
 from models.families.factors.scores import FactorScores
 from models.families.neighbours.blend import Base, Blend, TableShares
-from models.families.neighbours.sequential_rules import SequentialRules
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.neighbours.table import Neighbours
-from models.families.recommender import ItemToItem
-from models.families.registry import EASE, ItemKNN
 from models.families.rows.lists import fit_conditional_logit
 from models.metrics.intervals import more_than_an_error
 from models.metrics.ranking import Floats, Ints, ndcg, place
 from models.questions.anchors import Anchors, Scorer, halves, read_anchors, relevant, sample
-from models.questions.interactions import Bools, Interactions
-from models.questions.run_log import catalogue_codes, read_interactions, split_start
+from models.questions.interactions import Bools
+from models.questions.run_log import read_interactions
+from models.retrieval.learnt import Learnt, learners
 from models.retrieval.pool import Pool, build_pool
 from models.retrieval.retrieval import has_history, read_log_popularity, read_recent, read_users
 from models.retrieval.retriever import retriever
@@ -42,8 +39,6 @@ from models.retrieval.towers import Towers
 
 DECAYS: Final = (1.0, 0.8, 0.3)
 """How much less each step back in a history counts: not at all, somewhat, and so much that hardly more than the last item counts."""
-EASE_ITEMS: Final = 5_000
-"""The most popular items, which are all that EASE learns: its time grows with their cube, and it is learnt up to three times."""
 L2: Final = 30.0
 """Penalty of squared weights, in units of the spread of their scores."""
 LEAST: Final = 10
@@ -61,16 +56,6 @@ class Chosen:
     blend: Blend
     ndcg: float
     alone: float
-
-
-def learners(most: int) -> Mapping[str, Callable[[], ItemToItem]]:
-    """Return name -> the model that is fitted, for ``most`` neighbours; discounted rules hold back what follows everything."""
-    return {
-        "item_knn": lambda: ItemKNN(neighbours=most),
-        "ease": lambda: EASE(max_items=EASE_ITEMS),
-        "sequential_rules": lambda: SequentialRules(discount=0.0),
-        "discounted_rules": SequentialRules,
-    }
 
 
 def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStageSettings, seed: int) -> Chosen:
@@ -231,46 +216,8 @@ def _base(pool: Pool, weights: Floats, factors: Sequence[str]) -> Base:
     return Base(float(weights[Pool.retrieval]), (recent, every), counting)
 
 
-@dataclass(frozen=True)
-class Learnt:
-    """Learns what precedes a split or a window over its catalogue.
-
-    Attributes:
-        run: run directory.
-        log: all its interactions.
-        most: neighbours of an item.
-        seed: of the factor models.
-    """
-
-    run: Path
-    log: Interactions
-    most: int
-    seed: int
-
-    def table(self, split: str, name: str) -> Neighbours:
-        """Return the table of one learner."""
-        from models.families.neighbours.strongest import strongest
-
-        model = learners(self.most)[name]()
-        model.fit(self._before(split))
-        matrix: Any = model.similarities(self.most)
-        columns = self._columns(split)
-        return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), self.most), self.most)
-
-    def factors(self, split: str, name: str) -> FactorScores:
-        """Return a factor model."""
-        return fit_factor_scores(name, self._before(split), self._columns(split), self.seed)
-
-    def _before(self, split: str) -> Interactions:
-        return self.log if split == SNAPSHOT else self.log.take(self.log.time < split_start(self.run, split))
-
-    def _columns(self, split: str) -> Ints:
-        layout = RunLayout(self.run)
-        return catalogue_codes(layout.snapshot("items") if split == SNAPSHOT else layout.examples(split, "catalogue"), self.log)
-
-
 def _emptied(run: Path) -> Path:
-    for stale in RunLayout(run).item_to_item.path.glob("*.npz"):
+    for stale in RunLayout(run).item_to_item.path.rglob("*.npz"):
         stale.unlink()
     return run
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from workflows.features.pair import MISSING, PADDING, cross_features
 
 
 class Pairs:
-    """The columns of one split's questions, of its catalogue, and of what compares both.
+    """The columns of one split's questions, of its catalogue, and of what compares both; read when they are asked for.
 
     Args:
         run: run directory.
@@ -36,14 +37,7 @@ class Pairs:
     """
 
     def __init__(self, run: Path, split: str, table: str = QUESTIONS) -> None:
-        layout = RunLayout(run)
-        self._cross = OnnxModel(layout.graph("cross"))
-        length = int(read_json(layout.state)["recent_items"])
-        self._queries = {
-            name: values for name, values in read_queries(run, split, length, table).items() if name not in QUERY_LISTS
-        }
-        self._items = read_catalogue(run, split)
-        self._raw = _read_raw(run, split, table)
+        self._run, self._split, self._table = run, split, table
 
     def columns(self, row: Ints, column: Ints, names: Collection[str]) -> dict[str, npt.NDArray[Any]]:
         """Return those of ``names`` that there are, of the anchors in examples row ``row`` [n] with the catalogue items ``column`` [n]."""
@@ -61,6 +55,24 @@ class Pairs:
         columns |= {name: values[row] for name, values in self._queries.items() if name in names}
         columns |= {name: values[column] for name, values in self._items.items() if name in names}
         return columns
+
+    @cached_property
+    def _cross(self) -> OnnxModel:
+        return OnnxModel(RunLayout(self._run).graph("cross"))
+
+    @cached_property
+    def _queries(self) -> dict[str, npt.NDArray[Any]]:
+        length = int(read_json(RunLayout(self._run).state)["recent_items"])
+        every = read_queries(self._run, self._split, length, self._table)
+        return {name: values for name, values in every.items() if name not in QUERY_LISTS}
+
+    @cached_property
+    def _items(self) -> dict[str, npt.NDArray[Any]]:
+        return dict(read_catalogue(self._run, self._split))
+
+    @cached_property
+    def _raw(self) -> _Raw:
+        return _read_raw(self._run, self._split, self._table)
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import numpy as np
 
 from cartwheel.core.frames import read_frame
 from cartwheel.core.run_layout import RunLayout
+from models.families.kept import fit_or_recall
 from models.families.popularity_order import PopularityOrder
 from models.families.recommender import Recommender
 from models.families.tabular.logistic_regression import MOST_POPULAR, POPULARITY
@@ -19,6 +20,8 @@ from models.questions.run_log import catalogue_codes, split_start
 
 class RunScorer:
     """A recommender fitted on a run's interactions before a split began, as a scorer of that split's catalogue.
+
+    What ``item_to_item`` has learnt from the same interactions with the same parameters is not learnt again.
 
     Args:
         recommender: not yet fitted.
@@ -33,8 +36,10 @@ class RunScorer:
 
     def __init__(self, recommender: Recommender, run: Path, split: str, log: Interactions, questions: Queries) -> None:
         self._recommender, self._questions = recommender, questions
-        self._columns = catalogue_codes(RunLayout(run).examples(split, "catalogue"), log)
-        recommender.fit(log.take(log.time < split_start(run, split)))
+        layout = RunLayout(run)
+        self._columns = catalogue_codes(layout.examples(split, "catalogue"), log)
+        learnt = layout.item_to_item.learnt(split, recommender.name)
+        fit_or_recall(learnt, recommender, log.take(log.time < split_start(run, split)))
 
     @property
     def shared(self) -> bool:

@@ -55,13 +55,13 @@ class TwoStage:
     retrieval: npt.NDArray[np.float32]
     """[A, C] retrieval scores."""
     logit: npt.NDArray[np.float32]
-    """[A, C] ranking scores."""
+    """[A, C] ranking scores; 0 of all candidates where the ranking model was not asked."""
     relevant: npt.NDArray[np.bool_]
     """[A, C] whether the candidate is a truth item."""
     retrieved: Judged
     """What retrieval alone made of the whole catalogue, for the same anchors."""
     listed: npt.NDArray[np.float32] | None = None
-    """[A, C] scores of the ranker of candidates; None where the run has none."""
+    """[A, C] scores of the ranker of candidates; None where the run has none, or it was not asked."""
 
     def judged(self, fusion: Fusion) -> Judged:
         """Return where truth items stand by the final score; those that were not retrieved are missed."""
@@ -127,8 +127,9 @@ def retrieve_and_rank(
     depth: int = 0,
     table: str = QUESTIONS,
     retrieved: Retrieved | None = None,
+    counted: Fusion | None = None,
 ) -> TwoStage:
-    """Retrieve ``settings.candidates`` items for each anchor and score them with the ranking model.
+    """Retrieve ``settings.candidates`` items for each anchor and score them with what may order them.
 
     Args:
         run: run directory.
@@ -138,9 +139,10 @@ def retrieve_and_rank(
         depth: how many places of what retrieval alone makes are looked at, if they are more than the candidates.
         table: the table of questions.
         retrieved: what retrieval has made for these anchors already, at least as deep as the candidates and ``depth``; None has it made.
+        counted: how the scores will be joined: what does not count is not asked. None asks all that there is.
 
     Returns:
-        Candidates and both scores.
+        Candidates and their scores.
     """
     if retrieved is None:
         found = Retrieval(run, split, anchors.row, table)
@@ -148,8 +150,8 @@ def retrieve_and_rank(
     retrieval, judged = retrieved.retrieval, retrieved.judged
     candidates = judged.top[:, : settings.candidates]
     pairs = Pairs(run, split, table)
-    dlrm = OnnxModel(RunLayout(run).model("ranking").scores)
-    ranker = ListRanker(run, split, table) if has_ranker(run) else None
+    dlrm = OnnxModel(RunLayout(run).model("ranking").scores) if counted is None or counted.ranks else None
+    ranker = ListRanker(run, split, table) if (counted is None or counted.lists) and has_ranker(run) else None
     listed = None if ranker is None else np.full(candidates.shape, -np.inf, np.float32)
     score = np.zeros(candidates.shape, np.float32)
     logit = np.full(candidates.shape, -np.inf, np.float32)
@@ -161,7 +163,8 @@ def retrieve_and_rank(
             column = candidates[part][place_of, slot]
             row = anchors.row[part][place_of]
             score[start + place_of, slot] = retrieval.pairs(row, column)
-            if len(row):
+            logit[start + place_of, slot] = 0.0
+            if len(row) and dlrm is not None:
                 logit[start + place_of, slot] = dlrm.table(pairs.columns(row, column, dlrm.inputs))[:, 0]
             if ranker is not None and listed is not None:
                 listed[part] = ranker.scores(pairs, anchors.row[part], candidates[part])

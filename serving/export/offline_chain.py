@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +13,6 @@ import numpy.typing as npt
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import read_table
-from models.families.factors.scores import FactorScores
 from models.retrieval.fusion import read_fusion
 from models.retrieval.retriever import retrieval_model
 from serving.contract.tensors import Contract
@@ -50,6 +50,15 @@ class Expected:
     ambiguous: bool
     unsure: frozenset[str] = frozenset()
     comparable: bool = True
+
+
+@dataclass(frozen=True)
+class _Factors:
+    """One factor model's answer to a user: [D] query, [N, D] items, and [2] its weight without a history and with one."""
+
+    query: npt.NDArray[np.float32]
+    items: npt.NDArray[np.float32]
+    weight: npt.NDArray[np.float32]
 
 
 class OfflineChain:
@@ -109,8 +118,9 @@ class OfflineChain:
         vectors, query = self._vectors.astype(np.float64), self._query_vectors[place].astype(np.float64)
         similarity = (vectors @ query).astype(np.float32)
         near = _NEAR * float(np.linalg.norm(query) * np.linalg.norm(vectors, axis=1).max())
-        similarity = self._blended(place, similarity)
-        near = near * self._heaviest + self._near_factors(place) + _ROUNDING * float(np.abs(similarity).max())
+        factors = self._factors(place)
+        similarity = self._blended(place, similarity, factors)
+        near = near * self._heaviest + _near_factors(factors) + _ROUNDING * float(np.abs(similarity).max())
         similarity[[self._rows[item] for item in self._left_out[place]]] = -np.inf
         boundary = np.sort(similarity)[::-1][self._candidates - 1]
         pool = np.flatnonzero((similarity >= boundary - near) & np.isfinite(similarity))
@@ -136,14 +146,14 @@ class OfflineChain:
         """The most that a dot product counts in any request."""
         return 1.0 if self._blend.bases is None else float(self._blend.bases.retrieval.max())
 
-    def _blended(self, place: int, similarity: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    def _blended(self, place: int, similarity: npt.NDArray[np.float32], factors: Sequence[_Factors]) -> npt.NDArray[np.float32]:
         """Return the retrieval scores of all items, of their dot products with a user's vector."""
         history = [item for item in self._recents["recent_items"][place] if item is not None]
         if self._blend.bases is not None:
             own = int(bool(history))
             similarity = self._blend.bases.retrieval[own] * similarity + self._blend.bases.items[own]
-            for model, weight in self._blend.factors:
-                similarity += weight[own] * (model.items @ self._factor_query(place, model))
+            for each in factors:
+                similarity += each.weight[own] * (each.items @ each.query)
         for age, item in enumerate(reversed(history)):
             for table in self._blend.tables if item in self._rows else ():
                 columns, additions = table.columns[self._rows[item]], table.additions[self._rows[item]]
@@ -151,20 +161,12 @@ class OfflineChain:
                 similarity[columns[held]] += table.shares[age] * additions[held]
         return similarity
 
-    def _factor_query(self, place: int, model: FactorScores) -> npt.NDArray[np.float32]:
+    def _factors(self, place: int) -> list[_Factors]:
         history = [item for item in self._recents["recent_items"][place] if item is not None]
         rows = np.array([[self._rows.get(item, len(self.ids)) for item in history]], np.int64)
-        query: npt.NDArray[np.float32] = model.queries([self.users[place]], rows)[0]
-        return query
-
-    def _near_factors(self, place: int) -> float:
-        """Return how much the factor models' products may be off, as ``_NEAR`` says of the retrieval model's."""
-        return sum(
-            _NEAR
-            * float(weight.max())
-            * float(np.linalg.norm(self._factor_query(place, model)) * np.linalg.norm(model.items, axis=1).max())
-            for model, weight in self._blend.factors
-        )
+        return [
+            _Factors(model.queries([self.users[place]], rows)[0], model.items, weight) for model, weight in self._blend.factors
+        ]
 
     def _score(
         self, place: int, pool: npt.NDArray[np.int64], retrieval: npt.NDArray[np.float32]
@@ -212,6 +214,12 @@ class OfflineChain:
             if 0 < self._settings.max_per_category <= better:
                 result[index] = -np.inf
         return result
+
+
+def _near_factors(factors: Sequence[_Factors]) -> float:
+    """Return how much the factor models' products may be off, as ``_NEAR`` says of the retrieval model's."""
+    lengths = (float(np.linalg.norm(each.query) * np.linalg.norm(each.items, axis=1).max()) for each in factors)
+    return sum(_NEAR * float(each.weight.max()) * length for each, length in zip(factors, lengths, strict=True))
 
 
 def typed_column(table: Any, name: str, categorical: tuple[str, ...]) -> npt.NDArray[Any]:

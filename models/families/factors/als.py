@@ -9,15 +9,16 @@ import numpy as np
 
 from cartwheel.core.progress import PATIENCE, progress
 from models.families.factors.factors import Factors, one_thread, products
+from models.families.kept import Arrays, Keepable
 from models.families.parameters import require_positive
 from models.families.popularity.most_popular import item_counts
 from models.families.popularity_order import PopularityOrder
-from models.families.recommender import Recommender, Scores
+from models.families.recommender import Scores
 from models.questions.interactions import Floats, Interactions, Queries
 
 
 @dataclass
-class ALS(Recommender):
+class ALS(Keepable):
     """Implicit alternating least squares, iALS (Hu, Koren and Volinsky, ICDM 2008, https://doi.org/10.1109/ICDM.2008.22).
 
     Finds factors x(u), y(i) that minimise, with confidence c(u, i) = alpha and preference p(u, i) = 1 where u interacted with i, and
@@ -67,20 +68,38 @@ class ALS(Recommender):
 
     def fit(self, interactions: Interactions) -> None:
         """Alternate, in as many threads as there are cores: each solves for whole rows, so how many there are changes no bit."""
-        from implicit.cpu.als import AlternatingLeastSquares  # loads libraries that one_thread must find
+        import implicit.cpu.als  # noqa: F401  loads libraries that one_thread must find
 
         with one_thread(), progress(self.name, self.iterations, patience=PATIENCE) as advance:
-            model = AlternatingLeastSquares(
-                self.factors, self.l2, self.alpha, iterations=self.iterations, num_threads=0, random_state=self.seed
-            )
+            model = self._unfitted()
             matrix = interactions.matrix().astype(np.float32)
             model.fit(matrix, show_progress=False, callback=lambda *_: advance())
             # The library's solver stops early, and leaves of its random start where the solution is exactly 0.
             model.item_factors[item_counts(interactions) == 0] = 0.0
+        self.average_shopper = model.user_factors[np.diff(interactions.starts) > 0].mean(axis=0)
+        self._take(model, interactions)
+
+    def learnt(self) -> Arrays:
+        """Return the factors of the items and the average shopper's: those of the others are folded in."""
+        return {"items": self.item_factors, "average": self.average_shopper}
+
+    def recall(self, learnt: Arrays, interactions: Interactions) -> None:
+        """Take the factors as they are."""
+        model = self._unfitted()
+        model.item_factors, self.average_shopper = learnt["items"], learnt["average"]
+        self._take(model, interactions)
+
+    def _unfitted(self) -> Any:
+        from implicit.cpu.als import AlternatingLeastSquares
+
+        return AlternatingLeastSquares(
+            self.factors, self.l2, self.alpha, iterations=self.iterations, num_threads=0, random_state=self.seed
+        )
+
+    def _take(self, model: Any, interactions: Interactions) -> None:
         self._model, self.item_factors = model, model.item_factors
         self._wide = self.item_factors.astype(np.float64)
         self._popularity = PopularityOrder.of(interactions)
-        self.average_shopper = model.user_factors[np.diff(interactions.starts) > 0].mean(axis=0)
 
     def scores(self, queries: Queries) -> Scores:
         """Return [q, items] float64."""

@@ -9,15 +9,16 @@ import numpy as np
 
 from cartwheel.core.progress import PATIENCE, progress
 from models.families.factors.factors import Factors, one_thread, products
+from models.families.kept import Arrays, Keepable
 from models.families.parameters import require_not_negative, require_positive
 from models.families.popularity.most_popular import item_counts
 from models.families.popularity_order import PopularityOrder
-from models.families.recommender import Recommender, Scores
+from models.families.recommender import Scores
 from models.questions.interactions import Bools, Floats, Interactions, Queries
 
 
 @dataclass
-class BPR(Recommender):
+class BPR(Keepable):
     """Bayesian personalised ranking (Rendle et al., UAI 2009, https://arxiv.org/abs/1205.2618).
 
     Learns factors x(u), y(i) and item biases b(i) by stochastic gradient ascent on the sum of log sigmoid(s(u, i) - s(u, j)) less
@@ -71,7 +72,18 @@ class BPR(Recommender):
     def fit(self, interactions: Interactions) -> None:
         """Climb, in one thread."""
         learn = self._with_implicit if self.negatives == "popularity" else self._with_uniform_negatives
-        self.user_factors, self.item_factors = learn(interactions)
+        self._take(*learn(interactions), interactions)
+
+    def learnt(self) -> Arrays:
+        """Return the factors."""
+        return {"users": self.user_factors, "items": self.item_factors}
+
+    def recall(self, learnt: Arrays, interactions: Interactions) -> None:
+        """Take the factors as they are."""
+        self._take(learnt["users"], learnt["items"], interactions)
+
+    def _take(self, users: Factors, items: Factors, interactions: Interactions) -> None:
+        self.user_factors, self.item_factors = users, items
         self._wide = self.item_factors.astype(np.float64)
         self.item_known = item_counts(interactions) > 0
         self.user_known = np.diff(interactions.starts) > 0

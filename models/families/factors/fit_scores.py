@@ -1,4 +1,4 @@
-"""Fits a factor model over a catalogue, as ``FactorScores``."""
+"""A factor model over a catalogue, as ``FactorScores``."""
 
 from __future__ import annotations
 
@@ -19,24 +19,31 @@ _UPDATES: Final = 40_000_000
 _FEWEST_PASSES: Final = 10
 
 
-def fit_factor_scores(name: str, log: Interactions, catalogue: Ints, seed: int) -> FactorScores:
-    """Fit a model and lay it over a catalogue.
+def unfitted_factors(name: str, log: Interactions, seed: int) -> ALS | BPR:
+    """Return a model to be fitted.
 
     Args:
         name: ``als`` or ``bpr``.
-        log: the interactions to learn from.
-        catalogue: int64 [N] the code in ``log`` of each item.
+        log: the interactions to learn from; many leave BPR fewer passes.
         seed: of its random start.
     """
-    items: npt.NDArray[np.int64] = np.concatenate([[-1], catalogue, [-1]])
     if name == "als":
-        model = ALS(seed=seed)
-        model.fit(log)
-        return FactorScores(als_towers(model, items), ())
+        return ALS(seed=seed)
     passes = int(np.clip(_UPDATES // max(1, len(log.user)), _FEWEST_PASSES, BPR.iterations))
-    pairwise = BPR(seed=seed, iterations=passes)
-    pairwise.fit(log)
+    return BPR(seed=seed, iterations=passes)
+
+
+def factor_scores(model: ALS | BPR, log: Interactions, catalogue: Ints) -> FactorScores:
+    """Lay a fitted model over a catalogue.
+
+    Args:
+        model: fitted on ``log``.
+        log: the interactions that it has learnt from.
+        catalogue: int64 [N] the code in ``log`` of each item.
+    """
+    items: npt.NDArray[np.int64] = np.concatenate([[-1], catalogue, [-1]])
+    if isinstance(model, ALS):
+        return FactorScores(als_towers(model, items), ())
     users = log.user_ids.cast(pl.String)
-    named = pairwise.user_known & ~users.str.starts_with(ANONYMOUS_PREFIX).to_numpy()
-    known = np.flatnonzero(named)
-    return FactorScores(bpr_towers(pairwise, items, np.append(-1, known)), tuple(users.gather(known)))
+    known = np.flatnonzero(model.user_known & ~users.str.starts_with(ANONYMOUS_PREFIX).to_numpy())
+    return FactorScores(bpr_towers(model, items, np.append(-1, known)), tuple(users.gather(known)))

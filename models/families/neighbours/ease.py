@@ -8,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 
 from cartwheel.core.errors import UsageError
+from models.families.kept import Arrays, Keepable
 from models.families.neighbours.reconstruction import Weights, bytes_needed, reconstruction
 from models.families.neighbours.strongest import strongest
 from models.families.parameters import require_positive
@@ -22,7 +23,7 @@ _BLOCK: Final = 1024
 
 
 @dataclass
-class EASE(ItemToItem):
+class EASE(ItemToItem, Keepable):
     """Embarrassingly shallow autoencoder (Steck, WWW 2019, https://doi.org/10.1145/3308558.3313710).
 
     With X [users, items] the binary interactions and P = (X'X + l2 I)^-1, the weights are B(i, j) = -P(i, j) / P(j, j) and B(j, j) = 0:
@@ -66,8 +67,24 @@ class EASE(ItemToItem):
         self._kept = np.sort(popular[: self.max_items]).astype(np.int64)
         history = interactions.matrix()[:, self._kept]
         self._require_memory(np.count_nonzero(np.diff(history.indptr)), len(self._kept))
-        self._items = interactions.items
-        self._weights = reconstruction(history, self.l2, self.name)
+        self._take(reconstruction(history, self.l2, self.name), interactions)
+
+    def parameters(self, interactions: Interactions) -> dict[str, Any]:
+        """Return the penalty and how many items are learnt: a limit that there are fewer items than decides nothing."""
+        items = np.count_nonzero(item_counts(interactions))
+        return {"l2": self.l2, "items": items if self.max_items is None else min(items, self.max_items)}
+
+    def learnt(self) -> Arrays:
+        """Return the weights."""
+        return {"kept": self._kept, "weights": self._weights}
+
+    def recall(self, learnt: Arrays, interactions: Interactions) -> None:
+        """Take the weights as they are."""
+        self._kept = learnt["kept"]
+        self._take(learnt["weights"], interactions)
+
+    def _take(self, weights: Weights, interactions: Interactions) -> None:
+        self._weights, self._items = weights, interactions.items
         self._popularity = PopularityOrder.of(interactions)
 
     def scores(self, queries: Queries) -> Scores:

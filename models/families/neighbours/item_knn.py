@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
+from models.families.kept import Arrays, Keepable
 from models.families.neighbours.blocks import in_blocks
 from models.families.neighbours.strongest import strongest
 from models.families.parameters import require_not_negative, require_positive
@@ -22,7 +23,7 @@ _KINDS: Final = ("cosine", "jaccard", "lift")
 
 
 @dataclass
-class ItemKNN(ItemToItem):
+class ItemKNN(ItemToItem, Keepable):
     """Item-based nearest neighbours (Deshpande and Karypis, TOIS 2004, https://doi.org/10.1145/963770.963776).
 
     With c(i) the users of item i and c(i, j) those of both, two items are as similar as
@@ -88,6 +89,21 @@ class ItemKNN(ItemToItem):
         self._similar = in_blocks(
             self.name, interactions.items, lambda begin, end, *into: int(nearest(begin, end, *counted, *wanted, *into))
         )
+        self._counted(interactions)
+
+    def learnt(self) -> Arrays:
+        """Return the similarities."""
+        return {"starts": self._similar.indptr, "columns": self._similar.indices, "values": self._similar.data}
+
+    def recall(self, learnt: Arrays, interactions: Interactions) -> None:
+        """Take the similarities as they are."""
+        from scipy.sparse import csr_matrix
+
+        parts = (learnt["values"], learnt["columns"], learnt["starts"])
+        self._similar = csr_matrix(parts, shape=(interactions.items, interactions.items))
+        self._counted(interactions)
+
+    def _counted(self, interactions: Interactions) -> None:
         self._weight = _mean_weight(interactions) if self.weighted else None
         self._popularity = PopularityOrder.of(interactions)
 

@@ -28,7 +28,8 @@ from models.metrics.ranking import Ints, Numbers, top_columns
 from models.questions.anchors import Anchors, read_anchors, relevant
 from models.questions.interactions import Bools
 from models.questions.run_log import read_interactions
-from models.retrieval.choose_neighbours import DECAYS, LEAST, Learnt, fit_weights
+from models.retrieval.choose_neighbours import DECAYS, LEAST, fit_weights
+from models.retrieval.learnt import Learnt
 from models.retrieval.pairs import Pairs
 from models.retrieval.pool import Pool, build_pool, joined, stacked
 from models.retrieval.ranker.columns import RANKER, RankerColumns

@@ -13,9 +13,13 @@ from evaluation.settings import EvaluateSettings
 from models.families.neighbours.blend import FOLDER, POPULARITY, Blend, read_blend
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.neighbours.table import Neighbours
+from models.families.registry import ALS, BPR, EASE, ItemKNN, make_baseline
 from models.questions.anchors import read_anchors
+from models.questions.run_log import read_interactions, read_questions
 from models.retrieval.choose_neighbours import fit_item_to_item
+from models.retrieval.learnt import Learnt
 from models.retrieval.retrieval import Retrieval, read_recent
+from models.retrieval.run_scorer import RunScorer
 from models.retrieval.towers import Towers
 from models.retrieval.two_stage import retrieve_and_rank
 
@@ -161,3 +165,20 @@ def test_a_catalogue_that_the_events_lack_is_refused(served: Path) -> None:
     pl.read_parquet(path).filter(pl.col("item_id") != "item003").write_parquet(path)
     with pytest.raises(RunError, match=r"catalogue\.parquet holds the item 'item003', of which the run's events know nothing"):
         fit(served, "item_knn")
+
+
+def test_no_baseline_is_learnt_twice(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = read_interactions(own_run)
+    learnt, questions = Learnt(own_run, log, 50, 3), read_questions(own_run, "test", log)
+    shared = ("item_knn", "ease", "als", "bpr")
+    rows = np.arange(20)
+    wanted = {name: RunScorer(make_baseline(name, 3), own_run, "test", log, questions)(rows) for name in shared}
+    for name in shared[:2]:
+        learnt.table("test", name)
+    for name in shared[2:]:
+        learnt.factors("test", name)
+    for kind in (ItemKNN, EASE, ALS, BPR):
+        monkeypatch.setattr(kind, "fit", lambda model, _: pytest.fail(f"{model.name} is learnt a second time"))
+    for name in shared:
+        found = RunScorer(make_baseline(name, 3), own_run, "test", log, questions)(rows)
+        np.testing.assert_array_equal(found, wanted[name])

@@ -46,6 +46,17 @@ def test_the_arrays_are_those_of_a_plain_loop(finished_run: Path) -> None:
         assert (np.diff(dot[number]) <= 1e-6).all()
 
 
+@pytest.mark.parametrize("counted", [Fusion(1.0, 0.0), Fusion(0.3, 1.0)])
+def test_only_what_counts_is_asked_and_lists_are_the_same(own_run: Path, counted: Fusion) -> None:
+    anchors = read_anchors(own_run, "test")
+    everything = retrieve_and_rank(own_run, "test", SETTINGS, anchors).judged(counted)
+    if not counted.ranks:
+        (own_run / "models/ranking/model.onnx").unlink()
+    some = retrieve_and_rank(own_run, "test", SETTINGS, anchors, counted=counted).judged(counted)
+    np.testing.assert_array_equal(some.top, everything.top)
+    np.testing.assert_array_equal(some.placement.above, everything.placement.above)
+
+
 def test_chunks_do_not_matter(finished_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     anchors = read_anchors(finished_run, "test")
     whole = retrieve_and_rank(finished_run, "test", SETTINGS, anchors)

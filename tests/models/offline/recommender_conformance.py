@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import polars as pl
+import pytest
 
 from evaluation.protocols.judge import judge
 from evaluation.protocols.protocol import GlobalTemporal, LeaveOneOut, Protocol
 from evaluation.protocols.splits import folds
+from models.families.kept import Keepable, fit_or_recall, keep
 from models.families.popularity.most_popular import item_counts
 from models.families.recommender import Recommender, Scores
 from models.families.registry import MostPopular
@@ -166,6 +169,28 @@ class RecommenderConformance:
         np.testing.assert_array_equal(recommender.scores(queries), before)
         np.testing.assert_array_equal(queries.history, [0, 1, 2, 7])
         np.testing.assert_array_equal(log.item, planted().item)
+
+    def test_what_is_kept_is_recalled_for_the_same_log_and_parameters_alone(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log, queries = planted(), ask([], [0, 1, 2], [7, 7], users=[-1, 4, 150])
+        learnt, again, path = self.fitted(log), self.make(), tmp_path / "kept.npz"
+        if not isinstance(learnt, Keepable):
+            return
+        keep(path, learnt, log)
+        refitted = list[str]()
+        monkeypatch.setattr(type(again), "fit", lambda model, _: refitted.append(model.name))
+        fit_or_recall(path, again, log)
+        assert not refitted
+        np.testing.assert_array_equal(again.scores(queries), learnt.scores(queries))
+        fit_or_recall(path, self.make(), log.take(log.user > 0))
+        other = self.make()
+        parameter = next(each for each in ("l2", "shrinkage") if hasattr(other, each))
+        setattr(other, parameter, getattr(other, parameter) + 1.0)
+        fit_or_recall(path, other, log)
+        path.write_bytes(path.read_bytes()[:100])
+        fit_or_recall(path, self.make(), log)
+        assert len(refitted) == 3
 
     def test_fitting_twice_gives_the_same_scores(self) -> None:
         log, queries = planted(), ask([0, 1, 2], [7], [], users=[4, -1, 5])

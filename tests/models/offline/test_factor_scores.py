@@ -8,7 +8,7 @@ import pytest
 from recommender_conformance import ask, planted
 
 from cartwheel.core.errors import RunError
-from models.families.factors.fit_scores import fit_factor_scores
+from models.families.factors.fit_scores import factor_scores, unfitted_factors
 from models.families.factors.scores import FactorScores
 from models.families.registry import ALS, BPR
 
@@ -21,7 +21,9 @@ HISTORIES = ([7, 11], [5, 3], [])
 
 @pytest.fixture(scope="module", params=["als", "bpr"])
 def fitted(request: pytest.FixtureRequest) -> tuple[str, FactorScores]:
-    return request.param, fit_factor_scores(request.param, planted(), CATALOGUE, 3)
+    model = unfitted_factors(request.param, planted(), 3)
+    model.fit(planted())
+    return request.param, factor_scores(model, planted(), CATALOGUE)
 
 
 def scores(model: FactorScores, users: list[str]) -> np.ndarray:

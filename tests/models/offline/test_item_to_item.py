@@ -12,7 +12,8 @@ from models.families.neighbours.strongest import strongest
 from models.families.neighbours.table import Neighbours
 from models.families.recommender import ItemToItem
 from models.families.registry import EASE
-from models.retrieval.choose_neighbours import DECAYS, EASE_ITEMS, learners
+from models.retrieval.choose_neighbours import DECAYS
+from models.retrieval.learnt import EASE_ITEMS, learners
 
 
 @pytest.mark.parametrize("name", sorted(learners(10)))
