@@ -64,6 +64,9 @@ def main(
             help="A setting of the runs, such as two_tower.temperature=0.2; may be given again.",
         ),
     ] = None,
+    seed: Annotated[
+        int, typer.Option(min=1, help="Seed of all that is random; another than 1 has a folder and a report of its own.")
+    ] = 1,
     quick: Annotated[
         bool, typer.Option("--quick", help="A small shop and hardly any training: to see that all is well, not who leads.")
     ] = False,
@@ -71,19 +74,21 @@ def main(
     """Train on each data set, judge beside all baselines, and write the leaderboard.
 
     RetailRocket, Online Retail and REES46 are split by time with the settings of configs/, the simulated shop is that of `cartwheel
-    demo`, MovieLens and Amazon Beauty are judged leave-one-out. Settings of one data set alone belong into its configuration:
+    demo`, three other shops are simulated as benchmarks/leaders/made.py says, MovieLens and Amazon Beauty are judged leave-one-out.
+    simulated_large, of ten million events, is judged only where it is named. Settings of one data set alone belong into its configuration:
     configs/*.toml, benchmarks/leaders/*.toml. The report has every data set of which the work folder holds a result, whichever are run
-    now; data that is not there is told and left out.
+    now, and keeps what it says of the others; data that is not there is told and left out.
 
     Example: .venv/bin/python benchmarks/leaderboard.py --only movielens,amazon_beauty
     """
     try:
         names = [name.strip() for each in only or () for name in each.split(",") if name.strip()]
-        told, selected = changes or [], chosen(names)
+        told, selected = [*(changes or []), *([f"seed={seed}"] if seed > 1 else [])], chosen(names)
         parsed = parse_changes(told)
+        work = work / f"seed-{seed}" if seed > 1 else work
         work = (work / "quick" if quick else work).absolute()
         failures = _judge_all(selected, data, work, parsed, told, quick=quick)
-        report = out or (work / REPORT if quick else OUT)
+        report = out or (work / REPORT if quick or seed > 1 else OUT)
         _write(report, work, selected, data, failures)
     except CartwheelError as error:
         _die(error)
@@ -145,7 +150,8 @@ def _write(report: Path, work: Path, selected: Sequence[DataSet], data: Path, fa
             missing[each.name] = _not_there(each)
         else:
             missing[each.name] = "not run yet"
-    write_text(report, page(standings, missing))
+    former = report.read_text(encoding="utf-8") if report.is_file() else ""
+    write_text(report, page(standings, missing, former))
 
 
 def _not_there(data_set: DataSet) -> str:

@@ -13,6 +13,7 @@ import polars as pl
 
 from benchmarks.leaders.leave_one_out import Clocked, on_clock
 from benchmarks.leaders.logs import SEQUENCES, read_amazon_beauty, read_movielens
+from benchmarks.leaders.made import KINDS, SEASONS, STRANGERS, Maker, retailrocket_purchases, shop
 from cartwheel.config import RunSettings, parse_settings
 from cartwheel.core.errors import UsageError
 from workflows.tasks.split import told_split
@@ -47,6 +48,8 @@ class DataSet:
         read: reads the interactions of one that is judged leave-one-out; None where the configuration says how to read it.
         needs: what must be in ``path`` where that is a folder.
         order: where the order of a user's interactions comes from, where it is not from the times alone.
+        make: writes the log that is judged; None where it is there, or the configuration simulates it.
+        by_name: whether it is judged only where it is named, for it takes hours.
     """
 
     name: str
@@ -56,6 +59,8 @@ class DataSet:
     read: Callable[[Path], pl.DataFrame] | None = None
     needs: str = ""
     order: str = ""
+    make: Maker | None = None
+    by_name: bool = False
 
     def found(self, data: Path) -> bool:
         """Whether its data is in the folder ``data``."""
@@ -91,7 +96,26 @@ DATA_SETS: Final = (
         "complete-journey/transactions_sample.parquet",
         "benchmarks/leaders/complete_journey.toml",
     ),
+    DataSet(
+        "retailrocket_purchases",
+        "RetailRocket, purchases only",
+        "retailrocket/events.csv",
+        "benchmarks/leaders/made.toml",
+        make=retailrocket_purchases,
+    ),
+    DataSet("movielens_by_time", "MovieLens by time", "movielens-latest-small", "configs/movielens.toml", needs="ratings.csv"),
+    DataSet(
+        "movielens_with_seen",
+        "MovieLens by time, with what was seen",
+        "movielens-latest-small",
+        "benchmarks/leaders/movielens_with_seen.toml",
+        needs="ratings.csv",
+    ),
     DataSet("simulated", "The simulated shop", None, None),
+    DataSet("shop_of_strangers", "A shop of strangers", None, "benchmarks/leaders/made.toml", make=shop(STRANGERS)),
+    DataSet("shop_of_seasons", "A shop of seasons", None, "benchmarks/leaders/made.toml", make=shop(SEASONS)),
+    DataSet("shop_of_many_events", "A shop of many events", None, "benchmarks/leaders/made.toml", make=shop(KINDS)),
+    DataSet("simulated_large", "The large simulated shop", None, "benchmarks/leaders/simulated_large.toml", by_name=True),
 )
 """In the order of the report."""
 
@@ -159,7 +183,11 @@ def planned(data_set: DataSet, data: Path, work: Path, changes: Mapping[str, Any
     content.pop("run", None)
     if quick:
         content = merged(content, QUICK)
-    if data_set.path is None:
+    if data_set.make is not None:
+        folder = work / "logs" / data_set.name
+        made = data_set.make(data / (data_set.path or ""), folder, int(changes.get("seed", RunSettings().seed)), quick)
+        content = merged(content, {"source": {"path": str(made.absolute())}})
+    elif data_set.path is None:
         content = merged(content, _QUICK_SHOP if quick else {})
     elif data_set.read is None:
         content = merged(content, {"source": {"path": str((data / data_set.path).absolute())}})
@@ -178,7 +206,7 @@ def planned(data_set: DataSet, data: Path, work: Path, changes: Mapping[str, Any
 
 
 def chosen(names: Sequence[str]) -> list[DataSet]:
-    """Return the data sets of those names, or all where there are none, in the order of the report.
+    """Return the data sets of those names, in the order of the report; without names all but those that have to be named.
 
     Raises:
         UsageError: if there is none of a name.
@@ -187,7 +215,7 @@ def chosen(names: Sequence[str]) -> list[DataSet]:
     for name in names:
         if name not in known:
             raise UsageError(f"--only {name}: there is no such data set.", f"There are {', '.join(known)}.")
-    return [each for each in DATA_SETS if not names or each.name in names]
+    return [each for each in DATA_SETS if each.name in names or not (names or each.by_name)]
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> Content:

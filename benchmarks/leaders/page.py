@@ -14,15 +14,18 @@ _TITLES: Final = {each.name: each.title for each in DATA_SETS}
 _SHORT: Final = {"better": "beats", "tied": "tied with", "worse": "behind", "unknown": "not compared with"}
 
 
-def page(standings: Sequence[Standing], missing: Mapping[str, str]) -> str:
+def page(standings: Sequence[Standing], missing: Mapping[str, str], former: str = "") -> str:
     """Return the whole report.
 
     Args:
         standings: of the data sets that were judged, in the order of the report.
-        missing: data sets that were not -> why.
+        missing: data sets that were not -> why; where the former report has one, it keeps what it says there.
+        former: the report that this one replaces, "" where there is none.
     """
-    parts = [_head(quick=any(standing.quick for standing in standings)), _rule(standings), _summary(standings, missing)]
-    parts += [_section(standing) for standing in standings]
+    kept = {name: found for name in missing if (found := _former(former, name)) is not None}
+    parts = [_head(quick=any(standing.quick for standing in standings)), _rule(standings), _summary(standings, missing, kept)]
+    own = {standing.name: _section(standing) for standing in standings} | {name: section for name, (_, section) in kept.items()}
+    parts += [own[name] for name in _TITLES if name in own]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
@@ -69,7 +72,8 @@ def _head(*, quick: bool) -> str:
         "One table for each data set: our pipeline, its first stage alone, and all baselines, judged on the same questions over the "
         "whole catalogue. Sorted by NDCG@10. Made by",
         f"    {COMMAND}{' --quick' if quick else ''}",
-        "which writes this file, or data set by data set with `--only`. Brackets hold 95% intervals. The lead is the NDCG@10 of our best "
+        "which writes this file, or data set by data set with `--only`; each section says of which state of Cartwheel it is. "
+        "Brackets hold 95% intervals. The lead is the NDCG@10 of our best "
         "pipeline minus that of the row, paired by user; p-values are of permutation tests over users, corrected by Holm for all "
         "comparisons of a table. A lead whose interval holds 0, or whose p-value is not below 0.05, could be chance. Baselines and our "
         "models have their default parameters, those that a table names excepted. Baselines, two-tower and neighbours learn from all "
@@ -95,11 +99,22 @@ def _rule(standings: Sequence[Standing]) -> str:
     return f"**Not one rule for all data sets**, so the tables do not compare with one another. Left out: {told}."
 
 
-def _summary(standings: Sequence[Standing], missing: Mapping[str, str]) -> str:
+def _former(report: str, name: str) -> tuple[str, str] | None:
+    """Return the row and the section of a data set in an earlier report; None where it has none."""
+    row = next((line for line in report.splitlines() if line.startswith(f"| {_linked(name)} ")), "")
+    begin = report.find(f"\n## {_TITLES[name]}\n")
+    if not row or begin < 0:
+        return None
+    end = report.find("\n## ", begin + 1)
+    return row, report[begin + 1 : end if end > 0 else None].strip()
+
+
+def _summary(standings: Sequence[Standing], missing: Mapping[str, str], kept: Mapping[str, tuple[str, str]]) -> str:
     lines = [
         "| data set | our pipeline | best baseline | lead, NDCG@10 | p | standing | first stage alone |",
         "|---|---:|---:|---:|---:|---|---|",
     ]
+    rows = {name: row for name, (row, _) in kept.items()}
     for standing in standings:
         best, rivals = standing.row(standing.best), standing.rivals
         ours = _figure(best.figures["ndcg@10"], whole=False)
@@ -107,8 +122,9 @@ def _summary(standings: Sequence[Standing], missing: Mapping[str, str]) -> str:
         lead = rivals[0].lead if rivals else None
         cells = [_linked(standing.name), f"{model_name(best.model)} {ours}", other, _difference(lead), _p(lead)]
         cells += [verdict(standing).split("**")[1] if rivals else ABSENT, _short(standing.alone)]
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += [f"| {_TITLES[name]} | not judged: {why} | | | | | |" for name, why in missing.items()]
+        rows[standing.name] = f"| {' | '.join(cells)} |"
+    lines += [rows[name] for name in _TITLES if name in rows]
+    lines += [f"| {_TITLES[name]} | not judged: {why} | | | | | |" for name, why in missing.items() if name not in kept]
     return "\n".join(lines)
 
 
@@ -139,6 +155,7 @@ def _protocol(standing: Standing) -> str:
     stages = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in standing.seconds.items())
     told["seconds"] = f"{sum(standing.seconds.values()):.0f} ({stages})"
     told["machine"] = standing.machine
+    told["state"] = standing.state
     told["made by"] = f"`{COMMAND}{standing.options}`"
     return "\n".join(f"- {key}: {value or 'none'}" for key, value in told.items())
 
@@ -192,4 +209,4 @@ def _to_be(part: str) -> str:
 
 def _linked(name: str) -> str:
     title = _TITLES[name]
-    return f"[{title}](#{title.lower().replace(' ', '-')})"
+    return f"[{title}](#{title.lower().replace(' ', '-').replace(',', '')})"

@@ -8,7 +8,8 @@ from typing import Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from benchmarks.leaders.data_sets import Plan
+from benchmarks.leaders.data_sets import ROOT, Plan
+from benchmarks.leaders.state import checkout
 from benchmarks.machine import machine
 from cartwheel.core.errors import RunError
 from cartwheel.core.files import write_json
@@ -97,6 +98,8 @@ class Standing(_Kept):
     options: str
     """Of the command that made it."""
     quick: bool
+    state: str = ""
+    """Commit of the checkout that made it."""
 
     @property
     def rivals(self) -> list[Row]:
@@ -176,6 +179,7 @@ def read_standing(plan: Plan, options: str, *, quick: bool) -> Standing:
         machine=machine(["numpy", "polars", "nvtabular", "merlin-models", "onnxruntime"]),
         options=options,
         quick=quick,
+        state=checkout(ROOT),
     )
 
 

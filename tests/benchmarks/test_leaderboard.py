@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -241,16 +242,40 @@ class TestPlans:
     def test_one_rule_says_for_all_what_may_come_back_and_models_have_their_defaults(
         self, name: str, data: Path, tmp_path: Path
     ) -> None:
-        plan = planned(data_set(name), data, tmp_path / "work", {}, quick=False)
-        assert plan.settings.recommend == RecommendSettings()
-        assert plan.settings.recommend.leave_out == "interacted"
+        judged = data_set(name)
+        if judged.make is not None:
+            judged = replace(judged, make=lambda *_: tmp_path / "events.parquet")
+        plan = planned(judged, data, tmp_path / "work", {}, quick=False)
+        rule = "nothing" if name == "movielens_with_seen" else "interacted"
+        assert plan.settings.recommend == RecommendSettings(leave_out=rule)
         assert plan.settings.prepare.recent_items == PrepareSettings().recent_items
         models = ("retrieval", "two_tower", "item_to_item", "ranking", "cart", "features")
         assert not [key for key in plan.changed if key.startswith(models)]
 
     def test_the_data_sets_come_in_one_order(self) -> None:
         assert [each.name for each in chosen(["simulated", "movielens"])] == ["movielens", "simulated"]
-        assert len(chosen([])) == len(DATA_SETS)
+        assert [each.name for each in DATA_SETS if each not in chosen([])] == ["simulated_large"]
+        assert [each.name for each in chosen(["simulated_large"])] == ["simulated_large"]
+
+    def test_logs_that_are_made_are_made_once_for_a_seed(self, tmp_path: Path) -> None:
+        first = planned(data_set("shop_of_seasons"), tmp_path, tmp_path / "work", {}, quick=True).settings.source.path
+        assert first is not None
+        before, log = first.stat().st_mtime_ns, pl.read_parquet(first)
+        planned(data_set("shop_of_seasons"), tmp_path, tmp_path / "work", {}, quick=True)
+        assert first.stat().st_mtime_ns == before
+        planned(data_set("shop_of_seasons"), tmp_path, tmp_path / "work", {"seed": 2}, quick=True)
+        assert not pl.read_parquet(first).equals(log)
+
+    def test_purchases_alone_are_taken_from_retailrocket(self, tmp_path: Path) -> None:
+        file = tmp_path / "retailrocket" / "events.csv"
+        file.parent.mkdir()
+        rows = ["1433221332117,7,view,10,", "1433221332118,7,transaction,10,1", "1433221332000,8,transaction,11,2"]
+        file.write_text("\n".join(["timestamp,visitorid,event,itemid,transactionid", *rows]) + "\n")
+        plan = planned(data_set("retailrocket_purchases"), tmp_path, tmp_path / "work", {}, quick=False)
+        assert plan.settings.source.path is not None
+        found = pl.read_parquet(plan.settings.source.path)
+        assert found.select("user_id", "item_id", "event_type").rows() == [("8", "11", "purchase"), ("7", "10", "purchase")]
+        assert found["timestamp"].dt.epoch("ms").to_list() == [1433221332000, 1433221332118]
 
 
 def figures(value: float) -> dict[str, Figure]:
@@ -346,6 +371,21 @@ class TestSentences:
         assert "`prepare.horizon_days = 200`" in told
         assert "One rule for all data sets. Left out: what was seen." in told
         assert "--quick" not in told
+
+    def test_what_is_not_run_now_keeps_its_row_and_section(self) -> None:
+        one = standing(ease=(0.02, "better")).model_copy(update={"state": "abc1234 of 2026-01-02"})
+        former = page([one, one.model_copy(update={"name": "yoochoose", "state": "older"})], {"rees46": "not run yet"})
+        changed = one.model_copy(update={"name": "rees46", "seed": 8})
+        told = page([changed], {"movielens": "not run yet", "yoochoose": "gone", "simulated": "not run yet"}, former)
+        rows = [line for line in told.splitlines() if line.startswith("| [")]
+        assert [row.split("]")[0] for row in rows] == ["| [MovieLens latest-small", "| [REES46", "| [YooChoose"]
+        assert rows[0] in former
+        for name in ("MovieLens latest-small", "YooChoose"):
+            section = former[former.index(f"## {name}") :].split("\n## ")[0].strip()
+            assert f"{section}\n" in told
+        assert told.count("- seed: 8") == told.count("- state: older") == told.count("- state: abc1234 of 2026-01-02") - 1 == 1
+        assert "| The simulated shop | not judged: not run yet |" in told
+        assert told.count("## YooChoose") == 1
 
     def test_the_page_says_where_there_is_not_one_rule(self) -> None:
         one = standing(ease=(0.02, "better"))

@@ -22,9 +22,9 @@ class SimulateSettings(Settings):
     """What a simulated shop may be asked to be."""
 
     shoppers: Annotated[int, Field(gt=0, le=_LARGEST_SIZE)] = 4000
-    """How many shoppers the shop ever has; about half are there on the first day, the rest join over time."""
+    """How many shoppers the shop ever has, those who join over time among them."""
     items: Annotated[int, Field(gt=1, le=_LARGEST_SIZE)] = 2000
-    """How many items the shop ever sells; a quarter is launched over time."""
+    """How many items the shop ever sells, those that are launched over time among them."""
     days: Annotated[int, Field(gt=6, le=_LONGEST_DAYS)] = 60
     """How many days the log covers."""
     sessions_per_week: Annotated[float, Field(gt=0.0, le=70.0)] = 1.6
@@ -35,6 +35,12 @@ class SimulateSettings(Settings):
     """How many categories there are; None means one for every 100 items, from 2 to 40. Never more than items."""
     taste: Annotated[float, Field(ge=0.0, le=5.0)] = 1.0
     """How much personal taste weighs in the choice of an item; at 0 all shoppers differ by category and price alone."""
+    joined: Annotated[float, Field(ge=0.0, le=1.0)] = 0.5
+    """Share of the shoppers who join over time; the others are customers on the first day."""
+    launched: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.25
+    """Share of the items that are launched over time."""
+    drift: Annotated[float, Field(ge=0.0, le=10.0)] = 1.0
+    """How strongly the popularity of items rises and falls with their seasons."""
     promotions: bool = True
     """Whether campaigns lower prices for a few days."""
 

@@ -23,8 +23,6 @@ _ZIPF_ITEM: Final = 0.45
 _BRAND_SPREAD: Final = 0.46
 _ITEM_SPREAD: Final = 0.22
 _OCCASION_SPREAD: Final = 0.40
-_LAUNCHED_LATER: Final = 0.25
-_JOINED_LATER: Final = 0.5
 _MEAN_STAY_DAYS: Final = 110.0
 _CAMPAIGN_SHARE: Final = 0.35
 
@@ -173,7 +171,7 @@ def _make_items(settings: SimulateSettings, rng: np.random.Generator) -> Items:
     brand, brand_style, brand_price = _item_brands(settings, category, rng)
     category_price = 0.35 * rng.standard_normal(categories)
     log_price = _MEAN_LOG_PRICE + category_price[category] + brand_price[brand] + 0.45 * rng.standard_normal(count)
-    later = rng.random(count) < _LAUNCHED_LATER
+    later = rng.random(count) < settings.launched
     later[:categories] = False  # every category has something to sell on the first day
     launch = np.where(later, rng.integers(1, settings.days, count), -rng.integers(30, 720, count))
     return Items(
@@ -183,7 +181,7 @@ def _make_items(settings: SimulateSettings, rng: np.random.Generator) -> Items:
         base_price=np.round(np.exp(np.clip(log_price, 0.0, 8.0)), 2),
         appeal=_power_law(category, rng),
         novelty=rng.gamma(2.0, 0.45, count),
-        drift_size=rng.gamma(2.0, 0.3, count),
+        drift_size=settings.drift * rng.gamma(2.0, 0.3, count),
         drift_days=rng.uniform(25.0, 120.0, count),
         drift_phase=rng.uniform(0.0, 2.0 * np.pi, count),
         quality=0.7 * rng.standard_normal(count),
@@ -224,7 +222,7 @@ def _power_law(category: Ints, rng: np.random.Generator) -> Doubles:
 
 def _make_users(settings: SimulateSettings, categories: Categories, rng: np.random.Generator) -> Users:
     count = settings.shoppers
-    later = rng.random(count) < _JOINED_LATER
+    later = rng.random(count) < settings.joined
     join = np.where(later, rng.integers(0, settings.days, count), -rng.integers(1, 365, count))
     stay = np.ceil(rng.exponential(_MEAN_STAY_DAYS, count)).astype(np.int64)
     activity = np.minimum(rng.lognormal(-0.5, 1.0, count), 20.0)  # mean of the lognormal: 1
