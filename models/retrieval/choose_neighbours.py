@@ -1,7 +1,7 @@
 """Learns tables of neighbours and factor models, and chooses on validation what counts how much beside the retrieval model.
 
 The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions.
-Four orders are compared by NDCG@10: the retrieval model alone, the recently popular items, the sum without factor models, and the sum
+Four orders are compared by NDCG@10: the recently popular items, the retrieval model alone, the sum without factor models, and the sum
 with them. Sums are judged with weights that were fitted on the other half of the shoppers, for weights flatter themselves on what they
 were fitted on. From the simplest on, each is taken if it is better than the one taken before by more than one standard error, over
 shoppers and paired.
@@ -150,17 +150,22 @@ class _Part:
 
 
 def _choose_part(pool: Pool, anchors: Anchors, found: Bools, chosen: Ints, fixed: Sequence[Floats], seed: int) -> _Part:
-    """Choose for some questions among the ``fixed`` orders, of which the first stays in doubt, and the sums."""
+    """Choose for some questions among the ``fixed`` orders, the retrieval model alone and the popular items, and the sums.
+
+    Where they are too few to choose by, the retrieval model stays alone.
+    """
     some, own, asked = pool.take(chosen), found[chosen], anchors.take(chosen)
-    values = _ndcg(some, own, asked, fixed[0])
-    part = _Part(fixed[0], float(values.sum()), float(values.sum()))
+    of_alone = _ndcg(some, own, asked, fixed[0])
+    part = _Part(fixed[0], float(of_alone.sum()), float(of_alone.sum()))
     half = halves(asked.users, seed)
     if int(np.bincount(half[own.any(axis=1)], minlength=2).min()) < LEAST:
         return part
     everything = np.ones(pool.width, bool)
     without_factors = everything.copy()
     without_factors[pool.factor_models] = False
-    orders: list[tuple[Floats | None, Bools]] = [(fixed[1], everything), (None, without_factors)]
+    values = _ndcg(some, own, asked, fixed[1])
+    part = _Part(fixed[1], float(values.sum()), part.alone)
+    orders: list[tuple[Floats | None, Bools]] = [(fixed[0], everything), (None, without_factors)]
     if pool.factors:
         orders.append((None, everything))
     for weights, used in orders:

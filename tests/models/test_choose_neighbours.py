@@ -88,9 +88,12 @@ def test_one_shopper_chooses_nothing() -> None:
     assert choose(pool, replace(anchors, users=np.full(QUESTIONS, "u")), KNOWN, ["ease"], 0).blend.alone
 
 
-def test_scores_that_tell_nothing_choose_nothing() -> None:
-    pool, anchors = planted({3: 3.0})
-    assert choose(Pool(pool.items, np.zeros_like(pool.scores)), anchors, KNOWN, ["ease"], 0).blend.alone
+def test_a_model_that_cannot_be_told_from_the_popular_items_leaves_it_to_them() -> None:
+    pool, anchors = planted({Pool.recent: 3.0, Pool.retrieval: 0.05})
+    scores = pool.scores.copy()
+    scores[..., Pool.retrieval] = scores[..., Pool.recent]
+    assert choose(replace(pool, scores=scores), anchors, KNOWN, ["ease"], 0).blend.known.retrieval == 0
+    assert choose(Pool(pool.items, np.zeros_like(pool.scores)), anchors, KNOWN, ["ease"], 0).blend.known.retrieval == 0
 
 
 def test_questions_without_a_true_candidate_choose_nothing() -> None:

@@ -7,10 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import polars as pl
 import pytest
 from synthetic_run import SyntheticRun
 
 from cartwheel.core.errors import UsageError
+from cartwheel.core.frames import read_frame
+from models.families.neighbours.blend import Base, Blend
+from models.retrieval.fusion import Fusion, write_fusion
 from serving.contract.tensors import Sizes
 from serving.ensembles.registry import markdown
 from serving.export.repository import write_repository
@@ -32,6 +36,24 @@ def test_ten_items_are_answered_best_first_to_known_users_and_strangers(local: L
         assert len(set(items)) == 10
         assert scores == sorted(scores, reverse=True)
         assert np.isfinite(scores).all()
+
+
+def test_a_log_that_is_best_served_by_what_is_recently_popular_is_served_so_by_the_same_ensemble(own_run: Path) -> None:
+    """What the choice on validation writes in that case, exported with its parity check."""
+    popular = Base(retrieval=0.0, popularity=(2.0, 0.002))
+    Blend(known=popular, stranger=popular).write(own_run)
+    write_fusion(own_run / "models/ranking", Fusion(1.0, 0.0))
+    local = LocalRepository(write_repository(own_run, ExportSettings()))
+    items = read_frame(own_run / "snapshot/items.parquet", ["item_id", "item_recent_events", "item_events"])
+    score = items.select(2.0 * pl.col("item_recent_events").log1p() + 0.002 * pl.col("item_events").log1p()).to_series()
+    value = dict(zip(items["item_id"], score, strict=True))
+    for user in ("u1", "u7", "nobody", ""):
+        hidden = set(SHOP.hidden(SHOP.user_ids.index(user))) if user in SHOP.user_ids else set()
+        answer = local.ask("recommend", user_id=[[user]], k=[10])
+        best = sorted((number for item, number in value.items() if item not in hidden), reverse=True)[:10]
+        found = [item for item in answer["items"][0].tolist() if item]
+        np.testing.assert_allclose([value[item] for item in found], best[: len(found)], rtol=1e-5)
+        assert len(found) == min(10, len(value) - len(hidden))
 
 
 def test_rows_of_one_request_are_answered_each_for_itself(local: LocalRepository) -> None:
