@@ -47,7 +47,7 @@ parity_rows = 100
 """
 
 
-def cartwheel(*arguments: str | Path, timeout: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
+def cartwheel(*arguments: str | Path, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user would."""
     command = [*CARTWHEEL, *map(str, arguments)]
     return subprocess.run(

@@ -105,3 +105,19 @@ def test_a_log_without_interactions_gives_strangers_only(event_maker: Callable[.
     found = History(code_events(events, ("view",)), 30, 3).queries(np.array([0]), np.array([50]))
     assert found.continuous["session_events"].tolist() == [0]
     assert (found.recent == -1).all()
+
+
+def test_what_a_bot_looked_at_last_is_found_whoever_asks_beside_it(event_maker: Callable[..., pl.DataFrame]) -> None:
+    """Strangers' ranges are empty and begin at rows of others; questions at one instant come in any order."""
+    rows = [{"user_id": "a", "item_id": str(n % 7), "event_type": "view", "time": n} for n in range(300)]
+    rows += [{"user_id": "b", "item_id": "1", "event_type": "view", "time": 5}]
+    history = History(code_events(event_maker(rows), ("view",)), 30, 4)
+    start, stop = np.array([0, 300, 0, 300, 0, 0]), np.array([300, 300, 150, 301, 300, 2])
+    assert history.recent(start, stop).tolist() == [
+        [299, 298, 297, 296],
+        [-1, -1, -1, -1],
+        [149, 148, 147, 146],
+        [300, -1, -1, -1],
+        [299, 298, 297, 296],
+        [1, 0, -1, -1],
+    ]

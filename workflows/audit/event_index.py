@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
+import numpy as np
 import polars as pl
 
+from workflows.events.asof import Ints
 from workflows.events.event_log import ANONYMOUS_PREFIX
 from workflows.features.recompute import Event
 from workflows.settings import PrepareSettings
 from workflows.tasks.split import SplitName
 
-Tables = Mapping[tuple[SplitName, str], pl.DataFrame]
+Table: TypeAlias = pl.DataFrame | pl.LazyFrame
+"""An example table in memory, or in a file, of which the checks read what they look at."""
+Tables = Mapping[tuple[SplitName, str], Table]
 """Example tables by (split, task): tasks are recommend, ranking, cart, cart_requests and, in validation, refit."""
 
 FIX: Final = "This is a fault in how the examples were made, not in your events: report it, and do not train on them."
@@ -22,6 +26,25 @@ FIX: Final = "This is a fault in how the examples were made, not in your events:
 def file_of(name: tuple[SplitName, str]) -> str:
     """Return what messages call the file of an example table."""
     return f"examples/{name[0]}/{name[1]}.parquet"
+
+
+def height(table: Table) -> int:
+    """Return how many rows an example table has."""
+    return int(table.lazy().select(pl.len()).collect().item())
+
+
+def read(table: Table, *columns: str) -> pl.DataFrame:
+    """Read some columns of an example table, [N] rows."""
+    return table.lazy().select(columns).collect()
+
+
+def take(table: Table, rows: Ints) -> pl.DataFrame:
+    """Read some rows of an example table, in the order given: ``rows`` is int64 [R], distinct."""
+    if isinstance(table, pl.DataFrame):
+        return table[rows]
+    wanted = pl.Series(np.sort(rows).astype(np.uint32))
+    found = table.with_row_index("_row").filter(pl.col("_row").is_in(wanted.implode())).collect(engine="streaming").sort("_row")
+    return found.drop("_row")[np.argsort(np.argsort(rows))]
 
 
 class EventIndex:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
-from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
+from workflows.audit.event_index import FIX, EventIndex, Tables, file_of, height, take
 from workflows.audit.tasks import OWN_FIX, PlainEvents, equal_values, recomputed
 from workflows.events.event_log import MINUTE_US, instants
 from workflows.events.sessions import with_sessions
@@ -50,8 +50,8 @@ def check_own_columns(tables: Tables, log: EventIndex, own: Sequence[FlatColumns
     plain = PlainEvents(with_sessions(log.canonical, settings.session_gap_minutes), settings.interaction_types)
     step, compared = settings.state_minutes * MINUTE_US, 0
     for number, (name, table) in enumerate(tables.items()):
-        chosen = np.random.default_rng([seed, number, ROWS]).permutation(len(table))[:ROWS]
-        rows = log.with_keys(table[np.sort(chosen)]).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
+        chosen = np.random.default_rng([seed, number, ROWS]).permutation(height(table))[:ROWS]
+        rows = log.with_keys(take(table, np.sort(chosen))).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
         rows = rows.with_columns((pl.col("_anchor") // step * step).alias("_refresh"))
         for row in rows.iter_rows(named=True):
             for columns in own:

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
-from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
+from workflows.audit.event_index import FIX, EventIndex, Table, Tables, file_of, read, take
 from workflows.events.asof import Ints
 from workflows.events.event_log import MINUTE_US
 from workflows.features.recompute import (
@@ -70,26 +70,28 @@ def check_features(
     compared = 0
     for number, (name, table) in enumerate(tables.items()):
         chosen = _choose(table, log, size, np.random.default_rng([seed, number]))
-        rows = log.with_keys(table[chosen]).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
+        rows = log.with_keys(take(table, chosen)).with_columns(pl.col("anchor").dt.epoch("us").alias("_anchor"))
         for place, row in enumerate(rows.iter_rows(named=True)):
             _compare(row, log, split, settings, name, leave_out, with_peers=place < _ROWS_WITH_PEERS)
         compared += len(rows)
     return compared
 
 
-def _choose(table: pl.DataFrame, log: EventIndex, size: int, rng: np.random.Generator) -> Ints:
+def _choose(table: Table, log: EventIndex, size: int, rng: np.random.Generator) -> Ints:
     """Choose rows by chance, and some more of those at whose instant other events lie."""
-    chosen = _spread(table, log, rng.permutation(len(table)), size)
-    if "example_id" not in table.columns:
+    names = table.lazy().collect_schema().names()
+    named = read(table, *[name for name in ("user_key", "example_id") if name in names])
+    chosen = _spread(named, log, rng.permutation(len(named)), size)
+    if "example_id" not in names:
         return chosen
-    crowded = np.flatnonzero(log.crowded.gather(table["example_id"]).to_numpy())
-    more = _spread(table, log, rng.permutation(crowded), CROWDED_ROWS)
+    crowded = np.flatnonzero(log.crowded.gather(named["example_id"]).to_numpy())
+    more = _spread(named, log, rng.permutation(crowded), CROWDED_ROWS)
     return np.concatenate([chosen, np.setdiff1d(more, chosen)])
 
 
-def _spread(table: pl.DataFrame, log: EventIndex, rows: Ints, size: int) -> Ints:
+def _spread(named: pl.DataFrame, log: EventIndex, rows: Ints, size: int) -> Ints:
     """Take the first ``size`` of rows, at most ``ROWS_OF_A_KEY`` of one shopper while there are others."""
-    keys = log.with_keys(table[rows]).select("user_key", place=pl.int_range(pl.len()))
+    keys = log.with_keys(named[rows]).select("user_key", place=pl.int_range(pl.len()))
     nth = keys.select(pl.col("place").cum_count().over("user_key"))["place"].to_numpy()
     spared = rows[nth <= ROWS_OF_A_KEY][:size]
     return spared if len(spared) else rows[:size]

@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
-from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
+from workflows.audit.event_index import FIX, EventIndex, Tables, file_of, read
 from workflows.events.event_log import DAY_US, HOUR_US
 from workflows.events.schema import CART, PURCHASE
 from workflows.settings import PrepareSettings
@@ -88,9 +88,11 @@ def check_simultaneous(tables: Tables, log: EventIndex) -> int:
     for name, table in tables.items():
         if name[1] in {"cart", CART_REQUESTS, RECOMMEND_REQUESTS}:
             continue
-        rows = table.filter(log.crowded.gather(table["example_id"]))
+        pairs = name[1] == "ranking"
+        rows = read(table, "example_id", "anchor", *(("item_id", "label") if pairs else ("user_key",)))
+        rows = rows.filter(log.crowded.gather(rows["example_id"]))
         looked_at += rows.height
-        if name[1] == "ranking":
+        if pairs:
             _check_negatives(log.with_keys(rows), log, file_of(name))
         elif name[0] != "train" and name[1] != REFIT:
             twice = rows.filter(rows.select("user_key", "anchor").is_duplicated())

@@ -14,7 +14,7 @@ from typing import Final
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
-from workflows.audit.event_index import FIX, EventIndex, Tables, file_of
+from workflows.audit.event_index import FIX, EventIndex, Table, Tables, file_of, height, read
 from workflows.events.event_log import HOUR_US
 from workflows.events.sessions import with_sessions
 from workflows.settings import PrepareSettings
@@ -52,7 +52,7 @@ def check_split_order(tables: Tables, split: Split, settings: PrepareSettings) -
     if not split.t_valid < split.t_test:
         raise LeakageError(f"t_valid {iso(split.t_valid)} is not before t_test {iso(split.t_test)}.", FIX)
     for (name, task), table in tables.items():
-        anchors = table["anchor"].dt.epoch("us").to_numpy()
+        anchors = read(table, "anchor")["anchor"].dt.epoch("us").to_numpy()
         outside = ~split.mask(name, anchors)
         if outside.any():
             raise LeakageError(
@@ -67,7 +67,7 @@ def check_split_order(tables: Tables, split: Split, settings: PrepareSettings) -
                 f"end of the split {iso(split.end_of(name))}.",
                 FIX,
             )
-    return sum(len(table) for table in tables.values())
+    return sum(height(table) for table in tables.values())
 
 
 def check_duplicates(tables: Tables) -> int:
@@ -85,7 +85,9 @@ def check_duplicates(tables: Tables) -> int:
         of_task = {name: table for (name, other), table in tables.items() if other == task}
         if not of_task:
             continue
-        together = pl.concat([table.select(*identity, pl.lit(name).alias("_split")) for name, table in of_task.items()])
+        together = pl.concat(
+            [read(table, *identity).with_columns(pl.lit(name).alias("_split")) for name, table in of_task.items()]
+        )
         twice = together.filter(together.select(identity).is_duplicated())
         if not twice.is_empty():
             first = twice.row(0, named=True)
@@ -97,7 +99,7 @@ def check_duplicates(tables: Tables) -> int:
                 f"{twice.height} rows are not the only ones of their kind.",
                 FIX,
             )
-    return sum(len(table) for table in tables.values())
+    return sum(height(table) for table in tables.values())
 
 
 def count_crossing_sessions(tables: Tables, log: EventIndex, settings: PrepareSettings) -> tuple[dict[str, int], list[str]]:
@@ -136,12 +138,13 @@ def count_crossing_sessions(tables: Tables, log: EventIndex, settings: PrepareSe
     return counts, _warn_of_crossing(counts["sessions_across_splits"], shares)
 
 
-def _sessions(table: pl.DataFrame, task: str, named: pl.DataFrame) -> pl.DataFrame:
+def _sessions(table: Table, task: str, named: pl.DataFrame) -> pl.DataFrame:
     """Return ``user_key`` and ``session`` of each example of a table."""
     if task == "recommend":
-        return named[table["example_id"]]
+        return named[read(table, "example_id")["example_id"]]
     # The anchor of a cart is the microsecond after the add.
-    carts = table.unique("cart_id").select("user_key", (pl.col("anchor").dt.epoch("us") - 1).alias("time"))
+    carts = read(table, "cart_id", "user_key", "anchor").unique("cart_id")
+    carts = carts.select("user_key", (pl.col("anchor").dt.epoch("us") - 1).alias("time"))
     return carts.join(named.unique(["user_key", "time"], keep="last", maintain_order=True), on=["user_key", "time"])
 
 

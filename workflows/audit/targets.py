@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from cartwheel.core.errors import LeakageError
-from workflows.audit.event_index import FIX, Tables, file_of
+from workflows.audit.event_index import FIX, Table, Tables, file_of, height, read
 from workflows.events.asof import Bools
 from workflows.features.columns import CART, CROSS, ITEM, QUERY
 from workflows.settings import LeaveOut
@@ -29,7 +29,7 @@ _NO_FEATURES: Final = frozenset({"example_id", "cart_id", "user_key", "anchor", 
 _CONTRACT: Final = frozenset({*QUERY, *ITEM, *CROSS, *CART})
 
 
-def check_labelled(table: pl.DataFrame, name: tuple[SplitName, str]) -> int:
+def check_labelled(table: Table, name: tuple[SplitName, str]) -> int:
     """Check that no column of a labelled table is the label under another name, or tells it almost perfectly.
 
     The columns of the contract (``workflows.features.columns``) are computed again from the events elsewhere, so of these only what
@@ -43,10 +43,12 @@ def check_labelled(table: pl.DataFrame, name: tuple[SplitName, str]) -> int:
     Raises:
         LeakageError: it names the column.
     """
-    if "label" not in table.columns or len(table) < MIN_ROWS_OF_COPY:
+    lazy, count = table.lazy(), height(table)
+    if "label" not in lazy.collect_schema() or count < MIN_ROWS_OF_COPY:
         return 0
     # Every n-th row of a ranking table could be targets only, since an example's rows follow one another.
-    rows = table.gather_every(max(len(table) // _AUC_ROWS, 1)) if name[1] != "ranking" else table.head(_AUC_ROWS)
+    every = max(count // _AUC_ROWS, 1)
+    rows = (lazy.gather_every(every) if name[1] != "ranking" else lazy.head(_AUC_ROWS)).collect()
     for column in rows.columns:
         if column not in _NO_FEATURES and (told := _told(rows, column)):
             raise LeakageError(
@@ -93,15 +95,17 @@ def check_left_out(tables: Tables, leave_out: LeaveOut) -> int:
         if name[1] not in {"recommend", REFIT} or leave_out == "nothing":
             continue
         for column in ("left_out", *(("recent_items",) if recent else ())):
-            told = table[column].list.set_intersection(table["target_items"]).list.len() > 0
+            asked = read(table, column, "target_items")
+            told = asked[column].list.set_intersection(asked["target_items"]).list.len() > 0
             if told.any():
                 row = int(told.arg_max() or 0)
+                example = read(table, "example_id")["example_id"][row]
                 raise LeakageError(
                     f"{file_of(name)}, column {column}: {int(told.sum())} examples have a target among what is left out, the first in "
-                    f"row {row + 1} (example_id {table['example_id'][row]}); none is expected under recommend.leave_out = {leave_out!r}.",
+                    f"row {row + 1} (example_id {example}); none is expected under recommend.leave_out = {leave_out!r}.",
                     FIX,
                 )
-        looked_at += len(table)
+        looked_at += height(table)
     return looked_at
 
 

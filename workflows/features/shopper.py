@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import polars as pl
 
-from workflows.events.asof import AsOf, Bools, Floats, Ints, before, group_starts, last_valid, running_sum
+from workflows.events.asof import AsOf, Bools, Floats, Ints, before, group_starts, running_sum
 from workflows.events.event_log import DAY_US, HOUR_US, MINUTE_US, EventLog, float32, string_lists
 from workflows.events.sessions import Runs, find_runs
 from workflows.features import columns
@@ -156,33 +156,17 @@ class History:
     def recent(self, start: Ints, stop: Ints) -> Ints:
         """Find the last distinct items of ranges of interactions.
 
-        Let R_k(p) be the row of the k-th most recent distinct item as of row p (that item's latest row). Row p moves its item
-        to the front, so R_1(p) = p, and R_k(p) is R_{k-1}(p - 1) where that lies after the previous row of p's item, and
-        R_k(p - 1) otherwise: a forward fill for each place, with no loop over shoppers or events.
-
         Args:
             start: int64 [Q], first row of the key.
             stop: int64 [Q], one past the last row that may be seen.
 
         Returns:
-            int64 [Q, L], rows, most recent first, -1 where there are fewer than L distinct items.
+            int64 [Q, L], rows, one a distinct item (its latest), most recent first, -1 where there are fewer than L distinct items.
         """
+        from workflows.features.recent_loop import last_distinct
+
         found = np.full((len(start), self._length), -1, dtype=np.int64)
-        seen = stop > start
-        if not seen.any():
-            return found
-        rows = np.arange(len(self.key), dtype=np.int64)
-        starts = group_starts(self.key)
-        previous = self.previous_of_item
-        place = rows
-        last = np.maximum(stop - 1, 0)
-        for k in range(self._length):
-            found[:, k] = np.where(seen, place[last], -1)
-            one_earlier = np.where(starts < rows, np.append(-1, place[:-1]), -1)
-            moved = (one_earlier > previous) | (starts == rows)
-            place = one_earlier[last_valid(moved, starts)]
-            if not (found[:, k] >= 0).any():
-                break
+        last_distinct(self.item, start, stop, np.lexsort((stop, start)), found)
         return found
 
     @cached_property

@@ -24,6 +24,7 @@ from workflows.features.own_days import OwnDays
 from workflows.features.own_items import OwnItems
 from workflows.features.own_shoppers import OwnShoppers
 from workflows.features.shopper import History
+from workflows.prepare.example_tables import ExampleTables
 from workflows.prepare.known_shop import NOTHING_KNOWN, KnownShop
 from workflows.prepare.snapshot import read_id_types, snapshot_instant, write_snapshot
 from workflows.prepare.windows import Window, cut_windows
@@ -113,9 +114,6 @@ class _Shop:
         return np.random.default_rng([self.seed, _STREAMS.index(stream), SPLITS.index(split)])
 
 
-Tables = dict[tuple[SplitName, str], pl.DataFrame]
-
-
 def build_examples(
     events: Path,
     target: Path,
@@ -141,20 +139,21 @@ def build_examples(
         DataError: the log is too small or too short for the settings; nothing is written.
         LeakageError: the audit of the examples failed; nothing is written.
     """
-    with progress("prepare examples", _STEPS) as advance:
-        frame = read_events(events)
-        shop = _open_shop(frame, settings, seed, leave_out, known)
+    with progress("prepare examples", _STEPS) as advance, atomic_path(RunLayout(target).examples_folder) as folder:
+        shop = _open_shop(read_events(events), settings, seed, leave_out, known)
         advance(note="events coded")
         anchors, repeats = find_anchors(shop.history, shop.left_out)
         shop.report.dropped["all"] = {"interactions_that_ask_for_nothing_new": repeats}
-        tables = _recommend_and_ranking(shop, anchors)
+        tables = ExampleTables(ExamplesLayout(folder))
+        _recommend_and_ranking(shop, anchors, tables)
         windows = cut_windows(shop.log, shop.history, shop.items, shop.left_out, anchors, shop.split, settings, seed)
+        del anchors
         advance(2, note="recommend and ranking examples")
-        tables |= _cart_tables(shop)
+        _cart_tables(shop, tables)
         advance(note="cart examples")
         audited = audit_examples(
             tables,
-            frame,
+            read_events(events),
             shop.split,
             settings,
             seed,
@@ -165,17 +164,14 @@ def build_examples(
         shop.report.audit.update(audited.counts)
         shop.report.warnings.extend(audited.warnings)
         advance(note="leakage audit passed")
-        has_cart = ("train", "cart") in tables
-        with atomic_path(RunLayout(target).snapshot_folder) as folder:
-            folder.mkdir()
-            state = {"id_types": read_id_types(events), "has_cart": has_cart, "no_cart": shop.report.no_cart}
+        state = {"id_types": read_id_types(events), "has_cart": ("train", "cart") in tables, "no_cart": shop.report.no_cart}
+        with atomic_path(RunLayout(target).snapshot_folder) as snapshot:
+            snapshot.mkdir()
             rng = shop.rng("snapshot")
             shop.report.rows["snapshot"] = write_snapshot(
-                folder, shop.log, shop.history, shop.items, settings, rng, state, shop.left_out
+                snapshot, shop.log, shop.history, shop.items, settings, rng, state, shop.left_out
             )
-        with atomic_path(RunLayout(target).examples_folder) as folder:
-            _write_examples(folder, shop, tables, windows)
-            shop.features.write(ExamplesLayout(folder).columns)
+        _write_rest(ExamplesLayout(folder), shop, tables, windows)
         advance(note="written")
     return shop.report
 
@@ -224,21 +220,19 @@ def _check_enough(log: EventLog, settings: PrepareSettings) -> None:
         )
 
 
-def _recommend_and_ranking(shop: _Shop, anchors: Anchors) -> Tables:
+def _recommend_and_ranking(shop: _Shop, anchors: Anchors, tables: ExampleTables) -> None:
     settings, history = shop.settings, shop.history
     sampler = NegativeSampler(shop.items.first_seen, history.item, history.time)
     chosen = {name: _chosen_anchors(shop, anchors, name) for name in SPLITS}
-    tables: Tables = {}
     for name in SPLITS:
         if name == "train":
             examples = examples_to_learn(history, chosen[name])
         else:
             examples = examples_to_judge(history, chosen[name], shop.split, name, settings, shop.left_out)
-        tables[name, "recommend"] = recommend_frame(shop.log, history, shop.items, examples, settings)
+        tables.add(name, "recommend", recommend_frame(shop.log, history, shop.items, examples, settings))
         if name == "test":
-            tables[name, RECOMMEND_REQUESTS] = recommend_requests(
-                shop.log, history, shop.items, examples, settings, shop.left_out
-            )
+            requests = recommend_requests(shop.log, history, shop.items, examples, settings, shop.left_out)
+            tables.add(name, RECOMMEND_REQUESTS, requests)
         rng = shop.rng("ranking", name)
         ranking, unsold = ranking_frame(history, shop.items, sampler, examples, settings, rng, shop.left_out)
         shop.report.dropped[name]["ranking_targets_not_yet_sold"] = unsold
@@ -248,10 +242,9 @@ def _recommend_and_ranking(shop: _Shop, anchors: Anchors) -> Tables:
                 f"statistics (every {settings.state_minutes} minutes), so there is nothing to rank.",
                 "Lower prepare.state_minutes, or give a log that covers more days.",
             )
-        tables[name, "ranking"] = ranking
+        tables.add(name, "ranking", ranking)
     again = examples_to_learn(history, latest_anchors(anchors, shop.split, "valid", settings))
-    tables["valid", REFIT] = recommend_frame(shop.log, history, shop.items, again, settings)
-    return tables
+    tables.add("valid", REFIT, recommend_frame(shop.log, history, shop.items, again, settings))
 
 
 def _chosen_anchors(shop: _Shop, anchors: Anchors, name: SplitName) -> Anchors:
@@ -270,12 +263,12 @@ def _chosen_anchors(shop: _Shop, anchors: Anchors, name: SplitName) -> Anchors:
     return chosen
 
 
-def _cart_tables(shop: _Shop) -> Tables:
+def _cart_tables(shop: _Shop, tables: ExampleTables) -> None:
     carts = CartLog(shop.log, shop.settings.cart_window_hours)
     key, anchor = carts.anchors()
     if not len(key):
-        return _without_carts(shop)
-    tables: Tables = {}
+        _without_carts(shop, tables)
+        return
     for name in SPLITS:
         rng = shop.rng("cart", name)
         of_split, at, censored = choose_carts(key, anchor, carts.window_us, shop.split, name, shop.settings, rng)
@@ -284,23 +277,22 @@ def _cart_tables(shop: _Shop) -> Tables:
         found = carts.carts(of_split, at)
         table = cart_frame(shop.log, shop.history, shop.items, found, shop.settings, max_rows=max_rows)
         if table["label"].n_unique() < 2:
-            return _without_carts(shop)
-        tables[name, "cart"] = table
+            _without_carts(shop, tables)
+            return
+        tables.add(name, "cart", table)
         rng, share = shop.rng(CART_REQUESTS, name), shop.settings.request_share if name == "train" else None
         asked = cart_requests(shop.log, shop.history, shop.items, found, shop.settings, rng, share=share, max_rows=max_rows)
         if len(asked):
-            tables[name, CART_REQUESTS] = asked
-    return tables
+            tables.add(name, CART_REQUESTS, asked)
 
 
-def _without_carts(shop: _Shop) -> Tables:
+def _without_carts(shop: _Shop, tables: ExampleTables) -> None:
+    tables.leave_out("cart", CART_REQUESTS)
     shop.report.no_cart = why_no_carts(shop.log, shop.split, shop.settings) or _UNLUCKY_SAMPLE
     shop.report.warnings.append(shop.report.no_cart)
-    return {}
 
 
-def _write_examples(folder: Path, shop: _Shop, tables: Tables, windows: Sequence[Window]) -> None:
-    layout = ExamplesLayout(folder)
+def _write_rest(layout: ExamplesLayout, shop: _Shop, tables: ExampleTables, windows: Sequence[Window]) -> None:
     for window in windows:
         layout.split(window.name).mkdir(parents=True)
         window.questions.write_parquet(layout.table(window.name, "recommend"))
@@ -308,11 +300,10 @@ def _write_examples(folder: Path, shop: _Shop, tables: Tables, windows: Sequence
         shop.report.rows[window.name] = {"recommend": len(window.questions), "catalogue": len(window.catalogue)}
         shop.report.windows[window.name] = iso(window.split.t_valid)
     for name in SPLITS:
-        layout.split(name).mkdir(parents=True)
-        written = {task: table for (split, task), table in tables.items() if split == name}
+        shop.report.rows[name] = tables.rows(name)
         if name != "train":
-            written["catalogue"] = catalogue_frame(shop.items, shop.split.start_of(name))
-        for task, table in written.items():
-            table.write_parquet(layout.table(name, task))
-        shop.report.rows[name] = {task: len(table) for task, table in written.items()}
+            catalogue = catalogue_frame(shop.items, shop.split.start_of(name))
+            catalogue.write_parquet(layout.table(name, "catalogue"))
+            shop.report.rows[name]["catalogue"] = len(catalogue)
     write_json(layout.report, asdict(shop.report))
+    shop.features.write(layout.columns)

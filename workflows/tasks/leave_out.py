@@ -80,6 +80,11 @@ class LeftOut:
         hidden: Bools = self.times(key, anchor, item) > 0
         return hidden
 
+    def hides_of(self, history: History, rows: Ints) -> Bools:
+        """Tell of interactions, rows [Q] of the history, whether their own item was left out at their instant: bool [Q]."""
+        key, time = history.key[rows], history.time[rows]
+        return self.hides(key, time, history.item[rows], history.recent(*history.bounds(key, time)))
+
     def times(self, key: Ints, anchor: Ints, item: Ints) -> Ints:
         """Count how often each item was bought and not returned, as in ``hides``: int64 [Q]; of other rules 1 where it is left out."""
         start, stop = self._as_of.bounds(self._code(key, item), anchor)

@@ -51,8 +51,10 @@ def ranking_frame(
     kept = np.flatnonzero(sold)[-max(settings.max_train_examples // (1 + settings.negatives), 1) :]
     anchors, instant = examples.anchors.take(kept), instant[kept]
 
+    recent = examples.queries.recent[kept]
+
     def hides(anchor: Ints, item: Ints) -> Bools:
-        return left_out.hides(anchors.key[anchor], anchors.anchor[anchor], item, anchors.recent[anchor])
+        return left_out.hides(anchors.key[anchor], anchors.anchor[anchor], item, recent[anchor])
 
     drawn = sampler.draw(instant, _forbidden(history, examples, kept), settings.negatives, rng, hides)
     offered = np.concatenate([anchors.item[:, None], drawn], axis=1)
@@ -60,9 +62,8 @@ def ranking_frame(
     number, place = np.nonzero(offered >= 0)
     item = offered[number, place]
     state = items.arrays(item, instant[number])
-    queries = Queries(
-        anchors.key, anchors.anchor, {n: v[kept] for n, v in examples.queries.continuous.items()}, examples.queries.recent[kept]
-    )
+    continuous = {name: values[kept] for name, values in examples.queries.continuous.items()}
+    queries = Queries(anchors.key, anchors.anchor, continuous, recent)
     head = pl.DataFrame({"example_id": pl.Series(values=anchors.example, dtype=pl.Int64), "anchor": instants(anchors.anchor)})
     query_frame = head.hstack(history.frame(queries, lists=False))[number]
     label = pl.Series("label", (place == 0).astype(np.int8), dtype=pl.Int8)
@@ -99,7 +100,7 @@ def _single(values: npt.NDArray[Any]) -> pl.Series:
 
 def _forbidden(history: History, examples: RecommendExamples, kept: Ints) -> tuple[Ints, Ints]:
     """Pair each kept anchor with its recent items, all that the shopper turned to at its instant, and what else is true for it."""
-    recent = examples.anchors.recent[kept]
+    recent = examples.queries.recent[kept]
     key, instant = examples.anchors.key[kept], examples.anchors.anchor[kept]
     together, row = expand(history.bounds(key, instant)[1], history.bounds(key, instant + 1)[1])
     number, place = np.nonzero(recent >= 0)

@@ -21,6 +21,7 @@ REFIT: Final = "refit"
 validation as well, as it must before it is tested or served."""
 
 _ROWS_AT_ONCE: Final = 4_000_000
+_ANCHORS_AT_ONCE: Final = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -32,18 +33,16 @@ class Anchors:
         anchor: int64, the instant of the interaction, microseconds.
         item: int64, the item of the interaction.
         example: int64, row of the interaction in the events file.
-        recent: int64 [A, L], what the shopper's recent items were (rows of the history, most recent first, -1 = none).
     """
 
     key: Ints
     anchor: Ints
     item: Ints
     example: Ints
-    recent: Ints
 
     def take(self, rows: Ints | Bools) -> Anchors:
         """Keep some of the anchors, in the order given."""
-        return Anchors(self.key[rows], self.anchor[rows], self.item[rows], self.example[rows], self.recent[rows])
+        return Anchors(self.key[rows], self.anchor[rows], self.item[rows], self.example[rows])
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,10 @@ def find_anchors(history: History, left_out: LeftOut) -> tuple[Anchors, int]:
     same = np.zeros(len(order), dtype=bool)
     same[1:] = np.logical_and.reduce([np.diff(column[order]) == 0 for column in (history.key, history.time, history.item)])
     kept = np.sort(order[~same])
-    start, stop = history.bounds(history.key[kept], history.time[kept])
-    recent = history.recent(start, stop)
-    fresh = ~left_out.hides(history.key[kept], history.time[kept], history.item[kept], recent)
-    kept, recent = kept[fresh], recent[fresh]
-    anchors = Anchors(history.key[kept], history.time[kept], history.item[kept], history.row[kept], recent)
+    # In parts: what is looked back on from every interaction of a log would take twenty times its own memory.
+    parts = [kept[first : first + _ANCHORS_AT_ONCE] for first in range(0, len(kept), _ANCHORS_AT_ONCE)]
+    kept = np.concatenate([kept[:0], *(part[~left_out.hides_of(history, part)] for part in parts)])
+    anchors = Anchors(history.key[kept], history.time[kept], history.item[kept], history.row[kept])
     by_time = np.lexsort((anchors.example, anchors.anchor))
     return anchors.take(by_time), len(history.key) - len(kept)
 
@@ -124,7 +122,7 @@ def latest_anchors(anchors: Anchors, split: Split, name: SplitName, settings: Pr
 
 def examples_to_learn(history: History, anchors: Anchors) -> RecommendExamples:
     """Compute the features of anchors that are learnt from: the truth of each is its own item."""
-    queries = history.queries(anchors.key, anchors.anchor, anchors.recent)
+    queries = history.queries(anchors.key, anchors.anchor)
     none = np.empty(0, dtype=np.int64)
     return RecommendExamples(anchors, queries, np.ones(len(anchors.key), dtype=np.int64), anchors.item, (none, none))
 
@@ -137,7 +135,7 @@ def examples_to_judge(
     Truth is every distinct item that the key interacts with from the anchor to ``horizon_days`` after it, within the split, less what is
     left out.
     """
-    queries = history.queries(anchors.key, anchors.anchor, anchors.recent)
+    queries = history.queries(anchors.key, anchors.anchor)
     horizon = anchors.anchor + round(settings.horizon_days * DAY_US) + 1  # one past the last instant that counts
     first = history.bounds(anchors.key, anchors.anchor)[1]
     stop = history.bounds(anchors.key, np.minimum(horizon, split.end_of(name)))[1]
@@ -145,9 +143,9 @@ def examples_to_judge(
     own = history.item[row] == anchors.item[query]
     distinct = np.lexsort((row, ~own, query))
     asker, item = query[distinct], history.item[row[distinct]]
-    fresh = ~left_out.hides(anchors.key[asker], anchors.anchor[asker], item, anchors.recent[asker])
+    fresh = ~left_out.hides(anchors.key[asker], anchors.anchor[asker], item, queries.recent[asker])
     sizes = np.bincount(asker[fresh], minlength=len(anchors.key)).astype(np.int64)
-    hidden = left_out.pairs(anchors.key, anchors.anchor, anchors.recent)
+    hidden = left_out.pairs(anchors.key, anchors.anchor, queries.recent)
     return RecommendExamples(anchors, queries, sizes, item[fresh], hidden)
 
 
