@@ -183,6 +183,8 @@ def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_
     split = split_log(log.time, settings)
     sessions = with_sessions(frame, settings.session_gap_minutes)
     whole = _coded(sessions, settings, known, as_of) if known.families else log  # a family may ask for a session of each event
+    visits = sessions["session_id"].n_unique()
+    del frame, sessions  # as large as all that is made of them below
     shoppers = OwnShoppers(known.families, whole, split.t_valid, known.users) if known.has(Owner.SHOPPER) else None
     days = OwnDays(known.families, whole, split.t_valid) if known.has(Owner.MOMENT) else None
     history = History(log, settings.session_gap_minutes, settings.recent_items, shoppers, days)
@@ -199,7 +201,7 @@ def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_
         events=len(log.key),
         users=len(np.unique(log.key)),
         items=len(log.items),
-        sessions=sessions["session_id"].n_unique(),
+        sessions=visits,
     )
     return _Shop(log, history, items, LeftOut(log, history, leave_out), split, settings, seed, report, features)
 
