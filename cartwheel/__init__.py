@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cartwheel.pipeline.foreign.export_model import ServedModel, export_model
     from cartwheel.pipeline.foreign.items import TopK
     from cartwheel.pipeline.foreign.serving import serve_model
+    from cartwheel.pipeline.foreign.systems import convert_systems
     from evaluation.metric import Metric
     from models.families.family import Fitted, Learner, Tags, TrainingData, Tune
     from serving.client.async_client import AsyncClient
@@ -58,6 +59,7 @@ _HOMES: Final = {
     "cartwheel.pipeline.foreign.export_model": ("ServedModel", "export_model"),
     "cartwheel.pipeline.foreign.items": ("TopK",),
     "cartwheel.pipeline.foreign.serving": ("serve_model",),
+    "cartwheel.pipeline.foreign.systems": ("convert_systems",),
     "evaluation.metric": ("Metric",),
     "models.families.family": ("Fitted", "Learner", "Tags", "TrainingData", "Tune"),
     "serving.client.async_client": ("AsyncClient",),
@@ -108,6 +110,7 @@ __all__ = [
     "Tune",
     "UsageError",
     "compile_workflow",
+    "convert_systems",
     "evaluate",
     "export",
     "export_model",

@@ -1,4 +1,4 @@
-"""``cartwheel compile`` and ``cartwheel serve-model``: what was fitted and trained elsewhere, compiled and served."""
+"""``cartwheel compile``, ``serve-model`` and ``convert-systems``: what was fitted, trained or exported elsewhere, compiled and served."""
 
 from __future__ import annotations
 
@@ -122,6 +122,47 @@ def serve_model(
     _say(console, f"Written to {written.repository}, version {written.version}.")
     if not only_write:
         serve_run(out, {"grpc_port": grpc_port}, console)
+
+
+def convert_systems(
+    ensemble: Annotated[
+        Path, typer.Argument(metavar="ENSEMBLE_FOLDER", help="The folder that Merlin Systems exported an ensemble to.")
+    ],
+    out: Annotated[Path, typer.Option("--out", help="Folder of the repository and its versions.")] = Path("served"),
+    name: Annotated[str, typer.Option("--name", help="What clients ask for.")] = "ensemble",
+    without: Annotated[
+        Optional[list[str]],  # noqa: UP045
+        typer.Option("--without", metavar="STEP", help="A step without a form here to do without. May be given again."),
+    ] = None,
+    top_k: Annotated[
+        str, typer.Option("--top-k", metavar="ITEMS", help="The items of a Faiss index; see `cartwheel serve-model`.")
+    ] = "",
+    k: Annotated[int, typer.Option("--k", help="How many items are answered.", min=1)] = 10,
+) -> None:
+    """Write a repository of ours from an ensemble of Merlin Systems: its workflow, its TensorFlow model, and exact search for Faiss.
+
+    The workflow in it is a Python pickle, which can run any code while it is loaded: give only a folder whose writer you trust. The
+    graph of its steps, a pickle too, is not loaded; which steps it has is read from the names in it.
+
+    \b
+      cartwheel convert-systems exported/ensemble --without SoftmaxSampling
+      cartwheel serve served
+
+    Each step is told with what becomes of it; one without a form is refused with what to do instead, unless --without names it.
+    """  # noqa: D301
+    from cartwheel.pipeline.foreign.compiled import PICKLE_WARNING
+    from cartwheel.pipeline.foreign.items import TopK
+    from cartwheel.pipeline.foreign.systems import convert_systems as convert
+    from cartwheel.pipeline.foreign.systems import read_steps
+    from cartwheel.pipeline.stages import require_training_packages
+
+    require_training_packages()
+    console = Console(stderr=True)
+    _say(console, PICKLE_WARNING.format(folder=ensemble))
+    for step in read_steps(ensemble):
+        _say(console, f"{step.name}: {step.becomes or f'no form: {step.why}'}")
+    written = convert(ensemble, out, name=name, without=without or (), top_k=TopK(top_k, k) if top_k else None)
+    _say(console, f"Written to {written.repository}, version {written.version}; `cartwheel serve {out}` serves it.")
 
 
 def _lambdas(given: list[str] | None) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import numpy as np
 from cartwheel.core.errors import NotCompilableError, RunError
 from models.foreign.embeddings import with_embeddings
 from models.foreign.interface import OFFSETS, VALUES, Array, ForeignModel, Form, ModelInput, ModelOutput
-from models.foreign.ragged_ops import HANDLERS
+from models.foreign.sparse_ops import HANDLERS
 from workflows.compiler.onnx_graph import IR_VERSION, OPSET
 from workflows.compiler.plan.types import DTYPES
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,16 @@ class Pipeline:
     model: Path
     rows: dict[str, list[Any]]
     answers: dict[str, np.ndarray]
+
+
+def inside(folder: Path, make: Callable[[Path], Pipeline]) -> Pipeline:
+    """Make a pipeline while its folder is the working directory, for Merlin writes files beside where it runs."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        return make(folder)
+    finally:
+        os.chdir(before)
 
 
 def seeded(seed: int = 0) -> np.random.Generator:
@@ -95,8 +107,10 @@ def movielens(folder: Path, kind: str = "dlrm", rows: int = 1200) -> Pipeline:
         )
     elif kind == "dcn":
         model = mm.DCNModel(schema, depth=2, deep_block=mm.MLPBlock([16]), prediction_tasks=output)
-    elif kind == "deepfm":
-        model = mm.DeepFMModel(schema, embedding_dim=8, deep_block=mm.MLPBlock([16]), prediction_tasks=output)
+    elif kind == "deepfm":  # whose wide part takes no lists
+        model = mm.DeepFMModel(
+            schema.excluding_by_name(["genres"]), embedding_dim=8, deep_block=mm.MLPBlock([16]), prediction_tasks=output
+        )
     else:
         wide = schema.select_by_name(["userId", "movieId"])
         model = mm.WideAndDeepModel(
@@ -114,3 +128,171 @@ def movielens(folder: Path, kind: str = "dlrm", rows: int = 1200) -> Pipeline:
     model.save(str(folder / kind))
     rows_asked = {name: asked[name].tolist() for name in ("userId", "movieId", "age")}
     return Pipeline(folder / "workflow", folder / kind, rows_asked, answers)
+
+
+def criteo(folder: Path, rows: int = 1500) -> Pipeline:
+    """A Criteo-like table: hashed ids, buckets, a cross, two columns that share a vocabulary, counts of groups; DCN."""
+    import nvtabular.ops as ops
+    from merlin.schema import Tags
+
+    generator = seeded()
+    table = pd.DataFrame({f"I{place}": generator.lognormal(1, 1, rows).astype("float32") for place in (1, 2)})
+    table["C1"] = generator.integers(0, 10**9, rows)
+    table["C2"], table["C3"] = generator.integers(0, 40, rows), generator.integers(0, 40, rows)
+    table["C4"] = generator.integers(0, 15, rows)
+    table["label"] = ((table.C2 + table.C4) % 3 == 0).astype("int64")
+    graph = (
+        ["C1"]
+        >> ops.HashBucket({"C1": 50})
+        >> ops.AddMetadata([Tags.CATEGORICAL], {"domain": {"min": 0, "max": 49, "name": "C1"}})
+    )
+    graph += [["C2", "C3"]] >> ops.Categorify(encode_type="joint", out_path=str(folder))
+    crossed = {"domain": {"min": 0, "max": 29, "name": "crossed"}}
+    graph += [["C3", "C4"]] >> ops.HashedCross(30) >> ops.AddMetadata([Tags.CATEGORICAL], crossed)
+    graph += ["C4"] >> ops.Categorify(num_buckets=8, freq_threshold=60, out_path=str(folder))
+    graph += ["I1"] >> ops.Bucketize({"I1": [1.0, 2.0, 5.0]}) >> ops.Normalize() >> ops.Rename(postfix="_bucket")
+    graph += ["I1", "I2"] >> ops.Clip(min_value=0.0, max_value=20.0) >> ops.LogOp() >> ops.NormalizeMinMax()
+    graph += ["C2"] >> ops.JoinGroupby(cont_cols=["I2"], stats=["count", "mean"], out_path=str(folder)) >> ops.Normalize()
+    graph += ["label"] >> ops.AddMetadata(tags=[Tags.BINARY_CLASSIFICATION, Tags.TARGET])
+    workflow, train = fitted(graph, table, folder)
+    model = mm.DCNModel(train.schema, depth=2, deep_block=mm.MLPBlock([16]), prediction_tasks=mm.BinaryOutput("label"))
+    model.compile(optimizer="adam", run_eagerly=False)
+    model.fit(train, batch_size=500, epochs=1, verbose=0)
+    # NVTabular mixes the place of a row in its table into a hash: each row is asked by itself, as in a request.
+    asked = table.head(12)
+    each = [merlins_answers(workflow, model, asked.iloc[place : place + 1]) for place in range(len(asked))]
+    answers = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
+    model.save(str(folder / "dcn"))
+    return Pipeline(folder / "workflow", folder / "dcn", asked.drop(columns="label").to_dict("list"), answers)
+
+
+def mmoe(folder: Path, rows: int = 1200) -> Pipeline:
+    """Two tasks over the same shoppers and films, by a mixture of experts."""
+    import nvtabular.ops as ops
+    from merlin.schema import Tags
+
+    generator = seeded()
+    table, _ = movielens_table(generator, rows)
+    table["watched"] = (table.movieId % 3 == 0).astype("int64")
+    graph = ["userId", "movieId"] >> ops.Categorify(out_path=str(folder))
+    graph += ["age"] >> ops.Normalize()
+    graph += ["rating", "watched"] >> ops.AddMetadata(tags=[Tags.BINARY_CLASSIFICATION, Tags.TARGET])
+    workflow, train = fitted(graph, table, folder)
+    schema = train.schema
+    outputs = mm.OutputBlock(schema)
+    experts = mm.MMOEBlock(outputs, expert_block=mm.MLPBlock([16]), num_experts=3, gate_block=mm.MLPBlock([8]))
+    model = mm.Model(mm.InputBlockV2(schema), experts, outputs)
+    model.compile(optimizer="adam", run_eagerly=False)
+    model.fit(train, batch_size=400, epochs=1, verbose=0)
+    asked = table.head(40)
+    answers = merlins_answers(workflow, model, asked)
+    model.save(str(folder / "mmoe"))
+    return Pipeline(folder / "workflow", folder / "mmoe", asked[["userId", "movieId", "age"]].to_dict("list"), answers)
+
+
+@dataclass(frozen=True)
+class Towers(Pipeline):
+    """Two towers.
+
+    Attributes:
+        items: Parquet file of raw items.
+        item_tower: folder of the tower of items.
+        vectors: Parquet file of the items' vectors under encoded ids, as Merlin writes them.
+    """
+
+    items: Path
+    item_tower: Path
+    vectors: Path
+
+
+def two_towers(folder: Path, rows: int = 1200) -> Towers:
+    """Retrieval: a tower of shoppers, one of films, and the vectors of all films."""
+    import nvtabular.ops as ops
+    from merlin.io import Dataset
+    from merlin.schema import Tags
+
+    generator = seeded()
+    table, movies = movielens_table(generator, rows)
+    movies = movies[["movieId", "year"]]
+    table = table.merge(movies, on="movieId")
+    graph = ["userId"] >> ops.Categorify(out_path=str(folder)) >> ops.TagAsUserID()
+    graph += ["age"] >> ops.Normalize() >> ops.TagAsUserFeatures()
+    graph += ["movieId"] >> ops.Categorify(out_path=str(folder)) >> ops.TagAsItemID()
+    graph += ["year"] >> ops.Normalize() >> ops.TagAsItemFeatures()
+    workflow, train = fitted(graph, table, folder)
+    schema = train.schema
+    shopper = mm.Encoder(schema.select_by_tag(Tags.USER), mm.MLPBlock([16, 8], no_activation_last_layer=True))
+    film = mm.Encoder(schema.select_by_tag(Tags.ITEM), mm.MLPBlock([16, 8], no_activation_last_layer=True))
+    model = mm.TwoTowerModelV2(shopper, film)
+    model.compile(optimizer="adam", run_eagerly=False)
+    model.fit(train, batch_size=400, epochs=1, verbose=0)
+    model.query_encoder.save(str(folder / "query"))
+    model.candidate_encoder.save(str(folder / "film"))
+    films = workflow.transform(Dataset(movies.assign(userId=1, age=np.float32(30)))).to_ddf().compute().drop_duplicates("movieId")
+    item_schema = schema.select_by_tag(Tags.ITEM)
+    vectors = np.asarray(
+        film({name: tf.constant(films[name].to_numpy(), _type(item_schema, name)) for name in item_schema.column_names})
+    )
+    found = pd.DataFrame(vectors, columns=[str(place) for place in range(vectors.shape[1])])
+    found["movieId"] = films["movieId"].to_numpy()
+    found.to_parquet(folder / "vectors.parquet")
+    movies.to_parquet(folder / "films.parquet")
+    asked = table.head(30)
+    encoded = workflow.transform(Dataset(asked)).to_ddf().compute()
+    users = schema.select_by_tag(Tags.USER)
+    query = np.asarray(shopper({name: tf.constant(encoded[name].to_numpy(), _type(users, name)) for name in users.column_names}))
+    scores = query @ vectors.T
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
+    keys = movies["movieId"].to_numpy()  # films are in the order of the raw table
+    answers = {"items": keys[order], "scores": np.take_along_axis(scores, order, axis=1)}
+    return Towers(
+        folder / "workflow",
+        folder / "query",
+        asked[["userId", "age"]].to_dict("list"),
+        answers,
+        folder / "films.parquet",
+        folder / "film",
+        folder / "vectors.parquet",
+    )
+
+
+def _type(schema: Any, name: str) -> Any:
+    return tf.float32 if str(schema[name].dtype.name).startswith("float") else tf.int64
+
+
+def sessions(folder: Path, rows: int = 600) -> Pipeline:
+    """The next item of a session by an LSTM of Keras, over lists that NVTabular encodes, cuts and fills up."""
+    import nvtabular.ops as ops
+
+    generator = seeded()
+    names = np.array([f"item {place}" for place in range(25)])
+    table = pd.DataFrame({"items": [list(generator.choice(names, generator.integers(1, 9))) for _ in range(rows)]})
+    table["seconds"] = [generator.exponential(30, len(items)).astype("float32").tolist() for items in table["items"]]
+    graph = ["items"] >> ops.Categorify(out_path=str(folder)) >> ops.ListSlice(0, 6, pad=True, pad_value=0)
+    graph += ["seconds"] >> ops.LogOp() >> ops.Normalize(out_dtype="float32") >> ops.ListSlice(0, 6, pad=True, pad_value=0)
+    workflow, _ = fitted(graph, table, folder)
+    encoded = workflow.transform(table)
+
+    def padded(name: str, kind: str) -> np.ndarray:
+        matrix = np.zeros((len(table), 6), kind)
+        for place, row in enumerate(encoded[name]):
+            matrix[place, : len(row)] = row
+        return matrix
+
+    inputs = {"items": tf.keras.Input((6,), dtype=tf.int64, name="items"), "seconds": tf.keras.Input((6,), name="seconds")}
+    embedded = tf.keras.layers.Embedding(28, 12, mask_zero=True)(inputs["items"])
+    both = tf.keras.layers.Concatenate()([embedded, tf.keras.layers.Reshape((6, 1))(inputs["seconds"])])
+    state = tf.keras.layers.LSTM(16)(both, mask=tf.keras.layers.Lambda(lambda ids: ids > 0)(inputs["items"]))
+    model = tf.keras.Model(inputs, tf.keras.layers.Dense(28, name="next_item")(state))
+    feeds = {"items": padded("items", "int64"), "seconds": padded("seconds", "float32")}
+    model.compile("adam", tf.keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.fit(feeds, feeds["items"][:, 0], batch_size=200, epochs=1, verbose=0)
+    model.save(str(folder / "session"), save_format="tf")
+    scores = np.array(model({name: value[:30] for name, value in feeds.items()}))
+    scores[:, :3] = -np.inf  # padding, null and unknown are no items
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    keys = np.array(
+        ["", "", "", *pd.read_parquet(folder / "workflow/categories/unique.items.parquet")["items"].dropna()], dtype=object
+    )
+    answers = {"items": keys[order], "scores": np.take_along_axis(scores, order, axis=1)}
+    return Pipeline(folder / "workflow", folder / "session", table.head(30).to_dict("list"), answers)

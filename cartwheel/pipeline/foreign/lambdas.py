@@ -43,7 +43,7 @@ def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[str,
             raise UsageError(
                 f"The expression of {column!r}, {text!r}, is no SQL ({error}).", "Give an SQL expression."
             ) from error
-        dtype = str(node.output_schema[column].dtype.without_shape.name) if node.op.dtype is not None else None
+        dtype = str(node.output_schema[column].dtype.without_shape.name) if node.op.output_dtype is not None else None
         substitute = ExpressionSubstitute(expression, "string" if dtype == "str" else dtype)
         _check(node, column, substitute)
         found[column] = substitute

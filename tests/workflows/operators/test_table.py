@@ -60,10 +60,11 @@ def test_an_unlisted_operator_is_refused_with_what_is_listed() -> None:
         assert listed in message
 
 
-def test_a_subclass_is_another_operator() -> None:
+def test_a_subclass_that_transforms_by_itself_is_another_operator() -> None:
     def graph(ops: Any) -> Any:
         class Doubled(ops.LogOp):
-            pass
+            def transform(self, col_selector: Any, df: Any) -> Any:
+                return super().transform(col_selector, df) * 2
 
         return ["price"] >> Doubled()
 

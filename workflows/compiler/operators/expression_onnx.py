@@ -49,6 +49,7 @@ def translate(builder: GraphBuilder, part: Any, columns: Mapping[str, Value], ty
 class _Translation:
     def __init__(self, builder: GraphBuilder, columns: Mapping[str, Value], type_of: TypeOf) -> None:
         self._builder, self._columns, self._type_of = builder, columns, type_of
+        self._literals: dict[str, Any] = {}
 
     def of(self, part: Any) -> Value:
         [(kind, content)] = part.items()
@@ -83,6 +84,7 @@ class _Translation:
         if dtype not in DTYPES:
             raise _refused(f"a literal of type {kind}")
         constant = self._builder.constant([[value]]) if dtype == "string" else self._builder.constant([[value]], np.dtype(dtype))
+        self._literals[constant] = value
         return Value(constant, ColumnType(dtype))
 
     def _binary(self, operation: str, left: Value, right: Value, whole: Any) -> Value:
@@ -189,6 +191,9 @@ class _Translation:
     def _cast(self, value: Value, dtype: str) -> Value:
         if value.type.dtype == dtype:
             return value
+        literal = self._literals.get(value.name)
+        if isinstance(literal, (int, float)) and ColumnType(dtype).is_number and np.array(literal).astype(dtype) == literal:
+            return Value(self._builder.constant([[literal]], np.dtype(dtype)), ColumnType(dtype))
         narrows = value.type.is_float and dtype != "float64" and not dtype.startswith("float")
         wide, small = (np.dtype(each) if each != "string" else None for each in (value.type.dtype, dtype))
         if wide is None or small is None or narrows or (dtype == "bool" and value.type.is_float):

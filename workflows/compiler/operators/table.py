@@ -1,6 +1,7 @@
 """Every operator that the plan can read, by the class that NVTabular stores.
 
-The names are whole and exact: a subclass is another operator until it is listed. Adding one: write its file with a frozen step and
+The names are whole and exact. A subclass that is not listed counts as the operator that it extends where it changes nothing of what that
+makes of values, and is another operator otherwise. Adding one: write its file with a frozen step and
 its reader, list it here, and give it a conformance test in ``tests/workflows/operators``.
 """
 
@@ -20,6 +21,7 @@ from workflows.compiler.operators.filter import read_filter
 from workflows.compiler.operators.hash_bucket import read_hash_bucket
 from workflows.compiler.operators.hashed_cross import read_hashed_cross
 from workflows.compiler.operators.join_external import read_inner_join, read_join_external
+from workflows.compiler.operators.join_groupby import read_join_groupby
 from workflows.compiler.operators.list_slice import read_list_slice
 from workflows.compiler.operators.log import read_log
 from workflows.compiler.operators.normalize import read_normalize
@@ -59,11 +61,14 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "nvtabular.ops.bucketize.Bucketize": read_bucketize,
         "nvtabular.ops.categorify.Categorify": read_categorify,
         "nvtabular.ops.clip.Clip": read_clip,
+        "nvtabular.ops.data_stats.DataStats": _nothing,
+        "nvtabular.ops.drop_low_cardinality.DropLowCardinality": _nothing,
         "nvtabular.ops.fill.FillMedian": read_fill_median,
         "nvtabular.ops.fill.FillMissing": read_fill_missing,
         "nvtabular.ops.hash_bucket.HashBucket": read_hash_bucket,
         "nvtabular.ops.hashed_cross.HashedCross": read_hashed_cross,
         "nvtabular.ops.join_external.JoinExternal": read_join_external,
+        "nvtabular.ops.join_groupby.JoinGroupby": read_join_groupby,
         "nvtabular.ops.list_slice.ListSlice": read_list_slice,
         "nvtabular.ops.logop.LogOp": read_log,
         "nvtabular.ops.normalize.Normalize": read_normalize,
@@ -78,13 +83,12 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
 )
 
 _INSTEAD: Final = {
-    "LambdaOp": "use workflows.compiler.column_arithmetic.Arithmetic for arithmetic, or compute the column when the examples are made and "
-    "give the workflow the result",
+    "LambdaOp": "give a Polars or SQL expression for it (`--lambda COLUMN=SQL` of `cartwheel compile` and `serve-model`), use "
+    "workflows.compiler.column_arithmetic.Arithmetic for arithmetic, or compute the column when the examples are made and give the "
+    "workflow the result",
     "DifferenceLag": "let the events be read in time order when the examples are made, and give the workflow the differences",
-    "Groupby": "group the table before it is given to the workflow",
-    "JoinGroupby": "compute the statistics of each group when the examples are made, where only what was known before counts",
-    "DropLowCardinality": "select the columns that are wanted by name",
-    "DataStats": "describe the table outside the workflow; the operator leaves its values alone",
+    "Groupby": "group the table before it is given to the workflow: a request gives each list by itself; save the part of the workflow "
+    "behind it as one of its own",
     "ColumnSimilarity": "compute the similarity when the examples are made and give the workflow the result",
 }
 
@@ -98,12 +102,39 @@ ROW_READERS: Final[Mapping[str, RowReader]] = MappingProxyType(
 )
 """Operators that drop rows."""
 
-_FITS_TO_DEPENDENCIES: Final = frozenset({"nvtabular.ops.target_encoding.TargetEncoding"})
+_FITS_TO_DEPENDENCIES: Final = frozenset(
+    {"nvtabular.ops.join_groupby.JoinGroupby", "nvtabular.ops.target_encoding.TargetEncoding"}
+)
 """Operators whose dependencies, for example a label, are read when they are fitted and never again."""
 
 
+_OWN: Final = frozenset(
+    {
+        "clear",
+        "fit",
+        "fit_finalize",
+        "label",
+        "output_properties",
+        "output_tags",
+        "set_storage_path",
+        "_compute_properties",
+        "_compute_tags",
+    }
+)
+"""What a subclass may define anew without another value in any column: how it is fitted, described and named."""
+
+
 def _name(operator: object) -> str:
+    """Return the name of an operator's class, or of the listed one that it extends without changing what that makes."""
     kind = type(operator)
+    listed = {*READERS, *ROW_READERS}
+    changed: set[str] = set()
+    for base in kind.__mro__:
+        name = f"{base.__module__}.{base.__qualname__}"
+        if name in listed:
+            different = {each for each in changed if hasattr(base, each)} - _OWN
+            return f"{kind.__module__}.{kind.__qualname__}" if different else name
+        changed |= {each for each in vars(base) if not each.startswith("__")}
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

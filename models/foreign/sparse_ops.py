@@ -1,4 +1,4 @@
-"""TensorFlow's ragged tensors in ONNX, where tf2onnx stops short of what Merlin's models do with lists.
+"""TensorFlow's ragged and sparse tensors in ONNX, where tf2onnx stops short of what Merlin's models do with lists and wide columns.
 
 Merlin holds the values of a list as [N, 1], a ragged tensor with a dense last dimension of one, and turns it to a sparse one before it
 looks its embeddings up. tf2onnx knows ragged tensors without dense dimensions alone, and divides by the length of the longest list.
@@ -47,6 +47,46 @@ def ragged_to_sparse(ctx: Any, node: Any, _name: str, _arguments: Any) -> None:
     ctx.remove_node(node.name)
 
 
+def count_to_sparse(ctx: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """Convert ``DenseCountSparseOutput`` without weights, which counts the ids of each row: a handler of tf2onnx.
+
+    Raises:
+        ValueError: if values are weighted, or how many ids there are is not known.
+    """
+    values, weights = node.input
+    depth = node.get_attr_value("maxlength")
+    if ctx.get_shape(weights) not in ([], [0]) or not depth or depth < 0:
+        raise ValueError("weighted counts, and counts of any number of ids, have no ONNX form here")
+    build = _Nodes(ctx)
+    dtype = ctx.get_dtype(node.output[1])
+    ids = build("Cast", values, to=TensorProto.INT64)
+    hot = build("OneHot", ids, build.constant(depth), build("Cast", build.constant([0, 1]), to=TensorProto.FLOAT))
+    counts = build("ReduceSum", hot, build.constant([1]), keepdims=0)
+    if node.get_attr_value("binary_output"):
+        counts = build("Cast", build("Cast", counts, to=TensorProto.BOOL), to=TensorProto.FLOAT)
+    indices = build("Transpose", build("NonZero", counts), perm=[1, 0])
+    found = build("Cast", build("GatherND", counts, indices), to=dtype)
+    for output, made in zip(node.output, (indices, found, build("Shape", counts)), strict=True):
+        ctx.replace_all_inputs(output, made)
+    ctx.remove_node(node.name)
+
+
+def sparse_product(ctx: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """Convert ``SparseTensorDenseMatMul``: a handler of tf2onnx.
+
+    Raises:
+        ValueError: if a side is transposed.
+    """
+    if node.get_attr_value("adjoint_a") or node.get_attr_value("adjoint_b"):
+        raise ValueError("a transposed side has no ONNX form here")
+    build = _Nodes(ctx)
+    indices, values, shape, dense = node.input
+    zeros = build("Expand", build("Cast", build.constant([0]), to=ctx.get_dtype(values)), shape)
+    product = build("MatMul", build("ScatterND", zeros, indices, values), dense)
+    ctx.replace_all_inputs(node.output[0], product)
+    ctx.remove_node(node.name)
+
+
 class _Nodes:
     """Adds nodes with one output to a graph of tf2onnx."""
 
@@ -64,5 +104,9 @@ class _Nodes:
         return name
 
 
-HANDLERS: Final[dict[str, Any]] = {"RaggedTensorToSparse": (ragged_to_sparse, [])}
+HANDLERS: Final[dict[str, Any]] = {
+    "DenseCountSparseOutput": (count_to_sparse, []),
+    "RaggedTensorToSparse": (ragged_to_sparse, []),
+    "SparseTensorDenseMatMul": (sparse_product, []),
+}
 """TensorFlow operation -> its handler, as ``tf2onnx.convert.from_function`` takes them."""

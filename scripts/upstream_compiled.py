@@ -1,0 +1,166 @@
+r"""Run NVTabular's own tests of operators and workflows, and compile every workflow that they transform: equal, refused or different?
+
+Each table that a test gives to ``Workflow.transform`` is given to NVTabular's transform and to the compiled plan, column by column. Where
+NVTabular is known to be wrong (docs/deviations.md), its answer is taken as a request would have it: row by row where it hashes, and by the
+statistics of all folds. A test counts as different if any column of it differs, else as refused if any column is refused, else as equal;
+tests that transform nothing are not counted.
+
+    git clone --branch v23.08.00 https://github.com/NVIDIA-Merlin/NVTabular
+    python scripts/upstream_compiled.py NVTabular [--path extras] [--limit 900] [FILE ...]
+
+The tests import asvdb, which the packages do not require: see scripts/upstream_tests.py. The exit status is 1 where a test is different.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+ROOT: Final = Path(__file__).resolve().parents[1]
+_PARTS: Final = ("tests/unit/ops", "tests/unit/workflow")
+_RECORDS: Final = "CARTWHEEL_UPSTREAM_RECORDS"
+_ROWS: Final = 200
+"""Of each table so many rows are compared."""
+_BOOT: Final = "import sys; sys.path.insert(0, sys.argv.pop(1)); import upstream_compiled; sys.exit(upstream_compiled.inside())"
+
+
+def main() -> int:
+    """Run the files one process each, and print the counts and what is refused and different."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument(
+        "files", nargs="*", help="files of tests, relative to the checkout; all of operators and workflows by default"
+    )
+    parser.add_argument("--path", type=Path, action="append", default=[], help="a folder for the path of Python")
+    parser.add_argument("--limit", type=float, default=900.0, help="seconds for each file")
+    given = parser.parse_args()
+    found = [each for part in _PARTS for each in sorted((given.checkout / part).glob("test_*.py"))]
+    files = given.files or [str(each.relative_to(given.checkout)) for each in found]
+    tests: dict[str, list[dict[str, str]]] = {}
+    for file in files:
+        for record in _run(given.checkout.resolve(), file, given.path, given.limit):
+            tests.setdefault(record["test"], []).append(record)
+        print(f"{file}: {len([test for test in tests if test.startswith(file)])} tests transform", flush=True)
+    outcomes = {test: _outcome(records) for test, records in tests.items()}
+    counts = Counter(outcome for outcome, _ in outcomes.values())
+    print(f"\n{len(tests)} tests: {counts['equal']} equal, {counts['refused']} refused, {counts['different']} different")
+    for wanted in ("refused", "different"):
+        reasons = Counter(why for outcome, why in outcomes.values() if outcome == wanted)
+        for why, count in reasons.most_common():
+            print(f"- {wanted}, {count}: {why}")
+    return int(counts["different"] > 0)
+
+
+def _outcome(records: list[dict[str, str]]) -> tuple[str, str]:
+    for wanted in ("different", "refused"):
+        for record in records:
+            if record["outcome"] == wanted:
+                return wanted, record["why"]
+    return "equal", ""
+
+
+def _run(checkout: Path, file: str, paths: list[Path], limit: float) -> Iterator[dict[str, str]]:
+    with tempfile.TemporaryDirectory(prefix="upstream-") as scratch:
+        records = Path(scratch) / "records.jsonl"
+        records.touch()
+        places = os.pathsep.join(str(path.resolve()) for path in [*paths, ROOT])
+        arguments = ["-q", "-p", "no:cacheprovider", "--import-mode=append", f"--rootdir={checkout}", "-c", os.devnull]
+        arguments.append(str(checkout / file))
+        with (Path(scratch) / "log").open("wb") as log:
+            command = [sys.executable, "-c", _BOOT, str(Path(__file__).parent), *arguments]
+            variables = {**os.environ, "PYTHONPATH": places, _RECORDS: str(records)}
+            try:
+                subprocess.run(command, cwd=scratch, env=variables, stdout=log, stderr=log, timeout=limit, check=False)
+            except subprocess.TimeoutExpired:
+                print(f"{file} was ended after {limit:g} s", flush=True)
+        for line in records.read_text(encoding="utf-8").splitlines():
+            yield json.loads(line)
+
+
+def inside() -> int:
+    """Run pytest with ``Workflow.transform`` watched; called in the process of a file."""
+    from cartwheel.merlin_compat import prepare
+
+    prepare()
+    import nvtabular as nvt
+    import pytest
+
+    original = vars(nvt.Workflow)["transform"]  # chosen by the type of the table
+    watching = False
+
+    def transform(self: Any, table: Any, *arguments: Any, **options: Any) -> Any:
+        nonlocal watching
+        made = original.__get__(self, type(self))(table, *arguments, **options)
+        if not watching:
+            watching = True
+            try:
+                _record(self, table)
+            finally:
+                watching = False
+        return made
+
+    nvt.Workflow.transform = transform
+    return int(pytest.main(sys.argv[1:]))
+
+
+def _record(workflow: Any, table: Any) -> None:
+    test = os.environ.get("PYTEST_CURRENT_TEST", "").rpartition(" ")[0]
+    outcome, why = _compared(workflow, table)
+    with Path(os.environ[_RECORDS]).open("a", encoding="utf-8") as records:
+        records.write(json.dumps({"test": test, "outcome": outcome, "why": why}) + "\n")
+
+
+def _compared(workflow: Any, table: Any) -> tuple[str, str]:
+    """Return what became of the columns of one table, and of the first that is not equal why."""
+    import nvtabular as nvt
+    import polars as pl
+
+    from cartwheel.core.errors import CartwheelError
+    from cartwheel.pipeline.foreign.checking import by_nvtabular
+    from workflows.compiler.plan.compile_polars import compile_polars
+    from workflows.compiler.plan.parity import check_parity
+    from workflows.compiler.plan.read import read_parts
+
+    frame = table if hasattr(table, "columns") and hasattr(table, "iloc") else table.to_ddf().compute()
+    frame = frame.head(_ROWS).reset_index(drop=True)
+    try:
+        plan, refused = read_parts(workflow)
+    except CartwheelError as error:
+        return "refused", error.found
+    with tempfile.TemporaryDirectory() as folder:
+        workflow.save(folder)
+        copied = nvt.Workflow.load(folder)
+        columns = list(plan)
+        try:
+            raw = pl.from_pandas(frame)
+            answer = compile_polars(plan, raw.lazy(), columns).collect()
+            expected = by_nvtabular(copied, plan, raw, columns)
+        except CartwheelError as error:
+            return "refused", error.found
+        except Exception as error:  # noqa: BLE001 - what pandas or Polars cannot hold
+            return "refused", f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+    try:
+        check_parity(plan, raw, expected, _without_nan(answer), ("NVTabular", "the plan"))
+    except CartwheelError as error:
+        return "different", error.found
+    if refused:
+        return "refused", next(iter(refused.values())).found
+    return "equal", ""
+
+
+def _without_nan(frame: Any) -> Any:
+    import polars as pl
+
+    return frame.with_columns(pl.selectors.float().fill_nan(None))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
