@@ -21,6 +21,8 @@ from cartwheel.core.errors import RunError
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 
+_TENSORFLOW: Final = "tensorflow"
+
 Stages = Iterable[tuple[str, Callable[[], object]]]
 """Name -> work, in turn. What is imported while the stages are made is not counted as work."""
 
@@ -45,11 +47,12 @@ class Stage:
     result: Any = None
 
 
-def run_child(function: str, **arguments: Any) -> dict[str, Stage]:
+def run_child(function: str, *, tensorflow: bool = False, **arguments: Any) -> dict[str, Stage]:
     """Run the stages that a function makes, in a new process.
 
     Args:
         function: ``module:function``; called with ``arguments`` it returns ``Stages``.
+        tensorflow: whether the stages need TensorFlow, which is kept out of the process otherwise.
         arguments: what JSON can carry.
 
     Returns:
@@ -58,7 +61,14 @@ def run_child(function: str, **arguments: Any) -> dict[str, Stage]:
     Raises:
         RunError: if the child fails.
     """
-    command = [sys.executable, "-m", "benchmarks.encoding.child", function, json.dumps(arguments)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.encoding.child",
+        function,
+        json.dumps(arguments),
+        *([_TENSORFLOW] if tensorflow else []),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -114,7 +124,8 @@ def _held() -> float:
 def _main() -> None:
     from workflows.compiler.quiet import quiet_nvtabular
 
-    without_tensorflow()
+    if _TENSORFLOW not in sys.argv[3:]:
+        without_tensorflow()
     module, _, function = sys.argv[1].partition(":")
     with quiet_nvtabular():
         stages = getattr(importlib.import_module(module), function)(**json.loads(sys.argv[2]))

@@ -181,14 +181,14 @@ def require_done(settings: RunSettings, run: RunDirectory, stages: Sequence[str]
 def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, wanted: StageRecord, console: Console) -> None:
     console.print(f"[bold]{stage.name}[/bold]")
     with stopwatch() as seconds:
-        stage.work(run.path, handed(settings, _needs(stage, settings)))
+        stage.work(run.path, handed(settings, needs(stage, settings)))
     run.finish(stage.name, wanted, stage.outputs, seconds[0])
     if seconds[0] > _QUICK:
         give_back()
     console.print(f"[dim]{stage.name}: {seconds[0]:.1f} s[/dim]")
 
 
-def _needs(stage: Stage, settings: RunSettings) -> tuple[str, ...]:
+def needs(stage: Stage, settings: RunSettings) -> tuple[str, ...]:
     """Return the fields that a stage is handed: ``evaluate`` also writes down the hash of what it judged."""
     own = fields_read(stage.name, settings)
     return (*own, *fields_judged(settings)) if stage.name == "evaluate" else own

@@ -44,6 +44,10 @@ def rees46(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def test_the_run_is_whole_and_says_what_it_leaves_out(rees46: Path) -> None:
     report = json.loads((rees46 / "examples" / "report.json").read_text())
     assert any("cart" in warning for warning in report["warnings"])
+    audited = report["audit"]
+    assert audited["rows_in_time_order"] == audited["rows_without_duplicates"] > 1000
+    assert audited["rows_recomputed"] >= 100
+    assert {"sessions_across_splits", "simultaneous_interactions"} <= audited.keys()
     assert pl.read_parquet(rees46 / "events" / "quarantine.parquet").height == 6
 
 

@@ -49,7 +49,7 @@ def test_a_simulated_shop_passes(tmp_path: Path) -> None:
     check(*prepare(tmp_path, source, PrepareSettings.model_validate(SMALL)))
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_real_shop_passes_and_its_sessions_across_the_split_are_told(tmp_path: Path) -> None:
     settings = load_settings(ROOT / "configs" / "retailrocket.toml")
     if settings.source.path is None or not settings.source.path.exists():

@@ -1,0 +1,1 @@
+"""What a stage of a run takes as the log grows."""
