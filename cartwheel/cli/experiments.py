@@ -14,10 +14,12 @@ from rich.console import Console
 from rich.table import Table
 
 from cartwheel.core.errors import DataError, UsageError
+from serving.rules.rules import ShopRules
 
 if TYPE_CHECKING:
     import polars as pl
 
+    from cartwheel.config import RunSettings
     from evaluation.off_policy.exposures import Exposure
     from evaluation.off_policy.preview import Preview
 
@@ -36,7 +38,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.
 
 def preview(
     first: Served,
-    second: Annotated[Path, typer.Argument(metavar="B", help="The run or repository that might be served instead.")],
+    second: Annotated[
+        Path, typer.Argument(metavar="B", help="The run, repository or configuration file that might be served instead.")
+    ],
     events: Events = None,
     hours: Hours = 24.0,
     kind: Kind = "view",
@@ -49,17 +53,21 @@ def preview(
 ) -> None:
     """Estimate what B would have brought where A was served, from the exposures of A, of which a share was explored.
 
-    B is asked the logged requests again, in this process. Where the log has too few effective rows to show the least effect, the verdict
+    B is asked the logged requests again, in this process, under the rules of each request and those of the shop: [serve.rules] of B where
+    B is a configuration file, else of A. Where the log has too few effective rows to show the least effect, the verdict
     is "refused", and the command ends with exit code 4.
     """
     from cartwheel.cli.serve import repository_of
     from evaluation.off_policy.exposures import clicked, logged
     from evaluation.off_policy.preview import preview as compare
-    from serving.experiments.asked_again import lists_of
+    from serving.experiments.asked_again import Question, lists_of
 
     exposures, found = _read(first, events, kind)
     rewards = clicked(exposures, found, hours)
-    others = list(lists_of(repository_of(second), [exposure.request for exposure in exposures]))
+    questions = [Question(exposure.request, exposure.rules, exposure.cart) for exposure in exposures]
+    settings = _configured(second) or _configured(first)
+    repository = repository_of(second if second.suffix != ".toml" or settings is None else settings.run)
+    others = list(lists_of(repository, questions, settings.serve.rules if settings is not None else ShopRules()))
     both = (logged(exposures, rewards, [exposure.model for exposure in exposures]), logged(exposures, rewards, others))
     result = compare(*both, least_effect, min_effective)
     if as_json:
@@ -120,6 +128,15 @@ def experiment(
         f"p = {look.p_value:.3g} (always valid): {'decided' if told['decided'] else 'go on'}",
         highlight=False,
     )
+
+
+def _configured(path: Path) -> RunSettings | None:
+    """Return the settings of a configuration file; None of a run or repository, which has none."""
+    if path.suffix != ".toml":
+        return None
+    from cartwheel.config import load_settings
+
+    return load_settings(path)
 
 
 def _shares(given: Sequence[str]) -> dict[str, float]:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import signal
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import TYPE_CHECKING, Annotated, Optional
 
 import typer
 
 from cartwheel.core.errors import UsageError
 from serving.settings import ServeSettings
+
+if TYPE_CHECKING:
+    from serving.intake.taking import Taker
 
 Path_ = Annotated[
     Path, typer.Argument(help="A run directory, a repository, or a configuration file, as `cartwheel serve` takes it.")
@@ -21,17 +25,37 @@ Store = Annotated[Optional[str], typer.Option("--store", help="`sqlite` or a URL
 
 def consume(
     path: Path_,
-    stream: Annotated[str, typer.Option("--stream", help="Key of the stream; each entry has the fields of an event.")],
+    stream: Annotated[
+        str, typer.Option("--stream", help="Key of the stream, or the topic; each entry has the fields of an event.")
+    ],
     url: Annotated[str, typer.Option("--redis", help="URL of the Redis that holds the stream.")] = "redis://127.0.0.1:6379/0",
+    kafka: Annotated[
+        str, typer.Option("--kafka", help="HOST:PORT of a broker of Kafka, in place of a Redis; several by commas.")
+    ] = "",
+    option: Annotated[
+        Optional[list[str]],  # noqa: UP045 - typer on 3.10
+        typer.Option(
+            "--option", help="With --kafka: NAME=VALUE of librdkafka, such as security.protocol=SSL; may be given again."
+        ),
+    ] = None,
     group: Annotated[str, typer.Option("--group", help="Consumer group; consumers of one group share the stream.")] = "cartwheel",
     store: Store = None,
 ) -> None:
-    """Take in events from a stream of Redis, until it is stopped: checked, kept once, and acknowledged when they are durable."""
+    """Take in events from a stream of Redis or a topic of Kafka, until it is stopped: checked, kept once, and acknowledged when durable.
+
+    \b
+      cartwheel consume runs/shop --stream events --redis redis://10.0.0.5:6379/0
+      cartwheel consume runs/shop --stream events --kafka 10.0.0.6:9092 --option security.protocol=SSL
+
+    Entries of a stream have the fields of an event (user_id, item_id, event_type, timestamp, ...); a message of a topic is a JSON object
+    of them. Give event_id where an event may be sent twice. Kafka needs the extra `kafka`, Redis the extra `redis`.
+    """  # noqa: D301 - click's mark of a paragraph that it must not wrap
     from serving.intake.dead_letters import DEAD_LETTERS, DeadLetters
-    from serving.intake.streams import Consumer
     from serving.store.opened import open_store
     from workflows.events.kinds import EVENT_TYPES
 
+    if option and not kafka:
+        raise UsageError("--option belongs to --kafka.", "Add --kafka, or leave it out.")
     settings, folder = _settings(path, store)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -40,12 +64,27 @@ def consume(
     assert opened is not None
     with opened:
         letters, types = DeadLetters(folder / DEAD_LETTERS), frozenset((*EVENT_TYPES, *settings.extra_types))
-        consumer = Consumer(url, stream, group, opened, letters, types)
+        consumer: Taker
+        if kafka:
+            from serving.intake.kafka import KafkaConsumer
+
+            consumer = KafkaConsumer(kafka, stream, group, opened, letters, types, _options(option or ()))
+        else:
+            from serving.intake.streams import Consumer
+
+            consumer = Consumer(url, stream, group, opened, letters, types)
         print(f"consuming {stream} as {group}; stop with Ctrl-C or SIGTERM", file=sys.stderr, flush=True)
         consumer.run(ended.is_set, lambda sentence: print(sentence, file=sys.stderr, flush=True))
         done = consumer.consumed
         consumer.close()
     print(f"{done.accepted:,} events accepted, {done.duplicates:,} known already, {done.refused:,} refused.", file=sys.stderr)
+
+
+def _options(given: Sequence[str]) -> dict[str, str]:
+    wrong = [text for text in given if not text.partition("=")[1]]
+    if wrong:
+        raise UsageError(f"--option is {wrong[0]!r}.", "Give NAME=VALUE, for example security.protocol=SSL.")
+    return {name.strip(): value for name, _, value in (text.partition("=") for text in given)}
 
 
 def land(

@@ -40,6 +40,8 @@ class Exposure:
         propensities: with which probability each was shown at its place.
         model: what the model would have shown.
         request: serialised, base64.
+        rules: of the request, as JSON; empty where it gave none.
+        cart: what was known to be in the cart.
     """
 
     at_us: int
@@ -50,6 +52,8 @@ class Exposure:
     propensities: tuple[float, ...]
     model: tuple[str, ...]
     request: str
+    rules: str = ""
+    cart: tuple[str, ...] = ()
 
 
 def read_exposures(folder: Path) -> list[Exposure]:
@@ -88,7 +92,8 @@ def _read(path: Path) -> Iterator[Exposure]:
 
 def _exposure(told: Mapping[str, Any]) -> Exposure:
     lists = (tuple(told["items"]), tuple(told["propensity"]), tuple(told["model"]))
-    return Exposure(told["at_us"], told["request_id"], told["version"], told["user_id"], *lists, told.get("request", ""))
+    asked = told.get("request", ""), told.get("rules", ""), tuple(told.get("cart", ()))
+    return Exposure(told["at_us"], told["request_id"], told["version"], told["user_id"], *lists, *asked)
 
 
 def clicked(exposures: Sequence[Exposure], events: pl.DataFrame, hours: float) -> list[Floats]:

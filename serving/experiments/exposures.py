@@ -2,7 +2,8 @@
 
 A line holds ``at_us``, ``request_id``, ``version`` (the arm), ``shopper`` (by what the version was chosen), ``user_id``, ``rung``,
 ``explored``, ``pool`` (how many items were answered), ``items`` with the ``propensity`` of each at its place, ``model`` (the items that
-the model would have shown), and ``request`` (the serialised ``ModelInferRequest``, with the shopper's events of that moment, base64).
+the model would have shown), ``request`` (the serialised ``ModelInferRequest``, with the shopper's events of that moment, base64),
+``rules`` (those of the request, as JSON; empty where it gave none) and ``cart`` (what the store knew to be in it).
 The folder is its owner's alone.
 """
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,14 +69,15 @@ class Explorer:
         wider = min(most, max(k, self._exploration.pool)) if self._exploration.share else k
         return Asked(_with_k(asked, wider) if wider != k else request, k, users[0])
 
-    def shown(self, visit: Visit, version: str, asked: Asked, request: bytes, answer: bytes) -> bytes:
+    def shown(self, visit: Visit, version: str, asked: Asked, request: bytes, cart: Sequence[str], answer: bytes) -> bytes:
         """Return the answer that the caller gets, and log it.
 
         Args:
             visit: whose rung is known.
             version: that answered.
             asked: the question.
-            request: serialised, as the model got it, with the shopper's events.
+            request: serialised, with the shopper's events, as rules have not changed it yet.
+            cart: what is in the shopper's cart.
             answer: serialised, of the model.
         """
         made = service_pb2.ModelInferResponse.FromString(answer)
@@ -86,13 +88,15 @@ class Explorer:
         exploration = self._exploration if visit.rung == RANKED else Exploration(0.0)
         shown = exploration.shown(visit.request_id, fixed, asked.k)
         at_us = time.time_ns() // 1000
-        self.log.write(at_us, self._line(visit, version, asked, request, real, shown))
+        self.log.write(at_us, self._line(visit, version, asked, request, cart, real, shown))
         places = [*shown.places, *range(len(real), len(items))][: asked.k]
         if places == list(range(len(items))):
             return answer
         return _picked(made, places)
 
-    def _line(self, visit: Visit, version: str, asked: Asked, request: bytes, items: list[bytes], shown: Shown) -> dict[str, Any]:
+    def _line(
+        self, visit: Visit, version: str, asked: Asked, request: bytes, cart: Sequence[str], items: list[bytes], shown: Shown
+    ) -> dict[str, Any]:
         texts = [item.decode("utf-8", "replace") for item in items]
         return {
             "request_id": visit.request_id,
@@ -106,6 +110,8 @@ class Explorer:
             "propensity": [round(propensity, 9) for propensity in shown.propensities],
             "model": texts[: asked.k],
             "request": base64.b64encode(request).decode("ascii"),
+            "rules": "" if visit.rules is None else visit.rules.model_dump_json(exclude_defaults=True),
+            "cart": list(cart),
         }
 
 

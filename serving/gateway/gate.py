@@ -164,7 +164,8 @@ class Gate:
             self.observer.answered(visit, route, request, answer)
         if explored is not None and self.explorer is not None:
             with visit.stage("explore"):
-                answer = self.explorer.shown(visit, route.served.version, explored, request, answer)
+                cart = carts[0] if carts else ()
+                answer = self.explorer.shown(visit, route.served.version, explored, request, cart, answer)
         if self.routes.are_compared:
             self.routes.clicks.answered(request, answer, route.tally)
         return answer

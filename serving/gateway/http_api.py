@@ -21,10 +21,13 @@ from serving.gateway.asking import Asking, Wanted
 from serving.gateway.gate import TRACK, Gate
 from serving.gateway.item_states import SET_ITEMS, set_items
 from serving.gateway.keys import Role
+from serving.gateway.kserve import KServe
 from serving.gateway.live import FULL, told
 from serving.gateway.metrics import CONTENT_TYPE, Metrics
 from serving.gateway.placements import PLACEMENTS, Placements, Who, Wish
 from serving.gateway.refusal import HTTP_STATUS, Code, RefusedError
+from serving.gateway.rest import DOOR as REST
+from serving.gateway.rest import MODELS, Rest
 from serving.gateway.rpc import failed
 from serving.gateway.visit import REQUEST_ID, Visit
 
@@ -53,13 +56,14 @@ _ERRORS: Final[dict[int | str, dict[str, Any]]] = {
 Timeout = Annotated[Optional[int], Header(alias="x-timeout-ms", ge=1, le=3_600_000, description="How long the caller waits.")]  # noqa: UP045
 
 
-def http_api(gate: Gate, asking: Asking, health: Health) -> FastAPI:
+def http_api(gate: Gate, asking: Asking, health: Health, kserve: KServe) -> FastAPI:
     """Return the application.
 
     Args:
         gate: what every request passes.
         asking: asks the questions.
         health: whether the server is ready, and the JSON object that says more.
+        kserve: answers KServe v2, whichever way it is spoken.
     """
     app = FastAPI(title="Cartwheel", version=cartwheel.__version__, description=_ABOUT)
     app.add_exception_handler(RequestValidationError, _wrong)
@@ -69,6 +73,7 @@ def http_api(gate: Gate, asking: Asking, health: Health) -> FastAPI:
     ready: dict[int | str, dict[str, Any]] = {503: {"description": "Not now."}}
     app.add_api_route("/health/live", _live(gate), tags=["health"], summary="Whether the gateway runs.")
     app.add_api_route("/health/ready", _ready(health), tags=["health"], summary="Whether it answers.", responses=ready)
+    Rest(kserve, lambda scope: scope[VISIT], _failed).add_to(app)
     app.add_api_route(_METRICS, _metrics(gate.metrics), tags=["health"], summary="Prometheus metrics, Triton's included.")
     return app
 
@@ -217,7 +222,7 @@ def _role(scope: Message) -> Role | None:
     path = scope["path"] if scope["type"] == "http" else ""
     if path in (TRACKED, ITEMS):
         return Role.TRACK if path == TRACKED else Role.OPERATE
-    if path.startswith(_QUESTIONS):
+    if path.startswith((_QUESTIONS, MODELS)):
         return Role.ASK
     return Role.OPERATE if path == _METRICS else None
 
@@ -248,7 +253,7 @@ class Door:
         if role is None:
             await self.app(scope, receive, send)
             return
-        visit = scope[VISIT] = Visit(DOOR)
+        visit = scope[VISIT] = Visit(REST if scope["path"].startswith(MODELS) else DOOR)
         try:
             headers = [(name.decode("latin-1"), value) for name, value in scope["headers"]]
             self._gate.enter(visit, headers, role=role)

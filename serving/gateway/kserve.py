@@ -90,18 +90,33 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         try:
             request = parsed(service_pb2.ModelInferRequest, raw)
             self._gate.enter(visit, context.invocation_metadata() or (), request.id)
-            public = self._public(self._gate.choose(visit, lambda: _user(request)), request.model_name, request.model_version)
-            visit.ensemble = public.name
-            sent, seconds = self._checked(visit, public, request, raw, context.time_remaining())
-            answer = await self._gate.ask(visit, sent, seconds)
-            visit.code = Code.OK
-            rung = self._rungs.get((visit.ensemble, visit.rung), b"")
-            about = {"request_id": visit.request_id} | ({"fewer": visit.fewer} if visit.fewer else {})
-            return answer + self._named(visit) + rung + _parameters(about)
+            return await self.infer(visit, request, raw, context.time_remaining())
         except (RefusedError, aio.AioRpcError) as error:
             await abort(context, visit, error)
         finally:
             self._gate.leave(visit)
+
+    async def infer(self, visit: Visit, request: Any, raw: bytes, seconds: float | None) -> bytes:
+        """Return the serialised answer to a request that has entered.
+
+        Args:
+            visit: the request.
+            request: ``ModelInferRequest``, which may be changed.
+            raw: the same, serialised.
+            seconds: how long its caller waits; None without a bound.
+
+        Raises:
+            RefusedError: if it is refused.
+            AioRpcError: if Triton refuses it.
+        """
+        public = self._public(self._gate.choose(visit, lambda: _user(request)), request.model_name, request.model_version)
+        visit.ensemble = public.name
+        sent, bound = self._checked(visit, public, request, raw, seconds)
+        answer = await self._gate.ask(visit, sent, bound)
+        visit.code = Code.OK
+        rung = self._rungs.get((visit.ensemble, visit.rung), b"")
+        about = {"request_id": visit.request_id} | ({"fewer": visit.fewer} if visit.fewer else {})
+        return answer + self._named(visit) + rung + _parameters(about)
 
     def _named(self, visit: Visit) -> bytes:
         """Return the parameter that names the version that answers."""
@@ -150,24 +165,48 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
             try:
                 asked = parsed(kind, raw)
                 self._gate.enter(visit, context.invocation_metadata() or ())
-                public = self._public(self._gate.served, asked.name, asked.version)
-                main = self._gate.routes.main
-                found = await main.upstream.look_up(method, kind(name=public.name).SerializeToString())
-                return found + _DECLARED[method] if public.name in RULED and main.rulebook is not None else found
+                return await self.look_up(method, kind, asked.name, asked.version)
             except (RefusedError, aio.AioRpcError) as error:
                 await abort(context, visit, error)
 
         return look_up
+
+    async def look_up(self, method: str, kind: Any, name: str, version: str) -> bytes:
+        """Return the serialised answer to a question about a model.
+
+        Args:
+            method: ``ModelMetadata`` or ``ModelConfig``.
+            kind: its message.
+            name: of the model.
+            version: empty or "1".
+
+        Raises:
+            RefusedError: if there is no such model to ask.
+            AioRpcError: if Triton does not tell.
+        """
+        public = self._public(self._gate.served, name, version)
+        main = self._gate.routes.main
+        found = await main.upstream.look_up(method, kind(name=public.name).SerializeToString())
+        return found + _DECLARED[method] if public.name in RULED and main.rulebook is not None else found
+
+    async def ready(self, name: str = "", version: str = "") -> bool:
+        """Tell whether the server answers, or a model of it.
+
+        Raises:
+            RefusedError: if there is no such model to ask.
+        """
+        if name:
+            self._public(self._gate.served, name, version)
+        return await self._ready()
 
     async def _model_ready(self, raw: bytes, context: Context) -> bytes:
         visit = Visit(DOOR)
         try:
             asked = parsed(service_pb2.ModelReadyRequest, raw)
             visit.name()
-            self._public(self._gate.served, asked.name, asked.version)
+            return _bytes(service_pb2.ModelReadyResponse(ready=await self.ready(asked.name, asked.version)))
         except RefusedError as error:
             await abort(context, visit, error)
-        return _bytes(service_pb2.ModelReadyResponse(ready=await self._ready()))
 
     async def _server_ready(self, _raw: bytes, _context: Context) -> bytes:
         return _bytes(service_pb2.ServerReadyResponse(ready=await self._ready()))

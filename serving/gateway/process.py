@@ -82,11 +82,12 @@ async def run(options: Options) -> NoReturn:
         return (await health())[0]
 
     asking = Asking(gate)
-    rpc = _rpc_server(options, KServe(gate, is_ready), Typed(gate, asking))
+    kserve = KServe(gate, is_ready)
+    rpc = _rpc_server(options, kserve, Typed(gate, asking))
     reflection.enable_server_reflection((TYPED, KSERVE.strip("/"), reflection.SERVICE_NAME), rpc)
     await rpc.start()
-    door = Door(http_api(gate, asking, health), gate, most_bytes(options.settings))
-    _follow(gate, log, asking, lambda: setattr(door, "app", http_api(gate, asking, health)))
+    door = Door(http_api(gate, asking, health, kserve), gate, most_bytes(options.settings))
+    _follow(gate, log, asking, lambda: setattr(door, "app", http_api(gate, asking, health, kserve)))
     control = await open_control(options.control, gate)
     web = [
         _Web(door, options.address, options.http_port, options.settings),

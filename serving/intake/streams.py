@@ -10,13 +10,12 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any, Final
 
-from cartwheel.core.errors import ServerError
 from serving.intake.dead_letters import DeadLetters
-from serving.intake.intake import Outcome, keep
+from serving.intake.intake import keep
+from serving.intake.taking import Taker
 from serving.store.redis_store import connect
 from serving.store.store import Store, unreachable
 
@@ -24,32 +23,10 @@ AT_ONCE: Final = 500
 _BLOCK_MS: Final = 500
 _LEFT_BEHIND_MS: Final = 30_000
 _LOOK_SECONDS: Final = 5.0
-_PAUSE_SECONDS: Final = 1.0
 _FIRST: Final = "0-0"
 
 
-@dataclass
-class Consumed:
-    """What a consumer did.
-
-    Attributes:
-        accepted: events that were new.
-        duplicates: events that were known.
-        refused: events that are among the dead letters.
-    """
-
-    accepted: int = 0
-    duplicates: int = 0
-    refused: int = 0
-
-    def add(self, outcome: Outcome) -> None:
-        """Count an outcome."""
-        self.accepted += outcome.accepted
-        self.duplicates += outcome.duplicates
-        self.refused += len(outcome.refused)
-
-
-class Consumer:
+class Consumer(Taker):
     """One consumer of a group.
 
     Args:
@@ -83,18 +60,8 @@ class Consumer:
         self._store, self._letters, self._types = store, letters, types
         self._name = name or f"{socket.gethostname()}-{os.getpid()}"
         self._left_behind_ms, self._looked = left_behind_ms, 0.0
-        self.consumed = Consumed()
-        """What it did so far."""
+        super().__init__()
         self._make_group()
-
-    def run(self, is_ended: Callable[[], bool], complain: Callable[[str], None]) -> None:
-        """Take entries until the word comes; what fails is tried again after a second, for nothing is lost by waiting."""
-        while not is_ended():
-            try:
-                self.step()
-            except ServerError as error:  # noqa: PERF203 - each entry costs a round trip anyway
-                complain(str(error))
-                time.sleep(_PAUSE_SECONDS)
 
     def step(self) -> int:
         """Take what is there, waiting half a second at most; return how many entries it was.

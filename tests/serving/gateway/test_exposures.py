@@ -1,7 +1,6 @@
 """A gateway that explores: what is shown is logged with its propensity, and the log is enough for a preview."""
 
 import json
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from cartwheel.core.errors import DataError
 from evaluation.off_policy.exposures import read_exposures
 from serving.client.client import Client
 from serving.client.requests import RecommendRequest
-from serving.rules.rules import Rules
+from serving.experiments.asked_again import Question, lists_of
+from serving.rules.rules import Rules, ShopRules
 
 SHARE, POOL, K, REQUESTS = 0.5, 8, 4, 80  # share and pool as conftest sets them
 
@@ -81,16 +81,28 @@ def test_a_request_asked_again_is_shown_the_same_and_many_at_once_are_not_explor
             assert scores == sorted(scores, reverse=True)
 
 
+def asked_last(exploring: Gateway, **body: Any) -> list[dict[str, Any]]:
+    """Ask once more, and return all lines of the log as soon as that one, and so each before it, is written."""
+    with httpx.Client(base_url=f"http://{exploring.endpoint.http}", timeout=30) as http:
+        last = http.post("/v1/recommend", json={"user_id": "u1", "k": K, **body}).json()["request_id"]
+
+    def lines() -> list[dict[str, Any]]:
+        paths = sorted((exploring.run / "live" / "exposures").glob("*.jsonl"))
+        return [json.loads(line) for path in paths for line in path.read_text().split("\n")[:-1]]
+
+    until(lambda: any(line["request_id"] == last for line in lines()), 60)
+    return lines()
+
+
 def test_the_log_is_enough_for_a_preview(exploring: Gateway, log: dict[str, dict[str, Any]], tmp_path: Path) -> None:
-    run, logs = str(exploring.run), list((exploring.run / "live" / "exposures").glob("*.jsonl"))
-    time.sleep(1.0)  # what was asked last is written within half a second
+    run = str(exploring.run)
+    lines = asked_last(exploring)
     refused = CliRunner().invoke(app, ["preview", run, run, "--json"])
     assert isinstance(refused.exception, DataError)
     told = json.loads(refused.stdout)
     assert told["verdict"] == "refused"
     assert told["A"]["IPS"] == told["B"]["IPS"], "the same model asked again gives the same lists"
     assert told["B less A"]["SNIPS"][0] == 0
-    lines = [json.loads(line) for path in logs for line in path.read_text().splitlines()]
     assert told["rows"] == sum(len(line["items"]) for line in lines if line["user_id"] and line["rung"] == "ranked")
     decided = CliRunner().invoke(app, ["preview", run, run, "--min-effective", "10"])
     assert decided.exit_code == 0, decided.output
@@ -100,9 +112,29 @@ def test_the_log_is_enough_for_a_preview(exploring: Gateway, log: dict[str, dict
     assert json.loads(landed.stdout)["A"] == told["A"], "events that are landed count as those that are not"
 
 
+def test_the_other_model_is_asked_under_the_rules_of_each_request(exploring: Gateway, log: dict[str, dict[str, Any]]) -> None:
+    allowed = log["r1"]["model"][:3]
+    assert len(allowed) == 3
+    line = asked_last(exploring, user_id="a-stranger", rules={"allow": allowed, "max_per_category": 2})[-1]
+    assert set(line["model"]) <= set(allowed)
+    assert json.loads(line["rules"]) == {"allow": allowed, "max_per_category": 2}
+    question = Question(line["request"], line["rules"], tuple(line["cart"]))
+    repository = exploring.run / "repository"
+    under = next(lists_of(repository, [question], ShopRules()))
+    assert [item for item in under if item][: len(line["model"])] == line["model"]
+    without = next(lists_of(repository, [Question(line["request"])], ShopRules()))
+    assert not set(without) <= {*allowed, ""}
+    shop = next(lists_of(repository, [question], ShopRules(where=f"item_id != '{line['model'][0]}'")))
+    assert line["model"][0] not in shop, "the rules of the shop count, too"
+    in_cart = next(lists_of(repository, [question._replace(cart=(line["model"][0],))], ShopRules()))
+    assert line["model"][0] not in in_cart
+    with pytest.raises(DataError, match="exposure 0 cannot be read"):
+        next(lists_of(repository, [Question("nothing!")], ShopRules()))
+
+
 def test_an_experiment_with_an_arm_that_nobody_sees_is_not_as_meant(exploring: Gateway, answers: list[dict[str, Any]]) -> None:
     version = answers[0]["version"]
-    arguments = ["experiment", str(exploring.run), "--share", f"{version}=0.5", "--share", "absent=0.5", "--hours", "0.01"]
+    arguments = ["experiment", str(exploring.run), "--share", f"{version}=0.5", "--share", "absent=0.5"]
     early = CliRunner().invoke(app, [*arguments, "--json"])
     assert isinstance(early.exception, Exception)
     assert "No shopper is counted" in str(early.exception), "no window is closed yet"
