@@ -23,15 +23,14 @@ def read_keras_model(path: Path) -> ForeignModel:
     from cartwheel.merlin_compat import tf
 
     keras = _keras_of(path)
+    if zipfile.is_zipfile(path) is False and _holds_python(path):
+        raise _only_python(path, "a Lambda")
     try:
         model = keras.models.load_model(str(path), compile=False, safe_mode=True)
     except Exception as error:
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
         if "nknown layer" in text or "ould not locate class" in text or "ambda" in text:
-            raise NotCompilableError(
-                f"{path} has a layer that only its own Python code can build ({text}).",
-                "Save the model as a SavedModel: `tf.saved_model.save(model, folder)`, or `model.export(folder)` in Keras 3.",
-            ) from error
+            raise _only_python(path, text) from error
         raise RunError(f"{path} is no Keras model that can be read ({text}).", "Save it again with `model.save`.") from error
     names = [tensor.name.split(":")[0] for tensor in model.inputs]
     specs = {
@@ -48,6 +47,24 @@ def read_keras_model(path: Path) -> ForeignModel:
         return dict(zip(outputs, found if isinstance(found, (list, tuple)) else [found], strict=True))
 
     return from_function(call, specs, path, f"Keras {keras.__version__}")
+
+
+def _only_python(path: Path, what: str) -> NotCompilableError:
+    return NotCompilableError(
+        f"{path} has a layer that only its own Python code can build ({what}).",
+        "Save the model as a SavedModel: `tf.saved_model.save(model, folder)`, or `model.export(folder)` in Keras 3.",
+    )
+
+
+def _holds_python(path: Path) -> bool:
+    """Whether an HDF5 file holds a layer of Python code, which Keras would run whatever it is told."""
+    import h5py
+
+    try:
+        with h5py.File(path) as held:
+            return '"Lambda"' in str(held.attrs.get("model_config", ""))
+    except OSError:
+        return False
 
 
 def _keras_of(path: Path) -> Any:

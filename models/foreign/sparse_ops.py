@@ -71,6 +71,29 @@ def count_to_sparse(ctx: Any, node: Any, _name: str, _arguments: Any) -> None:
     ctx.remove_node(node.name)
 
 
+def sparse_concat(ctx: Any, node: Any, _name: str, _arguments: Any) -> None:
+    """Convert ``SparseConcat`` of matrices side by side: a handler of tf2onnx. Their values come one matrix after the other.
+
+    Raises:
+        ValueError: if they are put together along another axis.
+    """
+    axis, rank = node.get_attr_value("concat_dim"), ctx.get_shape(node.input[0])[1]
+    if axis not in (1, -1) or rank != 2:
+        raise ValueError(f"sparse tensors of rank {rank} put together along axis {axis} have no ONNX form here")
+    build = _Nodes(ctx)
+    count = len(node.input) // 3
+    indices, values, shapes = node.input[:count], node.input[count : 2 * count], node.input[2 * count :]
+    begin, moved = build.constant([0]), []
+    for each, shape in zip(indices, shapes, strict=True):
+        moved.append(build("Add", each, build("Concat", build.constant([0]), begin, axis=0)))
+        begin = build("Add", begin, build("Gather", shape, build.constant([1])))
+    whole = build("Concat", build("Gather", shapes[0], build.constant([0])), begin, axis=0)
+    made = build("Concat", *moved, axis=0), build("Concat", *values, axis=0), whole
+    for output, found in zip(node.output, made, strict=True):
+        ctx.replace_all_inputs(output, found)
+    ctx.remove_node(node.name)
+
+
 def sparse_product(ctx: Any, node: Any, _name: str, _arguments: Any) -> None:
     """Convert ``SparseTensorDenseMatMul``: a handler of tf2onnx.
 
@@ -107,6 +130,7 @@ class _Nodes:
 HANDLERS: Final[dict[str, Any]] = {
     "DenseCountSparseOutput": (count_to_sparse, []),
     "RaggedTensorToSparse": (ragged_to_sparse, []),
+    "SparseConcat": (sparse_concat, []),
     "SparseTensorDenseMatMul": (sparse_product, []),
 }
 """TensorFlow operation -> its handler, as ``tf2onnx.convert.from_function`` takes them."""

@@ -1,10 +1,10 @@
 """Learns tables of neighbours and factor models, and chooses on validation what counts how much beside the retrieval model.
 
 The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions.
-Four orders are compared by NDCG@10: the popular items (recently, or of all time, whichever does better), the retrieval model alone, the
-sum without factor models, and the sum with them. Sums are judged with weights that were fitted on the other half of the shoppers, for
-weights flatter themselves on what they were fitted on. From the simplest on, each is taken if it is better than the one taken before by
-more than one standard error, over shoppers and paired.
+Four orders are compared by NDCG@10: the recently popular items, the retrieval model alone, the sum without factor models, and the sum
+with them. Sums are judged with weights that were fitted on the other half of the shoppers, for weights flatter themselves on what they
+were fitted on. From the simplest on, each is taken if it is better than the one taken before by more than one standard error, over
+shoppers and paired.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ L2: Final = 30.0
 LEAST: Final = 10
 """Questions of each half of the shoppers with a true item in their pool, below which nothing is chosen."""
 _TIES: Final = 1e-3
-"""How much one popularity counts beside the other, to order what that cannot tell apart."""
+"""How much all popularity counts beside recent popularity, to order what that cannot tell apart."""
 _STEPS: Final = 100
 _CUTOFF: Final = 10
 
@@ -120,7 +120,8 @@ def choose(pool: Pool, anchors: Anchors, known: Bools, names: Sequence[str], see
         factors: names of the pool's factor models.
     """
     found = relevant(anchors, pool.items)
-    alone, popular = np.eye(pool.width)[pool.retrieval], _popular(pool, anchors, found)
+    alone, popular = np.eye(pool.width)[pool.retrieval], np.eye(pool.width)[pool.recent]
+    popular[pool.events] = _TIES
     # In one unit, which is that of the sum as well: the ranking model is weighed against the scores of all shoppers alike.
     fixed = [_scaled(pool, found, weights) for weights in (alone, popular)]
     parts = [_choose_part(pool, anchors, found, np.flatnonzero(known == value), fixed, seed) for value in (True, False)]
@@ -137,14 +138,6 @@ def choose(pool: Pool, anchors: Anchors, known: Bools, names: Sequence[str], see
     )
     known_base, stranger_base = (_base(pool, weights, factors) for weights in (of_known, of_stranger))
     return Chosen(Blend(tables, known_base, stranger_base), ndcg, of_alone)
-
-
-def _popular(pool: Pool, anchors: Anchors, found: Bools) -> Floats:
-    """Return the weights of the popularity that does better, recent or of all time (recent if both do as well); the other breaks ties."""
-    orders = np.zeros((2, pool.width))
-    orders[0, [pool.recent, pool.events]] = 1.0, _TIES
-    orders[1, [pool.recent, pool.events]] = _TIES, 1.0
-    return np.asarray(orders[int(np.argmax([_ndcg(pool, found, anchors, order).mean() for order in orders]))])
 
 
 @dataclass(frozen=True)

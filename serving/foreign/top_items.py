@@ -10,8 +10,8 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-ITEMS: Final = "items"
-SCORES: Final = "scores"
+ITEMS: Final = "top_items"
+SCORES: Final = "top_scores"
 _BELOW: Final = np.float32(-3.4e38)
 
 
@@ -45,6 +45,7 @@ class TopItems:
 
         An id is certain where the scores before and behind it, the first that is not answered included, are further than ``tolerance``
         from its own, relative where that is larger than 1.
+        Where a model answers NaN, as one that is given a missing number, all scores are NaN.
         """
         scores = answer.astype(np.float32) if self.vectors is None else answer.astype(np.float32) @ self.vectors.T
         if self.barred is not None:
@@ -55,12 +56,13 @@ class TopItems:
         padded[:, 1 : best.shape[1] + 1] = best
         apart = np.abs(np.diff(padded, axis=1)) > tolerance * np.maximum(1.0, np.abs(padded[:, 1:]))
         apart |= ~np.isfinite(padded[:, 1:])
-        certain = apart[:, :-1] & apart[:, 1:]
-        return self.ids[order[:, : self.k]], best[:, : self.k], certain[:, : self.k]
+        broken = np.isnan(scores).any(axis=1, keepdims=True)
+        certain = apart[:, :-1] & apart[:, 1:] & ~broken
+        return self.ids[order[:, : self.k]], np.where(broken, np.float32(np.nan), best[:, : self.k]), certain[:, : self.k]
 
 
 def with_top_items(model: onnx.ModelProto, top: TopItems) -> onnx.ModelProto:
-    """Return a model that answers ``items`` and ``scores`` [B, k] in the place of the answer that they are made of."""
+    """Return a model that answers ``top_items`` and ``top_scores`` [B, k] in the place of the answer that they are made of."""
     graph = onnx.ModelProto()
     graph.CopyFrom(model)
     nodes, initializers = graph.graph.node, graph.graph.initializer

@@ -160,7 +160,8 @@ def criteo(folder: Path, rows: int = 1500) -> Pipeline:
     model.fit(train, batch_size=500, epochs=1, verbose=0)
     # NVTabular mixes the place of a row in its table into a hash: each row is asked by itself, as in a request.
     asked = table.head(12)
-    each = [merlins_answers(workflow, model, asked.iloc[place : place + 1]) for place in range(len(asked))]
+    single = [asked.iloc[place : place + 1].reset_index(drop=True) for place in range(len(asked))]
+    each = [merlins_answers(workflow, model, row) for row in single]
     answers = {name: np.concatenate([one[name] for one in each]) for name in each[0]}
     model.save(str(folder / "dcn"))
     return Pipeline(folder / "workflow", folder / "dcn", asked.drop(columns="label").to_dict("list"), answers)
@@ -244,7 +245,7 @@ def two_towers(folder: Path, rows: int = 1200) -> Towers:
     scores = query @ vectors.T
     order = np.argsort(-scores, axis=1, kind="stable")[:, :10]
     keys = movies["movieId"].to_numpy()  # films are in the order of the raw table
-    answers = {"items": keys[order], "scores": np.take_along_axis(scores, order, axis=1)}
+    answers = {"top_items": keys[order], "top_scores": np.take_along_axis(scores, order, axis=1)}
     return Towers(
         folder / "workflow",
         folder / "query",
@@ -294,5 +295,45 @@ def sessions(folder: Path, rows: int = 600) -> Pipeline:
     keys = np.array(
         ["", "", "", *pd.read_parquet(folder / "workflow/categories/unique.items.parquet")["items"].dropna()], dtype=object
     )
-    answers = {"items": keys[order], "scores": np.take_along_axis(scores, order, axis=1)}
+    answers = {"top_items": keys[order], "top_scores": np.take_along_axis(scores, order, axis=1)}
     return Pipeline(folder / "workflow", folder / "session", table.head(30).to_dict("list"), answers)
+
+
+def grouped_sessions(folder: Path, sessions_: int = 200) -> Pipeline:
+    """Sessions as Transformers4Rec's examples make them: events in the order of their instants, grouped, cut; a GRU of Keras."""
+    import nvtabular.ops as ops
+
+    generator = seeded()
+    events = pd.DataFrame({"session": np.repeat(np.arange(sessions_), generator.integers(1, 9, sessions_))})
+    events["when"] = pd.Timestamp("2024-01-01") + pd.to_timedelta(generator.permutation(len(events)), unit="s")
+    events["item"] = generator.integers(100, 130, len(events))
+    events["price"] = generator.lognormal(1, 1, len(events)).astype("float32")
+    encoded = ["item"] >> ops.Categorify(out_path=str(folder))
+    encoded += ["price"] >> ops.LogOp() >> ops.Normalize(out_dtype="float32")
+    encoded += ["session", "when"]
+    grouped = encoded >> ops.Groupby(
+        groupby_cols=["session"], sort_cols=["when"], aggs={"item": ["list", "last", "count"], "price": ["list"]}
+    )
+    cut = grouped["item_list", "price_list"] >> ops.ListSlice(0, 5, pad=True, pad_value=0)
+    workflow, _ = fitted(cut + grouped["item_last", "item_count"], events, folder)
+    table = workflow.transform(events)
+
+    def padded(name: str, kind: str) -> np.ndarray:
+        matrix = np.zeros((len(table), 5), kind)
+        for place, row in enumerate(table[name]):
+            matrix[place, : len(row)] = row
+        return matrix
+
+    items, prices = tf.keras.Input((5,), dtype=tf.int64, name="item_list"), tf.keras.Input((5,), name="price_list")
+    last = tf.keras.Input((1,), dtype=tf.int64, name="item_last")
+    count = tf.keras.Input((1,), dtype=tf.int32, name="item_count")
+    table_of_items = tf.keras.layers.Embedding(33, 8)
+    steps = tf.keras.layers.Concatenate()([table_of_items(items), tf.keras.layers.Reshape((5, 1))(prices)])
+    whole = [tf.keras.layers.GRU(8)(steps), tf.keras.layers.Flatten()(table_of_items(last)), tf.cast(count, tf.float32)]
+    model = tf.keras.Model([items, prices, last, count], tf.keras.layers.Dense(1, name="buys")(tf.concat(whole, axis=1)))
+    feeds = [padded("item_list", "int64"), padded("price_list", "float32")]
+    feeds += [table[name].to_numpy().reshape(-1, 1) for name in ("item_last", "item_count")]
+    model.save(str(folder / "grouped"), save_format="tf")
+    answers = {"buys": np.asarray(model(feeds))[:20]}
+    rows = events.sort_values("when").groupby("session")[["item", "price"]].agg(list).head(20)
+    return Pipeline(folder / "workflow", folder / "grouped", rows.to_dict("list"), answers)

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
-from pipelines import Pipeline, criteo, inside, mmoe, movielens, sessions, two_towers
+from pipelines import Pipeline, criteo, grouped_sessions, inside, mmoe, movielens, sessions, two_towers
 
 import cartwheel
+from cartwheel.pipeline.foreign.checking import request_arrays
+from serving.local import LocalRepository
 
 
 def served(pipeline: Pipeline, out: Path, **options: Any) -> dict[str, np.ndarray]:
@@ -41,13 +44,26 @@ def test_the_nearest_items_are_those_of_two_towers(tmp_path: Path) -> None:
     by_vectors = cartwheel.TopK(str(towers.vectors), 10)
     for place, top in enumerate((by_tower, by_vectors)):
         answers = served(towers, tmp_path / f"out{place}", top_k=top)
-        np.testing.assert_allclose(answers["scores"], towers.answers["scores"], atol=1e-5)
-        assert (answers["items"] == towers.answers["items"]).all()
+        np.testing.assert_allclose(answers["top_scores"], towers.answers["top_scores"], atol=1e-5)
+        assert (answers["top_items"] == towers.answers["top_items"]).all()
 
 
 @pytest.mark.thorough
 def test_the_next_item_of_a_session_comes_back_under_its_own_name(tmp_path: Path) -> None:
     session = inside(tmp_path, sessions)
     answers = served(session, tmp_path / "out", top_k=cartwheel.TopK("items", 5))
-    np.testing.assert_allclose(answers["scores"], session.answers["scores"], atol=1e-5)
-    assert (answers["items"] == session.answers["items"]).all()
+    np.testing.assert_allclose(answers["top_scores"], session.answers["top_scores"], atol=1e-5)
+    assert (answers["top_items"] == session.answers["top_items"]).all()
+
+
+def test_a_session_is_asked_with_the_lists_that_groupby_makes_of_its_events(tmp_path: Path) -> None:
+    pipeline = inside(tmp_path, grouped_sessions)
+    written = cartwheel.export_model(pipeline.workflow, pipeline.model, tmp_path / "out", name="asked")
+    assert [(column.name, str(column)) for column in written.form.columns] == [
+        ("item", "list[int64]"),
+        ("price", "list[float32]"),
+    ]
+    schema = {"item": pl.List(pl.Int64), "price": pl.List(pl.Float32)}
+    asked = request_arrays(written.form.columns, pl.DataFrame(pipeline.rows, schema=schema))
+    [found] = LocalRepository(written.repository).ask("asked", **asked).values()
+    np.testing.assert_allclose(found, pipeline.answers["buys"], atol=1e-5)

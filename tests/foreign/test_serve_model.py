@@ -13,8 +13,10 @@ import numpy as np
 import polars as pl
 import pytest
 from pipelines import Pipeline
+from typer.testing import CliRunner
 
 import cartwheel
+from cartwheel.cli.main import app
 from cartwheel.core.errors import CartwheelError, NotCompilableError, RunError, UsageError
 from cartwheel.pipeline.foreign.checking import request_arrays
 from serving.local import LocalRepository
@@ -119,6 +121,17 @@ def test_a_native_repository_answers_alike(dlrm: Pipeline, exported: cartwheel.S
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
+def test_the_command_warns_of_the_pickle_first_and_tells_what_it_wrote(dlrm: Pipeline, tmp_path: Path) -> None:
+    options = ["--workflow", str(dlrm.workflow), "--model", str(dlrm.model), "--out", str(tmp_path / "out"), "--only-write"]
+    done = CliRunner().invoke(app, ["serve-model", *options])
+    assert done.exit_code == 0, done.output
+    lines = done.output.splitlines()
+    assert "is a Python pickle" in lines[0]
+    assert any("NVTabular and SavedModel: 64 rows, largest difference" in line for line in lines)
+    assert "dlrm is asked with userId: int64, movieId: int64, age: float32." in lines
+    assert (tmp_path / "out/repository/dlrm_score/1/model.onnx").is_file()
+
+
 def refused(dlrm: Pipeline, out: Path, **changed: Path) -> CartwheelError:
     with pytest.raises(CartwheelError) as error:
         cartwheel.export_model(**{"workflow": dlrm.workflow, "model": dlrm.model, "out": out, **changed})
@@ -140,6 +153,12 @@ def test_a_pickle_that_is_none_is_refused(dlrm: Pipeline, tmp_path: Path) -> Non
     saved = Path(shutil.copytree(dlrm.workflow, tmp_path / "broken"))
     (saved / "workflow.pkl").write_bytes(b"no pickle")
     assert "cannot be loaded (UnpicklingError" in refused(dlrm, tmp_path / "out", workflow=saved).found
+
+
+def test_a_workflow_of_graph_json_is_refused(dlrm: Pipeline, tmp_path: Path) -> None:
+    (tmp_path / "newer").mkdir()
+    (tmp_path / "newer/graph.json").write_text("{}")
+    assert "saved by an NVTabular after 23.8" in refused(dlrm, tmp_path / "out", workflow=tmp_path / "newer").found
 
 
 def test_a_folder_that_holds_no_workflow_or_no_model_is_refused(dlrm: Pipeline, tmp_path: Path) -> None:

@@ -53,14 +53,6 @@ def test_of_orders_that_are_as_good_the_simplest_is_taken() -> None:
     assert blend.known.popularity[1] == pytest.approx(blend.known.popularity[0] / 1000)
 
 
-def test_of_two_popularities_the_better_one_is_the_popular_order() -> None:
-    for better, worse in ((0, 1), (1, 0)):
-        pool, anchors = planted({1 + better: 3.0})
-        weights = choose(pool, anchors, KNOWN, ["ease"], 0).blend.known.popularity
-        assert weights[better] > 1.5
-        assert weights[worse] == pytest.approx(weights[better] / 1000)
-
-
 def test_factor_models_count_where_they_are_worth_it() -> None:
     pool, anchors = planted({Pool.retrieval: 1.0, 4: 1.5}, factors=2)
     blend = choose(pool, anchors, KNOWN, ["ease"], 0, ["als", "bpr"]).blend

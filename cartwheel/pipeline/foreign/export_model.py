@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from models.foreign.interface import ForeignModel
     from serving.foreign.top_items import TopItems
     from workflows.compiler.plan.graph import Plan
+    from workflows.compiler.plan.types import ColumnType
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def export_model(
         ParityError: if a served answer differs by more than 1e-5.
     """
     from cartwheel.pipeline.foreign.items import read_top_items
-    from cartwheel.pipeline.foreign.matching import match
+    from cartwheel.pipeline.foreign.matching import check_names, match
     from models.foreign.read import read_model
     from serving.foreign.graph import joined
     from serving.foreign.repository import write_model_repository
@@ -98,6 +99,7 @@ def export_model(
     if top is not None:
         graph = with_top_items(graph, top)
         answers = (Answered(ITEMS, _element(top.dtype), top.k), Answered(SCORES, "float32", top.k))
+    check_names([column.name for column in columns], [answer.name for answer in answers])
     form = ModelForm(name or Path(model).stem, read.kind, columns, answers)
     checks: list[Checked] = []
     together = not any(each.form == "padded" and not each.width for each in read.inputs)
@@ -165,7 +167,6 @@ def _checker(
 ) -> Callable[[Path], None]:
     from cartwheel.pipeline.foreign.checking import check_model
     from cartwheel.pipeline.foreign.rows import drawn_rows
-    from workflows.compiler.plan.read import raw_columns
 
     wanted = {column.name: plan.raw[column.name] for column in form.columns}
     nullable = {column.name for column in form.columns if column.nullable}
@@ -175,7 +176,7 @@ def _checker(
         if given.null_count().sum_horizontal().sum():
             complete = given.clear()
     else:
-        complete = drawn_rows(plan, raw_columns(fitted), min(count, 64), strange=False)
+        complete = drawn_rows(plan, _drawn_types(fitted, plan), min(count, 64), strange=False)
         strange = drawn_rows(plan, wanted, min(count, 64), strange=True)
         whole = drawn_rows(plan, wanted, min(count, 64), strange=False)
         strange = strange.with_columns(whole[name] for name in wanted if name not in nullable)
@@ -184,6 +185,19 @@ def _checker(
         checks[:] = check_model(repository, fitted, plan, model, form, complete, strange, top)
 
     return check
+
+
+def _drawn_types(fitted: Any, plan: Plan) -> dict[str, ColumnType]:
+    """Return the raw columns that NVTabular is given, with their types as in the plan, and of labels and the like as it was fitted."""
+    from workflows.compiler.plan.read import raw_columns
+
+    types = dict(plan.raw)
+    if any(kind.is_list for kind in types.values()):
+        return types  # what else there is would be of events, of which a request has lists
+    try:
+        return {**raw_columns(fitted), **types}
+    except NotCompilableError:  # a datetime, say
+        return types
 
 
 def read_rows(rows: pl.DataFrame | str | Path, columns: list[str]) -> pl.DataFrame:

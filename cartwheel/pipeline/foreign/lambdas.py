@@ -88,7 +88,7 @@ def _check(node: Any, column: str, substitute: ExpressionSubstitute) -> None:
     wanted = pl.Series(column, expected.tolist(), dtype=result.polars_element, strict=False)
     if result.is_float:
         wanted, found = wanted.fill_null(float("nan")), found.fill_null(float("nan"))
-        wrong = difference(wanted.to_numpy(), found.to_numpy()) > _CLOSE
+        wrong = (difference(wanted.to_numpy(), found.to_numpy()) > _CLOSE) | (wanted.is_nan() != found.is_nan()).to_numpy()
     else:
         wrong = wanted.ne_missing(found).to_numpy()
     if wrong.any():

@@ -82,12 +82,12 @@ def _check_vocabulary(plan: Plan, each: ModelInput, model: ForeignModel) -> None
         )
 
 
-def clashes(columns: Sequence[str], reserved: Sequence[str]) -> None:
-    """Refuse raw columns whose names other tensors of a request bear.
+def check_names(columns: Sequence[str], answers: Sequence[str]) -> None:
+    """Check that no raw column of a request has the name of an answer.
 
     Raises:
-        UsageError: naming the first.
+        UsageError: naming the first that has.
     """
     for column in columns:
-        if column in reserved:
-            raise UsageError(f"The raw column {column!r} has the name of another tensor.", "Rename it in the workflow.")
+        if column in answers:
+            raise UsageError(f"The raw column {column!r} has the name of an answer of the model.", "Rename the model's output.")

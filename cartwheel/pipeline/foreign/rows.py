@@ -31,11 +31,13 @@ def drawn_rows(plan: Plan, raw: Mapping[str, ColumnType], rows: int, *, strange:
         seed: fixes them.
     """
     generator = np.random.default_rng(seed)
+    lengths = generator.integers(
+        0 if strange else 1, _LONGEST, rows
+    )  # of all lists of a row alike: columns of one session's events
     columns = {}
     for name, kind in raw.items():
         known = _known(plan, name)
         if kind.is_list:
-            lengths = generator.integers(0 if strange else 1, _LONGEST, rows)
             values: list[Any] = [_values(generator, kind, known, int(length), strange) for length in lengths]
         else:
             values = _values(generator, kind, known, rows, strange)

@@ -7,12 +7,14 @@ node of the graph is read once, and every column that it makes becomes one node 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Final
 
 import polars as pl
 
 from cartwheel.core.errors import CartwheelError, NotCompilableError, RunError
 from workflows.compiler.operators.described import described
+from workflows.compiler.operators.groupby import group_keys, is_groupby, read_groupby
 from workflows.compiler.operators.row_number import RowNumber
 from workflows.compiler.operators.step import Applied, Step
 from workflows.compiler.operators.substitute import Substitute, is_substituted
@@ -50,7 +52,8 @@ def read_parts(
         workflow: as for :func:`read_plan`.
         refuse: whether a column without an exact form is an error, and not only left out.
         substitutes: encoded column -> what makes it in the place of a ``LambdaOp``.
-        keep_rows: whether ``Dropna`` and ``Filter`` drop nothing, as for a request, which is answered for each of its rows.
+        keep_rows: whether it is read for requests, each of whose rows is answered: ``Dropna`` and ``Filter`` drop nothing, and what
+            ``Groupby`` groups comes as lists, a group a row.
 
     Returns:
         The plan, and of each column that it leaves out why: it, or one that it is made from, has no exact form.
@@ -62,6 +65,7 @@ def read_parts(
     if workflow.output_schema is None:
         raise RunError("The workflow is not fitted.", "Fit it, or load it from where it was saved, before compiling it.")
     reading = _Reading(workflow.input_schema, refuse=refuse, substitutes=substitutes, keep_rows=keep_rows)
+    reading.grouped_by = group_keys(workflow) if keep_rows else None
     made = reading.columns(workflow.output_node, None)
     outputs = {name: made[name] for name in workflow.output_schema.column_names}
     refused = {name: reading.refused[place] for name, place in outputs.items() if place < 0}
@@ -137,6 +141,8 @@ class _Reading:
         self._refuse = refuse
         self._substitutes = substitutes or {}
         self._keep_rows = keep_rows
+        self.grouped_by: frozenset[str] | None = None
+        """The columns that stay single where all others come as lists; None where nothing is grouped."""
         self.nodes: list[Node] = []
         self.filters: list[RowFilter] = []
         self._schema = schema
@@ -211,9 +217,11 @@ class _Reading:
                 if available.get(source, 0) < 0 and operator is not None and not fits_to_dependencies(operator):
                     raise self.refused[available[source]]
             types = {each: self.nodes[place].type for each, place in available.items() if place >= 0}
+            grouping = self.grouped_by is not None and is_groupby(operator)
             if operator is None and available.get(sources[0], 0) < 0:
                 return available[sources[0]]
-            how = read_column(Applied(operator, name, sources, types, groups, self._fitting))
+            applied = Applied(operator, name, sources, types, groups, self._fitting)
+            how = read_groupby(applied) if grouping else read_column(applied)
         if absent := [source for source in how.sources if source not in available]:
             raise NotCompilableError(
                 f"Feature column {name!r}: the operator {type(operator).__name__} reads the columns {absent}, and "
@@ -244,7 +252,10 @@ class _Reading:
             return roots[name]
         if name not in self._raw:
             try:
-                node = Node(name, _raw_type(self._schema, name), None, ())
+                kind = _raw_type(self._schema, name)
+                if self.grouped_by is not None and name not in self.grouped_by:
+                    kind = replace(kind, is_list=True)
+                node = Node(name, kind, None, ())
             except NotCompilableError as error:
                 if self._refuse:
                     raise
