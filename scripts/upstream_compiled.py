@@ -2,11 +2,11 @@ r"""Run NVTabular's own tests of operators and workflows, and compile every work
 
 Each table that a test gives to ``Workflow.transform`` is given to NVTabular's transform and to the compiled plan, column by column. Where
 NVTabular is known to be wrong (docs/deviations.md), its answer is taken as a request would have it: row by row where it hashes, and by the
-statistics of all folds. A test counts as different if any column of it differs, else as refused if any column is refused, else as equal;
-tests that transform nothing are not counted.
+statistics of all folds. Where a workflow groups, a group is a request. A test counts as different if any column of it differs, else as
+refused if any column is refused, else as equal; tests that transform nothing are not counted.
 
     git clone --branch v23.08.00 https://github.com/NVIDIA-Merlin/NVTabular
-    python scripts/upstream_compiled.py NVTabular [--path extras] [--limit 900] [FILE ...]
+    python scripts/upstream_compiled.py NVTabular [FILE ...] [--path extras] [--limit 900]
 
 The tests import asvdb, which the packages do not require: see scripts/upstream_tests.py. The exit status is 1 where a test is different.
 """
@@ -125,6 +125,7 @@ def _compared(workflow: Any, table: Any) -> tuple[str, str]:
 
     from cartwheel.core.errors import CartwheelError
     from cartwheel.pipeline.foreign.checking import by_nvtabular
+    from workflows.compiler.operators.groupby import group_keys
     from workflows.compiler.plan.compile_polars import compile_polars
     from workflows.compiler.plan.parity import check_parity
     from workflows.compiler.plan.read import read_parts
@@ -132,7 +133,8 @@ def _compared(workflow: Any, table: Any) -> tuple[str, str]:
     frame = table if hasattr(table, "columns") and hasattr(table, "iloc") else table.to_ddf().compute()
     frame = frame.head(_ROWS).reset_index(drop=True)
     try:
-        plan, refused = read_parts(workflow)
+        keys = group_keys(workflow)
+        plan, refused = read_parts(workflow, keep_rows=keys is not None)
     except CartwheelError as error:
         return "refused", error.found
     with tempfile.TemporaryDirectory() as folder:
@@ -140,7 +142,7 @@ def _compared(workflow: Any, table: Any) -> tuple[str, str]:
         copied = nvt.Workflow.load(folder)
         columns = list(plan)
         try:
-            raw = pl.from_pandas(frame)
+            raw = pl.from_pandas(frame) if keys is None else _grouped(frame, workflow, keys)
             answer = compile_polars(plan, raw.lazy(), columns).collect()
             expected = by_nvtabular(copied, plan, raw, columns)
         except CartwheelError as error:
@@ -154,6 +156,18 @@ def _compared(workflow: Any, table: Any) -> tuple[str, str]:
     if refused:
         return "refused", next(iter(refused.values())).found
     return "equal", ""
+
+
+def _grouped(frame: Any, workflow: Any, keys: frozenset[str]) -> Any:
+    """Return a table as requests have it: a group a row, its events as lists in their order."""
+    import polars as pl
+    from merlin.dag.node import iter_nodes
+
+    order = next(node.op.sort_cols for node in iter_nodes([workflow.output_node]) if hasattr(node.op, "groupby_cols"))
+    events = pl.from_pandas(frame)
+    return (
+        (events.sort(order, maintain_order=True) if order else events).group_by(sorted(keys), maintain_order=True).agg(pl.all())
+    )
 
 
 def _without_nan(frame: Any) -> Any:

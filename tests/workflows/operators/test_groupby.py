@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from workflows.compiler.operators.groupby import EndOfList, ListLength
+from workflows.compiler.operators.groupby import EndOfList, ListLength, ListStatistic
 from workflows.compiler.operators.step import Step
 from workflows.compiler.plan.compile_onnx import compile_onnx
 from workflows.compiler.plan.compile_polars import compile_polars
@@ -44,3 +44,22 @@ def test_a_request_and_a_table_agree(step: Step, dtype: str, data: Any) -> None:
         place = -1 if step.last else 0
         known = [(row[place], value) for row, value in zip(rows, expected["y"].to_list(), strict=True) if row]
         assert all(wanted == value for wanted, value in known)
+
+
+@pytest.mark.parametrize("how", ["sum", "mean", "min", "max"])
+@pytest.mark.parametrize("dtype", ["int64", "float32", "uint8"])
+@settings(max_examples=10)
+@given(data=st.data())
+def test_a_statistic_of_a_list_is_that_of_what_is_there(how: str, dtype: str, data: Any) -> None:
+    kind, step = ColumnType(dtype, is_list=True), ListStatistic(how)
+    rows = data.draw(st.lists(st.lists(st.one_of(st.none(), ELEMENTS[dtype]), max_size=4), min_size=1, max_size=5))
+    table = pl.DataFrame({"x": pl.Series(rows, dtype=kind.polars)})
+    plan = Plan((Node("x", kind, None, ()), Node("y", step.result([kind]), step, (0,))), (), {"y": 1})
+    expected = compile_polars(plan, table.lazy()).collect()
+    found = encode_onnx(open_session(compile_onnx(plan, ["y"], "f", nullable=["x"], ragged=["x"])), table)
+    assert found.equals(expected)
+    for row, value in zip(rows, expected["y"].to_list(), strict=True):
+        there = [each for each in row if each is not None]
+        if there:
+            wanted = {"sum": sum(there), "mean": sum(there) / len(there), "min": min(there), "max": max(there)}[how]
+            assert value == pytest.approx(wanted, rel=1e-6)

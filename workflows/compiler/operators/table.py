@@ -15,6 +15,7 @@ from workflows.compiler.operators.arithmetic import read_arithmetic
 from workflows.compiler.operators.bucketize import read_bucketize
 from workflows.compiler.operators.categorify import read_categorify, read_shared_categorify
 from workflows.compiler.operators.clip import read_clip
+from workflows.compiler.operators.column_similarity import read_column_similarity
 from workflows.compiler.operators.dropna import read_dropna
 from workflows.compiler.operators.fill import read_fill_median, read_fill_missing
 from workflows.compiler.operators.filter import read_filter
@@ -61,6 +62,7 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "nvtabular.ops.bucketize.Bucketize": read_bucketize,
         "nvtabular.ops.categorify.Categorify": read_categorify,
         "nvtabular.ops.clip.Clip": read_clip,
+        "nvtabular.ops.column_similarity.ColumnSimilarity": read_column_similarity,
         "nvtabular.ops.data_stats.DataStats": _nothing,
         "nvtabular.ops.drop_low_cardinality.DropLowCardinality": _nothing,
         "nvtabular.ops.fill.FillMedian": read_fill_median,
@@ -89,7 +91,6 @@ _INSTEAD: Final = {
     "DifferenceLag": "let the events be read in time order when the examples are made, and give the workflow the differences",
     "Groupby": "group the table before it is given to the workflow: a request gives each list by itself; save the part of the workflow "
     "behind it as one of its own",
-    "ColumnSimilarity": "compute the similarity when the examples are made and give the workflow the result",
 }
 
 
