@@ -227,6 +227,29 @@ def test_json_lines_that_are_no_records_are_flawed_alone(tmp_path: Path) -> None
     assert opened.lists == {"d"}
 
 
+@pytest.mark.parametrize("suffix", [".jsonl", ".json"])
+def test_what_escapes_of_json_make_that_is_no_text_costs_its_record(tmp_path: Path, suffix: str) -> None:
+    cells = ["\\ud800", "\\ud83d\\ude00", "a\\u0000b", "\\u00fc"]
+    records = [f'{{"a": "{cell}", "b": "{number}"}}' for number, cell in enumerate(cells)]
+    (tmp_path / f"t{suffix}").write_text("\n".join(records) if suffix == ".jsonl" else f"[{', '.join(records)}]")
+    no_text = "a JSON string that is no text (half of a surrogate pair, or NUL)"
+    assert read(tmp_path).select("a", "b", FLAW).rows() == [
+        (None, None, no_text),
+        ("\U0001f600", "1", None),
+        (None, None, no_text),
+        ("ü", "3", None),
+    ]
+
+
+@pytest.mark.parametrize(("log", "kind"), [("_delta_log", "Delta Lake"), (".hoodie", "Apache Hudi")])
+def test_a_folder_of_several_versions_is_refused(tmp_path: Path, log: str, kind: str) -> None:
+    (tmp_path / log).mkdir()
+    (tmp_path / log / "0.json").write_text("{}")
+    (tmp_path / "a.csv").write_text("a\n1\n")
+    with pytest.raises(DataError, match=f"is a table of {kind}, some of whose files may have been deleted"):
+        read(tmp_path)
+
+
 def test_columns_of_folders_are_decoded_and_agree_with_those_of_the_file(tmp_path: Path) -> None:
     for folder, content in {
         "kind=a%20b%2Fc/day=1": "user\n1\n",

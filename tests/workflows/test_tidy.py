@@ -67,6 +67,7 @@ def test_names_of_side_tables_are_tidied_as_those_of_events() -> None:
         (["007", "7", "0"], ["2 ids differ from another only in leading zeros ('007', '7')"]),
         (["caf\u00e9", "cafe\u0301"], ["2 ids differ from another only in their Unicode form"]),
         (["+7", "7"], ["2 ids differ from another only in a plus sign ('+7', '7')"]),
+        (["'00123", '="00123"', "00124"], ["2 ids differ from another only in marks around them"]),
         (["a\u200bb", "ab"], ["2 ids differ from another only in characters that cannot be seen"]),
         (["True", "false"], ["the ids are 'True', 'false' alone, which rather answer a question than name something"]),
         (["true", "false", "maybe"], []),

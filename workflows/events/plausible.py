@@ -19,6 +19,8 @@ _MANY_ROWS: Final = 100
 _MINUTE: Final = dt.timedelta(minutes=1)
 _YEAR_US: Final = 365 * 24 * 3600 * 10**6
 _SPOKEN: Final = {"s": "seconds", "ms": "milliseconds", "us": "microseconds", "ns": "nanoseconds"}
+_LEAST_COUNTED: Final = dt.timedelta(days=5 * 365)
+"""So much at least is counted since a start after 2000; less may be any number."""
 _YEAR_1: Final = dt.datetime(1, 1, 1, tzinfo=dt.timezone.utc)
 _COUNTS: Final = (
     ("days since 1899-12-30, as spreadsheets do", dt.datetime(1899, 12, 30, tzinfo=dt.timezone.utc), 86_400.0),
@@ -62,7 +64,7 @@ def reading_of(value: float, until: dt.datetime) -> str:
             instant = start + dt.timedelta(seconds=value * seconds)
         except (OverflowError, ValueError):
             continue
-        if SHOPS_SINCE <= instant <= until:
+        if SHOPS_SINCE <= instant <= until and instant - start > _LEAST_COUNTED:
             return f"if it counts {spoken}, it is {instant.isoformat(timespec='seconds')}, and has to be converted"
     return ""
 

@@ -112,6 +112,7 @@ def kept_apart(column: str, ids: pl.Series) -> list[str]:
         "in upper and lower case": text.str.to_lowercase(),
         "in leading zeros": text.str.replace(r"^0+(\d)", "$1"),
         "in a plus sign": text.str.replace(r"^\+(\d)", "$1"),
+        "in marks around them": text.str.replace_all(r"^=?[\"']+|[\"']+$", ""),
         "in characters that cannot be seen": text.str.replace_all(r"\p{Cf}", ""),
         "in their Unicode form": text.str.normalize("NFKC"),
         "in blanks": text.str.replace_all(r"\s+", ""),

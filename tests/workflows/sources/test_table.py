@@ -380,6 +380,22 @@ def test_numbers_that_count_something_else_are_told_with_what_they_count(tmp_pat
         table(path)
 
 
+def test_an_id_with_nul_is_quarantined_whatever_holds_it(tmp_path: Path) -> None:
+    log = pl.DataFrame({"user_id": ["a\0b", "c"], "item_id": ["i", "i"], "timestamp": ["2020-01-01"] * 2})
+    log.write_parquet(tmp_path / "e.parquet")
+    source = open_source(SourceSettings(kind="table", path=tmp_path / "e.parquet", default_event_type="view"), tmp_path)
+    summary = check_events(source, EventSettings(max_bad_share=0.5), tmp_path / "out")
+    assert (summary.rows, summary.reasons) == (1, {"user_id with NUL bytes": 1})
+
+
+def test_a_year_is_told_to_be_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "e.csv"
+    path.write_text("user_id,item_id,event_type,timestamp\nu,i,view,2025\n")
+    with pytest.raises(DataError, match="'2025'") as raised:
+        table(path)
+    assert "counts" not in str(raised.value)
+
+
 def test_a_number_where_text_was_expected_is_told_with_its_unit(tmp_path: Path) -> None:
     path = tmp_path / "e.csv"
     path.write_text("user_id,item_id,event_type,timestamp\nu,i,view,1577836800000\n")

@@ -24,6 +24,7 @@ _ACCEPTED: Final = (
 )
 _GLOB_CHARACTERS: Final = frozenset("*?[")
 _PARQUET_MAGIC: Final = b"PAR1"
+_LOGS_OF_VERSIONS: Final = {"_delta_log": "Delta Lake", ".hoodie": "Apache Hudi"}
 _HIVE_MISSING: Final = "__HIVE_DEFAULT_PARTITION__"
 _OTHER_MAGIC: Final = {
     b"PK\x03\x04": "a ZIP archive or a workbook of Excel",
@@ -109,6 +110,7 @@ def _list_files(path: Path) -> tuple[TableFile, ...]:
     if path.is_file():
         return (_table_file(path, path.parent),)
     if path.is_dir():
+        _refuse_tables_of_versions(path)
         found = [file for file in path.rglob("*") if file.is_file() and not _is_hidden(file.relative_to(path))]
         if not found:
             raise DataError(f"{path}: the folder holds no files.", f"Put {_ACCEPTED} files there, or correct source.path.")
@@ -121,6 +123,16 @@ def _list_files(path: Path) -> tuple[TableFile, ...]:
         root = Path(os.path.commonpath([match.parent for match in matches]))
         return tuple(_table_file(match, root) for match in matches)
     raise DataError(f"{path}: there is no such file or folder.{_near(path)}", "Correct source.path.")
+
+
+def _refuse_tables_of_versions(path: Path) -> None:
+    """Refuse a folder whose files are not all of a table: its log says which of them were deleted or replaced."""
+    for log, kind in _LOGS_OF_VERSIONS.items():
+        if (path / log).is_dir():
+            raise DataError(
+                f"{path}: the folder is a table of {kind}, some of whose files may have been deleted or replaced ({log} says which).",
+                "Export the table as it is now, as Parquet or CSV, into a folder of its own.",
+            )
 
 
 def _table_file(path: Path, root: Path) -> TableFile:

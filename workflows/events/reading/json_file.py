@@ -19,6 +19,7 @@ from workflows.events.reading.opening import last_marked
 from workflows.events.reading.text import UTF_8, Text
 
 NOT_AN_OBJECT: Final = "not a JSON object"
+NO_TEXT: Final = "a JSON string that is no text (half of a surrogate pair, or NUL)"
 TWICE: Final = "a JSON object names a member twice"
 NESTED: Final = "a list where one value was expected"
 EMPTY_LINE: Final = "empty row"
@@ -129,7 +130,19 @@ def _record(line: bytes) -> tuple[dict[str, str | None], str | None]:
         return {}, TWICE
     except (ValueError, RecursionError):
         return {}, NOT_AN_OBJECT
-    return (_flat(found), None) if isinstance(found, dict) else ({}, NOT_AN_OBJECT)
+    return _checked(found, may_hold_no_text=b"\\u" in line)
+
+
+def _checked(found: Any, *, may_hold_no_text: bool) -> tuple[dict[str, str | None], str | None]:
+    """Return the members of a record and its flaw; escapes may name what is no character, or NUL, which no file of text holds."""
+    if not isinstance(found, dict):
+        return {}, NOT_AN_OBJECT
+    members = _flat(found)
+    return (members, None) if not may_hold_no_text or all(map(_is_text, [*members, *members.values()])) else ({}, NO_TEXT)
+
+
+def _is_text(value: str | None) -> bool:
+    return value is None or not any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value)
 
 
 def _elements(text: Text) -> Iterator[tuple[dict[str, str | None], str | None]]:
@@ -146,7 +159,8 @@ def _elements(text: Text) -> Iterator[tuple[dict[str, str | None], str | None]]:
         raise DataError(f"{text.path}: the JSON is damaged ({error}).", "Export one object a line (.jsonl).") from error
     if not isinstance(found, list):
         raise DataError(f"{text.path}: one JSON object, not one for each event.", "Export one object a line (.jsonl).")
-    yield from ((_flat(element), None) if isinstance(element, dict) else ({}, NOT_AN_OBJECT) for element in found)
+    escaped = b"\\u" in content
+    yield from (_checked(element, may_hold_no_text=escaped) for element in found)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -203,7 +203,7 @@ class FileSource(Source):
             pl.col(reading.INDEX).alias(ROW),
             pl.coalesce(FLAW, *flaws({**own, **places}, schema)).alias(FLAW),
             pl.lit(None, pl.String).alias(ASIDE),
-        ).with_columns(pl.coalesce(FLAW, *(_too_long(column) for column in IDS)).alias(FLAW))
+        ).with_columns(pl.coalesce(FLAW, *(_no_id(column) for column in IDS)).alias(FLAW))
         time_type = schema[places["timestamp"]]
         if time_type.is_numeric() and self.timestamp_formats == (ISO,):
             raise DataError(
@@ -264,8 +264,9 @@ def _present(wanted: Names, found: Sequence[str]) -> dict[str, str]:
     return {column: name for column, name in first.items() if name is not None}
 
 
-def _too_long(column: str) -> pl.Expr:
-    return pl.when(pl.col(column).str.len_chars() > LONGEST_ID).then(pl.lit(f"{column} of over {LONGEST_ID} characters"))
+def _no_id(column: str) -> pl.Expr:
+    too_long = pl.when(pl.col(column).str.len_chars() > LONGEST_ID).then(pl.lit(f"{column} of over {LONGEST_ID} characters"))
+    return too_long.when(pl.col(column).str.contains("\0", literal=True)).then(pl.lit(f"{column} with NUL bytes"))
 
 
 def _is_text(dtype: pl.DataType | None) -> bool:
