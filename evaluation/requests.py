@@ -21,13 +21,14 @@ from evaluation.forecasts import Forecasts
 from evaluation.lists import NOTHING
 from evaluation.settings import EvaluateSettings
 from models.families.tabular.logistic_regression import BASE_RATE
+from models.training.base_rates import BaseRates
 from models.training.calibration import sigmoid
 from models.training.form_calibration import BySize, FormCalibration, form_log_odds, read_forms
 from workflows.features.columns import FORMS, SIZES
 from workflows.tasks.cart_requests import CART_REQUESTS
 from workflows.tasks.task_names import CART, CART_LINE_OF, CART_OF, DLRM, SPLIT
 
-_FALLEN: Final = "every {} gets the base rate of validation, where the model told no more"
+_FALLEN: Final = "every {} gets a base rate, for on validation the model told no more"
 _HAS_FALLEN: Final[dict[str, Callable[[FormCalibration], bool]]] = {
     "line": lambda own: own.lines.slope == 0,
     "cart": lambda own: not any(own.cart.weights),
@@ -57,34 +58,22 @@ def request_records(run: Path, settings: EvaluateSettings, seed: int) -> tuple[l
     check_aligned(path, len(examples), folder, len(features))
     model = OnnxModel(layout.model(CART).scores)
     logit = model.table({name: features[name].to_numpy() for name in model.inputs})[:, 0]
-    forms, train = read_forms(layout.model(CART).path), _train_rows(run)
+    forms, rates = (
+        read_forms(layout.model(CART).path),
+        BaseRates.of(layout.examples("train", CART), layout.examples("train", CART_REQUESTS)),
+    )
     records: list[Record] = []
     predicted = {}
     for form in FORMS:
         rows = np.flatnonzero((examples["form"] == form).to_numpy())
         if len(rows):
-            lines, carts = _forecasts(examples[rows], logit[rows].astype(np.float64), forms[form], _rates(train, form))
+            lines, carts = _forecasts(
+                examples[rows], logit[rows].astype(np.float64), forms[form], (rates.of_lines(form), rates.of_carts(form))
+            )
             predicted[form] = lines
             for what, task, found in (("line", CART_LINE_OF[form], lines), ("cart", CART_OF[form], carts)):
                 records += _records(task, what, form, found, settings, seed, remark=_remark(forms[form], what))
     return records, predicted
-
-
-def _train_rows(run: Path) -> pl.DataFrame:
-    """Return the labels of the training rows: those of requests with their form, and those of the log without one."""
-    columns = ["cart_id", "label", "cart_label"]
-    tables = [read_frame(RunLayout(run).examples("train", "cart"), columns).with_columns(form=pl.lit(""))]
-    asked = RunLayout(run).examples("train", CART_REQUESTS)
-    if asked.is_file():
-        tables.append(read_frame(asked, [*columns, "form"]))
-    return pl.concat(tables)
-
-
-def _rates(train: pl.DataFrame, form: str) -> tuple[float, float]:
-    """Return the shares of lines and of carts that are bought: of training rows of the form, or of all where it has none."""
-    own = train.filter(pl.col("form") == form)
-    rows = own if len(own) else train
-    return float(rows["label"].mean() or 0.0), float(rows.unique("cart_id")["cart_label"].mean() or 0.0)  # type: ignore[arg-type]
 
 
 def _forecasts(

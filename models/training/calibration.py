@@ -70,7 +70,8 @@ class CartHead:
         """Return the log-odds of carts, float64 ``[C]``.
 
         Whatever the head says, any of n lines is bought at least as often as the likeliest one, and at most n times as often. Where
-        neither the head has weights nor the lines a slope, both are base rates, and that of carts is answered as it is.
+        the head has no weights it is a base rate, which no line raises (no line is then answered more than it, see
+        ``capped``); where the lines have no slope either, both are base rates, and that of carts is answered as it is.
 
         Args:
             features: ``HEAD_FEATURES``, ``[C, 3]``.
@@ -79,7 +80,12 @@ class CartHead:
         if not any(self.weights) and lines.slope == 0:
             return np.full(len(features), self.bias)
         least, most = cart_bounds(features, lines)
-        return np.maximum(least, np.minimum(features @ np.asarray(self.weights) + self.bias, most))
+        within = np.minimum(features @ np.asarray(self.weights) + self.bias, most)
+        return np.maximum(least, within) if any(self.weights) else within
+
+    def capped(self, lines: Array, carts: Array, calibration: Platt) -> Array:
+        """Return the log-odds of lines, ``[N]``: at most those of their carts ``[N]`` where these get a base rate and lines do not."""
+        return lines if any(self.weights) or calibration.slope == 0 else np.minimum(lines, carts)
 
     def content(self) -> dict[str, Any]:
         """Return what ``head.json`` holds."""

@@ -10,27 +10,32 @@ The bound lies below the gain by as many standard errors as luck may make of not
 Student's t where few have most of the rows (their effective number by L. Kish, Survey Sampling, 1965), and more again where several steps
 are tried, for then each must be one that luck makes that many times less often (Bonferroni).
 
-All groups together go from their base rate towards their fit. Each group then takes the weights of all with an intercept of its own, and
-goes from there towards its own fit or towards its own base rate, if its own shoppers bear that out.
+All groups together go from their base rate towards their fit. Each group then takes the weights of all with an intercept that meets the
+share of positive rows which is known of it, from training, for training has more shoppers; and goes from there to an intercept of its own,
+towards its own fit or towards its own base rate, if its own shoppers bear that out. So where nothing is sure, the answer is training's
+base rate.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 from scipy.stats import t as student
 
-from models.training.calibration import fit_logistic, smoothed, too_few
+from models.training.calibration import fit_logistic, sigmoid, smoothed, too_few
 from models.training.tables import Array
 
 FOLDS: Final = 5
 LUCK: Final = 0.0228
 """How often nothing but luck may look like a gain: as often as a normal deviate lies above two standard errors."""
 _WEIGHTS: Final = np.linspace(0.0, 1.0, 21)
+_LEAST: Final = 1e-3
+"""No known share is nearer to 0 or 1 than this."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,8 @@ class GroupedRows:
         label: 0 or 1.
         user: whose row each is.
         group: the group of each.
-        least: log-odds that no answer goes below.
-        most: nor above.
+        least: log-odds that no answer goes below, if it is more than a base rate.
+        most: log-odds that no answer goes above.
     """
 
     features: Array
@@ -77,23 +82,27 @@ class GroupedRows:
 Fit = Callable[[GroupedRows], Logistic]
 
 
-def fit_groups(rows: GroupedRows, groups: Sequence[str], *, rising: bool = False) -> tuple[Logistic, dict[str, Logistic]]:
+def fit_groups(
+    rows: GroupedRows, groups: Sequence[str], *, rising: bool = False, known: Mapping[str, float] | None = None
+) -> tuple[Logistic, dict[str, Logistic]]:
     """Fit one calibration for all groups together and one for each group.
 
     Args:
         rows: of all groups; at least one.
         groups: the names of the groups.
         rising: whether a weight that is not positive is no fit at all, for calibration must not turn an order round.
+        known: group -> the share of positive rows that is known without these; a group that is not in it starts at its own.
 
     Returns:
-        That of all groups together, and those of the groups that have rows enough.
+        That of all groups together, and those of the groups that have rows enough or a known share.
     """
+    known = known or {}
     folds = np.unique(rows.user, return_inverse=True)[1] % FOLDS
 
     def fitted(part: GroupedRows) -> Logistic:
         return _fitted(part, rising=rising)
 
-    share = _way(rows, folds, _held_out(rows, folds, base_rate), fitted).weight
+    share = _way(rows, folds, _held_out(rows, folds, base_rate), _held_out(rows, folds, fitted), fitted).weight
 
     def together(part: GroupedRows) -> Logistic:
         return base_rate(part).towards(fitted(part), share)
@@ -102,17 +111,24 @@ def fit_groups(rows: GroupedRows, groups: Sequence[str], *, rising: bool = False
     found = {}
     for group in groups:
         own = rows.group == group
-        part, its_folds = rows.at(own), folds[own]
+        part, its_folds, level = rows.at(own), folds[own], known.get(group)
+        origin = _with_bias(pooled.weights, part, level)
         if too_few(part.label, "") or len(np.unique(its_folds)) == 1:
+            if level is not None:
+                found[group] = origin
             continue
-        start = np.zeros(len(part.label))
+        start, moved = np.zeros(len(part.label)), np.zeros(len(part.label))
         for fold in np.unique(its_folds):
             held = its_folds == fold
-            weights = by_fold[fold].weights if share else pooled.weights
-            start[held] = _with_own_bias(weights, part.at(~held)).log_odds(part.features[held])
-        ways = (fitted, base_rate)
-        way = max((_way(part, its_folds, start, fit, len(ways) * len(groups)) for fit in ways), key=lambda each: each.gain)
-        found[group] = _with_own_bias(pooled.weights, part).towards(way.to(part), way.weight)
+            weights, others = by_fold[fold].weights if share else pooled.weights, part.at(~held)
+            start[held] = _with_bias(weights, others, level).log_odds(part.features[held])
+            moved[held] = _with_bias(weights, others, None).log_odds(part.features[held])
+        ends = [(fit, _held_out(part, its_folds, fit)) for fit in (fitted, base_rate)]
+        if level is not None:
+            ends.append((partial(_with_bias, pooled.weights, level=None), moved))
+        ways = [_way(part, its_folds, start, end, fit, len(ends) * len(groups)) for fit, end in ends]
+        way = max(ways, key=lambda each: each.gain)
+        found[group] = origin.towards(way.to(part), way.weight)
     return pooled, found
 
 
@@ -130,12 +146,19 @@ def _fitted(rows: GroupedRows, *, rising: bool) -> Logistic:
     return base_rate(rows) if rising and (weights <= 0).any() else Logistic(weights, bias)
 
 
-def _with_own_bias(weights: Array, rows: GroupedRows) -> Logistic:
-    """Return these weights with the bias that meets the share of positive rows; the base rate where they are 0."""
-    if not weights.any() or not 0 < rows.label.sum() < len(rows.label):
-        return base_rate(rows)
+def _with_bias(weights: Array, rows: GroupedRows, level: float | None) -> Logistic:
+    """Return these weights with the bias that meets a share of positive rows, by default that of the rows; where they are 0, that share."""
+    if not len(rows.label) or not weights.any() or (level is None and not 0 < rows.label.sum() < len(rows.label)):
+        return base_rate(rows) if level is None else Logistic(np.zeros(len(weights)), log_odds_of(level))
     nothing = np.zeros((len(rows.label), 0))
-    return Logistic(weights, fit_logistic(nothing, smoothed(rows.label), offset=rows.features @ weights)[1])
+    targets = smoothed(rows.label) if level is None else np.full(len(rows.label), float(sigmoid(np.array(log_odds_of(level)))))
+    return Logistic(weights, fit_logistic(nothing, targets, offset=rows.features @ weights)[1])
+
+
+def log_odds_of(share: float) -> float:
+    """Return the log-odds of a share that is known, which is never taken to be quite 0 or 1."""
+    share = min(max(share, _LEAST), 1 - _LEAST)
+    return math.log(share) - math.log1p(-share)
 
 
 def _held_out(rows: GroupedRows, folds: Array, fit: Fit) -> Array:
@@ -162,15 +185,17 @@ class _Way:
     gain: float
 
 
-def _way(rows: GroupedRows, folds: Array, start: Array, to: Fit, tried: int = 1) -> _Way:
-    """Return how far to go from log-odds of held-out users, [N], towards a fit, which is one of so many steps that are tried."""
+def _way(rows: GroupedRows, folds: Array, start: Array, end: Array, to: Fit, tried: int = 1) -> _Way:
+    """Return how far to go from log-odds of held-out users, [N], towards those of a fit, which is one of so many steps that are tried."""
     users = np.unique(rows.user, return_inverse=True)[1]
     if not folds.any():  # one user: nobody is held out
         return _Way(to, 0.0, 0.0)
-    end = _held_out(rows, folds, to)
 
     def loss(weight: float) -> Array:
-        log_odds = np.maximum(rows.least, np.minimum((1 - weight) * start + weight * end, rows.most))
+        mixed = (1 - weight) * start + weight * end
+        log_odds = np.minimum(mixed, rows.most)
+        if not _is_flat(mixed, folds):
+            log_odds = np.maximum(rows.least, log_odds)
         return np.asarray(np.logaddexp(0.0, log_odds) - rows.label * log_odds)
 
     before = loss(0.0)
@@ -178,6 +203,11 @@ def _way(rows: GroupedRows, folds: Array, start: Array, to: Fit, tried: int = 1)
     gains = [_sure_gain(before - loss(weight), users, errors) for weight in _WEIGHTS]
     best = int(np.argmax(gains))
     return _Way(to, float(_WEIGHTS[best]), gains[best])
+
+
+def _is_flat(log_odds: Array, folds: Array) -> bool:
+    """Tell whether all rows of each fold get one answer: a base rate, and not what a model makes of them."""
+    return all(np.ptp(log_odds[folds == fold]) == 0 for fold in np.unique(folds))
 
 
 def standard_errors(users: Array, tried: int) -> float:

@@ -19,11 +19,13 @@ import numpy as np
 from cartwheel.core.errors import RunError
 from cartwheel.core.run_layout import ModelLayout
 from cartwheel.core.tables import read_json
+from models.training.base_rates import BaseRates
 from models.training.calibration import CartHead, Platt, cart_bounds, fit_platt, head_features, too_few
-from models.training.evidence import GroupedRows, Logistic, fit_groups
+from models.training.evidence import GroupedRows, Logistic, fit_groups, log_odds_of
 from models.training.tables import Array
 from workflows.features.columns import FORMS, ONE_LINE, SEVERAL_LINES, SIZES
 
+_NOTHING: Final = (0.0, 0.0, 0.0)
 AS_LOGGED: Final = "as logged"
 """The form of rows as the log has them."""
 
@@ -72,29 +74,33 @@ BySize = dict[str, FormCalibration]
 """One calibration for each of ``SIZES``."""
 
 
-def fit_log(rows: RequestRows) -> FormCalibration:
+def fit_log(rows: RequestRows, rates: BaseRates | None = None) -> FormCalibration:
     """Fit the calibration of carts as the log has them, whatever their size.
 
     Args:
         rows: validation rows of the log.
+        rates: base rates of training; without them those of the rows.
 
     Returns:
         Platt scaling of the lines, and a head no further from the base rate than held-out users bear out.
     """
     lines = fit_platt(rows.logit, rows.label)
-    head, notes = _fit_heads(rows, (AS_LOGGED,), {AS_LOGGED: lines}, lambda _: "")[AS_LOGGED]
+    head, notes = _fit_heads(
+        rows, (AS_LOGGED,), {AS_LOGGED: lines}, lambda _: "", {AS_LOGGED: rates.of_carts()} if rates else {}
+    )[AS_LOGGED]
     return FormCalibration(lines, head, (*([lines.note] if lines.note else []), *notes))
 
 
-def fit_forms(rows: RequestRows, otherwise: FormCalibration) -> dict[str, BySize]:
+def fit_forms(rows: RequestRows, otherwise: FormCalibration, rates: BaseRates | None = None) -> dict[str, BySize]:
     """Fit a calibration for each form of request and size of cart.
 
-    A form with too few rows of a size gets the calibration of that size in all forms together, and where those are too few
-    ``otherwise``.
+    A form with too few rows of a size gets the calibration of that size in all forms together, at the base rate of its training rows;
+    where those are too few, that base rate, and without one ``otherwise``.
 
     Args:
         rows: validation rows of all forms, the rows of a cart being its distinct lines.
         otherwise: of the rows as the log has them.
+        rates: base rates of training; without them those of the rows.
 
     Returns:
         One for each of ``FORMS`` and ``SIZES``.
@@ -102,7 +108,7 @@ def fit_forms(rows: RequestRows, otherwise: FormCalibration) -> dict[str, BySize
     several = have_several(rows.cart)
     fitted: dict[str, BySize] = {form: {} for form in FORMS}
     for size in SIZES:
-        for form, own in _fit_size(rows.at(several == (size == SEVERAL_LINES)), size, otherwise).items():
+        for form, own in _fit_size(rows.at(several == (size == SEVERAL_LINES)), size, otherwise, rates).items():
             fitted[form][size] = own
     return fitted
 
@@ -127,10 +133,13 @@ def form_log_odds(by_size: BySize, cart: Array, logit: Array) -> tuple[Array, Ar
     several = have_several(cart)
     features, first = head_features(cart, logit)
     lines, carts = np.zeros(len(logit)), np.zeros(len(first))
+    place = {name: number for number, name in enumerate(np.asarray(cart)[first])}
+    of_line = np.array([place[name] for name in cart], dtype=np.intp)
     for size, own in by_size.items():
         rows = several == (size == SEVERAL_LINES)
         lines[rows] = own.lines.slope * logit[rows] + own.lines.intercept
         carts[rows[first]] = own.cart.log_odds(features[rows[first]], own.lines)
+        lines[rows] = own.cart.capped(lines[rows], carts[of_line[rows]], own.lines)
     return lines, carts, first
 
 
@@ -168,8 +177,10 @@ def _read_form(lines: Mapping[str, Mapping[str, Any]], head: Mapping[str, Any]) 
     return {ONE_LINE: FormCalibration(one, CartHead.of_line(one)), SEVERAL_LINES: FormCalibration(several, cart)}
 
 
-def _fit_size(rows: RequestRows, size: str, otherwise: FormCalibration) -> BySize:
+def _fit_size(rows: RequestRows, size: str, otherwise: FormCalibration, rates: BaseRates | None) -> BySize:
     """Return the calibration of carts of one size in each of ``FORMS``."""
+    if rates and too_few(rows.label, ""):
+        return {form: _base_rates(rates, form, size) for form in FORMS}
     if too_few(rows.label, ""):
         lines = otherwise.lines
         return dict.fromkeys(FORMS, FormCalibration(lines, CartHead.of_line(lines)) if size == ONE_LINE else otherwise)
@@ -179,7 +190,9 @@ def _fit_size(rows: RequestRows, size: str, otherwise: FormCalibration) -> BySiz
 
     nowhere = np.full(len(rows.label), np.inf)
     grouped = GroupedRows(rows.logit.astype(np.float64)[:, None], rows.label, rows.user, rows.form, -nowhere, nowhere)
-    together, own = fit_groups(grouped, FORMS, rising=True)
+    together, own = fit_groups(
+        grouped, FORMS, rising=True, known={form: rates.of_lines(form, size) for form in FORMS} if rates else {}
+    )
     calibrations = {}
     for form in FORMS:
         found = own.get(form, together)
@@ -188,19 +201,35 @@ def _fit_size(rows: RequestRows, size: str, otherwise: FormCalibration) -> BySiz
         calibrations[form] = FormCalibration(platt, CartHead.of_line(platt), notes)
     if size == ONE_LINE:
         return calibrations
-    heads = _fit_heads(rows, FORMS, {form: each.lines for form, each in calibrations.items()}, name)
+    known = {form: rates.of_carts(form, size) for form in FORMS} if rates else {}
+    heads = _fit_heads(rows, FORMS, {form: each.lines for form, each in calibrations.items()}, name, known)
     return {
         form: FormCalibration(each.lines, heads[form][0], (*each.notes, *heads[form][1])) for form, each in calibrations.items()
     }
 
 
+def _base_rates(rates: BaseRates, form: str, size: str) -> FormCalibration:
+    """Return the calibration that gives every line and cart of a size what training knows of them."""
+    lines = Platt(0.0, log_odds_of(rates.of_lines(form, size)))
+    head = CartHead(_NOTHING, log_odds_of(rates.of_carts(form, size)))
+    note = f"{form}, carts of {size}: too few in validation, so all get the base rates of training"
+    return FormCalibration(lines, CartHead.of_line(lines) if size == ONE_LINE else head, (note,))
+
+
 def _fit_heads(
-    rows: RequestRows, forms: Sequence[str], lines: Mapping[str, Platt], name: Callable[[str], str]
+    rows: RequestRows,
+    forms: Sequence[str],
+    lines: Mapping[str, Platt],
+    name: Callable[[str], str],
+    known: Mapping[str, float],
 ) -> dict[str, tuple[CartHead, tuple[str, ...]]]:
     """Return the head of carts in each form, and a sentence where it is not the usual one."""
     features, first = head_features(rows.cart, rows.logit)
     label, form = rows.cart_label[first], rows.form[first]
     reason = too_few(label, "validation carts")
+    if reason and known:
+        note = f"cart head: {reason}, so every cart gets the base rate of training"
+        return {each: (CartHead(_NOTHING, log_odds_of(known[each])), (name(each) + note,)) for each in forms}
     if reason:
         note = f"cart head: {reason}, so a cart gets the chance of its likeliest line"
         return {each: (CartHead.of_line(lines[each]), (name(each) + note,)) for each in forms}
@@ -209,7 +238,7 @@ def _fit_heads(
         if lines[each].slope:  # base rates of carts and of lines do not bound each other
             mine = form == each
             least[mine], most[mine] = cart_bounds(features[mine], lines[each])
-    together, own = fit_groups(GroupedRows(features, label, rows.user[first], form, least, most), forms)
+    together, own = fit_groups(GroupedRows(features, label, rows.user[first], form, least, most), forms, known=known)
     heads: dict[str, tuple[CartHead, tuple[str, ...]]] = {}
     for each in forms:
         found = own.get(each, together)

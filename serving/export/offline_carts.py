@@ -87,8 +87,10 @@ class OfflineCarts:
             return np.array([lines[item] for item in request.cart_items]), float(_sigmoid(bias))
         features = np.array([logit.max(), logit.mean(), np.log1p(len(distinct))])
         least = float(_sigmoid(slope * logit.max() + intercept))
-        whole = max(least, min(float(_sigmoid(features @ weights + bias)), min(least * len(distinct), 1.0)))
-        return np.array([lines[item] for item in request.cart_items]), whole
+        whole = min(float(_sigmoid(features @ weights + bias)), min(least * len(distinct), 1.0))
+        if weights.any():
+            return np.array([lines[item] for item in request.cart_items]), max(least, whole)
+        return np.array([min(lines[item], whole) for item in request.cart_items]), whole
 
     def _logits(self, place: int, items: list[str]) -> npt.NDArray[np.float64]:
         rows = np.array([self._rows[item] for item in items])

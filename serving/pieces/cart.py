@@ -68,9 +68,11 @@ def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recent
     logit = graph.add("Reshape", run_model(graph, models.lines, encoded, "logit"), graph.add("Shape", lines))
     own = _calibration(graph, models, inputs["form"], count)
     chance = graph.add("Sigmoid", graph.add("Add", graph.add("Mul", logit, own.slope), own.intercept))
+    whole = _whole(graph, own, logit, distinct, count)
+    capped = graph.add("Where", _gets_base_rate(graph, own), graph.add("Min", chance, whole), chance)
     values = {
-        "line_probability": graph.add("Where", present, chance, graph.constant(np.nan, np.float32)),
-        "cart_probability": _whole(graph, own, logit, distinct, count),
+        "line_probability": graph.add("Where", present, capped, graph.constant(np.nan, np.float32)),
+        "cart_probability": whole,
     }
     return declare_outputs(graph, step, values)
 
@@ -96,6 +98,13 @@ def _value(graph: GraphBuilder, pairs: PairColumns, distinct: str) -> str:
     return graph.add("ReduceSum", summands, graph.constant([1], np.int64), keepdims=1)
 
 
+def _gets_base_rate(graph: GraphBuilder, own: _Calibration) -> str:
+    """Tell which requests get a base rate for the cart, but none for its lines [B, 1]."""
+    zero = graph.constant(0, np.float32)
+    weight = graph.add("ReduceSum", graph.add("Abs", own.head), graph.constant([1], np.int64), keepdims=1)
+    return graph.add("And", graph.add("Equal", weight, zero), graph.add("Greater", graph.add("Abs", own.slope), zero))
+
+
 def _whole(graph: GraphBuilder, own: _Calibration, logit: str, distinct: str, count: str) -> str:
     """Return the chance that any line is bought [B, 1]; 0 for an empty cart."""
     zero = graph.constant(0, np.float32)
@@ -109,11 +118,13 @@ def _whole(graph: GraphBuilder, own: _Calibration, logit: str, distinct: str, co
     features = graph.add("Concat", graph.add("Where", some, largest, zero), mean, length, axis=1)
     weighted = graph.add("ReduceSum", graph.add("Mul", features, own.head), graph.constant([1], np.int64), keepdims=1)
     head = graph.add("Add", weighted, own.bias)
-    # Whatever the head says: any of n lines is bought at least as often as the likeliest one, and at most n times as often.
+    # Whatever the head says: any of n lines is bought at least as often as the likeliest one, and at most n times as often; but a base
+    # rate is not raised by its lines, which are capped by it.
     scaled = graph.add("Mul", graph.add("Where", some, largest, zero), own.slope)
     least = graph.add("Sigmoid", graph.add("Add", scaled, own.intercept))
     most = graph.add("Min", graph.add("Mul", least, count), graph.constant(1, np.float32))
-    bounded = graph.add("Max", least, graph.add("Min", graph.add("Sigmoid", head), most))
+    below = graph.add("Min", graph.add("Sigmoid", head), most)
+    bounded = graph.add("Where", _gets_base_rate(graph, own), below, graph.add("Max", least, below))
     # Where neither the head has weights nor the lines a slope, both are base rates, and that of carts is answered as it is.
     weight = graph.add("ReduceSum", graph.add("Abs", own.head), graph.constant([1], np.int64), keepdims=1)
     known = graph.add("Greater", graph.add("Add", weight, graph.add("Abs", own.slope)), zero)

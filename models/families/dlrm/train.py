@@ -16,6 +16,7 @@ from cartwheel.core.files import write_json
 from cartwheel.core.run_layout import ModelLayout, RunLayout
 from models.families.dlrm.settings import DLRMSettings
 from models.metrics.classification import expected_calibration_error
+from models.training.base_rates import BaseRates
 from models.training.calibration import head_features, sigmoid
 from models.training.form_calibration import AS_LOGGED, RequestRows, fit_forms, fit_log, form_contents
 from models.training.loop import History, assign, fit
@@ -187,8 +188,9 @@ def _calibrate(dlrm: Any, run: RunLayout, model: ModelLayout, notes: list[str]) 
         notes: gets sentences about what did not go the usual way.
     """
     rows = _valid_rows(dlrm, run.features("valid", "cart"))
-    log = fit_log(rows)
-    forms = fit_forms(_valid_rows(dlrm, run.features("valid", CART_REQUESTS)), log)
+    rates = BaseRates.of(run.features("train", "cart"), run.features("train", CART_REQUESTS))
+    log = fit_log(rows, rates)
+    forms = fit_forms(_valid_rows(dlrm, run.features("valid", CART_REQUESTS)), log, rates)
     notes.extend(log.notes)
     notes.extend(dict.fromkeys(note for each in forms.values() for own in each.values() for note in own.notes))
     of_lines, of_carts = form_contents(forms)

@@ -75,9 +75,9 @@ def test_a_form_that_fell_back_to_the_base_rate_says_so(finished_run: Path) -> N
     remarks = {record.task: record.protocol.remark for record in records if record.model == "dlrm"}
     stranger = FORMS[0]  # the only form with slope 0 and weights 0 for carts of either size
     for task, what in ((CART_LINE_OF[stranger], "line"), (CART_OF[stranger], "cart")):
-        assert remarks.pop(task) == f"every {what} gets the base rate of validation, where the model told no more"
+        assert remarks.pop(task) == f"every {what} gets a base rate, for on validation the model told no more"
     assert remarks.pop(CART_LINE_OF[FORMS[1]]) == (
-        "every line of a cart of several lines gets the base rate of validation, where the model told no more"
+        "every line of a cart of several lines gets a base rate, for on validation the model told no more"
     )
     assert set(remarks.values()) == {""}
     parts = form_segments(predicted, Evaluation(tuple(records)))

@@ -80,7 +80,7 @@ def test_a_cart_is_as_likely_as_its_likeliest_line_at_least_and_n_times_that_at_
 def test_a_head_without_weights_is_a_base_rate_within_the_bounds_of_lines_that_have_a_slope() -> None:
     features, rate = np.array([[9.0, 9.0, np.log1p(2)], [-9.0, -9.0, np.log1p(1)]]), CartHead((0.0, 0.0, 0.0), 0.5)
     np.testing.assert_array_equal(rate.log_odds(features, Platt(0.0, 1.0)), [0.5, 0.5])
-    np.testing.assert_allclose(rate.log_odds(features, Platt(2.0, 1.0)), [19.0, -17.0])
+    np.testing.assert_allclose(rate.log_odds(features, Platt(2.0, 1.0)), [0.5, -17.0])
 
 
 def test_logistic_matches_scikit_learn() -> None:

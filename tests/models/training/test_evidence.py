@@ -72,6 +72,25 @@ def test_what_few_shoppers_show_by_luck_costs_less_than_the_fit_and_hardly_more_
     assert max(cost) < 0.5 * max(cost_of_fit)
 
 
+def test_where_nothing_is_sure_the_known_share_is_answered_and_much_evidence_moves_it() -> None:
+    few = drawn(0.0, 8, 10, seed=3, taste=1.0)
+    assert abs(few.label.mean() - 0.6) > 0.05
+    assert sigmoid(fit_groups(few, GROUPS, known={"a": 0.6})[1]["a"].log_odds(few.features)) == pytest.approx(0.6)
+    assert sigmoid(fit_groups(few, GROUPS, known={"b": 0.6})[1]["b"].bias) == pytest.approx(0.6), "a group without rows"
+    many = drawn(0.0, 3_000, seed=3)
+    moved = fit_groups(many, GROUPS, known={"a": 0.6})[1]["a"]
+    assert float(sigmoid(moved.log_odds(many.features)).mean()) == pytest.approx(many.label.mean(), abs=0.02)
+
+
+def test_a_slope_that_is_borne_out_starts_at_the_known_share() -> None:
+    """The many rows of one group bear a slope out; the few of the other take it, at the level that is known of them."""
+    rows = joined(drawn(0.8, 600, seed=1), drawn(0.8, 8, 3, seed=2, group="b"))
+    few = rows.at(rows.group == "b")
+    found = fit_groups(rows, GROUPS, known={"a": 0.4, "b": 0.3})[1]["b"]
+    assert found.weights[0] == pytest.approx(0.8, abs=0.15)
+    assert float(sigmoid(found.log_odds(few.features)).mean()) == pytest.approx(0.3, abs=0.01)
+
+
 def test_what_is_worth_knowing_is_not_lost() -> None:
     """Of the gain of a right slope that some hundred shoppers show, four fifths stay at least."""
     for seed in range(5):

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cartwheel.core.errors import RunError
 from models.metrics.classification import log_loss
+from models.training.base_rates import BaseRates
 from models.training.calibration import CartHead, Platt, head_features, sigmoid
 from models.training.form_calibration import (
     AS_LOGGED,
@@ -154,12 +156,12 @@ def test_a_size_with_too_few_rows_takes_that_of_all_forms_and_not_the_other_size
         assert found[form][SEVERAL_LINES].lines.slope == pytest.approx(0.5, abs=0.1)
 
 
-def test_lines_without_a_slope_bound_a_head_and_lines_with_one_a_base_rate() -> None:
+def test_lines_without_a_slope_bound_a_head_and_lines_with_one_bound_a_base_rate_from_above() -> None:
     features = np.array([[9.0, 9.0, np.log1p(3)], [-9.0, -9.0, np.log1p(3)]])
     head = CartHead((1.0, 0.0, 0.0), 0.0)
     assert sigmoid(head.log_odds(features, Platt(0.0, np.log(0.2 / 0.8)))) == pytest.approx([0.6, 0.2])
     rate = CartHead((0.0, 0.0, 0.0), 0.0)
-    assert sigmoid(rate.log_odds(features, Platt(1.0, 0.0))) == pytest.approx(sigmoid(np.array([9.0, -9.0])) * [1, 3])
+    assert sigmoid(rate.log_odds(features, Platt(1.0, 0.0))) == pytest.approx([0.5, 3 * sigmoid(np.array(-9.0))])
     assert sigmoid(rate.log_odds(features, Platt(0.0, 3.0))) == pytest.approx([0.5, 0.5])
 
 
@@ -200,6 +202,36 @@ def test_whatever_is_fitted_a_cart_and_its_lines_agree(rows: RequestRows, asked:
                 assert carts[number] == pytest.approx(lines[start], rel=1e-12, abs=1e-12)
             elif not base_rates_alone:
                 assert own.max() * (1 - 1e-9) <= chance <= min(1.0, len(own) * own.max()) * (1 + 1e-9)
+
+
+def test_a_cart_that_gets_a_base_rate_is_not_raised_by_its_lines_but_caps_them() -> None:
+    lines, head = Platt(1.0, 0.0), CartHead((0.0, 0.0, 0.0), 0.5)
+    by_size = {ONE_LINE: FormCalibration(lines, CartHead.of_line(lines)), SEVERAL_LINES: FormCalibration(lines, head)}
+    cart = np.array(["a", "a", "b", "b", "c"])
+    found, carts, _ = form_log_odds(by_size, cart, np.array([2.0, -1.0, -3.0, -4.0, 2.0]))
+    assert found.tolist() == [0.5, -1.0, -3.0, -4.0, 2.0]
+    most = 2 * sigmoid(np.array(-3.0))
+    assert carts.tolist() == pytest.approx([0.5, float(np.log(most / (1 - most))), 2.0])
+
+
+def test_training_s_base_rates_are_answered_where_validation_bears_nothing_else_out() -> None:
+    """A few shoppers of validation buy more than those of training, who are many."""
+    rows = joined([drawn(form, 0.0, 1.0, carts=12, seed=place, users=6) for place, form in enumerate(FORMS)])
+    train = pl.DataFrame(
+        {
+            "form": [""] * 8,
+            "size": [SEVERAL_LINES] * 8,
+            "cart_id": list("aabbccdd"),
+            "label": [1, 0] * 4,
+            "cart_label": [1] * 6 + [0] * 2,
+        }
+    )
+    rates = BaseRates(train)
+    assert (rates.of_lines(), rates.of_carts(), rates.of_lines(FORMS[0], ONE_LINE)) == (0.5, 0.75, 0.5)
+    for each in fit_forms(rows, fit_log(rows, rates), rates).values():
+        own = each[SEVERAL_LINES]
+        assert (own.lines.slope, own.lines.intercept) == (0.0, pytest.approx(0.0))
+        assert (own.cart.weights, own.cart.bias) == ((0.0, 0.0, 0.0), pytest.approx(np.log(3.0)))
 
 
 def test_what_is_written_is_read(forms: dict[str, BySize], tmp_path: Path) -> None:

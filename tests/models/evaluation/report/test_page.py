@@ -158,7 +158,7 @@ def test_each_form_of_request_is_told_of(page: Page, evaluated: Path) -> None:
     for each in details.requests:
         assert each.calibration_error is not None
         assert f"{each.calibration_error.value:.4f} ({each.calibration_error.low:.4f} to" in page.text
-    assert "stranger: every line gets the base rate of validation" in page.text
+    assert "stranger: every line gets a base rate" in page.text
 
 
 def test_figures_are_those_of_the_records(page: Page, evaluated: Path) -> None:
