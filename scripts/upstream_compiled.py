@@ -48,7 +48,10 @@ def main() -> int:
     for file in files:
         for record in _run(given.checkout.resolve(), file, given.path, given.limit):
             tests.setdefault(record["test"], []).append(record)
-        print(f"{file}: {len([test for test in tests if test.startswith(file)])} tests transform", flush=True)
+        counted = Counter(_outcome(records)[0] for test, records in tests.items() if test.startswith(file))
+        print(
+            f"{file}: {', '.join(f'{count} {outcome}' for outcome, count in counted.items()) or 'nothing transforms'}", flush=True
+        )
     outcomes = {test: _outcome(records) for test, records in tests.items()}
     counts = Counter(outcome for outcome, _ in outcomes.values())
     print(f"\n{len(tests)} tests: {counts['equal']} equal, {counts['refused']} refused, {counts['different']} different")
@@ -163,11 +166,11 @@ def _grouped(frame: Any, workflow: Any, keys: frozenset[str]) -> Any:
     import polars as pl
     from merlin.dag.node import iter_nodes
 
-    order = next(node.op.sort_cols for node in iter_nodes([workflow.output_node]) if hasattr(node.op, "groupby_cols"))
+    grouping = next(node.op for node in iter_nodes([workflow.output_node]) if hasattr(node.op, "groupby_cols"))
     events = pl.from_pandas(frame)
-    return (
-        (events.sort(order, maintain_order=True) if order else events).group_by(sorted(keys), maintain_order=True).agg(pl.all())
-    )
+    if grouping.sort_cols:
+        events = events.sort(grouping.sort_cols, descending=not grouping.ascending, maintain_order=True)
+    return events.group_by(sorted(keys), maintain_order=True).agg(pl.all())
 
 
 def _without_nan(frame: Any) -> Any:

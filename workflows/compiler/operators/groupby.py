@@ -191,12 +191,11 @@ def read_groupby(applied: Applied) -> Made:
     if applied.column in operator.groupby_cols:
         return Made((), (source,))
     how = applied.column.removeprefix(source).removeprefix(operator.name_sep)
-    if how in ("first", "last") and not operator.ascending:
-        raise applied.refuse(f"takes the {how} of events in descending order", "Sort ascending.")
+    ascending = bool(operator.ascending)  # else lists begin with the latest, and first and last mean the instants all the same
     steps: dict[str, tuple[Step, ...]] = {
         "list": (),
-        "first": (EndOfList(last=False),),
-        "last": (EndOfList(last=True),),
+        "first": (EndOfList(last=not ascending),),
+        "last": (EndOfList(last=ascending),),
         "count": (ListLength(),),
         **{each: (ListStatistic(each),) for each in ("sum", "mean", "min", "max")},
     }
