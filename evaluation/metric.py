@@ -6,92 +6,26 @@ A shop adds one in a file of its own and names it, ``[tasks.churn] metrics = ["m
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from cartwheel.core.errors import ConfigError
 from cartwheel.core.hooks import called, described, load_hook
+from evaluation.metric_type import Floats, Metric, Outcome
+from evaluation.named_metrics import NAMED
 from models.metrics.classification import expected_calibration_error, log_loss, pr_auc, roc_auc, row_log_loss
 from models.metrics.decisions import row_brier
 from models.metrics.quantities import poisson_deviance, rmse, row_poisson_deviance, wape
 from workflows.tasks.task import Answer
 
-Floats = npt.NDArray[np.float64]
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
 _TAKEN: Final = ("_minus_", "_at_threshold")
 """What evaluation adds to the names of metrics."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """Predictions beside what came true, [n] parallel arrays.
-
-    Attributes:
-        predicted: float64; probabilities in [0, 1], or quantities of at least 0.
-        truth: float64; 0 or 1 of probabilities.
-    """
-
-    predicted: Floats
-    truth: Floats
-
-    def __len__(self) -> int:
-        return len(self.truth)
-
-    def take(self, rows: npt.NDArray[Any]) -> Outcome:
-        """Return the rows at ``rows``, which may repeat."""
-        return Outcome(self.predicted[rows], self.truth[rows])
-
-    @property
-    def label(self) -> npt.NDArray[np.int64]:
-        """The truth of a probability as whole numbers."""
-        return self.truth.astype(np.int64)
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric of predictions.
-
-    Attributes:
-        name: in files, on the command line and in the configuration.
-        title: for a reader.
-        meaning: one sentence that says what it measures and in which unit.
-        better: which direction is better.
-        answers: the kinds of answers that it judges.
-        rows: gives a value a row, whose mean is the metric: intervals and tests come for free. None where there is no such value.
-        whole: gives the metric of all rows at once; needed where ``rows`` is None. NaN where it is not defined, as of one class only.
-
-    >>> half = Metric("half", "Half", "Nothing but a half.", "higher", frozenset(Answer), rows=lambda outcome: np.full(len(outcome), 0.5))
-    >>> half.value(Outcome(np.zeros(3), np.ones(3)))
-    0.5
-    """
-
-    name: str
-    title: str
-    meaning: str
-    better: Literal["higher", "lower"]
-    answers: frozenset[Answer]
-    rows: Callable[[Outcome], Floats] | None = None
-    whole: Callable[[Outcome], float] | None = None
-
-    def __post_init__(self) -> None:
-        """Check that there is a way to compute it."""
-        if self.rows is None and self.whole is None:
-            raise ValueError(f"the metric {self.name!r} has neither rows nor whole; give it one of them")
-
-    def value(self, outcome: Outcome) -> float:
-        """Return the metric; NaN where it is not defined, or there are no rows."""
-        if not len(outcome):
-            return float("nan")
-        if self.whole is not None:
-            return float(self.whole(outcome))
-        assert self.rows is not None
-        return float(np.mean(self.rows(outcome)))
 
 
 _YES: Final = frozenset({Answer.PROBABILITY})
@@ -159,7 +93,7 @@ def metrics_of(answer: Answer, added: tuple[Metric, ...] = ()) -> tuple[Metric, 
                 f"without {' or '.join(_TAKEN)}.",
                 "Give it another name.",
             )
-        if metric.name in METRICS or metric.name in found:
+        if metric.name in METRICS or metric.name in found or NAMED.get(metric.name, metric) is not metric:
             raise ConfigError(f"There is a metric called {metric.name!r} already.", "Give yours another name.")
         if answer not in metric.answers:
             judged = " and ".join(sorted(each.value for each in metric.answers))
@@ -174,7 +108,7 @@ def added_metrics(references: Sequence[str], answer: Answer, where: str, folder:
     """Return the metrics that a shop added to a task.
 
     Args:
-        references: ``module:name`` of a ``Metric`` or of a function that gives one.
+        references: names of ``evaluation.named_metrics.NAMED``, or ``module:name`` of a ``Metric`` or of a function that gives one.
         answer: of the task.
         where: the setting that names them, for messages.
         folder: where the shop's modules lie.
@@ -182,9 +116,19 @@ def added_metrics(references: Sequence[str], answer: Answer, where: str, folder:
     Raises:
         ConfigError: there is no such module or name, it is no metric, or as ``metrics_of``.
     """
-    added = tuple(called(load_hook(each, where, folder), f"{where}: {each}", Metric) for each in references)
+    added = tuple(_added(each, where, folder) for each in references)
     metrics_of(answer, added)
     return added
+
+
+def _added(reference: str, where: str, folder: Path | None) -> Metric:
+    if ":" in reference:
+        return called(load_hook(reference, where, folder), f"{where}: {reference}", Metric)
+    if reference not in NAMED:
+        close = difflib.get_close_matches(reference, NAMED, n=1)
+        hint = f"Did you mean {close[0]!r}?" if close else f"Give one of {', '.join(NAMED)}, or module:name of your own."
+        raise ConfigError(f"{where}: there is no metric {reference!r} to add.", hint)
+    return NAMED[reference]
 
 
 def computed(metric: Metric, outcome: Outcome) -> tuple[float, Floats | None]:
@@ -209,3 +153,6 @@ def computed(metric: Metric, outcome: Outcome) -> tuple[float, Floats | None]:
             "Give one for each row.",
         )
     return value, rows
+
+
+__all__ = ["METRICS", "NAMED", "Floats", "Metric", "Outcome", "added_metrics", "computed", "metrics_of"]

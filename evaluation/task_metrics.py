@@ -21,11 +21,11 @@ from evaluation.metric import Outcome as Predictions
 from evaluation.quantities import Quantities, quantity_records
 from evaluation.report.details import Calibration
 from evaluation.settings import EvaluateSettings
+from evaluation.task_decisions import CostCurve, Outcome, cost_curve, outcome_of, rounded
 from evaluation.thresholds import Threshold
 from models.families.row_registry import RULES
 from models.metrics.classification import Floats
 from models.metrics.curves import reliability
-from models.metrics.decisions import decision_columns
 from models.metrics.intervals import UserBootstrap
 from models.tasks.leaderboard import Leaderboard
 from models.tasks.reasons import reasons
@@ -41,42 +41,10 @@ SUSPECT_SHARE: Final = 0.8
 """How much of what all columns together have above a coin it has by itself."""
 SUSPECT_LEAD: Final = 0.05
 """How far it is ahead of the next best column; one that several others come close to is an ordinary strong column, such as recency."""
+_WRITTEN: Final = ("records", "decision", "calibration", "added", "costs")
+"""Attributes of an evaluation that are written by hand."""
 _REASON_ROWS: Final = 2000
 """Test rows over which reasons are averaged."""
-_DIGITS: Final = 9
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """The served learner's decisions on test rows at the stated costs.
-
-    Attributes:
-        threshold: the least probability that is a yes.
-        rule: how validation chose it.
-        false_positive: what a wrong yes costs.
-        false_negative: what a wrong no costs.
-        yes: share of rows decided yes.
-        precision: share of these that came true; None where there are none.
-        recall: share of what came true that was decided yes; None where nothing did.
-        cost: mean cost of a row.
-        low: lower end of its 95% interval over entities.
-        high: upper end.
-        always_yes: mean cost of a row if all were decided yes.
-        always_no: mean cost of a row if all were decided no.
-    """
-
-    threshold: float
-    rule: str
-    false_positive: float
-    false_negative: float
-    yes: float
-    precision: float | None
-    recall: float | None
-    cost: float
-    low: float | None
-    high: float | None
-    always_yes: float
-    always_no: float
 
 
 @dataclass(frozen=True)
@@ -117,6 +85,7 @@ class TaskEvaluation:
         suspects: sentences about columns that predict too well.
         notes: sentences about learners.
         added: the metrics that the shop added.
+        costs: mean cost of a row by how many are decided yes; None for quantities.
     """
 
     task: str
@@ -135,6 +104,7 @@ class TaskEvaluation:
     suspects: tuple[str, ...]
     notes: tuple[str, ...]
     added: tuple[AddedMetric, ...] = ()
+    costs: CostCurve | None = None
 
     def find(self, model: str, metric: str) -> Record | None:
         """Return the record of a metric, or None."""
@@ -144,13 +114,14 @@ class TaskEvaluation:
         """Write the task's metrics; equal evaluations give equal bytes."""
         records = [{**asdict(each), "protocol": {**asdict(each.protocol), "hash": each.protocol.hash}} for each in self.records]
         content = {
-            **{name: value for name, value in vars(self).items() if name not in ("records", "decision", "calibration", "added")},
+            **{name: value for name, value in vars(self).items() if name not in _WRITTEN},
             "answer": self.answer.value,
             "records": records,
             "decision": asdict(self.decision) if self.decision else None,
             "calibration": self.calibration.model_dump(mode="json") if self.calibration else None,
             "importance": [{"column": column, "value": value} for column, value in self.importance.items()],
             "added": [asdict(each) for each in self.added],
+            "costs": asdict(self.costs) if self.costs else None,
         }
         write_json(layout.metrics, content)
 
@@ -174,6 +145,7 @@ class TaskEvaluation:
                     "suspects": tuple(content["suspects"]),
                     "notes": tuple(content["notes"]),
                     "added": tuple(AddedMetric(**each) for each in content.get("added", ())),
+                    "costs": CostCurve(tuple(costs["yes"]), tuple(costs["cost"])) if (costs := content.get("costs")) else None,
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
@@ -223,9 +195,10 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0, folde
         reason=board.reason,
         rows=len(test),
         entities=users.users,
-        base_rate=_rounded(float(test.label.mean())),
+        base_rate=rounded(float(test.label.mean())),
         records=tuple(records),
         decision=_outcome(spec, served, test, users) if chance else None,
+        costs=_costs(spec, served, test) if chance else None,
         calibration=_calibration(served, test, users) if chance else None,
         importance=_importance(layout, board.served, served.model, test),
         suspects=(),
@@ -292,35 +265,22 @@ def _outcome(spec: TaskSpec, served: _Judged, test: Rows, users: UserBootstrap) 
     decision = served.model.decision
     if decision is None:
         return None
-    label = test.label.astype(np.int64)
-    cells = decision_columns(label, served.answer, decision.threshold)
-    cost = cells[:, [1]] * spec.false_positive + cells[:, [3]] * spec.false_negative
-    interval = users.percentile(users.means(cost)[:, 0])
-    true_yes, false_yes, _, false_no = cells.sum(axis=0)
-    return Outcome(
-        threshold=_rounded(decision.threshold),
-        rule=decision.rule,
-        false_positive=spec.false_positive,
-        false_negative=spec.false_negative,
-        yes=_rounded((true_yes + false_yes) / len(test)),
-        precision=_share(true_yes, true_yes + false_yes),
-        recall=_share(true_yes, true_yes + false_no),
-        cost=_rounded(float(cost.mean())),
-        low=None if interval.low is None else _rounded(interval.low),
-        high=None if interval.high is None else _rounded(interval.high),
-        always_yes=_rounded(float((label == 0).mean()) * spec.false_positive),
-        always_no=_rounded(float((label == 1).mean()) * spec.false_negative),
-    )
+    costs = spec.false_positive, spec.false_negative
+    return outcome_of(test.label, served.answer, (decision.threshold, decision.rule), costs, users)
+
+
+def _costs(spec: TaskSpec, served: _Judged, test: Rows) -> CostCurve:
+    return cost_curve(test.label, served.answer, spec.false_positive, spec.false_negative)
 
 
 def _calibration(served: _Judged, test: Rows, users: UserBootstrap) -> Calibration:
     bins = reliability(test.label.astype(np.int64), served.answer, users)
     return Calibration(
         rows=tuple(int(each) for each in bins.rows),
-        said=tuple(_rounded(each) for each in bins.said),
-        seen=tuple(_rounded(each) for each in bins.seen),
-        low=tuple(None if np.isnan(each) else _rounded(each) for each in bins.low),
-        high=tuple(None if np.isnan(each) else _rounded(each) for each in bins.high),
+        said=tuple(rounded(each) for each in bins.said),
+        seen=tuple(rounded(each) for each in bins.seen),
+        low=tuple(None if np.isnan(each) else rounded(each) for each in bins.low),
+        high=tuple(None if np.isnan(each) else rounded(each) for each in bins.high),
     )
 
 
@@ -333,7 +293,7 @@ def _importance(layout: TaskLayout, name: str, model: TaskModel, test: Rows) -> 
         model.typical,
         rows,
     )
-    means = {column: _rounded(float(np.abs(values).mean())) for column, values in found.items()}
+    means = {column: rounded(float(np.abs(values).mean())) for column, values in found.items()}
     return dict(sorted(means.items(), key=lambda each: -each[1]))
 
 
@@ -355,11 +315,3 @@ def _suspects(board: Leaderboard, result: TaskEvaluation) -> tuple[str, ...]:
 def _record(content: dict[str, Any]) -> Record:
     protocol = {name: value for name, value in content["protocol"].items() if name != "hash"}
     return Record(**{**content, "protocol": Protocol(**protocol)})
-
-
-def _share(part: float, whole: float) -> float | None:
-    return _rounded(part / whole) if whole else None
-
-
-def _rounded(value: float) -> float:
-    return float(f"{value:.{_DIGITS}g}")

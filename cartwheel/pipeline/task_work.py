@@ -66,7 +66,7 @@ def metrics_from(settings: RunSettings) -> object:
         where = f"tasks.{task.name}.metrics"
         if task.answer is not None:
             added_metrics(task.metrics, task.answer, where, settings.folder)
-        found[task.name] = stamps([module_file(each, where, settings.folder) for each in task.metrics])
+        found[task.name] = stamps([module_file(each, where, settings.folder) for each in task.metrics if ":" in each])
     return found
 
 

@@ -13,6 +13,7 @@ from evaluation.figures import DIFFERENCE, Record
 from evaluation.report.html import Child, Html, paragraphs, tag
 from evaluation.report.html import table as html_table
 from evaluation.report.names import ABSENT, metric_name, model_name
+from evaluation.report.task_drawings import costs
 from evaluation.report.terminal import outcome
 from evaluation.task_metrics import TaskEvaluation
 from workflows.tasks.task import Answer
@@ -60,7 +61,7 @@ def task_section(found: TaskEvaluation) -> Html:
     parts += [tag("p", tag("b", f"Warning: {sentence}."), class_="note") for sentence in found.suspects]
     parts += [html_table(["", *titles.values()], rows, class_="figures")]
     parts += paragraphs(f"{sentence}." for sentence in sentences(found))
-    parts += [*_calibration(found), *_importance(found), *_notes(found), tag("p", protocol(found), class_="note")]
+    parts += [*_calibration(found), *costs(found), *_importance(found), *_notes(found), tag("p", protocol(found), class_="note")]
     return tag("div", parts, class_="task", id=f"task-{found.task}")
 
 

@@ -29,13 +29,15 @@ FAMILIES: Final[Mapping[str, str]] = {
     "lightgbm": "models.families.rows.lightgbm:LightGBMLearner",
     "mlp": "models.families.rows.mlp:MLPLearner",
     "dlrm": "models.families.rows.dlrm:RowDLRMLearner",
+    "isolation_forest": "models.families.rows.isolation_forest:IsolationForestLearner",
+    "autoencoder": "models.families.rows.autoencoder:AutoencoderLearner",
     "sequence": "models.families.rows.sequence:SequenceLearner",
 }
 """Name -> module and class, from simple to complex."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-ON_REQUEST: Final = frozenset({"sequence"})
-"""Families that take long to train, and are tried only where a task names them."""
+ON_REQUEST: Final = frozenset({"sequence", "isolation_forest", "autoencoder"})
+"""Families that take long to train or suit few tasks, and are tried only where a task names them."""
 
 
 def family(name: str, where: str = "learners", folder: Path | None = None) -> type[Learner[Any]]:

@@ -10,7 +10,7 @@ import pytest
 
 from cartwheel.core.errors import ConfigError
 from cartwheel.testing.metric import MetricConformance
-from evaluation.metric import METRICS, Metric, Outcome, added_metrics, computed, metrics_of
+from evaluation.metric import METRICS, NAMED, Metric, Outcome, added_metrics, computed, metrics_of
 from evaluation.report.task_tables import METRICS as JUDGED_BY
 from workflows.tasks.task import DECLARED_ANSWERS, Answer
 
@@ -18,11 +18,11 @@ BOTH = frozenset(DECLARED_ANSWERS)
 BIAS = Metric("bias", "Bias", "Mean of prediction less truth.", "lower", BOTH, rows=lambda o: np.abs(o.predicted - o.truth))
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", [*METRICS, *NAMED])
 class TestBuiltIn(MetricConformance):
     @pytest.fixture(autouse=True)
     def of_name(self, name: str) -> None:
-        self.metric = METRICS[name]  # type: ignore[misc]
+        self.metric = {**METRICS, **NAMED}[name]  # type: ignore[misc]
 
 
 class TestOwn(MetricConformance):
@@ -87,7 +87,8 @@ def test_a_metric_is_found_by_its_reference(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("reference", "message"),
     [
-        ("lift", "tasks.churn.metrics is 'lift', which is no module and name"),
+        ("lift", "tasks.churn.metrics: there is no metric 'lift' to add"),
+        ("total_error", "'total_error' judges a quantity"),
         ("nowhere_at_all:LIFT", "no module 'nowhere_at_all'"),
         ("metrics_of_a_shop:BIOS", "did you mean 'BIAS'"),
         ("metrics_of_a_shop:broken", r"raised ValueError: no such column \(metrics_of_a_shop.py, line 7\)"),

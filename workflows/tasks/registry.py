@@ -10,6 +10,7 @@ DECLARATIONS: Final[Mapping[str, str]] = {
     "churn": "workflows.tasks.churn",
     "purchase_intent": "workflows.tasks.intent",
     "demand": "workflows.tasks.demand",
+    "risk": "workflows.tasks.risk",
 }
 """Name -> the module with its ``DECLARATION``."""
 

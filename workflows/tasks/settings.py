@@ -90,7 +90,8 @@ class TaskSettings(Settings):
     """A question that the shop asks: who it is about, when it is asked, what counts as true and what answers it."""
 
     use: str = ""
-    """Name of a declaration to start from: ``churn``, ``purchase_intent`` or ``demand``; keys that are given here replace its own."""
+    """Name of a declaration to start from, such as ``churn``, ``spend`` or ``risk`` (docs/answers.md has them all); keys that are given
+    here replace its own."""
     python: str = ""
     """``module:name`` of a ``Task`` in a Python file of the shop, or of a function that returns one. Beside it ``title``, ``features``,
     ``learners``, ``metrics``, costs and ``max_examples`` replace the task's own, ``parameters`` and ``select`` are read, and other keys
@@ -128,11 +129,12 @@ class TaskSettings(Settings):
     features: Names | None = None
     """The feature families that the task sees, by name or as ``module:name``; left out those that suit ``for_each``."""
     learners: Names = ()
-    """The learners that are tried, by name or as ``module:Class``; left out all that can answer but ``sequence``, which takes long.
-    Validation decides which of them is served."""
+    """The learners that are tried, by name or as ``module:Class``; left out all that can answer but those
+    that docs/learners.md names as tried on request. Validation decides which of them is served."""
     metrics: Names = ()
-    """Metrics of the shop's own as ``module:name``, beside those of the kind of answer: measured on the test split for every learner and
-    simple rule, with intervals. Validation decides without them."""
+    """Metrics beside those of the kind of answer: ``recall_at_false_alarms`` of probabilities, ``top_decile_share`` and ``total_error`` of
+    quantities, or the shop's own as ``module:name``; measured on the test split for every learner and simple rule, with intervals.
+    Validation decides without them."""
     parameters: dict[str, dict[str, bool | int | float | str | list[int]]] = Field(default_factory=dict)
     """``[tasks.<name>.parameters.<learner>]``: settings of a learner that are not its defaults, such as those that `cartwheel tune`
     found."""
@@ -163,11 +165,14 @@ class TaskSettings(Settings):
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(DECLARATIONS)}"
             raise ValueError(f"use = {name!r} is no declaration; {hint}")
         start = declaration(name)
+        filled = {**start, **content}
         predict = content.get("predict", {})
-        if isinstance(predict, Mapping):  # a dump of settings, which a manifest holds, has the field's name for the key's
+        if "predict" in start and isinstance(
+            predict, Mapping
+        ):  # a dump, which a manifest holds, has the field's name for the key's
             given = {"as" if key == "as_" else key: value for key, value in predict.items()}
-            predict = {**start["predict"], **given}
-        return {**start, **content, "predict": predict}
+            filled["predict"] = {**start["predict"], **given}
+        return filled
 
     @model_validator(mode="after")
     def _keys_belong_together(self) -> Self:

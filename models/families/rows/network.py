@@ -19,13 +19,12 @@ import numpy.typing as npt
 from onnx import TensorProto
 from pydantic import Field
 
-from cartwheel.core.errors import RunError
-from cartwheel.core.files import atomic_path
 from models.families.family import Fitted, Floats, Learner, TrainingData, Tune
 from models.families.rows.answers import add_score, ceiling, log_odds, read_content, score, write_content
 from models.families.rows.design import declare_inputs
 from models.families.rows.one_feature import row_loss
 from models.families.rows.ops import NumpyOps, OnnxOps, Ops, TensorFlowOps
+from models.families.rows.weights import read_weights, write_weights
 from models.training.loop import fit, in_turn
 from models.training.settings import TrainingSettings
 from models.training.tables import OOV_ID, PADDING_ID, Table
@@ -33,7 +32,6 @@ from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.column import CONTINUOUS, LISTS, Column, Kind
 from workflows.tasks.task import Answer
 
-WEIGHTS: Final = "weights.npz"
 _BOUND: Final = 6.0
 """Standard deviations from the mean beyond which a number counts as this far; a network says nothing sound about what it never saw."""
 _SPREAD: Final = 0.05
@@ -147,8 +145,7 @@ class Network(Fitted):
             "notes": list(self.notes),
         }
         write_content(folder, content)
-        with atomic_path(folder / WEIGHTS) as aside, aside.open("wb") as stream:
-            np.savez(stream, **self.weights)
+        write_weights(folder, self.weights)
 
 
 class NetworkLearner(Learner[N]):
@@ -180,15 +177,10 @@ class NetworkLearner(Learner[N]):
 
     def load(self, folder: Path) -> Network:
         """Read what ``Network.save`` wrote."""
-        content, path = read_content(folder), folder / WEIGHTS
+        content = read_content(folder)
         columns = tuple(Column.from_json(each) for each in content["columns"])
         shape = Shape(columns, content["sizes"], self.settings(**content["settings"]))
-        try:
-            with np.load(path) as stored:
-                weights = {name: stored[name] for name in stored.files}
-        except Exception as error:  # zipfile, numpy and the file system each raise their own
-            raise RunError(f"{path} cannot be read ({error}).", "Train the model again.") from error
-        return Network(shape, self.forward, weights, content["most"], tuple(content["notes"]))
+        return Network(shape, self.forward, read_weights(folder), content["most"], tuple(content["notes"]))
 
 
 @dataclass

@@ -101,6 +101,20 @@ def test_the_decision_costs_what_its_mistakes_cost(
     assert decision.low < decision.cost < decision.high
 
 
+def test_the_curve_of_costs_holds_what_is_served_and_both_extremes(found: dict[Answer, TaskEvaluation]) -> None:
+    result = found[Answer.PROBABILITY]
+    curve, decision = result.costs, result.decision
+    assert curve is not None
+    assert decision is not None
+    assert (curve.yes[0], curve.yes[-1]) == (0.0, 1.0)
+    assert (curve.cost[0], curve.cost[-1]) == pytest.approx((decision.always_no, decision.always_yes))
+    assert np.interp(decision.yes, curve.yes, curve.cost) == pytest.approx(decision.cost, rel=0.05)
+    assert decision.cost < min(decision.always_no, decision.always_yes)
+    assert 'data-figure="costs-probability"' in str(task_section(result))
+    assert found[Answer.QUANTITY].costs is None
+    assert "What decisions cost" not in str(task_section(found[Answer.QUANTITY]))
+
+
 def test_the_calibration_table_holds_every_row(found: dict[Answer, TaskEvaluation]) -> None:
     bins = found[Answer.PROBABILITY].calibration
     assert bins is not None

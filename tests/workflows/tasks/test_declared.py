@@ -16,6 +16,9 @@ from workflows.tasks.settings import TaskSettings, check_names, declared
 from workflows.tasks.task import Answer, Entity, Task
 
 PREPARE = PrepareSettings()
+OF_EVENTS = [name for name in DECLARATIONS if "predict" in declaration(name)]
+OF_ROWS = [name for name in DECLARATIONS if name not in OF_EVENTS]
+TABLE = {"table": "orders.csv", "label": "bad"}
 
 
 def make(name: str = "mine", **settings: Any) -> Task:
@@ -71,7 +74,7 @@ class TestCounts(TaskConformance):
         )
 
 
-@pytest.mark.parametrize("name", DECLARATIONS)
+@pytest.mark.parametrize("name", OF_EVENTS)
 def test_a_declaration_is_used_by_its_name_and_its_keys_can_be_replaced(name: str) -> None:
     task = make("mine", use=name, title="Mine", predict={"event": "view"})
     assert task.title == "Mine"
@@ -79,6 +82,15 @@ def test_a_declaration_is_used_by_its_name_and_its_keys_can_be_replaced(name: st
     assert task.label.answer is task.answer
     assert vars(task.label)["kinds"] == ("view",)
     assert task.families == tuple(declaration(name)["features"])
+
+
+@pytest.mark.parametrize("name", OF_ROWS)
+def test_a_declaration_of_rows_asks_for_their_table(name: str) -> None:
+    with pytest.raises(ValidationError, match="needs a table"):
+        make("mine", use=name)
+    task = make("mine", use=name, cost_of_false_positive=2.5, **TABLE)
+    assert task.table is not None
+    assert (task.table.path, task.cost_of_false_positive, task.learners) == ("orders.csv", 2.5, declaration(name)["learners"])
 
 
 def test_the_defaults_follow_what_is_asked_about() -> None:
@@ -193,8 +205,9 @@ def test_what_stands_beside_python_replaces_what_the_task_has(tmp_path: Path) ->
         {"python": "my_shop_beside:loyal", "learners": ["lightgbm"]},
         {"predict": {"event": "purchase", "within_days": 3, "as": "count"}},
         {"for_each": "row", "table": "sessions.csv", "label": "bought"},
-        *({"use": name} for name in DECLARATIONS),
-        *({"use": name, "predict": {"as": "any", "column": ""}} for name in DECLARATIONS),
+        *({"use": name} for name in OF_EVENTS),
+        *({"use": name, "predict": {"as": "any", "column": ""}} for name in OF_EVENTS),
+        *({"use": name, **TABLE} for name in OF_ROWS),
     ],
     ids=str,
 )
