@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -10,6 +11,7 @@ import numpy as np
 from models.metrics.classification import Floats
 from models.metrics.decisions import decision_columns
 from models.metrics.intervals import UserBootstrap
+from models.tasks.spread import Spread, order_cost
 
 _DIGITS: Final = 9
 _POINTS: Final = 60
@@ -60,6 +62,69 @@ class CostCurve:
 
     yes: tuple[float, ...]
     cost: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Ranges:
+    """Intervals and orders of quantities on test rows.
+
+    Attributes:
+        wanted: share of cases that the intervals are to hold.
+        coverage: share that they hold.
+        low: lower end of its 95% interval over entities; None where there is none.
+        high: upper end.
+        width: mean width, in the unit of the quantity.
+        too_much: what one too many costs.
+        too_little: what one too few costs.
+        ordered: learner -> mean cost of a row where as much is had as the learner says at these costs.
+        expected: learner -> the same where as much is had as it expects.
+    """
+
+    wanted: float
+    coverage: float
+    low: float | None
+    high: float | None
+    width: float
+    too_much: float
+    too_little: float
+    ordered: dict[str, float]
+    expected: dict[str, float]
+
+
+def ranges_of(
+    label: Floats,
+    served: str,
+    quantities: Mapping[str, tuple[Floats, Spread]],
+    costs: tuple[float, float],
+    users: UserBootstrap,
+) -> Ranges:
+    """Return how the intervals of the served learner, and the orders of all, do.
+
+    Args:
+        label: [n] what came.
+        served: the learner that answers, one of ``quantities``.
+        quantities: learner -> [n] what it expects, and its spread.
+        costs: of one too many, and of one too few.
+        users: resamples the entities of the rows.
+    """
+    expected, spread = quantities[served]
+    low, high, _ = spread.bounds(expected)
+    inside = ((low <= label) & (label <= high)).astype(np.float64)
+    ends = users.percentile(users.means(inside[:, None])[:, 0])
+    return Ranges(
+        wanted=spread.coverage,
+        coverage=rounded(float(inside.mean())),
+        low=None if ends.low is None else rounded(ends.low),
+        high=None if ends.high is None else rounded(ends.high),
+        width=rounded(float((high - low).mean())),
+        too_much=costs[0],
+        too_little=costs[1],
+        ordered={
+            name: rounded(float(order_cost(label, each.bounds(value)[2], *costs).mean()))
+            for name, (value, each) in quantities.items()
+        },
+        expected={name: rounded(float(order_cost(label, value, *costs).mean())) for name, (value, _) in quantities.items()},
+    )
 
 
 def outcome_of(

@@ -21,7 +21,7 @@ from evaluation.metric import Outcome as Predictions
 from evaluation.quantities import Quantities, quantity_records
 from evaluation.report.details import Calibration
 from evaluation.settings import EvaluateSettings
-from evaluation.task_decisions import CostCurve, Outcome, cost_curve, outcome_of, rounded
+from evaluation.task_decisions import CostCurve, Outcome, Ranges, cost_curve, outcome_of, ranges_of, rounded
 from evaluation.thresholds import Threshold
 from models.families.row_registry import RULES
 from models.metrics.classification import Floats
@@ -41,7 +41,7 @@ SUSPECT_SHARE: Final = 0.8
 """How much of what all columns together have above a coin it has by itself."""
 SUSPECT_LEAD: Final = 0.05
 """How far it is ahead of the next best column; one that several others come close to is an ordinary strong column, such as recency."""
-_WRITTEN: Final = ("records", "decision", "calibration", "added", "costs")
+_WRITTEN: Final = ("records", "decision", "calibration", "added", "costs", "ranges")
 """Attributes of an evaluation that are written by hand."""
 _REASON_ROWS: Final = 2000
 """Test rows over which reasons are averaged."""
@@ -86,6 +86,7 @@ class TaskEvaluation:
         notes: sentences about learners.
         added: the metrics that the shop added.
         costs: mean cost of a row by how many are decided yes; None for quantities.
+        ranges: intervals and orders of quantities; None for probabilities.
     """
 
     task: str
@@ -105,6 +106,7 @@ class TaskEvaluation:
     notes: tuple[str, ...]
     added: tuple[AddedMetric, ...] = ()
     costs: CostCurve | None = None
+    ranges: Ranges | None = None
 
     def find(self, model: str, metric: str) -> Record | None:
         """Return the record of a metric, or None."""
@@ -122,6 +124,7 @@ class TaskEvaluation:
             "importance": [{"column": column, "value": value} for column, value in self.importance.items()],
             "added": [asdict(each) for each in self.added],
             "costs": asdict(self.costs) if self.costs else None,
+            "ranges": asdict(self.ranges) if self.ranges else None,
         }
         write_json(layout.metrics, content)
 
@@ -145,6 +148,7 @@ class TaskEvaluation:
                     "suspects": tuple(content["suspects"]),
                     "notes": tuple(content["notes"]),
                     "added": tuple(AddedMetric(**each) for each in content.get("added", ())),
+                    "ranges": Ranges(**ranges) if (ranges := content.get("ranges")) else None,
                     "costs": CostCurve(tuple(costs["yes"]), tuple(costs["cost"])) if (costs := content.get("costs")) else None,
                 }
             )
@@ -199,6 +203,7 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0, folde
         records=tuple(records),
         decision=_outcome(spec, served, test, users) if chance else None,
         costs=_costs(spec, served, test) if chance else None,
+        ranges=None if chance else _ranges(spec, board.served, judged, test, users),
         calibration=_calibration(served, test, users) if chance else None,
         importance=_importance(layout, board.served, served.model, test),
         suspects=(),
@@ -271,6 +276,13 @@ def _outcome(spec: TaskSpec, served: _Judged, test: Rows, users: UserBootstrap) 
 
 def _costs(spec: TaskSpec, served: _Judged, test: Rows) -> CostCurve:
     return cost_curve(test.label, served.answer, spec.false_positive, spec.false_negative)
+
+
+def _ranges(spec: TaskSpec, served: str, judged: dict[str, _Judged], test: Rows, users: UserBootstrap) -> Ranges | None:
+    found = {name: (each.answer, each.model.spread) for name, each in judged.items() if each.model.spread is not None}
+    if served not in found:
+        return None
+    return ranges_of(test.label, served, found, (spec.false_positive, spec.false_negative), users)
 
 
 def _calibration(served: _Judged, test: Rows, users: UserBootstrap) -> Calibration:

@@ -149,7 +149,8 @@ def _task_subject(settings: RunSettings, task: str, learner: str) -> Subject:
         raise UsageError(f"There is no task {task!r} to tune.", f"Declared tasks: {', '.join(settings.tasks) or 'none'}.")
     layout = RunLayout(settings.run).task(task)
     encoding, current = Encoding.read(layout), settings.tasks[task].parameters.get(learner, {})
-    return task_subject(layout, encoding.columns, encoding.sizes, learner, current, settings.seed, settings.folder)
+    about = encoding.columns, encoding.sizes
+    return task_subject(layout, *about, learner, current, settings.seed, settings.folder, encoding.scales)
 
 
 def _check(config: Path, minutes: float | None, write: Path | None) -> None:

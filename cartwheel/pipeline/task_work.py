@@ -97,9 +97,11 @@ def task_models(run: Path, settings: RunSettings) -> None:
 
     for name, task in settings.tasks.items():
         encoding = Encoding.read(layout.task(name))
-        chosen = TaskTrainingSettings(select=task.select)
+        chosen = TaskTrainingSettings(select=task.select, interval=task.interval)
         files = layout.task(name)
-        board = train_task(files, encoding.columns, encoding.sizes, settings.seed, chosen, task.parameters, settings.folder)
+        board = train_task(
+            files, encoding.columns, encoding.sizes, settings.seed, chosen, task.parameters, settings.folder, encoding.scales
+        )
         Console(stderr=True).print(f"{name}: {board.served} is served, {board.reason}", highlight=False)
 
 

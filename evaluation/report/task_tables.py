@@ -16,6 +16,7 @@ from evaluation.report.names import ABSENT, metric_name, model_name
 from evaluation.report.task_drawings import costs
 from evaluation.report.terminal import outcome
 from evaluation.task_metrics import TaskEvaluation
+from models.families.row_registry import RULES
 from workflows.tasks.task import Answer
 
 METRICS: Final = {
@@ -90,7 +91,24 @@ def sentences(found: TaskEvaluation) -> list[str]:
             f"decision: yes to {decision.yes:.1%} of the rows, from {decision.threshold:.4f} on, which {decision.rule}; it costs "
             f"{decision.cost:.4f} a row{ends}, always yes {decision.always_yes:.4f}, always no {decision.always_no:.4f}"
         )
-    return result
+    return result + _ranged(found)
+
+
+def _ranged(found: TaskEvaluation) -> list[str]:
+    """Say what the intervals of quantities hold, and what orders cost."""
+    ranges = found.ranges
+    if ranges is None:
+        return []
+    ends = "" if ranges.low is None else f" ({ranges.low:.1%} to {ranges.high:.1%})"
+    rule = min((name for name in ranges.expected if name in RULES), key=lambda name: ranges.expected[name], default=found.served)
+    served = model_name(found.served)
+    return [
+        f"interval: it holds {ranges.coverage:.1%}{ends} of test rows, where {ranges.wanted:.0%} are wanted; its mean width is "
+        f"{ranges.width:.4f}",
+        f"order: at {ranges.too_much:g} one too many and {ranges.too_little:g} one too few, having what {served} says costs "
+        f"{ranges.ordered[found.served]:.4f} a row, what it expects {ranges.expected[found.served]:.4f}, and what the {model_name(rule)} "
+        f"expects {ranges.expected[rule]:.4f}",
+    ]
 
 
 def protocol(found: TaskEvaluation) -> str:

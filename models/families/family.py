@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Final, Generic, Literal, TypeVar
 
@@ -20,6 +20,7 @@ from cartwheel.core.settings import Settings
 from models.families.checks import check_labels, check_lists, check_missing
 from models.training.tables import Table
 from workflows.features.column import Column, Kind
+from workflows.features.scale import Scale
 from workflows.tasks.task import DECLARED_ANSWERS, Answer
 
 Floats = npt.NDArray[np.float64]
@@ -87,6 +88,8 @@ class TrainingData:
         valid_label: [M] float64.
         groups: [N] int64, the list that each training row is in; the rows of a list follow one another. Of a ranking only.
         valid_groups: [M] int64, the same of validation rows.
+        scales: column of numbers -> how its values are read back in their own unit; one that is not there is in it.
+        horizon_days: length of the window that the label looks at; 0 where there is none.
     """
 
     task: str
@@ -99,6 +102,12 @@ class TrainingData:
     valid_label: Floats
     groups: Ints | None = None
     valid_groups: Ints | None = None
+    scales: Mapping[str, Scale] = field(default_factory=dict)
+    horizon_days: float = 0.0
+
+    def scale(self, column: str) -> Scale:
+        """Return how the values of a column are read back in their own unit."""
+        return self.scales.get(column, Scale())
 
 
 class Fitted(ABC):
@@ -107,10 +116,12 @@ class Fitted(ABC):
     Attributes:
         columns: what it reads, a subset of the training data's in their order.
         notes: what a reader of the report should know.
+        own_level: whether its quantities have a level of their own, which is not moved to that of validation rows.
     """
 
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
+    own_level: bool = False
 
     @abstractmethod
     def scores(self, rows: Table) -> Floats:

@@ -27,6 +27,7 @@ FAMILIES: Final[Mapping[str, str]] = {
     "logistic_regression": "models.families.rows.linear:LogisticRegressionLearner",
     "poisson_regression": "models.families.rows.linear:PoissonRegressionLearner",
     "lightgbm": "models.families.rows.lightgbm:LightGBMLearner",
+    "buy_till_you_die": "models.families.rows.buy_till_you_die:BuyTillYouDieLearner",
     "mlp": "models.families.rows.mlp:MLPLearner",
     "dlrm": "models.families.rows.dlrm:RowDLRMLearner",
     "isolation_forest": "models.families.rows.isolation_forest:IsolationForestLearner",
@@ -36,7 +37,7 @@ FAMILIES: Final[Mapping[str, str]] = {
 """Name -> module and class, from simple to complex."""
 
 _NAME: Final = re.compile(r"[a-z][a-z0-9_]*")
-ON_REQUEST: Final = frozenset({"sequence", "isolation_forest", "autoencoder"})
+ON_REQUEST: Final = frozenset({"buy_till_you_die", "sequence", "isolation_forest", "autoencoder"})
 """Families that take long to train or suit few tasks, and are tried only where a task names them."""
 
 

@@ -1,4 +1,4 @@
-"""Log odds into probabilities: Platt scaling on validation rows, shrunk towards leaving them as they are.
+"""Log odds into probabilities: Platt scaling on validation rows, shrunk towards leaving them as they are; and quantities to a level.
 
 How far it is shrunk is decided by the log loss of rows that the calibration was not fitted on, the rows of an entity together; where no
 calibration lowers it, none is used.
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from models.metrics.classification import row_log_loss
+from models.metrics.quantities import row_poisson_deviance
 from models.training.calibration import Platt, fit_platt
 
 Floats = npt.NDArray[np.float64]
@@ -61,6 +62,39 @@ def calibrate(log_odds: Floats, label: Floats, entity: npt.NDArray[Any]) -> Cali
     if share == 0.0:
         return Calibrated(Platt(note=whole.note if whole == Platt(note=whole.note) else ""), 0.0, ways[0.0])
     return Calibrated(_shrunk(whole, share), share, ways[share])
+
+
+@dataclass(frozen=True)
+class Level:
+    """A factor of quantities, and what it does to rows that it was not fitted on.
+
+    Attributes:
+        factor: that is served.
+        held_out: [n] quantity of each validation row by a factor of the other folds.
+    """
+
+    factor: float
+    held_out: Floats
+
+
+def calibrate_level(quantity: Floats, label: Floats, entity: npt.NDArray[Any]) -> Level:
+    """Choose the factor that makes the total of validation rows right, shrunk towards 1 as probabilities are, by Poisson deviance.
+
+    Args:
+        quantity: [n] expected by a model that was not fitted on these rows, at least 0.
+        label: [n] what came.
+        entity: [n] whose row each is.
+    """
+    fold = np.unique(entity, return_inverse=True)[1] % FOLDS
+    fitted = {held: _ratio(label[fold != held], quantity[fold != held]) for held in np.unique(fold)}
+    ways = {share: quantity * np.array([fitted[each] ** share for each in fold]) for share in SHARES}
+    losses = {share: float(row_poisson_deviance(label, found).mean()) for share, found in ways.items()}
+    share = min(SHARES, key=lambda each: (losses[each], each))
+    return Level(_ratio(label, quantity) ** share, ways[share])
+
+
+def _ratio(label: Floats, quantity: Floats) -> float:
+    return float(label.sum() / quantity.sum()) if label.sum() > 0 and quantity.sum() > 0 else 1.0
 
 
 def _shrunk(platt: Platt, share: float) -> Platt:

@@ -22,7 +22,8 @@ class TaskSpec:
         learners: names of those that are tried; empty for all that can answer.
         false_positive: what a wrong yes costs.
         false_negative: what a wrong no costs.
-        metrics: ``module:name`` of the metrics that the shop added.
+        metrics: names, or ``module:name``, of the metrics that the shop added.
+        horizon_days: length of the window that the label looks at; 0 where there is none.
     """
 
     name: str
@@ -33,6 +34,7 @@ class TaskSpec:
     false_positive: float = 1.0
     false_negative: float = 1.0
     metrics: tuple[str, ...] = ()
+    horizon_days: float = 0.0
 
     @staticmethod
     def read(layout: TaskLayout) -> TaskSpec:
@@ -52,6 +54,7 @@ class TaskSpec:
                 float(content["costs"]["false_positive"]),
                 float(content["costs"]["false_negative"]),
                 tuple(content.get("metrics", ())),
+                float(content.get("horizon_days", 0.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{layout.spec} describes no task ({error}).", "Run `cartwheel prepare` again.") from None

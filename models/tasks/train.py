@@ -23,16 +23,18 @@ from models.families.family import Fitted, Floats, Learner, TrainingData
 from models.families.row_registry import learners_for
 from models.families.rows.one_feature import OneFeatureLearner, row_loss
 from models.metrics.classification import roc_auc, row_log_loss
-from models.tasks.calibrate import calibrate
+from models.tasks.calibrate import Level, calibrate, calibrate_level
 from models.tasks.decide import Decision, choose_threshold
 from models.tasks.leaderboard import METRIC, Candidate, Leaderboard, rank
 from models.tasks.reasons import reason_groups, reasons, typical_values
 from models.tasks.rows import Rows, inputs_of, read_rows
 from models.tasks.selection import Method, select
 from models.tasks.spec import TaskSpec
+from models.tasks.spread import Spread, fit_spread
 from models.training.calibration import Platt
 from models.training.onnx_export import write_checked
 from workflows.features.column import Column
+from workflows.features.scale import Scale
 from workflows.tasks.task import Answer, declared_answer
 
 OFFLINE_ROWS: Final = 256
@@ -46,8 +48,32 @@ class TaskTrainingSettings(Settings):
     select: Method = "none"
     """How columns are left out before learners are fitted: not at all, where an L1 penalty gives them no weight, where they share no more
     information with the label than shuffled ones, or where shuffling them on validation rows costs nothing."""
+    interval: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    """Share of cases that the interval of a quantity is to hold."""
     bootstrap: Annotated[int, Field(ge=100)] = 500
     """Resamples of entities behind the intervals and standard errors of the leaderboard."""
+
+
+@dataclass(frozen=True)
+class Answering:
+    """How a score becomes an answer, as ``calibration.json`` holds it.
+
+    Attributes:
+        platt: calibration of log odds.
+        decision: when a probability is a yes; None for quantities.
+        factor: of quantities.
+        spread: of quantities; None for probabilities.
+    """
+
+    platt: Platt
+    decision: Decision | None
+    factor: float = 1.0
+    spread: Spread | None = None
+
+    def content(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        decided = asdict(self.decision) if self.decision else {}
+        return {**self.platt.content(), **decided, "factor": self.factor, "spread": asdict(self.spread) if self.spread else None}
 
 
 @dataclass(frozen=True)
@@ -63,6 +89,8 @@ class TaskModel:
         reasons: column that is a reason -> inputs that are replaced together.
         calibration: of the log odds; the identity for quantities.
         decision: when a probability is a yes; None for quantities.
+        factor: of quantities; 1 for probabilities.
+        spread: how far a quantity may be from what is expected; None for probabilities.
     """
 
     model: str
@@ -73,10 +101,14 @@ class TaskModel:
     reasons: Mapping[str, Sequence[str]]
     calibration: Platt
     decision: Decision | None
+    factor: float = 1.0
+    spread: Spread | None = None
 
     def answers(self, score: Floats) -> Floats:
         """Return [n] the probabilities or quantities of [n] scores."""
-        return score if self.answer is Answer.QUANTITY else np.asarray(self.calibration.probability(score), np.float64)
+        return (
+            score * self.factor if self.answer is Answer.QUANTITY else np.asarray(self.calibration.probability(score), np.float64)
+        )
 
 
 def train_task(
@@ -87,6 +119,7 @@ def train_task(
     settings: TaskTrainingSettings | None = None,
     parameters: Mapping[str, Mapping[str, Any]] | None = None,
     folder: Path | None = None,
+    scales: Mapping[str, Scale] | None = None,
 ) -> Leaderboard:
     """Fit the learners of a task on its training rows and choose on validation rows which is served.
 
@@ -102,6 +135,7 @@ def train_task(
         settings: how learners are fitted and compared.
         parameters: learner -> settings that are not its defaults.
         folder: of the configuration file, where a shop's own families lie.
+        scales: column of numbers -> how its values are read back in their own unit.
 
     Raises:
         ConfigError: if the task names a learner that there is not, or that cannot answer it, or a shop's own one raises.
@@ -112,16 +146,7 @@ def train_task(
     settings, spec = settings or TaskTrainingSettings(), TaskSpec.read(layout)
     learners = learners_for(spec.answer, spec.learners, parameters, f"tasks.{spec.name}.learners", folder)
     splits = {split: read_rows(layout, split, columns, sizes) for split in ("train", "valid", "test")}
-    data = TrainingData(
-        layout.name,
-        spec.answer,
-        tuple(columns),
-        dict(sizes),
-        splits["train"].table,
-        splits["train"].label,
-        splits["valid"].table,
-        splits["valid"].label,
-    )
+    data = data_of(spec, columns, sizes, splits["train"], splits["valid"], scales)
     selection = select(data, settings.select, seed)
     alone = areas_alone(data)
     data = replace(data, columns=selection.kept)
@@ -133,7 +158,7 @@ def train_task(
             if why:
                 skipped[learner.name] = f"it {why}"
             else:
-                candidates.append(_train(layout, spec, learner, own, splits, seed, notes))
+                candidates.append(_train(layout, spec, learner, own, splits, seed, notes, settings.interval))
             advance(1, learner.name)
     if not candidates:
         raise DataError(f"{layout.name}: no learner reads any of its columns.", "Name other learners.")
@@ -155,6 +180,29 @@ def train_task(
     )
     board.write(layout)
     return board
+
+
+def data_of(
+    spec: TaskSpec,
+    columns: Sequence[Column],
+    sizes: Mapping[str, int],
+    train: Rows,
+    valid: Rows,
+    scales: Mapping[str, Scale] | None = None,
+) -> TrainingData:
+    """Return what the learners of a task get; arguments as in ``train_task``."""
+    return TrainingData(
+        spec.name,
+        spec.answer,
+        tuple(columns),
+        dict(sizes),
+        train.table,
+        train.label,
+        valid.table,
+        valid.label,
+        scales=dict(scales or {}),
+        horizon_days=spec.horizon_days,
+    )
 
 
 def areas_alone(data: TrainingData) -> dict[str, float]:
@@ -184,6 +232,8 @@ def read_model(model: ModelLayout) -> TaskModel:
             config["reasons"],
             Platt(float(calibration["slope"]), float(calibration["intercept"])),
             Decision(float(calibration["threshold"]), calibration["rule"]) if "threshold" in calibration else None,
+            float(calibration.get("factor", 1.0)),
+            Spread.from_json(calibration["spread"]) if calibration.get("spread") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"{model.config} describes no model of a task ({error}).", "Run `cartwheel train` again.") from None
@@ -224,6 +274,7 @@ def _train(
     splits: Mapping[str, Rows],
     seed: int,
     notes: tuple[str, ...],
+    interval: float,
 ) -> Candidate:
     fitted, valid = _fitted(learner, data, seed), splits["valid"]
     notes = (*notes, *fitted.notes)
@@ -232,14 +283,18 @@ def _train(
         calibrated = calibrate(score, valid.label, valid.entity)
         platt, loss = calibrated.platt, row_log_loss(valid.label.astype(np.int64), calibrated.held_out)
         decision = choose_threshold(valid.label, calibrated.held_out, spec.false_positive, spec.false_negative)
+        answering = Answering(platt, decision)
         notes = (*notes, platt.note) if platt.note else notes
     else:
-        platt, decision, loss = Platt(), None, row_loss(valid.label, score, data.answer)
+        level = Level(1.0, score) if fitted.own_level else calibrate_level(score, valid.label, valid.entity)
+        loss = row_loss(valid.label, level.held_out, data.answer)
+        spread = fit_spread(level.held_out, valid.label, interval, spec.false_positive, spec.false_negative)
+        answering = Answering(Platt(), None, level.factor, spread)
     examples = {split: len(rows) for split, rows in splits.items()}
     with atomic_path(layout.model(learner.name).path) as folder:
         folder.mkdir()
         about = {"seed": seed, "examples": examples, "notes": list(notes)}
-        _write(ModelLayout(folder), learner, fitted, data, (platt, decision), splits, about)
+        _write(ModelLayout(folder), learner, fitted, data, answering, splits, about)
     return Candidate(learner.name, learner.title, learner.complexity, loss, notes)
 
 
@@ -248,7 +303,7 @@ def _write(
     learner: Learner[Any],
     fitted: Fitted,
     data: TrainingData,
-    answering: tuple[Platt, Decision | None],
+    answering: Answering,
     splits: Mapping[str, Rows],
     about: Mapping[str, Any],
 ) -> None:
@@ -269,12 +324,25 @@ def _write(
     }
     fitted.save(model.path)
     write_json(model.config, config)
-    platt, decision = answering
-    write_json(model.calibration, {**platt.content(), **(asdict(decision) if decision else {})})
+    write_json(model.calibration, answering.content())
     rows = splits["test"].table.head(OFFLINE_ROWS)
     score = fitted.scores(rows)
     write_checked(fitted.onnx(), inputs_of(rows, columns), score[:, None].astype(np.float32), model.scores, learner.title)
     found = reasons(fitted.scores, columns, typical, rows)
-    task_model = TaskModel(learner.name, data.answer, columns, data.sizes, typical, {}, platt, decision)
-    values = {"entity": splits["test"].entity[:OFFLINE_ROWS], "score": score, "answer": task_model.answers(score)}
+    task_model = TaskModel(
+        learner.name,
+        data.answer,
+        columns,
+        data.sizes,
+        typical,
+        {},
+        answering.platt,
+        answering.decision,
+        answering.factor,
+        answering.spread,
+    )
+    answer = task_model.answers(score)
+    values = {"entity": splits["test"].entity[:OFFLINE_ROWS], "score": score, "answer": answer}
+    if answering.spread is not None:
+        values |= dict(zip(("low", "high", "order"), answering.spread.bounds(answer), strict=True))
     pl.DataFrame({**values, **{f"reason_{name}": each for name, each in found.items()}}).write_parquet(model.offline)

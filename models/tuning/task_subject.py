@@ -12,15 +12,17 @@ from cartwheel.core.errors import ConfigError, UsageError
 from cartwheel.core.files import sha256
 from cartwheel.core.run_layout import TaskLayout
 from cartwheel.core.settings import Settings
-from models.families.family import TrainingData, tuned
+from models.families.family import tuned
 from models.families.row_registry import make_learner
 from models.families.rows.one_feature import row_loss
 from models.tasks.leaderboard import METRIC
 from models.tasks.rows import read_rows
 from models.tasks.spec import TaskSpec
+from models.tasks.train import data_of
 from models.tuning.space import Dimension, Real, Space, Whole, holding
 from models.tuning.subject import DivergedError, Report, Subject
 from workflows.features.column import Column
+from workflows.features.scale import Scale
 
 
 def task_subject(
@@ -31,6 +33,7 @@ def task_subject(
     current: Mapping[str, Any],
     seed: int,
     folder: Path | None = None,
+    scales: Mapping[str, Scale] | None = None,
 ) -> Subject:
     """Tune a learner of a task: fit on its training rows, judge by the loss of its validation rows, before any calibration.
 
@@ -42,6 +45,7 @@ def task_subject(
         current: its settings of now that are not the defaults.
         seed: of every fit.
         folder: of the configuration file, where a shop's own families lie.
+        scales: column of numbers -> how its values are read back in their own unit.
 
     Raises:
         ConfigError: if there is no such learner, or a setting is not accepted.
@@ -58,7 +62,7 @@ def task_subject(
     if why or not space:
         raise UsageError(f"{learner.name} {why or 'has no setting with a range'}.", f"Tune another learner of {spec.name}.")
     train, valid = (read_rows(layout, split, read, sizes) for split in ("train", "valid"))
-    data = TrainingData(spec.name, spec.answer, read, dict(sizes), train.table, train.label, valid.table, valid.label)
+    data = data_of(spec, read, sizes, train, valid, scales)
 
     def attempt(values: Mapping[str, Any], place: Path, report: Report) -> float:
         del place

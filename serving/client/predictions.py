@@ -53,6 +53,9 @@ class Prediction:
         calibrated: whether a calibration was applied.
         known: whether the server has stored the entity; None where the task has no stored entities.
         reasons: at most three columns, the one that moves the score most first.
+        low: low end of the interval of a quantity; None where there is none, as the next two.
+        high: its high end.
+        order: how much to have, by what one too many and one too few cost.
     """
 
     task: str
@@ -66,6 +69,9 @@ class Prediction:
     calibrated: bool
     known: bool | None
     reasons: tuple[ColumnReason, ...]
+    low: float | None = None
+    high: float | None = None
+    order: float | None = None
 
 
 @dataclass(frozen=True)
@@ -227,6 +233,9 @@ def parse_predictions(outputs: Outputs, form: TaskForm, asked: Sequence[ShopId |
                 calibrated=bool(outputs["calibrated"][row, 0]),
                 known=yes("known", row),
                 reasons=reasons,
+                low=one("quantity_low", row),
+                high=one("quantity_high", row),
+                order=one("quantity_order", row),
             )
         )
     return tuple(predictions)

@@ -53,6 +53,7 @@ class TaskForm:
         base_rate: share of yes, or mean, of the training examples.
         calibrated: whether the probability was calibrated.
         learner: which model answers.
+        coverage: share of cases that the interval of a quantity is to hold; None where there is no interval.
     """
 
     name: str
@@ -64,6 +65,7 @@ class TaskForm:
     base_rate: float
     calibrated: bool
     learner: str = ""
+    coverage: float | None = None
 
     @property
     def stored(self) -> bool:

@@ -14,7 +14,8 @@ from serving.pieces.predict import predict_graph
 _WHO: Final = {"user": "user_id", "item": "item_id"}
 _BLANK: Final = {"string": "", "int64": 0, "float32": 0.0}
 OUTPUTS: Final = (
-    "probability", "quantity", "score", "decision", "threshold", "base_rate", "calibrated", "reasons", "contributions", "known",
+    "probability", "quantity", "quantity_low", "quantity_high", "quantity_order", "score", "decision", "threshold", "base_rate",
+    "calibrated", "reasons", "contributions", "known",
 )  # fmt: skip
 """Names of the answer's tensors; no column may have one."""
 
@@ -74,6 +75,12 @@ def _answer(task: TaskForm) -> tuple[Tensor, ...]:
     tensors = [Tensor("score", "float32", one, "what the model gives, not calibrated: log odds, or the quantity")]
     if task.threshold is None:
         tensors.insert(0, Tensor("quantity", "float32", one, "the expected quantity"))
+        if task.coverage is not None:
+            share = f"{task.coverage:.0%} of cases are to lie within the interval; its"
+            tensors += [Tensor(f"quantity_{end}", "float32", one, f"{share} {end} end") for end in ("low", "high")]
+            tensors.append(
+                Tensor("quantity_order", "float32", one, "how much to have, by what one too many and one too few cost")
+            )
     else:
         tensors.insert(0, Tensor("probability", "float32", one, "the probability of yes"))
         tensors.append(Tensor("decision", "int32", one, "1 where the probability is at least the threshold, else 0"))

@@ -39,6 +39,11 @@ def check_task(compared: Compared, graph: ServedGraph) -> None:
     report, name = compared.report, f"task {graph.name!r}"
     report.compare(f"{name}: score of test examples", found["score"][:, 0], floats(offline["score"]), CHAIN_TOLERANCE)
     report.compare(f"{name}: {answer} of test examples", found[answer][:, 0], floats(offline["answer"]), CHAIN_TOLERANCE)
+    for end in ("low", "high", "order"):
+        if end in offline.column_names:
+            report.compare(
+                f"{name}: {end} of test examples", found[f"quantity_{end}"][:, 0], floats(offline[end]), CHAIN_TOLERANCE
+            )
     reasons = {each.removeprefix("reason_"): floats(offline[each]) for each in offline.column_names if each.startswith("reason_")}
     _check_reasons(report, name, found, reasons)
     if any(tensor.name == ENTITY for tensor in graph.request):

@@ -48,6 +48,7 @@ def read_task(layout: TaskLayout) -> TaskModels:
         config, calibration = read_json(model.config), read_json(model.calibration)
         columns = raw_columns(spec)
         slope, intercept = float(calibration["slope"]), float(calibration["intercept"])
+        factor, spread = float(calibration.get("factor", 1.0)), calibration.get("spread")
         form = TaskForm(
             layout.name,
             str(spec["title"]),
@@ -56,8 +57,9 @@ def read_task(layout: TaskLayout) -> TaskModels:
             tuple(map(_client_column, columns)),
             _threshold(spec),
             float(spec["base_rate"]["train"]),
-            spec["answer"] == "probability" and (slope, intercept) != (1.0, 0.0),
+            (slope, intercept, factor) != (1.0, 0.0, 1.0),
             str(board["served"]),
+            float(spread["coverage"]) if spread else None,
         )
         typical, reasons = config["typical"], config["reasons"]
     except (KeyError, TypeError, ValueError) as error:
@@ -65,9 +67,8 @@ def read_task(layout: TaskLayout) -> TaskModels:
     table = read_table(layout.stored, ["entity", *(column.name for column in columns)]) if form.stored else None
     entities = strings(table["entity"]) if table is not None else []
     stored = {column.name: _with_unknown(column, table) for column in columns}
-    return TaskModels(
-        form, entities, stored, read_onnx(layout.graph), read_onnx(model.scores), typical, reasons, slope, intercept
-    )
+    graphs = read_onnx(layout.graph), read_onnx(model.scores)
+    return TaskModels(form, entities, stored, *graphs, typical, reasons, slope, intercept, factor, spread)
 
 
 def raw_columns(spec: Mapping[str, Any]) -> tuple[Column, ...]:

@@ -267,6 +267,9 @@ class PredictAnswer(Told):
     calibrated: bool
     known: Optional[bool]  # noqa: UP045
     reasons: list[ReasonAnswer]
+    low: Optional[float]  # noqa: UP045
+    high: Optional[float]  # noqa: UP045
+    order: Optional[float]  # noqa: UP045
 
 
 class RefusedEvent(BaseModel):

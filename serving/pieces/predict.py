@@ -38,6 +38,8 @@ class TaskModels:
         reasons: column that is a reason -> the encoded columns that are replaced together.
         slope: of the calibration of log odds.
         intercept: of the same.
+        factor: of quantities.
+        spread: of quantities, as ``calibration.json`` holds it: ``base``, ``edges``, ``widths`` and ``orders``; None where there is none.
     """
 
     form: TaskForm
@@ -49,6 +51,8 @@ class TaskModels:
     reasons: Mapping[str, Sequence[str]]
     slope: float = 1.0
     intercept: float = 0.0
+    factor: float = 1.0
+    spread: Mapping[str, Any] | None = None
 
 
 def predict_graph(step: StepModel, task: TaskModels) -> onnx.ModelProto:
@@ -168,12 +172,37 @@ class _Predict:
         flag = graph.add("Expand", graph.constant([[int(form.calibrated)]], np.int32), self._shape(rows, 1))
         values = {"base_rate": base, "calibrated": flag}
         if form.threshold is None:
-            return {**values, "quantity": score}
+            quantity = (
+                graph.add("Mul", score, graph.constant(self._task.factor, np.float32)) if self._task.factor != 1.0 else score
+            )
+            return {**values, "quantity": quantity, **self._spread(quantity)}
         slope, intercept = (graph.constant(value, np.float32) for value in (self._task.slope, self._task.intercept))
         probability = graph.add("Sigmoid", graph.add("Add", graph.add("Mul", score, slope), intercept))
         threshold = graph.add("Expand", graph.constant([[form.threshold]], np.float32), self._shape(rows, 1))
         decision = cast(graph, graph.add("GreaterOrEqual", probability, threshold), onnx.TensorProto.INT32)
         return {**values, "probability": probability, "threshold": threshold, "decision": decision}
+
+    def _spread(self, quantity: str) -> dict[str, str]:
+        """Return the ends of the interval, and how much to have: multiples of a row's unit, by the bin of its quantity."""
+        graph, spread = self._graph, self._task.spread
+        if spread is None:
+            return {}
+        zero = graph.constant(0.0, np.float32)
+        unit = graph.add("Sqrt", graph.add("Add", graph.add("Max", quantity, zero), graph.constant(spread["base"], np.float32)))
+        edges = np.asarray(spread["edges"], np.float32).reshape(1, -1)
+        above = cast(graph, graph.add("Greater", quantity, graph.constant(edges)), onnx.TensorProto.FLOAT)
+
+        def reach(multiples: Sequence[float]) -> str:
+            first = graph.constant(multiples[0], np.float32)
+            if len(multiples) == 1:
+                return graph.add("Mul", unit, first)
+            steps = graph.constant(np.diff(np.asarray(multiples))[:, None], np.float32)
+            return graph.add("Mul", unit, graph.add("Add", graph.add("MatMul", above, steps), first))
+
+        width, order = reach(spread["widths"]), reach(spread["orders"])
+        ends = {"low": graph.add("Sub", quantity, width), "high": graph.add("Add", quantity, width)}
+        ends["order"] = graph.add("Add", quantity, order)
+        return {f"quantity_{name}": graph.add("Max", value, zero) for name, value in ends.items()}
 
     def _reasons(self, contributions: str) -> dict[str, str]:
         """Return the names and contributions of the strongest reasons [B, 3]; "" and 0 where there are fewer."""

@@ -89,6 +89,7 @@ ROWS: Final = (
     Row("tables", {"identity": {"path": "other.parquet"}}, ALL, TABLE),
     Row("features.own", {"colour": {"kind": "category"}}, FROM_TABLES),
     Row("tasks", {"churn": {"use": "churn", "every_days": 3}}, FROM_TASKS, CHURN),
+    Row("tasks", {"churn": {"use": "churn", "interval": 0.9}}, FROM_TASKS, CHURN),
     Row("seed", 2, ALL, CHURN),
     Row("prepare.session_gap_minutes", 31, FROM_EXAMPLES | FROM_TASKS, CHURN),
     Row("evaluate.bootstrap", 200, {"evaluate", "task_evaluation"}, CHURN),

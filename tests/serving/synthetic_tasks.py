@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RunLayout, TaskLayout
+from models.tasks.spread import Spread
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
 from workflows.features.column import Column, Kind, Owner
 
@@ -26,6 +27,7 @@ COLUMNS = (
 )
 VALUES = ("", "books", "garden", "tøys")
 SLOPE, INTERCEPT = 0.8, -0.2
+FACTOR, SPREAD = 1.25, Spread(0.8, 0.1, (0.6, 1.1), (0.3, 0.5, 0.9), (0.1, -0.2, 0.4))
 FLAG = "spent_filled"
 _WEIGHTS = {"user_events": 0.3, "spent": -0.7, FLAG: 0.4, "favourite": (0.0, 0.2, 0.5, -0.6, 0.9, 0.1, -0.3), "weekday": -0.15}
 
@@ -170,7 +172,7 @@ class SyntheticTask:
         }
 
     def answers(self, score: np.ndarray) -> np.ndarray:
-        return score if self.answer == "quantity" else 1 / (1 + np.exp(-(SLOPE * score + INTERCEPT)))
+        return score * FACTOR if self.answer == "quantity" else 1 / (1 + np.exp(-(SLOPE * score + INTERCEPT)))
 
     def write(self, stored: int = 20, examples: int = 30) -> TaskLayout:
         layout, model = self.layout, self.layout.model("linear")
@@ -188,14 +190,20 @@ class SyntheticTask:
         config = {"model": "linear", "typical": self.typical(), "reasons": self.reasons()}
         model.config.write_text(json.dumps(config), encoding="utf-8")
         slope, intercept = (SLOPE, INTERCEPT) if self.answer == "probability" else (1.0, 0.0)
-        model.calibration.write_text(json.dumps({"slope": slope, "intercept": intercept}), encoding="utf-8")
+        calibration: dict[str, Any] = {"slope": slope, "intercept": intercept}
+        if self.answer == "quantity":
+            calibration |= {"factor": FACTOR, "spread": vars(SPREAD)}
+        model.calibration.write_text(json.dumps(calibration), encoding="utf-8")
         rows = self.rows(examples)
         encoded = self.encoded(rows)
         score = self.score(encoded)
         ids = [f"e{place}" for place in range(examples)]
         self._table({"entity": ids, "label": [0.0, 1.0] * (examples // 2), **rows}, layout.examples("test"))
         reasons = {f"reason_{name}": values for name, values in self.contributions(encoded).items()}
-        pq.write_table(pa.table({"entity": ids, "score": score, "answer": self.answers(score), **reasons}), model.offline)
+        about: dict[str, Any] = {"entity": ids, "score": score, "answer": self.answers(score)}
+        if self.answer == "quantity":
+            about |= dict(zip(("low", "high", "order"), SPREAD.bounds(self.answers(score).astype(np.float64)), strict=True))
+        pq.write_table(pa.table({**about, **reasons}), model.offline)
         if self.entity in ("user", "item"):
             self.stored = self.rows(stored)
             self._table({"entity": [f"u{place}" for place in range(stored)], **self.stored}, layout.stored)

@@ -28,6 +28,7 @@ from workflows.compiler.shared_categorify import SharedCategorify
 from workflows.features.column import Column, Kind
 from workflows.features.columns import COLUMNS, SHARED_VOCABULARY
 from workflows.features.feature_set import BUILT_IN, FeatureSet
+from workflows.features.scale import Scale
 
 NUMBERS: Final = (Kind.COUNT, Kind.AMOUNT, Kind.RATIO, Kind.NUMBER)
 """Kinds of numbers, in the order of their chains."""
@@ -94,6 +95,16 @@ def fit_numbers(table: pl.DataFrame, fitting: Fitting, declared: Sequence[Column
     workflow = _fit(chains, table, fitting)
     _still_constants(chains, workflow, table)
     return chains
+
+
+def scales_of(chains: Block) -> dict[str, Scale]:
+    """Return what fitted chains of ``fit_numbers`` do to each of their columns."""
+    found: dict[str, Scale] = {}
+    for chain in chains:
+        normalize = chain.operators[-1]
+        logged = any(isinstance(operator, ops.LogOp) for operator in chain.operators)
+        found |= {name: Scale(float(normalize.means[name]), float(normalize.stds[name]), logged) for name in chain.columns}
+    return found
 
 
 def fit_calendar(table: pl.DataFrame, fitting: Fitting) -> Block:

@@ -32,6 +32,7 @@ from workflows.compiler.quiet import quiet_nvtabular
 from workflows.encoding.encode import encode
 from workflows.encoding.vocabulary import choose
 from workflows.features.column import CATEGORICAL, CONTINUOUS, LISTS, Column, Kind
+from workflows.features.scale import Scale
 
 FLAG: Final = "_filled"
 """Follows the name of a number: the column that says where it was missing."""
@@ -48,14 +49,20 @@ class Encoding:
     Attributes:
         columns: the encoded columns in their order, those that flag missing numbers behind the raw ones.
         sizes: column of ids -> how many ids, the reserved ones included.
+        scales: column of numbers -> how its values are read back in their own unit.
     """
 
     columns: tuple[Column, ...]
     sizes: Mapping[str, int]
+    scales: Mapping[str, Scale]
 
     def write(self, layout: TaskLayout) -> None:
         """Write ``encoding.json``."""
-        write_json(layout.encoding, {"columns": [column.to_json() for column in self.columns], "sizes": dict(self.sizes)})
+        columns, scales = (
+            [column.to_json() for column in self.columns],
+            {name: each.to_json() for name, each in self.scales.items()},
+        )
+        write_json(layout.encoding, {"columns": columns, "sizes": dict(self.sizes), "scales": scales})
 
     @staticmethod
     def read(layout: TaskLayout) -> Encoding:
@@ -65,7 +72,8 @@ class Encoding:
             RunError: if it is missing.
         """
         content = read_json(layout.encoding)
-        return Encoding(tuple(Column.from_json(each) for each in content["columns"]), content["sizes"])
+        scales = {name: Scale.from_json(each) for name, each in content.get("scales", {}).items()}
+        return Encoding(tuple(Column.from_json(each) for each in content["columns"]), content["sizes"], scales)
 
 
 def encode_task(layout: TaskLayout, columns: Sequence[Column], engine: str = "polars") -> Encoding:
@@ -87,7 +95,7 @@ def encode_task(layout: TaskLayout, columns: Sequence[Column], engine: str = "po
     flagged = [column for column in columns if column.kind in CONTINUOUS and tables["train"][column.name].null_count()]
     encoded = (*columns, *(_flag(column) for column in flagged))
     with atomic_path(layout.workflow) as folder:
-        workflow, sizes = _fit(tables["train"].select(c.name for c in columns), columns, flagged, folder, engine)
+        workflow, sizes, scales = _fit(tables["train"].select(c.name for c in columns), columns, flagged, folder, engine)
         plan = read_plan(workflow)
         names = [column.name for column in encoded]
         model = compile_onnx(plan, names, layout.name)
@@ -101,7 +109,7 @@ def encode_task(layout: TaskLayout, columns: Sequence[Column], engine: str = "po
         with atomic_path(layout.features(split)) as folder:
             folder.mkdir()
             pl.concat([kept, values], how="horizontal").write_parquet(folder / "part.0.parquet")
-    encoding = Encoding(encoded, sizes)
+    encoding = Encoding(encoded, sizes, scales)
     encoding.write(layout)
     return encoding
 
@@ -130,8 +138,8 @@ def _flag(column: Column) -> Column:
 
 def _fit(
     table: pl.DataFrame, columns: Sequence[Column], flagged: Sequence[Column], folder: Path, engine: str
-) -> tuple[Any, dict[str, int]]:
-    """Fit and save the workflow; return it and the number of ids of each column of ids."""
+) -> tuple[Any, dict[str, int], dict[str, Scale]]:
+    """Fit and save the workflow; return it, the number of ids of each column of ids, and the scale of each number."""
     vocabularies = _vocabularies(table, columns)
     scratch = folder.with_name(folder.name + ".fitting")
     scratch.mkdir(parents=True)
@@ -149,8 +157,10 @@ def _fit(
             if calendar:
                 chains += feature_graph.fit_calendar(table.select(calendar), fitting)
             numbers = [column.name for column in columns if column.kind in CONTINUOUS]
+            scales: dict[str, Scale] = {}
             if numbers:
-                chains += feature_graph.fit_numbers(table.select(numbers), fitting, columns)
+                fitted = feature_graph.fit_numbers(table.select(numbers), fitting, columns)
+                chains, scales = [*chains, *fitted], feature_graph.scales_of(fitted)
             nodes = [feature_graph.node_of(chain) for chain in chains]
             filled = ops.FillMissing(fill_val=0, add_binary_cols=True)
             nodes += [([column.name] >> filled)[column.name + FLAG] for column in flagged]
@@ -163,7 +173,7 @@ def _fit(
     sizes = {name: RESERVED + len(values) for name, values in vocabularies.items()}
     sizes |= {column.name: sizes[column.vocabulary] for column in columns if column.vocabulary}
     sizes |= {name: RESERVED + table[name].n_unique() for name in calendar}
-    return workflow, sizes
+    return workflow, sizes, scales
 
 
 def _vocabularies(table: pl.DataFrame, columns: Sequence[Column]) -> dict[str, list[str]]:

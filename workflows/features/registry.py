@@ -14,6 +14,7 @@ from workflows.features.family import FeatureFamily
 
 FAMILIES: Final[Mapping[str, str]] = {
     "user_activity": "workflows.features.user_activity:UserActivity",
+    "buying_cycle": "workflows.features.buying_cycle:BuyingCycle",
     "item_activity": "workflows.features.item_activity:ItemActivity",
     "session_activity": "workflows.features.session_activity:SessionActivity",
     "session_items": "workflows.features.session_items:SessionItems",

@@ -10,6 +10,8 @@ DECLARATIONS: Final[Mapping[str, str]] = {
     "churn": "workflows.tasks.churn",
     "purchase_intent": "workflows.tasks.intent",
     "demand": "workflows.tasks.demand",
+    "spend": "workflows.tasks.spend",
+    "buying_cycle": "workflows.tasks.buying_cycle",
     "risk": "workflows.tasks.risk",
 }
 """Name -> the module with its ``DECLARATION``."""

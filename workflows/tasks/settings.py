@@ -139,9 +139,12 @@ class TaskSettings(Settings):
     """``[tasks.<name>.parameters.<learner>]``: settings of a learner that are not its defaults, such as those that `cartwheel tune`
     found."""
     cost_of_false_positive: Cost = 1.0
-    """What a wrong yes costs; with the next it decides from which probability on the answer is yes."""
+    """What a wrong yes costs; with the next it decides from which probability on the answer is yes. Of a quantity what one too many costs,
+    which with the next decides how much to have."""
     cost_of_false_negative: Cost = 1.0
-    """What a wrong no costs, in the same unit."""
+    """What a wrong no costs, in the same unit; of a quantity what one too few costs."""
+    interval: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
+    """Quantities: share of cases that the interval of an answer is to hold."""
     select: Literal["none", "l1", "mutual_information", "permutation"] = "none"
     """How columns are left out before the learners are fitted: not at all; where an L1 penalty gives them no weight; where they share no
     more information with the label than shuffled ones; or where shuffling them on validation rows costs nothing."""
@@ -172,13 +175,16 @@ class TaskSettings(Settings):
         ):  # a dump, which a manifest holds, has the field's name for the key's
             given = {"as" if key == "as_" else key: value for key, value in predict.items()}
             filled["predict"] = {**start["predict"], **given}
+        if "parameters" not in content:
+            tried = filled.get("learners", ())
+            filled["parameters"] = {name: each for name, each in start.get("parameters", {}).items() if name in tried}
         return filled
 
     @model_validator(mode="after")
     def _keys_belong_together(self) -> Self:
         if self.python:
             for key in type(self).model_fields:
-                if key not in (*_BESIDE_PYTHON, "python", "parameters", "select") and self._is_given(key):
+                if key not in (*_BESIDE_PYTHON, "python", "parameters", "select", "interval") and self._is_given(key):
                     raise ValueError(f"{key} is not read where python builds the task; leave it out, or set it there")
             return self
         rows = self.for_each == "row"

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from synthetic_run import write_synthetic_run
-from synthetic_tasks import INTERCEPT, SLOPE, SyntheticTask, write_tasks
+from synthetic_tasks import FACTOR, INTERCEPT, SLOPE, SPREAD, SyntheticTask, write_tasks
 from tritonclient.utils import InferenceServerException
 from typer.testing import CliRunner
 
@@ -123,8 +123,12 @@ def test_a_quantity_has_no_decision_and_a_row_no_entity(local_tasks: LocalReposi
     quantity, row = local_tasks.ask("demand", entity=[["u1"]]), local_tasks.ask("intent", spent=[[2.0]], favourite=[["books"]])
     assert "probability" not in quantity
     assert "decision" not in quantity
-    assert quantity["quantity"].tolist() == quantity["score"].tolist()
-    assert quantity["calibrated"].tolist() == [[0]]
+    np.testing.assert_allclose(quantity["quantity"], FACTOR * quantity["score"], rtol=1e-6)
+    assert quantity["calibrated"].tolist() == [[1]]
+    ends = SPREAD.bounds(quantity["quantity"][:, 0].astype(np.float64))
+    for name, expected in zip(("low", "high", "order"), ends, strict=True):
+        np.testing.assert_allclose(quantity[f"quantity_{name}"][:, 0], expected, rtol=1e-5)
+    assert "quantity_low" not in row
     assert "known" not in row
     assert row["reasons"][0, 2] == ""
     assert row["contributions"][0, 2] == 0

@@ -17,6 +17,11 @@ class TestUserActivity(FeatureFamilyConformance):
         return make_family("user_activity")
 
 
+class TestBuyingCycle(FeatureFamilyConformance):
+    def family(self) -> FeatureFamily:
+        return make_family("buying_cycle")
+
+
 class TestItemActivity(FeatureFamilyConformance):
     def family(self) -> FeatureFamily:
         return make_family("item_activity")
