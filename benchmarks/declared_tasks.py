@@ -32,9 +32,9 @@ from models.families.row_registry import RULES  # noqa: E402
 from workflows.tasks.task import Answer  # noqa: E402
 
 _METRIC: Final = {Answer.PROBABILITY: "roc_auc", Answer.QUANTITY: "wape"}
-_STAGES: Final = (work.events, work.tables, task_work.tasks, task_work.task_models, task_work.task_evaluation)
+STAGES: Final = (work.events, work.tables, task_work.tasks, task_work.task_models, task_work.task_evaluation)
 _DATA: Final = "{data}/"
-_TINY: Final = {"source": {"shoppers": 300, "items": 60, "days": 20}}
+TINY: Final = {"source": {"shoppers": 300, "items": 60, "days": 20}}
 """Events that a task about rows of a table does not read."""
 
 
@@ -76,8 +76,8 @@ def _filled(value: Any, data: Path) -> Any:
     return value.replace("{data}", str(data)) if isinstance(value, str) else value
 
 
-_RETAIL: Final = {"kind": "online_retail", "path": "{data}/online_retail/online_retail.parquet"}
-_CDNOW: Final = {
+RETAIL: Final = {"kind": "online_retail", "path": "{data}/online_retail/online_retail.parquet"}
+CDNOW: Final = {
     "kind": "table",
     "path": "{data}/cdnow/CDNOW_master.txt",
     "separator": " ",
@@ -95,21 +95,21 @@ _SHOPPERS: Final = {
 }
 
 
-def _churn(test_at: str, days: int) -> dict[str, Any]:
+def churn(test_at: str, days: int) -> dict[str, Any]:
     """Return the question who of all customers so far will not buy within so many days, asked in test at one instant."""
     return {"use": "churn", "test_at": test_at, "active_within_days": 3650, "predict": {"within_days": days}}
 
 
 QUESTIONS: Final = (
-    Question("churn of Online Retail", {"source": _RETAIL, "tasks": {"churn": _churn("2011-10-10", 60)}}, 0.735),
-    Question("churn of CDNOW", {"source": _CDNOW, "tasks": {"churn": _churn("1998-04-01", 90)}}, 0.838),
-    Question("intent of Online Shoppers", {**_TINY, "tasks": {"intent": _SHOPPERS}}, 0.93),
+    Question("churn of Online Retail", {"source": RETAIL, "tasks": {"churn": churn("2011-10-10", 60)}}, 0.735),
+    Question("churn of CDNOW", {"source": CDNOW, "tasks": {"churn": churn("1998-04-01", 90)}}, 0.838),
+    Question("intent of Online Shoppers", {**TINY, "tasks": {"intent": _SHOPPERS}}, 0.93),
     Question(
         "intent of Online Shoppers without PageValues",
-        {**_TINY, "tasks": {"intent": {**_SHOPPERS, "leave_out": ["PageValues"]}}},
+        {**TINY, "tasks": {"intent": {**_SHOPPERS, "leave_out": ["PageValues"]}}},
         0.78,
     ),
-    Question("demand of Online Retail", {"source": _RETAIL, "tasks": {"demand": {"use": "demand"}}}),
+    Question("demand of Online Retail", {"source": RETAIL, "tasks": {"demand": {"use": "demand"}}}),
     Question(
         "purchase intent of RetailRocket",
         {
@@ -133,7 +133,7 @@ def judged(question: Question, data: Path, folder: Path) -> Iterator[TaskEvaluat
     layout = RunLayout(path)
     path.mkdir(parents=True, exist_ok=True)
     if not all(layout.task(name).metrics.is_file() for name in run.settings.tasks):
-        for stage in _STAGES:
+        for stage in STAGES:
             stage(path, run.settings)
     for name in run.settings.tasks:
         yield TaskEvaluation.read(layout.task(name))

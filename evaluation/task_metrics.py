@@ -15,6 +15,7 @@ from cartwheel.core.run_layout import TaskLayout
 from cartwheel.core.tables import read_json
 from evaluation.added_metrics import Answers, added_records
 from evaluation.chances import Forecast, chance_records
+from evaluation.effects import Arms, Policy, effect_records, policy_outcome
 from evaluation.figures import Protocol, Record
 from evaluation.metric import Metric, added_metrics
 from evaluation.metric import Outcome as Predictions
@@ -41,7 +42,7 @@ SUSPECT_SHARE: Final = 0.8
 """How much of what all columns together have above a coin it has by itself."""
 SUSPECT_LEAD: Final = 0.05
 """How far it is ahead of the next best column; one that several others come close to is an ordinary strong column, such as recency."""
-_WRITTEN: Final = ("records", "decision", "calibration", "added", "costs", "ranges")
+_WRITTEN: Final = ("records", "decision", "calibration", "added", "costs", "ranges", "policy")
 """Attributes of an evaluation that are written by hand."""
 _REASON_ROWS: Final = 2000
 """Test rows over which reasons are averaged."""
@@ -86,7 +87,8 @@ class TaskEvaluation:
         notes: sentences about learners.
         added: the metrics that the shop added.
         costs: mean cost of a row by how many are decided yes; None for quantities.
-        ranges: intervals and orders of quantities; None for probabilities.
+        ranges: intervals and orders; of quantities alone.
+        policy: what treating by the served learner is worth; of effects alone.
     """
 
     task: str
@@ -107,6 +109,7 @@ class TaskEvaluation:
     added: tuple[AddedMetric, ...] = ()
     costs: CostCurve | None = None
     ranges: Ranges | None = None
+    policy: Policy | None = None
 
     def find(self, model: str, metric: str) -> Record | None:
         """Return the record of a metric, or None."""
@@ -125,6 +128,7 @@ class TaskEvaluation:
             "added": [asdict(each) for each in self.added],
             "costs": asdict(self.costs) if self.costs else None,
             "ranges": asdict(self.ranges) if self.ranges else None,
+            "policy": asdict(self.policy) if self.policy else None,
         }
         write_json(layout.metrics, content)
 
@@ -148,6 +152,7 @@ class TaskEvaluation:
                     "suspects": tuple(content["suspects"]),
                     "notes": tuple(content["notes"]),
                     "added": tuple(AddedMetric(**each) for each in content.get("added", ())),
+                    "policy": _policy(content.get("policy")),
                     "ranges": Ranges(**ranges) if (ranges := content.get("ranges")) else None,
                     "costs": CostCurve(tuple(costs["yes"]), tuple(costs["cost"])) if (costs := content.get("costs")) else None,
                 }
@@ -183,12 +188,18 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0, folde
     models = {entry.learner: read_model(layout.model(entry.learner)) for entry in board.entries}
     columns = tuple({column.name: column for model in models.values() for column in model.columns}.values())
     sizes = {name: size for model in models.values() for name, size in model.sizes.items()}
-    test = read_rows(layout, SPLIT, columns, sizes)
+    effect = spec.answer is Answer.EFFECT
+    test = read_rows(layout, SPLIT, columns, sizes, treated=effect)
     judged = {name: _judge(layout, name, model, test) for name, model in models.items()}
     users = UserBootstrap(test.entity, bootstrap, seed)
     served = judged[board.served]
     chance = spec.answer is Answer.PROBABILITY
-    records = _chances(spec, board, judged, test, bootstrap, seed) if chance else _quantities(spec, judged, test, bootstrap, seed)
+    if effect:
+        records = _effects(spec, judged, test, bootstrap, seed)
+    elif chance:
+        records = _chances(spec, board, judged, test, bootstrap, seed)
+    else:
+        records = _quantities(spec, judged, test, bootstrap, seed)
     records += _added(spec, judged, test, added, bootstrap, seed)
     result = TaskEvaluation(
         task=spec.name,
@@ -203,7 +214,8 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0, folde
         records=tuple(records),
         decision=_outcome(spec, served, test, users) if chance else None,
         costs=_costs(spec, served, test) if chance else None,
-        ranges=None if chance else _ranges(spec, board.served, judged, test, users),
+        ranges=_ranges(spec, board.served, judged, test, users) if spec.answer is Answer.QUANTITY else None,
+        policy=policy_outcome(served.answer, _arms(spec, test), users) if effect else None,
         calibration=_calibration(served, test, users) if chance else None,
         importance=_importance(layout, board.served, served.model, test),
         suspects=(),
@@ -249,6 +261,17 @@ def _chances(
 def _quantities(spec: TaskSpec, judged: dict[str, _Judged], test: Rows, bootstrap: int, seed: int) -> list[Record]:
     forecasts = [Quantities(name, _role(name), each.answer) for name, each in judged.items()]
     records = quantity_records(spec.name, test.label, test.entity, forecasts, bootstrap, seed, _protocol(spec, test))
+    return [_of_entities(each, spec) for each in records]
+
+
+def _arms(spec: TaskSpec, test: Rows) -> Arms:
+    assert test.treated is not None
+    return Arms(test.label, test.treated, float(test.treated.mean()), spec.cost_of_treatment, spec.value_of_outcome)
+
+
+def _effects(spec: TaskSpec, judged: dict[str, _Judged], test: Rows, bootstrap: int, seed: int) -> list[Record]:
+    effects = {name: (_role(name), each.answer) for name, each in judged.items()}
+    records = effect_records(spec.name, _arms(spec, test), test.entity, effects, bootstrap, seed, _protocol(spec, test))
     return [_of_entities(each, spec) for each in records]
 
 
@@ -322,6 +345,11 @@ def _suspects(board: Leaderboard, result: TaskEvaluation) -> tuple[str, ...]:
         f"{column} alone reaches ROC AUC {area:.3f} on validation rows, where all columns reach {whole.value:.3f} on test rows: it is "
         "suspect of being computed from what is predicted; check that it is known when the question is asked, or leave it out",
     )
+
+
+def _policy(content: dict[str, Any] | None) -> Policy | None:
+    listed = ("predicted", "observed", "error")
+    return Policy(**{**content, **{name: tuple(content[name]) for name in listed}}) if content else None
 
 
 def _record(content: dict[str, Any]) -> Record:

@@ -185,32 +185,37 @@ def show_predictions(answers: Sequence[Prediction], form: TaskForm, console: Con
         contents = [dataclasses.asdict(answer) for answer in answers]
         print(json.dumps(contents[0] if len(contents) == 1 else contents, ensure_ascii=False))
         return
-    of_probability = form.threshold is not None
+    of_probability, decides = form.answer == "probability", form.threshold is not None
     ranged = form.coverage is not None
-    table = Table(
-        form.entity, form.answer, *(["decision"] if of_probability else ["interval", "order"] if ranged else []), "reasons"
-    )
+    table = Table(form.entity, form.answer, *(["decision"] if decides else ["interval", "order"] if ranged else []), "reasons")
     for answer in answers:
         name = "the given columns" if answer.entity is None else str(answer.entity)
         name += " (not known)" if answer.known is False and answer.entity is not None else ""
-        value = f"{answer.probability:.1%}" if answer.probability is not None else f"{answer.quantity:.3g}"
-        decision = [("yes" if answer.decision else "no")] if of_probability else []
+        decision = [("yes" if answer.decision else "no")] if decides else []
         if ranged:
             decision = [f"{answer.low:.3g} to {answer.high:.3g}", f"{answer.order:.3g}"]
         reasons = "\n".join(f"{reason.contribution:+.2f} {reason.title}" for reason in answer.reasons)
-        table.add_row(escape(name), value, *decision, escape(reasons))
+        table.add_row(escape(name), _value(answer), *decision, escape(reasons))
     console.print(table)
     base = f"{form.base_rate:.1%} of the training examples" if of_probability else f"{form.base_rate:.3g} on average in training"
-    unit = "log odds" if of_probability else "units of the quantity"
+    unit = "log odds" if of_probability else f"units of the {form.answer}"
     notes = [f"Base rate: {base}.", f"Reasons in {unit}, against a typical value of the column."]
     if form.coverage is not None:
         notes.append(
             f"{form.coverage:.0%} of cases are to lie within the interval; order is how much to have, by the task's costs."
         )
-    if form.threshold is not None:
+    if form.answer == "effect":
+        notes.insert(1, f"Treating pays where the effect is above {form.threshold:.3g}.")
+    if of_probability:
         notes.insert(1, f"Yes from {form.threshold:.1%} on, by the task's costs.")
         notes.append("The probability is calibrated." if form.calibrated else "No calibration was needed or possible.")
     console.print(" ".join(notes), markup=False, highlight=False)
+
+
+def _value(answer: Prediction) -> str:
+    if answer.probability is not None:
+        return f"{answer.probability:.1%}"
+    return f"{answer.effect:+.3g}" if answer.effect is not None else f"{answer.quantity:.3g}"
 
 
 def _print_json(answer: Recommendations | CartPrediction) -> None:

@@ -62,7 +62,8 @@ def lists_of(rows: int) -> Ints:
 def answers(table: Table, answer: Answer, seed: int) -> Floats:
     """Return labels that ``age``, ``channel`` and the first of ``recent`` tell, as far as they are there.
 
-    Of a ranking one row of most of ``lists_of`` is chosen, and none of the others.
+    Of a ranking one row of most of ``lists_of`` is chosen, and none of the others. Of an effect the rows are treated as ``arms_of`` the
+    same seed has it, which moves those whose ``age`` is high up and others down.
     """
     rng = np.random.default_rng([seed, 1])
     signal = planted(table)
@@ -74,7 +75,15 @@ def answers(table: Table, answer: Answer, seed: int) -> Floats:
         label = np.zeros(len(signal))
         label[chosen[rng.random(len(lists)) < 0.9]] = 1.0
         return label
+    if answer is Answer.EFFECT:
+        moved = 1.5 * table["age"] if "age" in table.columns else 0.0
+        signal = 0.3 * signal + arms_of(len(table), seed) * moved
     return (rng.random(len(table)) < 1.0 / (1.0 + np.exp(-signal))).astype(np.float64)
+
+
+def arms_of(rows: int, seed: int) -> Floats:
+    """Return whether each row is treated, at random: float64, 1 or 0."""
+    return (np.random.default_rng([seed, 2]).random(rows) < 0.5).astype(np.float64)
 
 
 def planted(table: Table) -> Floats:
@@ -99,8 +108,20 @@ def training_data(columns: Sequence[Column], answer: Answer, rows: int = ROWS, s
     train, valid = (encoded(columns, rows, seed + part) for part in (0, 100))
     labels = [answers(table, answer, seed + part) for part, table in enumerate((train, valid))]
     groups = lists_of(rows) if answer is Answer.RANKING else None
+    arms = [arms_of(rows, seed + part) if answer is Answer.EFFECT else None for part in (0, 1)]
     return TrainingData(
-        "synthetic", answer, tuple(columns), sizes_of(columns), train, labels[0], valid, labels[1], groups, groups
+        "synthetic",
+        answer,
+        tuple(columns),
+        sizes_of(columns),
+        train,
+        labels[0],
+        valid,
+        labels[1],
+        groups,
+        groups,
+        treated=arms[0],
+        valid_treated=arms[1],
     )
 
 
@@ -163,6 +184,9 @@ class LearnerConformance:
             score, base = self.fitted(answer).scores(fresh), np.full(len(fresh), data.label.mean())
             if answer is Answer.QUANTITY:
                 gain = row_poisson_deviance(label, base) - row_poisson_deviance(label, score)
+            elif answer is Answer.EFFECT:
+                place = np.searchsorted(np.sort(score), score, side="left") + np.searchsorted(np.sort(score), score, side="right")
+                gain = (label - label.mean()) * (4.0 * arms_of(len(fresh), 11) - 2.0) * (place / (2.0 * len(fresh)) - 0.5)
             else:
                 truth = label.astype(np.int64)
                 gain = row_log_loss(truth, base) - row_log_loss(truth, 1.0 / (1.0 + np.exp(-score)))
@@ -299,7 +323,9 @@ class LearnerConformance:
         """A short log has none of one class."""
         for answer in {self._answers()[0], self._answers()[-1]}:
             data = self.data(answer)
-            empty = replace(data, valid=data.valid.at(np.zeros(0, np.int64)), valid_label=np.zeros(0), valid_groups=None)
+            empty = replace(
+                data, valid=data.valid.at(np.zeros(0, np.int64)), valid_label=np.zeros(0), valid_groups=None, valid_treated=None
+            )
             assert np.isfinite(self.make().fit(empty, 0).scores(self.fresh())).all()
 
     def test_what_cannot_be_learnt_is_refused_in_a_sentence(self) -> None:

@@ -9,7 +9,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from evaluation.figures import DIFFERENCE, Record
+from evaluation.figures import DIFFERENCE, LOWER_IS_BETTER, Record
 from evaluation.report.html import Child, Html, paragraphs, tag
 from evaluation.report.html import table as html_table
 from evaluation.report.names import ABSENT, metric_name, model_name
@@ -22,8 +22,9 @@ from workflows.tasks.task import Answer
 METRICS: Final = {
     Answer.PROBABILITY: ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error"),
     Answer.QUANTITY: ("mae", "rmse", "poisson_deviance", "wape"),
+    Answer.EFFECT: ("qini", "policy_value"),
 }
-DECIDES: Final = {Answer.PROBABILITY: "log_loss", Answer.QUANTITY: "poisson_deviance"}
+DECIDES: Final = {Answer.PROBABILITY: "log_loss", Answer.QUANTITY: "poisson_deviance", Answer.EFFECT: "qini"}
 """The metric that learners are compared by."""
 _WORDS: Final = {"better": "better than", "worse": "worse than", "tied": "not distinguishable from"}
 _COLUMNS: Final = 10
@@ -62,14 +63,22 @@ def task_section(found: TaskEvaluation) -> Html:
     parts += [tag("p", tag("b", f"Warning: {sentence}."), class_="note") for sentence in found.suspects]
     parts += [html_table(["", *titles.values()], rows, class_="figures")]
     parts += paragraphs(f"{sentence}." for sentence in sentences(found))
-    parts += [*_calibration(found), *costs(found), *_importance(found), *_notes(found), tag("p", protocol(found), class_="note")]
+    parts += [
+        *_calibration(found),
+        *_fifths(found),
+        *costs(found),
+        *_importance(found),
+        *_notes(found),
+        tag("p", protocol(found), class_="note"),
+    ]
     return tag("div", parts, class_="task", id=f"task-{found.task}")
 
 
 def models(found: TaskEvaluation) -> list[str]:
     """Return learners and rules, the best on test rows first."""
     values = {each.model: each.value for each in found.records if each.metric == DECIDES[found.answer]}
-    return sorted(values, key=lambda model: float("inf") if values[model] is None else float(values[model] or 0.0))
+    sign = 1.0 if DECIDES[found.answer] in LOWER_IS_BETTER else -1.0
+    return sorted(values, key=lambda model: float("inf") if values[model] is None else sign * float(values[model] or 0.0))
 
 
 def metrics_shown(found: TaskEvaluation) -> dict[str, str]:
@@ -91,7 +100,32 @@ def sentences(found: TaskEvaluation) -> list[str]:
             f"decision: yes to {decision.yes:.1%} of the rows, from {decision.threshold:.4f} on, which {decision.rule}; it costs "
             f"{decision.cost:.4f} a row{ends}, always yes {decision.always_yes:.4f}, always no {decision.always_no:.4f}"
         )
-    return result + _ranged(found)
+    return result + _ranged(found) + _targeted(found)
+
+
+def _targeted(found: TaskEvaluation) -> list[str]:
+    """Say whether effects are told apart, and what treating by them is worth."""
+    policy = found.policy
+    if policy is None:
+        return []
+    said = []
+    for model in models(found):
+        each = found.find(model, "qini")
+        if each is None or each.role != "model" or each.value is None or each.low is None or each.high is None:
+            continue
+        told = (
+            "better than random" if each.low > 0 else "worse than random" if each.high < 0 else "not distinguishable from random"
+        )
+        said.append(
+            f"the order of {model_name(model)} is {told} (Qini {each.value:+.4f}, 95% {each.low:+.4f} to {each.high:+.4f})"
+        )
+    ends = "" if policy.low is None or policy.high is None else f" (95% {policy.low:+.4f} to {policy.high:+.4f})"
+    return [
+        *said,
+        f"policy: at {policy.cost:g} a treatment and {policy.value:g} a unit of the outcome, {model_name(found.served)} treats "
+        f"{policy.treats:.1%}, which is worth {policy.worth:.4f} a row; treating all {policy.treat_all:.4f}, none {policy.treat_none:.4f}; "
+        f"it gains {policy.gain:+.4f}{ends} over the better of these",
+    ]
 
 
 def _ranged(found: TaskEvaluation) -> list[str]:
@@ -113,7 +147,7 @@ def _ranged(found: TaskEvaluation) -> list[str]:
 
 def protocol(found: TaskEvaluation) -> str:
     """Say on what the metrics rest."""
-    kind = "base rate" if found.answer is Answer.PROBABILITY else "mean"
+    kind = "base rate" if found.answer is Answer.PROBABILITY else "mean label"
     return (
         f"test split; {found.rows:,} rows of {found.entities:,} {found.entity}s, {kind} {found.base_rate:.4f}; "
         f"±: half of the 95% interval, {found.entity}s resampled."
@@ -150,10 +184,21 @@ def _calibration(found: TaskEvaluation) -> list[Html]:
     ]
 
 
+def _fifths(found: TaskEvaluation) -> list[Html]:
+    policy = found.policy
+    if policy is None:
+        return []
+    parts = zip(policy.predicted, policy.observed, policy.error, strict=True)
+    rows = [[f"{predicted:+.4f}", f"{observed:+.4f}", f"\u00b1{1.96 * error:.4f}"] for predicted, observed, error in parts]
+    head = ["predicted", "observed", "95% interval"]
+    return [tag("h4", "Predicted and observed effects in fifths of the rows"), html_table(head, rows, numbers_from=0)]
+
+
 def _importance(found: TaskEvaluation) -> list[Html]:
     if not found.importance:
         return []
-    unit = "log odds" if found.answer is Answer.PROBABILITY else "the quantity"
+    units = {Answer.PROBABILITY: "log odds", Answer.EFFECT: "the effect"}
+    unit = units.get(found.answer, "the quantity")
     rows = [[column, f"{value:.4f}"] for column, value in list(found.importance.items())[:_COLUMNS]]
     return [
         tag("h4", "What the answers rest on"),

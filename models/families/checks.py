@@ -44,6 +44,24 @@ def check_labels(label: Floats, answer: Answer, where: str) -> None:
         )
 
 
+def check_arms(treated: Floats | None, label: Floats, where: str) -> None:
+    """Refuse rows of which it is not known whether they were treated, or of which an arm says nothing.
+
+    Raises:
+        DataError: arms are not given, or an arm has no row, or labels of one value only.
+    """
+    if treated is None or treated.shape != label.shape:
+        raise DataError(f"{where} needs to know of each training row whether it was treated.", "Give the task a treatment.")
+    for arm, name in ((1.0, "treated"), (0.0, "not treated")):
+        found = label[treated == arm]
+        if len(np.unique(found)) < 2:
+            raise DataError(
+                f"{where}: the {len(found)} training rows that were {name} have {len(np.unique(found))} values of the label, where two "
+                "or more are needed.",
+                "Give a longer table, or another label.",
+            )
+
+
 def check_lists(label: Floats, groups: Ints | None, valid_label: Floats, valid_groups: Ints | None, where: str) -> None:
     """Refuse lists in which there is nothing to order, and rows that are in none.
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import DataError
 from cartwheel.core.settings import Settings
-from models.families.checks import check_labels, check_lists, check_missing
+from models.families.checks import check_arms, check_labels, check_lists, check_missing
 from models.training.tables import Table
 from workflows.features.column import Column, Kind
 from workflows.features.scale import Scale
@@ -29,8 +29,9 @@ C = TypeVar("C", bound=Settings)
 
 ALL_KINDS: Final = frozenset(Kind)
 BOTH_ANSWERS: Final = frozenset(DECLARED_ANSWERS)
-"""What a declared task can ask for."""
-ALL_ANSWERS: Final = frozenset(Answer)
+"""What the label of a declared task can be."""
+ALL_ANSWERS: Final = BOTH_ANSWERS | {Answer.RANKING}
+"""What a label of rows or of lists can be."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class TrainingData:
         valid_groups: [M] int64, the same of validation rows.
         scales: column of numbers -> how its values are read back in their own unit; one that is not there is in it.
         horizon_days: length of the window that the label looks at; 0 where there is none.
+        treated: [N] 1 where a training row was treated, else 0. Of an effect only.
+        valid_treated: [M] the same of validation rows.
     """
 
     task: str
@@ -104,6 +107,8 @@ class TrainingData:
     valid_groups: Ints | None = None
     scales: Mapping[str, Scale] = field(default_factory=dict)
     horizon_days: float = 0.0
+    treated: Floats | None = None
+    valid_treated: Floats | None = None
 
     def scale(self, column: str) -> Scale:
         """Return how the values of a column are read back in their own unit."""
@@ -127,8 +132,8 @@ class Fitted(ABC):
     def scores(self, rows: Table) -> Floats:
         """Return [n] float64, finite.
 
-        Log odds of a probability, the expected value of a quantity (at least 0), or what orders the rows of one list, highest first: of
-        a ranking only differences within a list mean something.
+        Log odds of a probability, the expected value of a quantity (at least 0), how much more of the label a treatment brings, or what
+        orders the rows of one list, highest first: of a ranking only differences within a list mean something.
         """
 
     @abstractmethod
@@ -212,5 +217,7 @@ class Learner(ABC, Generic[C]):
         check_labels(data.label, data.answer, where)
         if data.answer is Answer.RANKING:
             check_lists(data.label, data.groups, data.valid_label, data.valid_groups, where)
+        if data.answer is Answer.EFFECT:
+            check_arms(data.treated, data.label, where)
         if not self.tags.missing:
             check_missing(data.columns, data.train, where)

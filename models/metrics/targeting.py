@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.metrics.classification import Floats, Labels, Numbers
+from models.metrics.classification import Floats, Numbers
 
 
-def uplift_curve(outcome: Labels, treated: Labels, uplift: Numbers) -> tuple[Floats, Floats]:
+def uplift_curve(outcome: Numbers, treated: Numbers, uplift: Numbers) -> tuple[Floats, Floats]:
     """Return how many are targeted and the extra outcomes that this brings, for each distinct score, highest first, from (0, 0).
 
     With n people targeted, of them n_t treated and n_c not, and y_t and y_c outcomes among those, the gain is
@@ -31,7 +31,7 @@ def uplift_curve(outcome: Labels, treated: Labels, uplift: Numbers) -> tuple[Flo
     return number, gain * number
 
 
-def qini_curve(outcome: Labels, treated: Labels, uplift: Numbers) -> tuple[Floats, Floats]:
+def qini_curve(outcome: Numbers, treated: Numbers, uplift: Numbers) -> tuple[Floats, Floats]:
     """Return how many are targeted and y_t - y_c n_t / n_c for each distinct score, highest first, from (0, 0).
 
     Radcliffe, Direct Marketing Analytics Journal 2007. Arguments as ``uplift_curve``.
@@ -43,7 +43,7 @@ def qini_curve(outcome: Labels, treated: Labels, uplift: Numbers) -> tuple[Float
     return number, treated_outcome - control_outcome * _share(treated_number, number - treated_number)
 
 
-def auuc(outcome: Labels, treated: Labels, uplift: Numbers) -> float:
+def auuc(outcome: Numbers, treated: Numbers, uplift: Numbers) -> float:
     """Return the area under the uplift curve over n^2: the mean gain a person over all numbers targeted; NaN without both arms.
 
     Rzepakowski and Jaroszewicz, Knowledge and Information Systems 2012, https://doi.org/10.1007/s10115-011-0434-0.
@@ -54,7 +54,7 @@ def auuc(outcome: Labels, treated: Labels, uplift: Numbers) -> float:
     return _area(*uplift_curve(outcome, treated, uplift)) if _both_arms(treated) else float("nan")
 
 
-def qini(outcome: Labels, treated: Labels, uplift: Numbers) -> float:
+def qini(outcome: Numbers, treated: Numbers, uplift: Numbers) -> float:
     """Return the area between the Qini curve and the straight line of targeting at random, over n^2; NaN without both arms.
 
     The Qini coefficient of Radcliffe, Direct Marketing Analytics Journal 2007, before it is divided by that of a perfect model.
@@ -70,14 +70,28 @@ def qini(outcome: Labels, treated: Labels, uplift: Numbers) -> float:
     return _area(number, gain) - _area(number[[0, -1]], gain[[0, -1]])
 
 
-def _both_arms(treated: Labels) -> bool:
+def qini_coefficient(outcome: Numbers, treated: Numbers, uplift: Numbers) -> float:
+    """Return ``qini`` over that of an order that knows every outcome: 0 at random, at most 1; NaN without both arms or outcomes.
+
+    Radcliffe, Direct Marketing Analytics Journal 2007. The order of reference has the treated with an outcome first, and those not treated
+    with one last; of amounts, by amount.
+
+    >>> qini_coefficient(np.array([1, 0, 0, 1]), np.array([1, 0, 1, 0]), np.array([0.9, 0.9, 0.1, 0.1]))
+    0.5
+    """
+    best = qini(outcome, treated, outcome * np.where(treated == 1, 1.0, -1.0))
+    found = qini(outcome, treated, uplift)
+    return found / best if np.isfinite(best) and best > 0 else float("nan")
+
+
+def _both_arms(treated: Numbers) -> bool:
     return bool((treated == 1).any() and (treated != 1).any())
 
 
-def _sums(outcome: Labels, treated: Labels, uplift: Numbers) -> tuple[Floats, Floats, Floats, Floats]:
+def _sums(outcome: Numbers, treated: Numbers, uplift: Numbers) -> tuple[Floats, Floats, Floats, Floats]:
     distinct, group = np.unique(-uplift, return_inverse=True)
 
-    def up_to(weights: Labels) -> Floats:
+    def up_to(weights: Numbers) -> Floats:
         return np.concatenate([[0.0], np.cumsum(np.bincount(group, weights=weights, minlength=len(distinct)))])
 
     arm = treated == 1

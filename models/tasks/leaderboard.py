@@ -17,7 +17,7 @@ from models.families.family import Floats
 from models.metrics.intervals import UserBootstrap
 from workflows.tasks.task import Answer, declared_answer
 
-METRIC: Final = {Answer.PROBABILITY: "log_loss", Answer.QUANTITY: "poisson_deviance"}
+METRIC: Final = {Answer.PROBABILITY: "log_loss", Answer.QUANTITY: "poisson_deviance", Answer.EFFECT: "targeting_loss"}
 
 
 @dataclass(frozen=True)

@@ -26,17 +26,21 @@ class Rows:
         table: encoded columns.
         label: [N] float64.
         entity: [N] str, who or what each row is about; rows of one entity are not independent.
+        treated: [N] float64, 1 where a row was treated and 0 where not; None where the task has no treatment.
     """
 
     table: Table
     label: Floats
     entity: npt.NDArray[Any]
+    treated: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.label)
 
 
-def read_rows(layout: TaskLayout, split: str, columns: Sequence[Column], sizes: Mapping[str, int]) -> Rows:
+def read_rows(
+    layout: TaskLayout, split: str, columns: Sequence[Column], sizes: Mapping[str, int], *, treated: bool = False
+) -> Rows:
     """Read the encoded rows of a split.
 
     Args:
@@ -44,6 +48,7 @@ def read_rows(layout: TaskLayout, split: str, columns: Sequence[Column], sizes: 
         split: ``train``, ``valid`` or ``test``.
         columns: what to read.
         sizes: column of ids -> number of ids.
+        treated: whether to read which rows were treated.
 
     Raises:
         RunError: if a file is missing or lacks a column.
@@ -52,7 +57,7 @@ def read_rows(layout: TaskLayout, split: str, columns: Sequence[Column], sizes: 
     folder = layout.features(split)
     vectors = [column for column in columns if column.kind is Kind.VECTOR]
     others = [column for column in columns if column.kind is not Kind.VECTOR]
-    about = tables.read_table(folder, ["entity", "label"])
+    about = tables.read_table(folder, ["entity", "label", *(["treated"] if treated else [])])
     if not about.num_rows:
         raise DataError(f"{folder} holds no row, where at least one is needed.", "Give the task a longer log, or move the split.")
     found = read_table(folder, [column.name for column in others], sizes).columns if others else {}
@@ -63,7 +68,8 @@ def read_rows(layout: TaskLayout, split: str, columns: Sequence[Column], sizes: 
         found[column.name] = _vectors(folder, column)
     ordered = {column.name: found[column.name] for column in columns}
     label = np.asarray(about["label"].to_numpy(), np.float64)
-    return Rows(Table(folder, ordered), label, np.asarray(about["entity"].to_pylist(), dtype=str))
+    arm = np.asarray(about["treated"].to_numpy(), np.float64) if treated else None
+    return Rows(Table(folder, ordered), label, np.asarray(about["entity"].to_pylist(), dtype=str), arm)
 
 
 def inputs_of(table: Table, columns: Sequence[Column]) -> dict[str, npt.NDArray[Any]]:

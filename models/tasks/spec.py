@@ -24,6 +24,8 @@ class TaskSpec:
         false_negative: what a wrong no costs.
         metrics: names, or ``module:name``, of the metrics that the shop added.
         horizon_days: length of the window that the label looks at; 0 where there is none.
+        cost_of_treatment: what treating a row costs.
+        value_of_outcome: what one unit of the label is worth.
     """
 
     name: str
@@ -35,6 +37,8 @@ class TaskSpec:
     false_negative: float = 1.0
     metrics: tuple[str, ...] = ()
     horizon_days: float = 0.0
+    cost_of_treatment: float = 0.0
+    value_of_outcome: float = 1.0
 
     @staticmethod
     def read(layout: TaskLayout) -> TaskSpec:
@@ -55,6 +59,8 @@ class TaskSpec:
                 float(content["costs"]["false_negative"]),
                 tuple(content.get("metrics", ())),
                 float(content.get("horizon_days", 0.0)),
+                float(content.get("treatment", {}).get("cost", 0.0)),
+                float(content.get("treatment", {}).get("value", 1.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
             raise RunError(f"{layout.spec} describes no task ({error}).", "Run `cartwheel prepare` again.") from None

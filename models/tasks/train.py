@@ -25,6 +25,7 @@ from models.families.rows.one_feature import OneFeatureLearner, row_loss
 from models.metrics.classification import roc_auc, row_log_loss
 from models.tasks.calibrate import Level, calibrate, calibrate_level
 from models.tasks.decide import Decision, choose_threshold
+from models.tasks.effects import given_at_random, row_targeting_loss
 from models.tasks.leaderboard import METRIC, Candidate, Leaderboard, rank
 from models.tasks.reasons import reason_groups, reasons, typical_values
 from models.tasks.rows import Rows, inputs_of, read_rows
@@ -145,8 +146,13 @@ def train_task(
     """
     settings, spec = settings or TaskTrainingSettings(), TaskSpec.read(layout)
     learners = learners_for(spec.answer, spec.learners, parameters, f"tasks.{spec.name}.learners", folder)
-    splits = {split: read_rows(layout, split, columns, sizes) for split in ("train", "valid", "test")}
+    effect = spec.answer is Answer.EFFECT
+    splits = {split: read_rows(layout, split, columns, sizes, treated=effect) for split in ("train", "valid", "test")}
     data = data_of(spec, columns, sizes, splits["train"], splits["valid"], scales)
+    if effect and settings.select != "none":
+        raise ConfigError(
+            f"tasks.{spec.name}.select is {settings.select!r}, which looks at labels and not at effects.", "Leave select out."
+        )
     selection = select(data, settings.select, seed)
     alone = areas_alone(data)
     data = replace(data, columns=selection.kept)
@@ -160,6 +166,8 @@ def train_task(
             else:
                 candidates.append(_train(layout, spec, learner, own, splits, seed, notes, settings.interval))
             advance(1, learner.name)
+    if effect and (why := given_at_random(data, seed)):
+        candidates = [replace(each, notes=(*each.notes, why)) for each in candidates]
     if not candidates:
         raise DataError(f"{layout.name}: no learner reads any of its columns.", "Name other learners.")
     valid = splits["valid"]
@@ -202,6 +210,8 @@ def data_of(
         valid.label,
         scales=dict(scales or {}),
         horizon_days=spec.horizon_days,
+        treated=train.treated,
+        valid_treated=valid.treated,
     )
 
 
@@ -285,6 +295,8 @@ def _train(
         decision = choose_threshold(valid.label, calibrated.held_out, spec.false_positive, spec.false_negative)
         answering = Answering(platt, decision)
         notes = (*notes, platt.note) if platt.note else notes
+    elif data.answer is Answer.EFFECT:
+        answering, loss = Answering(Platt(), None), row_targeting_loss(data, score, seed)
     else:
         level = Level(1.0, score) if fitted.own_level else calibrate_level(score, valid.label, valid.entity)
         loss = row_loss(valid.label, level.held_out, data.answer)

@@ -44,8 +44,8 @@ class Prediction:
     Attributes:
         task: the declared task.
         entity: who or what was asked about; None where columns alone were given.
-        probability: 0 to 1; None of a quantity.
-        quantity: at least 0; None of a probability.
+        probability: 0 to 1; None of other answers, as the next.
+        quantity: at least 0.
         score: what the model gave, not calibrated: log odds, or the quantity.
         decision: whether the probability is at least the threshold; None of a quantity.
         threshold: the probability from which on a yes costs less than a no, by the task's costs; None of a quantity.
@@ -56,6 +56,7 @@ class Prediction:
         low: low end of the interval of a quantity; None where there is none, as the next two.
         high: its high end.
         order: how much to have, by what one too many and one too few cost.
+        effect: how much more of the outcome a treatment is expected to bring; None of other answers.
     """
 
     task: str
@@ -72,6 +73,7 @@ class Prediction:
     low: float | None = None
     high: float | None = None
     order: float | None = None
+    effect: float | None = None
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,7 @@ def parse_predictions(outputs: Outputs, form: TaskForm, asked: Sequence[ShopId |
                 low=one("quantity_low", row),
                 high=one("quantity_high", row),
                 order=one("quantity_order", row),
+                effect=one("effect", row),
             )
         )
     return tuple(predictions)

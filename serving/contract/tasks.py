@@ -47,9 +47,10 @@ class TaskForm:
         name: of the task and its ensemble.
         title: one line.
         entity: ``user``, ``item``, ``session`` or ``row``.
-        answer: ``probability`` or ``quantity``.
+        answer: ``probability``, ``quantity`` or ``effect``.
         columns: what may be given.
-        threshold: probability from which on the answer is yes, by the stated costs; None of a quantity.
+        threshold: probability from which on the answer is yes, or effect above which treating pays, by the stated costs; None of a
+            quantity.
         base_rate: share of yes, or mean, of the training examples.
         calibrated: whether the probability was calibrated.
         learner: which model answers.
@@ -59,7 +60,7 @@ class TaskForm:
     name: str
     title: str
     entity: str
-    answer: Literal["probability", "quantity"]
+    answer: Literal["probability", "quantity", "effect"]
     columns: tuple[TaskColumn, ...]
     threshold: float | None
     base_rate: float

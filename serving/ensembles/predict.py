@@ -14,7 +14,7 @@ from serving.pieces.predict import predict_graph
 _WHO: Final = {"user": "user_id", "item": "item_id"}
 _BLANK: Final = {"string": "", "int64": 0, "float32": 0.0}
 OUTPUTS: Final = (
-    "probability", "quantity", "quantity_low", "quantity_high", "quantity_order", "score", "decision", "threshold", "base_rate",
+    "probability", "quantity", "quantity_low", "quantity_high", "quantity_order", "effect", "score", "decision", "threshold", "base_rate",
     "calibrated", "reasons", "contributions", "known",
 )  # fmt: skip
 """Names of the answer's tensors; no column may have one."""
@@ -73,7 +73,13 @@ def _column(column: TaskColumn) -> Tensor:
 def _answer(task: TaskForm) -> tuple[Tensor, ...]:
     one: tuple[int | str, ...] = ("B", 1)
     tensors = [Tensor("score", "float32", one, "what the model gives, not calibrated: log odds, or the quantity")]
-    if task.threshold is None:
+    if task.answer == "effect":
+        tensors.insert(0, Tensor("effect", "float32", one, "how much more of the outcome the treatment is expected to bring"))
+        tensors.append(
+            Tensor("decision", "int32", one, "1 where the effect is above the threshold, so that treating pays, else 0")
+        )
+        tensors.append(Tensor("threshold", "float32", one, "cost of a treatment / value of one unit of the outcome"))
+    elif task.threshold is None:
         tensors.insert(0, Tensor("quantity", "float32", one, "the expected quantity"))
         if task.coverage is not None:
             share = f"{task.coverage:.0%} of cases are to lie within the interval; its"

@@ -31,7 +31,7 @@ def check_task(compared: Compared, graph: ServedGraph) -> None:
     """Compare one task; see the module."""
     layout = RunLayout(compared.run).task(graph.name)
     columns = raw_columns(read_json(layout.spec))
-    answer = "quantity" if "quantity" in {tensor.name for tensor in graph.answer} else "probability"
+    answer = next(name for name in ("probability", "quantity", "effect") if name in {tensor.name for tensor in graph.answer})
     offline = read_table(offline_rows(layout)).slice(0, compared.settings.parity_rows)
     examples = read_table(layout.examples("test")).slice(0, len(offline))
     given: Columns = {column.name: raw_values(column, examples[column.name]) for column in columns}

@@ -126,8 +126,10 @@ def _client_column(column: Column) -> TaskColumn:
 
 
 def _threshold(spec: Mapping[str, Any]) -> float | None:
-    if spec["answer"] != "probability":
+    if spec["answer"] == "quantity":
         return None
+    if spec["answer"] == "effect":
+        return float(spec["treatment"]["cost"]) / float(spec["treatment"]["value"])
     wrong_yes, wrong_no = float(spec["costs"]["false_positive"]), float(spec["costs"]["false_negative"])
     return wrong_yes / (wrong_yes + wrong_no)
 

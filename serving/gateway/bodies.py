@@ -270,6 +270,7 @@ class PredictAnswer(Told):
     low: Optional[float]  # noqa: UP045
     high: Optional[float]  # noqa: UP045
     order: Optional[float]  # noqa: UP045
+    effect: Optional[float]  # noqa: UP045
 
 
 class RefusedEvent(BaseModel):

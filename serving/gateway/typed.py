@@ -181,6 +181,7 @@ def _predicted(answer: Prediction, told: Mapping[str, str]) -> Any:
             low=answer.low,
             high=answer.high,
             order=answer.order,
+            effect=answer.effect,
         ),
         score=answer.score,
         base_rate=answer.base_rate,

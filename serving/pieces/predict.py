@@ -171,6 +171,8 @@ class _Predict:
         base = graph.add("Expand", graph.constant([[form.base_rate]], np.float32), self._shape(rows, 1))
         flag = graph.add("Expand", graph.constant([[int(form.calibrated)]], np.int32), self._shape(rows, 1))
         values = {"base_rate": base, "calibrated": flag}
+        if form.answer == "effect":
+            return {**values, "effect": score, **self._decision(score, rows, "Greater")}
         if form.threshold is None:
             quantity = (
                 graph.add("Mul", score, graph.constant(self._task.factor, np.float32)) if self._task.factor != 1.0 else score
@@ -178,9 +180,14 @@ class _Predict:
             return {**values, "quantity": quantity, **self._spread(quantity)}
         slope, intercept = (graph.constant(value, np.float32) for value in (self._task.slope, self._task.intercept))
         probability = graph.add("Sigmoid", graph.add("Add", graph.add("Mul", score, slope), intercept))
-        threshold = graph.add("Expand", graph.constant([[form.threshold]], np.float32), self._shape(rows, 1))
-        decision = cast(graph, graph.add("GreaterOrEqual", probability, threshold), onnx.TensorProto.INT32)
-        return {**values, "probability": probability, "threshold": threshold, "decision": decision}
+        return {**values, "probability": probability, **self._decision(probability, rows, "GreaterOrEqual")}
+
+    def _decision(self, value: str, rows: str, beyond: str) -> dict[str, str]:
+        """Return the threshold, and 1 where a value is beyond it."""
+        graph, least = self._graph, self._task.form.threshold
+        assert least is not None
+        threshold = graph.add("Expand", graph.constant([[least]], np.float32), self._shape(rows, 1))
+        return {"threshold": threshold, "decision": cast(graph, graph.add(beyond, value, threshold), onnx.TensorProto.INT32)}
 
     def _spread(self, quantity: str) -> dict[str, str]:
         """Return the ends of the interval, and how much to have: multiples of a row's unit, by the bin of its quantity."""

@@ -54,6 +54,31 @@ max_k = 10
 parity_rows = 20
 """
 """How a small run is kept short; no part of the extension."""
+ANSWERS = """
+[tasks.spend]
+use = "spend"
+every_days = 4
+predict = { within_days = 6 }
+learners = ["poisson_regression", "buy_till_you_die"]
+cost_of_false_negative = 4
+
+[tasks.risk]
+use = "risk"
+table = "orders.csv"
+label = "fraud"
+learners = ["logistic_regression", "isolation_forest", "autoencoder"]
+
+[tasks.offer]
+use = "targeting"
+table = "offers.csv"
+label = "bought"
+treatment = "mail"
+control = "none"
+treated = "club"
+cost_of_treatment = 0.05
+learners = ["t_linear", "x_trees"]
+"""
+"""Questions of docs/answers.md, beside the shop's own."""
 
 
 def write_shop(folder: Path) -> None:
@@ -69,8 +94,21 @@ def write_shop(folder: Path) -> None:
         for minute, kind in enumerate(kinds):
             rows.append(f"u{user},i{rng.integers(ITEMS)},{kind},{start + timedelta(minutes=minute)},c{user % 3},9.5")
     (folder / "events.csv").write_text("\n".join(["user_id,item_id,event_type,timestamp,category,price", *rows]) + "\n")
+    _write_tables(folder, rng)
     members = [f"u{user},{'yes' if club[user] else 'no'}" for user in range(USERS)]
     (folder / "users.csv").write_text("\n".join(["user_id,club", *members]) + "\n")
+
+
+def _write_tables(folder: Path, rng: np.random.Generator) -> None:
+    """Write orders, of which large ones at night are often fraud, and offers that move the young alone."""
+    size, hour = rng.gamma(2.0, 30.0, 1500), rng.integers(0, 24, 1500)
+    fraud = rng.random(1500) < 0.01 + 0.5 * ((size > 120) & (hour < 6))
+    orders = [f"{value:.2f},{when},{int(bad)}" for value, when, bad in zip(size, hour, fraud, strict=True)]
+    (folder / "orders.csv").write_text("\n".join(["size,hour,fraud", *orders]) + "\n")
+    age, mail = rng.integers(18, 80, 3000), rng.choice(["none", "club", "other"], 3000)
+    bought = rng.random(3000) < 0.1 + 0.4 * ((mail == "club") & (age < 40))
+    offers = [f"{years},{which},{int(yes)}" for years, which, yes in zip(age, mail, bought, strict=True)]
+    (folder / "offers.csv").write_text("\n".join(["age,mail,bought", *offers]) + "\n")
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +117,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder, before = tmp_path_factory.mktemp("toy") / "shop", digests()
     shutil.copytree(SHOP, folder)
     write_shop(folder)
-    (folder / "shop.toml").write_text((SHOP / "shop.toml").read_text() + SMALL)
+    (folder / "shop.toml").write_text((SHOP / "shop.toml").read_text() + SMALL + ANSWERS)
     done = subprocess.run(
         [sys.executable, "-m", "cartwheel.cli.main", "run", "shop.toml"],
         cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "200"}, capture_output=True, text=True, check=False,
@@ -148,6 +186,39 @@ def test_it_answers_over_grpc(shop: Path, client: Client) -> None:
     assert "club" in [reason.column for reason in asked[0].reasons]
     carts = client.predict_many("loyal", ["u1", "u1"], week_carts=[0.0, 6.0])
     assert carts[0].score != carts[1].score
+
+
+def test_money_fraud_and_offers_are_answered_over_grpc(shop: Path, client: Client) -> None:
+    spend = client.predict("spend", "u1")
+    assert spend.known
+    assert spend.quantity is not None
+    assert spend.low is not None
+    assert spend.high is not None
+    assert spend.order is not None
+    assert 0 <= spend.low <= spend.quantity <= spend.high
+    large, usual = (client.predict("risk", size=size, hour=hour) for size, hour in ((220.0, 2), (40.0, 12)))
+    assert (large.probability or 0) > 5 * (usual.probability or 0)
+    young, old = client.predict_many("offer", age=[25, 70])
+    assert young.effect == pytest.approx(0.4, abs=0.15)
+    assert young.decision is True
+    assert (old.effect or 0) < 0.15
+    assert old.threshold == pytest.approx(0.05)
+
+
+def test_reports_say_what_intervals_hold_and_what_treating_is_worth(shop: Path) -> None:
+    page = RunLayout(shop / "run").task_report.read_text(encoding="utf-8")
+    for said in (
+        "where 80% are wanted",
+        "one too few",
+        "is better than random",
+        "over the better of these",
+        "What decisions cost",
+    ):
+        assert said in page
+    policy = read_json(RunLayout(shop / "run").task("offer").metrics)["policy"]
+    assert policy["gain"] > 0
+    assert policy["low"] > 0
+    assert read_json(RunLayout(shop / "run").task("offer").spec)["dropped"]["all"]["of_no_arm"] > 900
 
 
 def test_each_part_keeps_the_laws_of_its_kind(written: dict[str, Any]) -> None:

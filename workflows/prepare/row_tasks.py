@@ -23,7 +23,7 @@ from workflows.tasks.task import Answer, RowTable, Task
 TRUE: Final = ("true", "yes", "y", "1", "t")
 FALSE: Final = ("false", "no", "n", "0", "f")
 _PLACE: Final = "__cartwheel_place"
-_RESERVED: Final = ("entity", "anchor", "label")
+_RESERVED: Final = ("entity", "anchor", "label", "treated")
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class RowExamples:
     """The rows of a table as examples.
 
     Attributes:
-        answer: a probability where the label has two values, else a quantity.
+        answer: an effect where there is a treatment; else a probability where the label has two values, or a quantity.
         columns: the features.
-        tables: split -> ``entity`` (number of the row, from 1), ``label``, then the features.
+        tables: split -> ``entity`` (number of the row, from 1), ``label``, ``treated`` where there is a treatment, then the features.
         split: how and where it was split.
         dropped: rows that are no examples, by split ("all") and reason.
         warnings: what a reader should know.
@@ -66,13 +66,17 @@ def rows_of(task: Task, prepare: PrepareSettings, seed: int) -> RowExamples:
     if table is None:
         raise ConfigError(f"[tasks.{task.name}]: a task about rows needs a table.", 'Write table = "sessions.csv", say.')
     rows, warnings, dropped = _read(task.name, table)
+    rows, treated = _treated(task.name, table, rows, dropped)
     label, answer = _label(task.name, table, rows[table.label])
     known = label.is_not_null()
     if missing := int((~known).sum()):
         dropped["without_label"] = missing
     rows, label = rows.filter(known), label.filter(known)
+    if treated is not None:
+        treated, answer = {"treated": treated["treated"].filter(known)}, Answer.EFFECT
     columns, features, remarks = _features(task.name, table, rows)
-    made = pl.DataFrame({"entity": rows[_PLACE].cast(pl.String), "label": label, **{s.name: s for s in features}})
+    about = {"entity": rows[_PLACE].cast(pl.String), "label": label, **(treated or {})}
+    made = pl.DataFrame({**about, **{s.name: s for s in features}})
     how, remark, times = _order(task.name, table, rows, made, seed)
     if times is not None and (undated := times.null_count()):
         dropped["without_time"] = undated
@@ -92,7 +96,7 @@ def _read(task: str, table: RowTable) -> tuple[pl.DataFrame, list[str], dict[str
     flawed = frame[FLAW].is_not_null()
     dropped = {"not_sound": int(flawed.sum())} if flawed.any() else {}
     frame = frame.filter(~flawed).drop(MARKS)
-    for column, where in ((table.label, "label"), (table.time, "time")):
+    for column, where in ((table.label, "label"), (table.time, "time"), (table.treatment, "treatment")):
         if column and column not in frame.columns:
             _refuse(task, where, column, frame.columns)
     for column in table.leave_out:
@@ -141,10 +145,44 @@ def _label(task: str, table: RowTable, values: pl.Series) -> tuple[pl.Series, An
     )
 
 
+def _treated(
+    task: str, table: RowTable, rows: pl.DataFrame, dropped: dict[str, int]
+) -> tuple[pl.DataFrame, dict[str, pl.Series] | None]:
+    """Return the rows of both arms, and whether each was treated as float64; None where there is no treatment."""
+    if not table.treatment:
+        return rows, None
+    values = rows[table.treatment]
+    words = values.cast(pl.String)
+    for word, key in ((table.treated, "treated"), (table.control, "control")):
+        if word and not (words == word).any():
+            raise ConfigError(
+                f"tasks.{task}.{key} is {word!r}, which the column {table.treatment!r} never has.",
+                f"Its values are {', '.join(map(repr, words.drop_nulls().unique().sort().head(6)))}.",
+            )
+    logical = (words == table.treated) if table.treated else _booleans(values)
+    if logical is None:
+        found = words.drop_nulls().unique().sort().head(4)
+        raise ConfigError(
+            f"tasks.{task}.treatment: the column {table.treatment!r} holds {', '.join(map(repr, found))}, where two outcomes are expected.",
+            f"Write treated = {found[0]!r} if that value is the treatment.",
+        )
+    kept = (logical | (words == table.control)) if table.control else logical.is_not_null()
+    kept = kept.fill_null(value=False)
+    if others := int((~kept).sum()):
+        dropped["of_no_arm"] = others
+    arm = logical.filter(kept)
+    if arm.n_unique() < 2:
+        raise DataError(
+            f"[tasks.{task}]: all {len(arm)} rows are {'treated' if len(arm) and arm[0] else 'not treated'}, so no effect can be told.",
+            "Give a table that has both.",
+        )
+    return rows.filter(kept), {"treated": arm.cast(pl.Float64)}
+
+
 def _features(task: str, table: RowTable, rows: pl.DataFrame) -> tuple[tuple[Column, ...], list[pl.Series], list[str]]:
     columns, features, warnings = [], [], []
     for series in rows.drop(_PLACE).iter_columns():
-        if series.name in (table.label, table.time, *table.leave_out):
+        if series.name in (table.label, table.time, table.treatment, *table.leave_out):
             continue
         if series.name in _RESERVED:
             raise ConfigError(

@@ -210,6 +210,7 @@ def common_spec(task: Task, answer: Answer, columns: Sequence[Column], tables: d
         "learners": list(task.learners),
         "metrics": list(task.metrics),
         "costs": {"false_positive": task.cost_of_false_positive, "false_negative": task.cost_of_false_negative},
+        "treatment": {"cost": task.cost_of_treatment, "value": task.value_of_outcome},
         "rows": {name: len(table) for name, table in tables.items()},
         "base_rate": {name: float(np.mean(table["label"].to_numpy())) for name, table in tables.items()},
     }
@@ -322,7 +323,8 @@ def _row_examples(task: Task, prepare: PrepareSettings, seed: int) -> TaskExampl
     check_labels(task.name, rows.answer, rows.tables)
     found = audit_columns(task.name, pl.concat(rows.tables.values()), rows.columns, is_table=True)
     kept, constant = _varying(rows.columns, rows.tables["train"])
-    tables = {name: table.select("entity", "label", *(column.name for column in kept)) for name, table in rows.tables.items()}
+    about = ("entity", "label", *(["treated"] if rows.answer is Answer.EFFECT else []))
+    tables = {name: table.select(*about, *(column.name for column in kept)) for name, table in rows.tables.items()}
     spec = common_spec(task, rows.answer, kept, tables) | {
         "families": [],
         "constant": list(constant),

@@ -13,6 +13,7 @@ DECLARATIONS: Final[Mapping[str, str]] = {
     "spend": "workflows.tasks.spend",
     "buying_cycle": "workflows.tasks.buying_cycle",
     "risk": "workflows.tasks.risk",
+    "targeting": "workflows.tasks.targeting",
 }
 """Name -> the module with its ``DECLARATION``."""
 

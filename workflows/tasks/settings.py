@@ -42,7 +42,8 @@ _BESIDE_PYTHON: Final[Mapping[str, str]] = {
     "max_examples": "max_examples",
 }
 """Key that may stand beside ``python`` -> what it replaces of the ``Task``."""
-_ROW_KEYS: Final = ("table", "label", "time", "shuffled", "positive", "leave_out", "kinds")
+_TREATMENT_KEYS: Final = ("treated", "control", "cost_of_treatment", "value_of_outcome")
+_ROW_KEYS: Final = ("table", "label", "time", "shuffled", "positive", "leave_out", "kinds", "treatment", *_TREATMENT_KEYS)
 _EVENT_KEYS: Final = ("predict", "features")
 _GRID_KEYS: Final = ("every_days", "active_within_days", "active_events", "test_at")
 
@@ -126,6 +127,19 @@ class TaskSettings(Settings):
     """Rows: columns that are no features, such as an id or what is known only afterwards."""
     kinds: dict[str, Literal["category", "number", "count", "amount", "ratio"]] = Field(default_factory=dict)
     """Rows: column -> what it means, where its type does not show it, such as a category written in digits."""
+    treatment: str = ""
+    """Rows: the column that says what was done to each, at random, such as which mail was sent. The answer is then the effect of it on the
+    label: how much more comes with it than without."""
+    treated: str = ""
+    """Rows with a ``treatment``: its value that is the treatment; left out it is ``true``, ``yes``, ``y`` or ``1``."""
+    control: str = ""
+    """Rows with a ``treatment``: its value that stands beside the treatment, rows with any other being left out; left out it is any other
+    value."""
+    cost_of_treatment: Cost = 0.0
+    """Rows with a ``treatment``: what treating one costs."""
+    value_of_outcome: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
+    """Rows with a ``treatment``: what one unit of the label is worth, in the unit of the cost. Treat where the effect times it is more
+    than the cost."""
     features: Names | None = None
     """The feature families that the task sees, by name or as ``module:name``; left out those that suit ``for_each``."""
     learners: Names = ()
@@ -222,6 +236,13 @@ class TaskSettings(Settings):
             raise ValueError('for_each = "row" needs the column that is predicted; write label = "bought", say')
         if self.time and self.shuffled:
             raise ValueError("time and shuffled are both given, and rows with a time are split by it; leave shuffled out")
+        for key in _TREATMENT_KEYS:
+            if self._is_given(key) and not self.treatment:
+                raise ValueError(f'{key} is not read without a treatment; leave it out, or write treatment = "mail", say')
+        if self.treatment and self.treatment in (self.label, self.time, *self.leave_out):
+            raise ValueError(
+                f"treatment = {self.treatment!r} is also the label, the time or left out; give it a column of its own"
+            )
         if self.label in self.leave_out:
             raise ValueError(f"leave_out names the label {self.label!r}, which is no feature anyway; take it out of the list")
 
@@ -281,9 +302,15 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
     if settings.predict is None:
         kinds = {column: Kind(kind) for column, kind in settings.kinds.items()}
         path = str(folder / settings.table) if folder else settings.table
-        table = RowTable(path, settings.label, settings.time, settings.positive, settings.leave_out, kinds, settings.shuffled)
+        treatment = settings.treatment, settings.treated, settings.control
+        about = settings.label, settings.time, settings.positive, settings.leave_out, kinds, settings.shuffled
+        title = f"Effect of {settings.treatment} on {settings.label}" if settings.treatment else settings.label
         return dataclasses.replace(
-            common, table=table, title=settings.title or f"{settings.label} of {Path(settings.table).name}"
+            common,
+            table=RowTable(path, *about, *treatment),
+            title=settings.title or f"{title} of {Path(settings.table).name}",
+            cost_of_treatment=settings.cost_of_treatment,
+            value_of_outcome=settings.value_of_outcome,
         )
     predict = settings.predict
     label = FutureEvents(

@@ -27,13 +27,15 @@ class Answer(Enum):
 
     PROBABILITY = "probability"
     QUANTITY = "quantity"
+    EFFECT = "effect"
+    """How much a treatment moves an outcome: what comes with it less what comes without. Of rows of a table that were treated or not."""
     RANKING = "ranking"
     """The score orders the rows of one list, and only differences within a list mean something. Learners order candidates by it; no
     declared task asks for it."""
 
 
 DECLARED_ANSWERS: Final = (Answer.PROBABILITY, Answer.QUANTITY)
-"""What a declared task can ask for."""
+"""What the label of a declared task can be."""
 
 
 def declared_answer(value: str) -> Answer:
@@ -45,7 +47,7 @@ def declared_answer(value: str) -> Answer:
     >>> declared_answer("quantity")
     <Answer.QUANTITY: 'quantity'>
     """
-    named = {answer.value: answer for answer in DECLARED_ANSWERS}
+    named = {answer.value: answer for answer in (*DECLARED_ANSWERS, Answer.EFFECT)}
     if value not in named:
         raise ValueError(f"the answer is {value!r}, where {' or '.join(named)} is expected")
     return named[value]
@@ -157,6 +159,9 @@ class RowTable:
         leave_out: its columns that are no features.
         kinds: column -> what it means, where its type does not show it (a category in digits).
         shuffled: whether rows without a time are split by chance.
+        treatment: its column that says what was done to a row; empty where nothing was. The answer is the effect of it on the label.
+        treated: the value of that column that is the treatment; empty for true, yes or 1.
+        control: the value that stands beside it; rows with other values are left out. Empty for all other values.
     """
 
     path: str
@@ -166,6 +171,9 @@ class RowTable:
     leave_out: tuple[str, ...] = ()
     kinds: Mapping[str, Kind] = field(default_factory=dict)
     shuffled: bool = False
+    treatment: str = ""
+    treated: str = ""
+    control: str = ""
 
 
 @dataclass(frozen=True)
@@ -188,6 +196,8 @@ class Task:
         split: where it is split otherwise than ``[prepare]`` splits the log.
         max_examples: most examples of a split; of more a sample is drawn with the seed.
         table: the table of a task about rows.
+        cost_of_treatment: what treating a row costs, in the unit of the outcome times its value.
+        value_of_outcome: what one unit of the outcome is worth.
     """
 
     name: str
@@ -204,3 +214,5 @@ class Task:
     max_examples: int = 200_000
     table: RowTable | None = None
     metrics: tuple[str, ...] = ()
+    cost_of_treatment: float = 0.0
+    value_of_outcome: float = 1.0

@@ -17,7 +17,7 @@ from onnx import TensorProto
 from pydantic import Field
 
 from cartwheel.core.settings import Settings
-from models.families.family import Floats
+from models.families.family import Floats, Tune
 from models.families.rows.anomaly import AnomalyLearner, Detector
 from models.families.rows.design import Matrix
 from models.families.rows.ops import NumpyOps, OnnxOps, Ops
@@ -30,7 +30,7 @@ class AutoencoderSettings(Settings):
 
     width: Annotated[int, Field(ge=1, le=512)] = 16
     """Units of the layers before and after the narrow one."""
-    narrow: Annotated[int, Field(ge=1, le=256)] = 6
+    narrow: Annotated[int, Field(ge=1, le=256), Tune(2, 32, log=True)] = 6
     """Units of the narrow layer."""
     epochs: Annotated[int, Field(ge=1)] = 40
     """Passes over the rows, at most; a held-out tenth ends sooner."""

@@ -1,4 +1,4 @@
-"""The base rate: the same answer for everyone. A model that does not beat it has learnt nothing."""
+"""The base rate, or the mean effect: the same answer for everyone. A model that does not beat it has learnt nothing."""
 
 from __future__ import annotations
 
@@ -58,12 +58,12 @@ class BaseRate(Fitted):
 
 
 class BaseRateLearner(Learner[BaseRateSettings]):
-    """Answers with the mean of the training labels."""
+    """Answers with the mean of the training labels, or with how much higher it is where rows were treated."""
 
     name: ClassVar[str] = "base_rate"
     title: ClassVar[str] = "base rate"
     complexity: ClassVar[int] = 0
-    tags: ClassVar[Tags] = Tags(BOTH_ANSWERS, "rows", ALL_KINDS, missing=True)
+    tags: ClassVar[Tags] = Tags(BOTH_ANSWERS | {Answer.EFFECT}, "rows", ALL_KINDS, missing=True)
     settings: ClassVar[type[Settings]] = BaseRateSettings
 
     def fit(self, data: TrainingData, seed: int) -> BaseRate:
@@ -71,6 +71,8 @@ class BaseRateLearner(Learner[BaseRateSettings]):
         del seed
         self.check(data)
         value = log_odds(data.label) if data.answer is Answer.PROBABILITY else float(data.label.mean())
+        if data.answer is Answer.EFFECT and data.treated is not None:
+            value = float(data.label[data.treated == 1].mean() - data.label[data.treated == 0].mean())
         return BaseRate(data.columns[:1], value)
 
     def load(self, folder: Path) -> BaseRate:

@@ -16,7 +16,7 @@ from onnx import TensorProto
 from pydantic import Field
 
 from cartwheel.core.settings import Settings
-from models.families.family import Floats
+from models.families.family import Floats, Tune
 from models.families.rows.anomaly import AnomalyLearner, Detector
 from models.families.rows.design import Matrix
 from models.families.rows.weights import read_weights, write_weights
@@ -31,8 +31,8 @@ class IsolationForestSettings(Settings):
     """What may be set about an isolation forest."""
 
     trees: Annotated[int, Field(ge=10, le=500)] = 100
-    """Trees."""
-    rows_a_tree: Annotated[int, Field(ge=2, le=4096)] = 256
+    """Random trees that are grown over the usual rows."""
+    rows_a_tree: Annotated[int, Field(ge=2, le=4096), Tune(32, 2048, log=True)] = 256
     """Rows that each tree sets apart, drawn with the seed."""
 
 

@@ -203,6 +203,25 @@ class LightGBMLearner(Learner[LightGBMSettings]):
         return Trees(Design.from_content(content["design"]), booster, content["most"], tuple(content["notes"]))
 
 
+def grown_trees(config: LightGBMSettings, data: TrainingData, target: Floats, valid_target: Floats, seed: int) -> Trees:
+    """Grow trees of squared errors from the rows of ``data`` to targets above and below 0, [N] and [M]; the score is the sum of leaves."""
+    import lightgbm
+
+    learner = LightGBMLearner(config)
+    design = Design.of(data.columns, data.train, config.max_levels, config.min_rows)
+    parameters = learner._parameters(data, seed) | {"objective": "regression"}
+    train = lightgbm.Dataset(design.matrix(data.train), target, params=parameters)
+    rounds, sets, stopping = config.rounds, [], []
+    if len(np.unique(valid_target)) > 1:
+        sets = [train.create_valid(design.matrix(data.valid), valid_target, params=parameters)]
+        stopping = [lightgbm.early_stopping(config.patience, verbose=False)]
+    else:
+        rounds = min(rounds, config.rounds_without_validation)
+    grown = lightgbm.train(parameters, train, rounds, valid_sets=sets, callbacks=stopping)
+    kept = grown.best_iteration if grown.best_iteration > 0 else rounds
+    return Trees(design, _served(grown.model_to_string(num_iteration=kept)), None)
+
+
 def _can_stop(data: TrainingData) -> bool:
     if data.answer is Answer.RANKING:
         return data.valid_groups is not None and bool(Lists.of(data.valid_groups).differing(data.valid_label).any())

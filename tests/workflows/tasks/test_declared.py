@@ -90,7 +90,11 @@ def test_a_declaration_of_rows_asks_for_their_table(name: str) -> None:
         make("mine", use=name)
     task = make("mine", use=name, cost_of_false_positive=2.5, **TABLE)
     assert task.table is not None
-    assert (task.table.path, task.cost_of_false_positive, task.learners) == ("orders.csv", 2.5, declaration(name)["learners"])
+    assert (task.table.path, task.cost_of_false_positive, task.learners) == (
+        "orders.csv",
+        2.5,
+        declaration(name).get("learners", ()),
+    )
 
 
 def test_the_defaults_follow_what_is_asked_about() -> None:

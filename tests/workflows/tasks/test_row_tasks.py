@@ -54,6 +54,42 @@ def test_kinds_follow_the_values_or_what_is_declared(tmp_path: Path) -> None:
     assert "anchor" not in made.tables["train"].columns
 
 
+def test_a_treatment_parts_the_rows_into_arms(tmp_path: Path) -> None:
+    made = build(tmp_path, time="day", treatment="visitor", treated="returning", control="new")
+    visitors = dict(zip(map(str, range(1, ROWS + 1)), TABLE["visitor"], strict=True))
+    for table in made.tables.values():
+        assert [visitors[entity] for entity in table["entity"]] == ["returning" if arm else "new" for arm in table["treated"]]
+    assert made.spec["answer"] == "effect"
+    assert made.spec["dropped"]["all"]["of_no_arm"] == TABLE["visitor"].to_list().count("")
+    assert "visitor" not in {column.name for column in made.columns}
+    both = build(tmp_path, time="day", treatment="weekend")
+    assert sum(len(table) for table in both.tables.values()) == ROWS
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"treatment": "visitr"}, r"tasks.rows.treatment: the table has no column 'visitr'"),
+        ({"treatment": "visitor"}, r"holds 'new', 'returning', where two outcomes are expected\. Write treated = 'new'"),
+        ({"treatment": "visitor", "treated": "gone"}, r"tasks.rows.treated is 'gone', which the column 'visitor' never has"),
+        ({"treatment": "visitor", "treated": "new", "control": "gone"}, r"tasks.rows.control is 'gone'"),
+        ({"treatment": "visitor", "treated": "new", "control": "new"}, r"all \d+ rows are treated"),
+    ],
+)
+def test_a_treatment_that_parts_nothing_is_refused(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(CartwheelError, match=said):
+        build(tmp_path, time="day", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [({"treated": "new"}, "treated is not read without a treatment"), ({"treatment": "bought"}, "is also the label")],
+)
+def test_keys_of_a_treatment_belong_together(tmp_path: Path, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        build(tmp_path, **settings)
+
+
 def test_rows_are_split_by_time_and_rows_of_one_time_stay_together(tmp_path: Path) -> None:
     made = build(tmp_path, time="day")
     days = dict(TABLE.with_row_index("n", offset=1).select(pl.col("n").cast(pl.String), "day").iter_rows())
