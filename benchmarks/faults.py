@@ -111,7 +111,8 @@ def _run(chosen: Sequence[Case], run: Path, folder: Path, *, quick: bool, gatewa
                     advance()
         for place, case in enumerate(case for case in chosen if case.own_server):
             advance(0, note=case.name)
-            with Server(shop, folder / f"own {place}", case.settings, quick=quick, gateway=gateway) as server:
+            own = folder / f"own {place}"
+            with Server(shop, own, case.settings, quick=quick, gateway=gateway, environment=case.environment) as server:
                 results.append((case, _harmed(case, server)))
             advance()
     return results

@@ -5,8 +5,9 @@ A module of cases names them in a tuple ``CASES``; ``benchmarks/faults.py`` runs
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -57,9 +58,11 @@ class Case:
         run: does it and counts; asks ``server.scaled(n)`` how many times, which is fewer in the quick mode.
         own_server: whether it needs a server of its own, because it ends it or wants other settings.
         settings: options of ``cartwheel serve``'s section ``[serve]`` that its own server differs in.
+        environment: gives, for the folder of its own server, the variables of the environment that it runs with beside the usual ones.
     """
 
     name: str
     run: Callable[[Server], Counts]
     own_server: bool = False
     settings: dict[str, str | int | float] = field(default_factory=dict)
+    environment: Callable[[Path], Mapping[str, str]] | None = None

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -65,6 +65,7 @@ class Server:
         settings: the section ``[serve]``, where it differs from the defaults.
         quick: whether cases should do everything fewer times.
         gateway: whether the gateway stands before Triton.
+        environment: gives variables of its environment, for the folder.
     """
 
     def __init__(
@@ -75,7 +76,9 @@ class Server:
         *,
         quick: bool = False,
         gateway: bool = True,
+        environment: Callable[[Path], Mapping[str, str]] | None = None,
     ) -> None:
+        self._environment = environment
         self.shop, self.folder, self.quick, self.has_gateway = shop, folder, quick, gateway
         self._settings = {"gateway": "on" if gateway else "off", **(settings or {})}
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +99,9 @@ class Server:
         ]
         config.write_text("\n".join(lines) + "\n", encoding="utf-8")
         (state_folder(self.shop.run) / ENDPOINT).unlink(missing_ok=True)
-        environment = {**os.environ, "PYTHONPATH": str(_ROOT)}
+        own = dict(self._environment(self.folder)) if self._environment is not None else {}
+        path = os.pathsep.join([*filter(None, [own.get("PYTHONPATH")]), str(_ROOT)])
+        environment = {**os.environ, **own, "PYTHONPATH": path}
         with self.output.open("wb") as output:
             command = [sys.executable, "-m", "cartwheel.cli.main", "serve", str(config)]
             self._process = subprocess.Popen(command, stdout=output, stderr=output, cwd=_ROOT, env=environment)
@@ -180,6 +185,17 @@ class Server:
     def processes(self) -> set[int]:
         """Return the process ids of Triton and of the programs that run the models; none where the server is down."""
         return {pid for pid, name in self._descendants().items() if name in ("tritonserver", _STUB)}
+
+    def resident_bytes(self) -> int:
+        """Return the memory of all its processes, what several share counted in part for each (PSS)."""
+        total = 0
+        for pid in (self.process.pid, *self._descendants()):
+            try:
+                lines = (Path("/proc") / str(pid) / "smaps_rollup").read_text(encoding="ascii").splitlines()
+            except OSError:  # it has just ended
+                continue
+            total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+        return total
 
     def scaled(self, times: int) -> int:
         """Return how often a case does what it does ``times`` in full."""

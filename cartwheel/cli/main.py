@@ -9,7 +9,7 @@ import sys
 import traceback
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, NoReturn, Optional
+from typing import TYPE_CHECKING, Annotated, NoReturn, Optional
 
 import typer
 from rich.console import Console
@@ -37,8 +37,11 @@ from cartwheel.cli import (
     versions,
 )
 from cartwheel.core import packages
-from cartwheel.core.errors import CartwheelError
+from cartwheel.core.errors import CartwheelError, UsageError
 from cartwheel.core.memory import give_back_at_once
+
+if TYPE_CHECKING:
+    from cartwheel.config import RunSettings
 
 app = typer.Typer(
     name="cartwheel",
@@ -93,15 +96,21 @@ class Switch(str, Enum):
     OFF = "off"
 
 
-def _run(commands: list[str], config: Path, run: Path | None, data: Path | None, target: Target | None = None) -> None:
+def _settings(config: Path, run: Path | None, data: Path | None) -> RunSettings:
     from cartwheel.config import load_settings
-    from cartwheel.pipeline.stages import run_stages
 
     settings = load_settings(config)
     if run is not None:
         settings = settings.model_copy(update={"run": run.resolve()})
     if data is not None:
         settings = settings.model_copy(update={"source": settings.source.model_copy(update={"path": data.resolve()})})
+    return settings
+
+
+def _run(commands: list[str], config: Path, run: Path | None, data: Path | None, target: Target | None = None) -> None:
+    from cartwheel.pipeline.stages import run_stages
+
+    settings = _settings(config, run, data)
     if target is not None:
         settings = settings.model_copy(update={"export": settings.export.model_copy(update={"target": target.value})})
     run_stages(settings, commands, Console(stderr=True))
@@ -164,10 +173,48 @@ def export(
 
 
 @app.command("run")
-def run_all(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
-    """Run all stages: prepare, train, evaluate, export. What is done and unchanged is skipped."""
+def run_all(
+    config: Config = _DEFAULT_CONFIG,
+    run: Run = None,
+    data: Data = None,
+    go_on: Annotated[
+        bool, typer.Option("--continue", help="Go on from the version that is served, with what happened since, and bring it in.")
+    ] = False,
+    landed: Annotated[
+        Path | None,
+        typer.Option(
+            "--landed", help="With --continue: folder that `cartwheel land` wrote [default: landed in the run directory]."
+        ),
+    ] = None,
+    deploy: Annotated[
+        bool, typer.Option("--deploy/--no-deploy", help="With --continue: whether a version that is not worse is brought in.")
+    ] = True,
+) -> None:
+    """Run all stages: prepare, train, evaluate, export. What is done and unchanged is skipped.
+
+    \b
+      cartwheel run shop.toml                         # the first time, and whenever the configuration has changed
+      cartwheel land runs/shop --out runs/shop/landed # what the gateway took in since; not needed where the source has it
+      cartwheel run shop.toml --continue              # every night: learn what is new, and serve it if it is not worse
+
+    With --continue nothing begins anew. The events that the source or the landed files have, and the log of the version that is served
+    has not, are appended to that log; known ids keep their numbers, new ones follow; both models are trained on from the weights of that
+    version, a third of the epochs and on the latest examples; what validation chose stays chosen. Then both versions are asked the same
+    questions of the newest days, which neither has seen. The new one is deployed if the lower end of the 95% interval of the difference in
+    NDCG@10 is no more than 5% of the served version's NDCG@10 below zero, by shares of the shoppers as `cartwheel deploy` does it where a
+    server runs, else from the next start on. Otherwise it stays in the folder continued of the run, and the command ends with exit code 12.
+
+    Killed anywhere, the same command goes on from there.
+    """  # noqa: D301 - click's mark of a paragraph that it must not wrap
     from cartwheel.pipeline.stages import COMMANDS
 
+    if go_on:
+        from cartwheel.cli.continuing import continue_run
+
+        continue_run(_settings(config, run, data), landed, config, deploy=deploy)
+        return
+    if landed is not None or not deploy:
+        raise UsageError("--landed and --no-deploy belong to --continue.", "Add --continue, or leave them out.")
     _run(list(COMMANDS), config, run, data)
 
 

@@ -536,6 +536,31 @@ class RunLayout:
         return self.path / "versions"
 
     @property
+    def continued(self) -> Path:
+        """Folder of the runs that went on from this one, each laid out like a run."""
+        return self.path / "continued"
+
+    @property
+    def landed(self) -> Path:
+        """Folder in which ``cartwheel run --continue`` looks for what ``cartwheel land`` wrote."""
+        return self.path / "landed"
+
+    @property
+    def outcome(self) -> Path:
+        """Of a run that went on from another: from which, and what came of it."""
+        return self.path / "continued.json"
+
+    @property
+    def inputs(self) -> Path:
+        """Of a run that went on from another: the files whose events are in its log."""
+        return self.events_folder / "inputs.json"
+
+    @property
+    def comparison(self) -> Path:
+        """Of a run that went on from another: its lists beside those of the version that was served."""
+        return self.path / "comparison.json"
+
+    @property
     def tuning(self) -> Path:
         """Folder of studies and their trials."""
         return self.path / "tuning"

@@ -116,9 +116,8 @@ READS: Final[Mapping[str, tuple[Reads, ...]]] = {
         ),
         Reads(("prepare.test_from",), lambda settings: _has_tasks(settings) and _splits_by_dates(settings)),
         Reads(
-            tuple(f"prepare.{name}" for name in _SHARES),
-            lambda settings: _has_tasks(settings) and _splits_by_shares(settings),
-        ),
+            tuple(f"prepare.{name}" for name in _SHARES), _has_tasks
+        ),  # a task that does not fit into the dates is split by them
     ),
     "task_models": (Reads(("tasks",)), Reads(("seed",), _has_tasks)),
     "task_evaluation": (Reads(("tasks",)), Reads(("seed", "evaluate.bootstrap"), _has_tasks)),

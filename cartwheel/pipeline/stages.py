@@ -120,13 +120,14 @@ STAGES: Final = (
 COMMANDS: Final = tuple(dict.fromkeys(stage.command for stage in STAGES))
 
 
-def run_stages(settings: RunSettings, commands: Sequence[str], console: Console) -> None:
+def run_stages(settings: RunSettings, commands: Sequence[str], console: Console, stages: Sequence[Stage] | None = None) -> None:
     """Run the stages of ``commands`` in order, skipping those that are done and unchanged.
 
     Args:
         settings: the configuration; ``settings.run`` is the run directory.
         commands: names out of ``COMMANDS``.
         console: where to say what is done, skipped and how long it took.
+        stages: what a run consists of; None is ``STAGES``.
 
     Raises:
         RunError: if a stage that is not asked for, but is needed, has not been run with these settings.
@@ -136,16 +137,16 @@ def run_stages(settings: RunSettings, commands: Sequence[str], console: Console)
     """
     require_training_packages()
     check_parameters(settings)
-    run = RunDirectory(settings.run)
+    run, stages = RunDirectory(settings.run), STAGES if stages is None else stages
     with run.lock():
-        wanted = wanted_records(settings, commands, run.manifest().stages)
-        for stage in STAGES:
+        wanted = wanted_records(settings, commands, run.manifest().stages, stages)
+        for stage in stages:
             if run.is_done(stage.name, wanted[stage.name].key):
                 if stage.command in commands:
                     console.print(f"[dim]{stage.name}: done already, skipped[/dim]")
             elif stage.command in commands:
                 _run_one(stage, settings, run, wanted[stage.name], console)
-            elif any(stage.name in _needed_by(other) for other in STAGES if other.command in commands):
+            elif any(stage.name in _needed_by(other, stages) for other in stages if other.command in commands):
                 raise RunError(
                     f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
                     f"Run `cartwheel {stage.command}` with it first, or `cartwheel run` for all stages.",
@@ -195,7 +196,7 @@ def needs(stage: Stage, settings: RunSettings) -> tuple[str, ...]:
 
 
 def wanted_records(
-    settings: RunSettings, commands: Collection[str], records: Mapping[str, StageRecord]
+    settings: RunSettings, commands: Collection[str], records: Mapping[str, StageRecord], stages: Sequence[Stage] | None = None
 ) -> dict[str, StageRecord]:
     """Return how each stage would be recorded under these settings, still without files, in the order of the stages.
 
@@ -205,12 +206,13 @@ def wanted_records(
             knows of it counts, where they ran with these settings: later stages read files of the run alone, so a source or an earlier
             run need not be there any more.
         records: what the manifest knows of each stage.
+        stages: what a run consists of; None is ``STAGES``.
 
     Raises:
         ConfigError, DataError, RunError: if what a stage reads from outside the run is not there.
     """
     wanted: dict[str, StageRecord] = {}
-    for stage in STAGES:
+    for stage in STAGES if stages is None else stages:
         values = values_of(settings, fields_read(stage.name, settings))
         outside = ""
         if stage.outside is not None:
@@ -222,9 +224,9 @@ def wanted_records(
     return wanted
 
 
-def _needed_by(stage: Stage) -> set[str]:
-    by_name = {other.name: other for other in STAGES}
-    return set(stage.upstream).union(*(_needed_by(by_name[name]) for name in stage.upstream))
+def _needed_by(stage: Stage, stages: Sequence[Stage]) -> set[str]:
+    by_name = {other.name: other for other in stages}
+    return set(stage.upstream).union(*(_needed_by(by_name[name], stages) for name in stage.upstream))
 
 
 def require_training_packages() -> None:

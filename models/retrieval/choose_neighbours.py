@@ -21,7 +21,7 @@ import polars as pl
 from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import SNAPSHOT, RunLayout
 from models.families.factors.scores import FactorScores
-from models.families.neighbours.blend import Base, Blend, TableShares
+from models.families.neighbours.blend import Base, Blend, TableShares, read_blend
 from models.families.neighbours.settings import ItemToItemSettings
 from models.families.neighbours.table import Neighbours
 from models.families.rows.lists import fit_conditional_logit
@@ -101,6 +101,27 @@ def fit_item_to_item(run: Path, settings: ItemToItemSettings, evaluate: TwoStage
         advance(1, "weights")
     _write(run, chosen.blend, learnt, tables, models)
     return chosen
+
+
+def relearn_item_to_item(run: Path, earlier: Path, settings: ItemToItemSettings, seed: int) -> Blend:
+    """Write ``models/item_to_item`` with the weights that an earlier run has chosen, and with what counts there learnt from this run's log.
+
+    Nothing is chosen, so nothing is learnt of ``valid``.
+
+    Args:
+        run: run directory with examples.
+        earlier: the run whose weights are kept.
+        settings: how many neighbours an item has.
+        seed: of the factor models.
+
+    Raises:
+        RunError: if a file of either run is missing or corrupt.
+    """
+    blend = read_blend(earlier)
+    with progress("item to item", 1) as advance:
+        _write_later(_emptied(run), blend, Learnt(run, read_interactions(run), settings.neighbours, seed))
+        advance(1, "learnt anew")
+    return blend
 
 
 def _scorer(model: FactorScores, users: pl.Series, recent: Ints) -> Scorer:
@@ -230,9 +251,19 @@ def _emptied(run: Path) -> Path:
 def _write(run: Path, blend: Blend, learnt: Learnt, tables: Mapping[str, Neighbours], models: Mapping[str, FactorScores]) -> None:
     """Write what counts: of ``valid`` what is learnt already, of the others anew."""
     files = RunLayout(_emptied(run)).item_to_item
-    for split in ("valid", "test", SNAPSHOT):
-        for name in (table.learner for table in blend.tables):
-            (tables[name] if split == "valid" else learnt.table(split, name)).write(files.neighbours(split, name))
+    for name in (table.learner for table in blend.tables):
+        tables[name].write(files.neighbours("valid", name))
+    for name in blend.factors:
+        models[name].write(files.factor_scores("valid", name))
+    _write_later(run, blend, learnt)
+
+
+def _write_later(run: Path, blend: Blend, learnt: Learnt) -> None:
+    """Learn and write what counts of ``test`` and of the snapshot, and the weights, last."""
+    files = RunLayout(run).item_to_item
+    for split in ("test", SNAPSHOT):
+        for table in blend.tables:
+            learnt.table(split, table.learner).write(files.neighbours(split, table.learner))
         for name in blend.factors:
-            (models[name] if split == "valid" else learnt.factors(split, name)).write(files.factor_scores(split, name))
+            learnt.factors(split, name).write(files.factor_scores(split, name))
     blend.write(run)

@@ -92,6 +92,7 @@ ROWS: Final = (
     Row("tasks", {"churn": {"use": "churn", "interval": 0.9}}, FROM_TASKS, CHURN),
     Row("seed", 2, ALL, CHURN),
     Row("prepare.session_gap_minutes", 31, FROM_EXAMPLES | FROM_TASKS, CHURN),
+    *(Row(f"prepare.{name}", 0.2, FROM_TASKS, {**CHURN, **DATES}) for name in ("valid_share", "test_share")),
     Row("evaluate.bootstrap", 200, {"evaluate", "task_evaluation"}, CHURN),
     Row("seed", 2, ALL, OWN),
     *(Row(f"prepare.{name}", 0.2, FROM_TABLES, OWN) for name in ("valid_share", "test_share")),

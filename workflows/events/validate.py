@@ -12,10 +12,10 @@ import datetime as dt
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import polars as pl
 
@@ -335,9 +335,13 @@ def _remarks_on_events(events: Path) -> list[str]:
     ]
 
 
-def _summarise(
-    source: Source, parts: Sequence[Part], events: Path, reasons: dict[str, int], rows_read: int, merged: int
-) -> EventSummary:
+def log_figures(events: Path, text_ids: Collection[str] = ()) -> dict[str, Any]:
+    """Return what an ``EventSummary`` says of the events themselves.
+
+    Args:
+        events: the checked events.
+        text_ids: of ``user_id`` and ``item_id`` those that are text, even if all are digits.
+    """
     table = pl.scan_parquet(events, glob=False)
     user, item, instant = pl.col("user_id"), pl.col("item_id"), pl.col("timestamp")
     figures = _collect(
@@ -351,34 +355,38 @@ def _summarise(
         )
     ).row(0, named=True)
     types = dict(_collect(table.group_by("event_type").len()).iter_rows())
+    return {
+        **{name: figures[name] for name in ("rows", "users", "items", "first", "last")},
+        "event_types": {
+            event_type: types[event_type]
+            for event_type in (*EVENT_TYPES, *sorted(types.keys() - set(EVENT_TYPES)))
+            if event_type in types
+        },
+        "id_types": {
+            column: "int64" if figures[f"{column} integers"] and column not in text_ids else "string"
+            for column in ("user_id", "item_id")
+        },
+        "own_columns": tuple(name for name in table.collect_schema().names() if name not in EVENT_SCHEMA),
+    }
+
+
+def _summarise(
+    source: Source, parts: Sequence[Part], events: Path, reasons: dict[str, int], rows_read: int, merged: int
+) -> EventSummary:
     quarantined = sum(reasons.values())
     set_aside = sum(count for reason, count in reasons.items() if reason in source.aside_reasons)
     text_ids = frozenset[str]().union(*(part.text_ids for part in parts))
     return EventSummary(
         source=source.kind,
-        rows=figures["rows"],
         rows_read=rows_read,
         merged=merged,
         quarantined=quarantined,
         set_aside=set_aside,
         bad_share=(quarantined - set_aside) / rows_read,
         reasons=reasons,
-        first=figures["first"],
-        last=figures["last"],
-        event_types={
-            event_type: types[event_type]
-            for event_type in (*EVENT_TYPES, *sorted(types.keys() - set(EVENT_TYPES)))
-            if event_type in types
-        },
-        users=figures["users"],
-        items=figures["items"],
         files=tuple(name for part in parts for name in part.files),
-        id_types={
-            column: "int64" if figures[f"{column} integers"] and column not in text_ids else "string"
-            for column in ("user_id", "item_id")
-        },
-        own_columns=tuple(name for name in table.collect_schema().names() if name not in EVENT_SCHEMA),
         remarks=(),
+        **log_figures(events, text_ids),
     )
 
 

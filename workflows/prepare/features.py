@@ -306,6 +306,25 @@ def _encode_table(
     return frame.height, unknown / max(frame.height, 1)
 
 
+def encode_as(run: Path, source: Path, target: Path, *, settings: FeatureSettings) -> None:
+    """Encode a table of questions of another run with the workflow of this one.
+
+    Args:
+        run: the run whose ``recommend`` workflow encodes.
+        source: raw questions, absolute.
+        target: folder of the encoded table, absolute, which is replaced.
+        settings: which engine encodes.
+
+    Raises:
+        RunError, DataError: if the workflow or the questions are missing, or the questions have not the columns of the run.
+    """
+    features = read_feature_set(RunLayout(run))
+    plan = read_plan(load_workflow(RunLayout(run).workflow("recommend")))
+    _encode_table(
+        run, Table(source, target, "recommend", features.query), plan, settings, _cardinalities({"recommend": plan}), features
+    )
+
+
 def _medians(features: FeatureSet) -> tuple[str, ...]:
     """Return the columns whose missing values a median fills."""
     with quiet_nvtabular():

@@ -7,6 +7,7 @@ them, beside where each row came from. It judges nothing; ``workflows.events.val
 from __future__ import annotations
 
 import abc
+import copy
 import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -146,6 +147,12 @@ class FileSource(Source):
 
     def _chosen(self, path: Path) -> Path:
         return next((path / name for name in self.event_files if (path / name).is_file()), path)
+
+    def only(self, paths: Collection[Path]) -> FileSource:
+        """Return the source with no other files of events than these."""
+        chosen = copy.copy(self)
+        chosen.files = tuple(file for file in self.files if file.path in paths)
+        return chosen
 
     @property
     def folder(self) -> Path:
