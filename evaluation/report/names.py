@@ -26,6 +26,13 @@ _MODELS: Final = {
     "lightgbm": "gradient boosting",
     "poisson_regression": "Poisson regression",
     "one_feature": "best single column",
+    "buy_till_you_die": "BG/NBD with Gamma-Gamma",
+    "s_linear": "S-learner, linear",
+    "t_linear": "T-learner, linear",
+    "x_linear": "X-learner, linear",
+    "s_trees": "S-learner, trees",
+    "t_trees": "T-learner, trees",
+    "x_trees": "X-learner, trees",
 }
 _TASKS: Final = {
     TWO_STAGE: "Recommendations as served",
@@ -61,6 +68,7 @@ _METRICS: Final = {
     "rmse": "RMSE",
     "wape": "WAPE",
     "poisson_deviance": "Poisson deviance",
+    "qini": "Qini",
 }
 GLOSSARY: Final = {
     "ndcg": "Normalised discounted cumulative gain: hits count more the higher they stand; 1 is every true item on top.",
