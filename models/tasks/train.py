@@ -106,10 +106,10 @@ class TaskModel:
     spread: Spread | None = None
 
     def answers(self, score: Floats) -> Floats:
-        """Return [n] the probabilities or quantities of [n] scores."""
-        return (
-            score * self.factor if self.answer is Answer.QUANTITY else np.asarray(self.calibration.probability(score), np.float64)
-        )
+        """Return [n] the probabilities, quantities or effects of [n] scores."""
+        if self.answer is Answer.PROBABILITY:
+            return np.asarray(self.calibration.probability(score), np.float64)
+        return score * self.factor
 
 
 def train_task(

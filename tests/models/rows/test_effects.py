@@ -15,6 +15,8 @@ from models.families.row_registry import make_learner
 from models.families.rows.effects import LinearXLearner, TreeSLearner, TreeTLearner
 from models.metrics.targeting import qini_coefficient
 from models.tasks.effects import given_at_random, row_targeting_loss
+from models.tasks.train import TaskModel
+from models.training.calibration import Platt
 from workflows.tasks.task import Answer
 
 LEARNERS = [f"{method}_{model}" for model in ("linear", "trees") for method in "stx"]
@@ -55,6 +57,11 @@ def test_amounts_have_effects_too() -> None:
     for name in ("t_linear", "t_trees", "x_trees"):
         found = make_learner(name, FAST if name.endswith("trees") else {}).fit(data, 0).scores(encoded(COLUMNS, 500, 5))
         assert np.corrcoef(found, encoded(COLUMNS, 500, 5)["age"])[0, 1] > 0.7
+
+
+def test_an_effect_is_answered_as_it_is() -> None:
+    model = TaskModel("t_linear", Answer.EFFECT, (), {}, {}, {}, Platt(), None)
+    np.testing.assert_array_equal(model.answers(np.array([-0.2, 0.1])), [-0.2, 0.1])
 
 
 def test_one_arm_teaches_no_effect() -> None:
