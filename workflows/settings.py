@@ -105,6 +105,8 @@ EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 LeaveOut = Literal["recent", "purchased", "interacted", "nothing"]
 Instant = Annotated[datetime, BeforeValidator(_require_iso), AfterValidator(_in_utc)]
+TABLE_NULL_VALUES: Final = tuple(value for value in NULL_VALUES if value != "none")
+"""Of tables: an attribute may well be ``none`` (no offer, no colour), where no shopper and no item is called so."""
 
 
 class SourceSettings(Settings):
@@ -287,7 +289,7 @@ class TableSettings(Settings):
     """How ``valid_from`` and dates are written: a strptime pattern, or ``s``, ``ms``, ``us``, ``ns`` for Unix time; None means ISO 8601."""
     timezone: Zone | None = None
     """IANA name of the zone of instants that come without an offset; None means UTC."""
-    null_values: tuple[str, ...] = NULL_VALUES
+    null_values: tuple[str, ...] = TABLE_NULL_VALUES
     """Cells that mean "missing", in every column."""
     exact_ids: bool = False
     """Whether keys stay as they stand in the file; must be what ``source.exact_ids`` is, or the two do not meet."""

@@ -57,6 +57,11 @@ def test_a_table_is_read_and_its_keys_are_counted(events: Path) -> None:
     assert "1 of 3 keys that no event has" in found.warnings[2]
 
 
+def test_none_is_what_an_attribute_may_well_be(events: Path) -> None:
+    _, layout = check(events, "item_id,offer\n0,none\n1,None\n2,summer\n")
+    assert pl.read_parquet(layout.table("items"))["offer"].to_list() == ["none", None, "summer"]
+
+
 @pytest.mark.parametrize(
     ("suffix", "text"),
     [("jsonl", '{"item_id": 0, "tags": ["a", "b"]}\n{"item_id": 1.0, "tags": []}\n'), ("tsv", "item_id\ttags\n0\ta|b\n1.0\t\n")],

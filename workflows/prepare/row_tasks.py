@@ -16,7 +16,7 @@ from workflows.events.blanks import BLANKS
 from workflows.events.reading import MARKS, open_frame
 from workflows.events.schema import FLAW
 from workflows.features.column import CATEGORICAL, Column, Kind, Owner
-from workflows.settings import NULL_VALUES, PrepareSettings
+from workflows.settings import TABLE_NULL_VALUES, PrepareSettings
 from workflows.tasks.split import SPLITS, SplitName
 from workflows.tasks.task import Answer, RowTable, Task
 
@@ -109,7 +109,7 @@ def _read(task: str, table: RowTable) -> tuple[pl.DataFrame, list[str], dict[str
         raise DataError(f"{table.path} has no sound row.", "Give a table with rows.")
     text = [name for name, dtype in frame.schema.items() if dtype == pl.String]
     frame = frame.with_columns(
-        pl.when(pl.col(text).str.strip_chars(BLANKS).is_in(["", *NULL_VALUES]))
+        pl.when(pl.col(text).str.strip_chars(BLANKS).is_in(["", *TABLE_NULL_VALUES]))
         .then(None)
         .otherwise(pl.col(text).str.strip_chars(BLANKS))
         .name.keep()

@@ -53,8 +53,9 @@ class Reconstruction(Detector):
         return np.asarray(np.log1p(self._error(NumpyOps(self.weights), rows.astype(np.float64)))[:, 0], np.float64)
 
     def add(self, graph: GraphBuilder, rows: str) -> str:
-        """Add the network."""
-        error = graph.add("Cast", self._error(OnnxOps(graph, self.weights), rows), to=TensorProto.DOUBLE)
+        """Add the network, in float64: what the error says of the label may weigh a thousand times what it is."""
+        exact = graph.add("Cast", rows, to=TensorProto.DOUBLE)
+        error = self._error(OnnxOps(graph, self.weights, np.float64), exact)
         return graph.add("Log", graph.add("Add", error, graph.constant(1.0, np.float64)))
 
     def _error(self, ops: Ops, rows: Any) -> Any:

@@ -160,22 +160,24 @@ class NumpyOps:
 
 
 class OnnxOps:
-    """``Ops`` that add nodes to a graph, float32.
+    """``Ops`` that add nodes to a graph.
 
     Args:
         graph: the graph.
         weights: by name.
+        dtype: of what is computed, float32 or float64.
     """
 
-    def __init__(self, graph: GraphBuilder, weights: Mapping[str, Any]) -> None:
+    def __init__(self, graph: GraphBuilder, weights: Mapping[str, Any], dtype: Any = np.float32) -> None:
         self._graph = graph
         self._weights = weights
+        self._dtype = dtype
 
     def weight(self, name: str) -> str:
-        return self._graph.constant(self._weights[name], np.float32)
+        return self._graph.constant(self._weights[name], self._dtype)
 
     def number(self, value: Any) -> str:
-        return self._graph.constant(value, np.float32)
+        return self._graph.constant(np.asarray(value, np.float32), self._dtype)
 
     def gather(self, table: str, ids: str) -> str:
         return self._graph.add("Gather", table, ids, axis=0)
@@ -230,7 +232,8 @@ class OnnxOps:
         return self._graph.add("Gather", value, self._graph.constant(place, np.int64), axis=1)
 
     def real(self, ids: str) -> str:
-        return self._graph.add("Cast", self._graph.add("Greater", ids, self._graph.constant(0, np.int64)), to=TensorProto.FLOAT)
+        above = self._graph.add("Greater", ids, self._graph.constant(0, np.int64))
+        return self._graph.add("Cast", above, to=TensorProto.DOUBLE if self._dtype is np.float64 else TensorProto.FLOAT)
 
     def dropout(self, value: str, rate: float) -> str:
         del rate
