@@ -77,7 +77,7 @@ def qini_coefficient(outcome: Numbers, treated: Numbers, uplift: Numbers) -> flo
     with one last; of amounts, by amount.
 
     >>> qini_coefficient(np.array([1, 0, 0, 1]), np.array([1, 0, 1, 0]), np.array([0.9, 0.9, 0.1, 0.1]))
-    0.5
+    0.6666666666666666
     """
     best = qini(outcome, treated, outcome * np.where(treated == 1, 1.0, -1.0))
     found = qini(outcome, treated, uplift)

@@ -189,13 +189,13 @@ class KServe(grpc.GenericRpcHandler):  # type: ignore[misc]
         found = await main.upstream.look_up(method, kind(name=public.name).SerializeToString())
         return found + _DECLARED[method] if public.name in RULED and main.rulebook is not None else found
 
-    async def ready(self, name: str = "", version: str = "") -> bool:
-        """Tell whether the server answers, or a model of it.
+    async def ready(self, name: str | None = None, version: str = "") -> bool:
+        """Tell whether the server answers, or where a name is given a model of it.
 
         Raises:
             RefusedError: if there is no such model to ask.
         """
-        if name:
+        if name is not None:
             self._public(self._gate.served, name, version)
         return await self._ready()
 

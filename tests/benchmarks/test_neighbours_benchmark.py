@@ -14,7 +14,7 @@ from cartwheel.core.errors import ParityError
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "neighbours.py"
 
 
-@pytest.mark.slow
+@pytest.mark.thorough
 def test_a_small_shop_is_measured_on_both_sides(tmp_path: Path) -> None:
     sizes = ["--shoppers", "60", "--items", "150", "--questions", "20"]
     command = [sys.executable, SCRIPT, *sizes, "--json", tmp_path / "figures.json"]

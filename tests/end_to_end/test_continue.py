@@ -67,6 +67,7 @@ def killed_at(config: Path, stage: str) -> None:
         process.send_signal(signal.SIGKILL)
 
 
+@pytest.mark.thorough
 def test_a_shop_goes_on_and_its_server_with_it(copied: Path) -> None:
     home = load_settings(copied).run
     told = cartwheel("run", copied, "--continue")

