@@ -7,14 +7,14 @@ counts, for pandas has no integer for what is missing.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import polars as pl
 
-from cartwheel.core.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError
 from workflows.compiler.operators.keys import Keys
 from workflows.compiler.operators.pick import Pick
+from workflows.compiler.operators.statistics import read_statistics
 from workflows.compiler.operators.step import Applied, Made
 
 _TYPES: Final = {"count": pl.Int32, "std": pl.Float32, "var": pl.Float32, "mean": pl.Float32}
@@ -56,20 +56,4 @@ def _columns(applied: Applied) -> Iterator[tuple[list[str], str, str]]:
 
 
 def _read(applied: Applied, name: str) -> pl.DataFrame:
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowException
-
-    path: Any = applied.operator.categories.get(name)
-    if path is None:
-        raise RunError(
-            f"Feature column {applied.column!r}: its JoinGroupby is not fitted.", "Fit the workflow before compiling it."
-        )
-    applied.check_file(name, path)
-    try:
-        table = pl.from_arrow(pq.read_table(Path(path)))
-    except (OSError, ArrowException, ValueError) as error:
-        raise RunError(
-            f"Feature column {applied.column!r}: its statistics {path} cannot be read ({error}).", "Fit it again."
-        ) from error
-    assert isinstance(table, pl.DataFrame)
-    return table
+    return read_statistics(applied, name, applied.operator.categories.get(name))

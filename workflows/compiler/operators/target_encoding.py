@@ -15,18 +15,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from cartwheel.core.errors import NotCompilableError, RunError
+from cartwheel.core.errors import NotCompilableError
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.compiler.operators.folds import Folds
 from workflows.compiler.operators.keys import Keys
 from workflows.compiler.operators.pick import Pick
+from workflows.compiler.operators.statistics import read_statistics
 from workflows.compiler.operators.step import Applied, Made, Step, Value
 from workflows.compiler.plan.types import DTYPES, ColumnType
 
@@ -130,24 +130,8 @@ def _mean(applied: Applied, target: str) -> float:
 
 def _statistics(applied: Applied, group: list[str]) -> pl.DataFrame:
     """Return the columns of the group, its count, and the sum of each target, one row a group that was seen."""
-    import pyarrow.parquet as pq
-    from pyarrow import ArrowException
-
     operator = applied.operator
     name = operator.name_sep.join(group)
     if sum(name == operator.name_sep.join([other] if isinstance(other, str) else other) for other in applied.groups) > 1:
         raise applied.refuse(f"keeps two groups under the name {name!r}", "Rename a column, or give another name_sep.")
-    path = operator.stats.get(name)
-    if path is None:
-        raise RunError(
-            f"Feature column {applied.column!r}: its TargetEncoding is not fitted.", "Fit the workflow before compiling it."
-        )
-    applied.check_file(name, path)
-    try:
-        table = pl.from_arrow(pq.read_table(Path(path)))
-    except (OSError, ArrowException, ValueError) as error:
-        raise RunError(
-            f"Feature column {applied.column!r}: its statistics {path} cannot be read ({error}).", "Run prepare again."
-        ) from error
-    assert isinstance(table, pl.DataFrame)
-    return table
+    return read_statistics(applied, name, operator.stats.get(name))
