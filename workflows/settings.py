@@ -95,6 +95,8 @@ NULL_VALUES: Final = (
 )
 """How databases, their tools, browsers, programming languages, pandas, R and spreadsheets write a missing value or one that they failed to
 compute."""
+TABLE_NULL_VALUES: Final = tuple(value for value in NULL_VALUES if value != "none")
+"""Of tables: an attribute may well be ``none`` (no offer, no colour), where no shopper and no item is called so."""
 
 Encoding = Annotated[str, AfterValidator(_known_codec)]
 Mark = Annotated[str, AfterValidator(_one_mark)]
@@ -105,8 +107,6 @@ EventType = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 LeaveOut = Literal["recent", "purchased", "interacted", "nothing"]
 Instant = Annotated[datetime, BeforeValidator(_require_iso), AfterValidator(_in_utc)]
-TABLE_NULL_VALUES: Final = tuple(value for value in NULL_VALUES if value != "none")
-"""Of tables: an attribute may well be ``none`` (no offer, no colour), where no shopper and no item is called so."""
 
 
 class SourceSettings(Settings):

@@ -94,8 +94,9 @@ def check_left_out(tables: Tables, leave_out: LeaveOut) -> int:
     for name, table in tables.items():
         if name[1] not in {"recommend", REFIT} or leave_out == "nothing":
             continue
-        for column in ("left_out", *(("recent_items",) if recent else ())):
-            asked = read(table, column, "target_items")
+        columns = ("left_out", *(("recent_items",) if recent else ()))
+        asked = read(table, *columns, "target_items")
+        for column in columns:
             told = asked[column].list.set_intersection(asked["target_items"]).list.len() > 0
             if told.any():
                 row = int(told.arg_max() or 0)

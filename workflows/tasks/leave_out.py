@@ -80,8 +80,9 @@ class LeftOut:
         hidden: Bools = self.times(key, anchor, item) > 0
         return hidden
 
-    def hides_of(self, history: History, rows: Ints) -> Bools:
+    def hides_of(self, rows: Ints) -> Bools:
         """Tell of interactions, rows [Q] of the history, whether their own item was left out at their instant: bool [Q]."""
+        history = self._history
         key, time = history.key[rows], history.time[rows]
         return self.hides(key, time, history.item[rows], history.recent(*history.bounds(key, time)))
 

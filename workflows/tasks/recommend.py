@@ -82,7 +82,7 @@ def find_anchors(history: History, left_out: LeftOut) -> tuple[Anchors, int]:
     kept = np.sort(order[~same])
     # In parts: what is looked back on from every interaction of a log would take twenty times its own memory.
     parts = [kept[first : first + _ANCHORS_AT_ONCE] for first in range(0, len(kept), _ANCHORS_AT_ONCE)]
-    kept = np.concatenate([kept[:0], *(part[~left_out.hides_of(history, part)] for part in parts)])
+    kept = np.concatenate([kept[:0], *(part[~left_out.hides_of(part)] for part in parts)])
     anchors = Anchors(history.key[kept], history.time[kept], history.item[kept], history.row[kept])
     by_time = np.lexsort((anchors.example, anchors.anchor))
     return anchors.take(by_time), len(history.key) - len(kept)
