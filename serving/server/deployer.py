@@ -8,10 +8,12 @@ what it held is given back as a whole when its process ends. Either way both ver
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -237,21 +239,22 @@ class _Deployment:
             ServerError: if it does not end in time, or breaks.
         """
         command = [sys.executable, "-m", "serving.versions.check"]
-        pipe = subprocess.PIPE
-        until, given = time.monotonic() + _CHECK_SECONDS, asked
-        with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-            try:
-                while True:
-                    self._deployer.check()
-                    try:
-                        out, complaints = process.communicate(given, timeout=_LOOK_SECONDS)
-                        break
-                    except subprocess.TimeoutExpired:
-                        given = ""
-                    if time.monotonic() > until:
-                        raise ServerError(f"it did not answer recorded requests within {_CHECK_SECONDS:g} s")
-            finally:
-                process.kill()
+        until = time.monotonic() + _CHECK_SECONDS
+        # A file and no pipe: `communicate` that is called again after a time-out writes no more of what the pipe did not hold.
+        with tempfile.TemporaryFile("w+", encoding="utf-8") as given:
+            given.write(asked)
+            given.seek(0)
+            with subprocess.Popen(command, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+                try:
+                    while True:
+                        self._deployer.check()
+                        with contextlib.suppress(subprocess.TimeoutExpired):
+                            out, complaints = process.communicate(timeout=_LOOK_SECONDS)
+                            break
+                        if time.monotonic() > until:
+                            raise ServerError(f"it did not answer recorded requests within {_CHECK_SECONDS:g} s")
+                finally:
+                    process.kill()
         if process.returncode:
             raise ServerError(f"it could not be checked ({(complaints.strip().splitlines() or ['no reason given'])[-1]})")
         return str(out)

@@ -58,6 +58,12 @@ class Shop:
         content: dict[str, Any] = answer.json()
         return content
 
+    def ask_at_length(self, times: int) -> None:
+        """Ask requests that together are more than a pipe holds, and that are recorded."""
+        for number in range(times):
+            asked = {"user_id": USERS[number % len(USERS)], "exclude": [f"{'long' * 8} {item}" for item in range(100)]}
+            assert self.http.post("/v1/recommend", json=asked).status_code == 200
+
     def order(self, do: str, version: Version | str | None = None, **settings: Any) -> tuple[dict[str, Any], list[str]]:
         said: list[str] = []
         name = version.name if isinstance(version, Version) else version
@@ -152,8 +158,9 @@ def test_two_versions_differ(shop: Shop) -> None:
 
 @pytest.mark.slow
 def test_a_version_is_brought_in_by_shares_and_taken_back_without_a_failed_or_wrong_answer(shop: Shop) -> None:
+    shop.ask_at_length(100)
     with Load(shop) as load:
-        done, said = shop.order("deploy", **QUICK)
+        done, said = shop.order("deploy", warm_up_requests=256, **QUICK)
         assert done == {"version": shop.b.name, "before": shop.a.name}
         assert load.versions["u1"] <= {shop.a.name, shop.b.name}
         until(lambda: shop.serving == shop.b.name)
