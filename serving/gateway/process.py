@@ -49,6 +49,9 @@ _KEEP_ALIVE_SECONDS: Final = 75
 _WATCH_SECONDS: Final = 0.25
 """How often it is looked whether another gateway has set the state of items."""
 _BACKLOG: Final = 1024
+_MOST_PENDING: Final = 1 << 15
+"""Requests that gRPC holds until the event loop takes them. Beyond 1,000 it would end them as CANCELLED, which tells a caller nothing and
+which no client asks again; taken, they are told that the server is at its limit."""
 _OVERHEAD_BYTES: Final = 1 << 20
 """What a message may hold beside ids: names, shapes and numbers."""
 
@@ -214,6 +217,8 @@ def _rpc_server(options: Options, *services: grpc.GenericRpcHandler) -> aio.Serv
             ("grpc.so_reuseport", 0),
             ("grpc.max_receive_message_length", most_bytes(settings)),
             ("grpc.max_send_message_length", -1),
+            ("grpc.server.max_pending_requests", _MOST_PENDING),
+            ("grpc.server.max_pending_requests_hard_limit", _MOST_PENDING),
         )
     )
     server.add_generic_rpc_handlers(services)

@@ -1,10 +1,12 @@
 """Requests that their clients give up: none of it reaches Triton, which a cancellation can end."""
 
+import asyncio
 import random
 from collections import Counter
 from pathlib import Path
 
 import grpc
+import grpc.aio
 import httpx
 from running_gateway import Gateway, infer, rpc, until
 
@@ -46,3 +48,19 @@ def test_triton_survives_thousands_of_requests_that_are_cancelled_or_late(gatewa
     with httpx.Client() as http:
         assert http.get(f"http://{gateway.endpoint.health}/health/ready").json()["restarts"] == 0
         until(lambda: "cartwheel_under_way 0.0" in http.get(f"http://{gateway.endpoint.metrics}/metrics").text)
+
+
+def test_whoever_asks_too_much_at_once_is_told_so(gateway: Gateway) -> None:
+    """gRPC by itself ends what its queue does not hold as CANCELLED."""
+
+    request = infer("similar_items", item_id=["1003"]).SerializeToString()
+
+    async def ask() -> Counter[str]:
+        async with grpc.aio.insecure_channel(gateway.endpoint.grpc) as channel:
+            call = channel.unary_unary(METHOD)
+            codes = await asyncio.gather(*(call(request, timeout=60).code() for _ in range(4_000)))
+        return Counter(code.name for code in codes)
+
+    found = asyncio.run(ask())
+    assert set(found) <= {"OK", "UNAVAILABLE"}
+    assert found["OK"]
