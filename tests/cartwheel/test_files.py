@@ -56,6 +56,18 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path, monkeypatch: pyt
     assert [path.name for path in tmp_path.iterdir()] == ["folder"]
 
 
+def test_a_new_folder_that_cannot_be_put_in_its_place_leaves_nothing_and_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_source: Path, to: Path) -> None:
+        raise PermissionError(f"{to.name} may not be written")
+
+    monkeypatch.setattr(os, "replace", refused)
+    with pytest.raises(PermissionError, match="folder may not be written"), atomic_path(tmp_path / "folder") as aside:
+        write_folder(aside)
+    assert not list(tmp_path.iterdir())
+
+
 def test_json_of_equal_content_is_equal_to_the_byte(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": 1, "a": "ä"})
     write_json(tmp_path / "b.json", {"a": "ä", "b": 1})

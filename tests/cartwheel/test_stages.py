@@ -19,9 +19,9 @@ from rich.console import Console
 from cartwheel.config import RunSettings, parse_settings
 from cartwheel.core.errors import ConfigError, RunError
 from cartwheel.pipeline import run_directory, stages
-from cartwheel.pipeline.reads import fields_judged
+from cartwheel.pipeline.reads import fields_judged, fields_read
 from cartwheel.pipeline.run_directory import RunDirectory
-from cartwheel.pipeline.stages import COMMANDS, STAGES, Stage, require_done, run_stages, wanted_records
+from cartwheel.pipeline.stages import COMMANDS, STAGES, Stage, needs, require_done, run_stages, wanted_records
 from cartwheel.pipeline.work import judged_configuration
 from serving.settings import ServeSettings
 
@@ -285,6 +285,13 @@ def test_evaluation_is_handed_what_it_writes_the_hash_of(folder: Path, monkeypat
     assert hashes == [judged_configuration(settings_of(TABLE))]
 
 
+def test_no_other_stage_is_handed_what_is_judged() -> None:
+    settings = settings_of(TABLE)
+    judged = set(fields_judged(settings))
+    for stage in STAGES:
+        assert set(needs(stage, settings)) == set(fields_read(stage.name, settings)) | (judged if stage.name == "evaluate" else set())
+
+
 def test_no_stage_knows_how_a_run_is_served() -> None:
     assert differing(RunSettings(), RunSettings(serve=ServeSettings(grpc_port=1, host="::1", drain_seconds=1.0))) == NONE
 
@@ -474,8 +481,9 @@ class TestRunning:
         require_done(settings, run, ["events", "features"])
         with pytest.raises(RunError, match=r"The stage 'cart' has not been run .* Run `cartwheel train`"):
             require_done(settings, run, ["features", "cart"])
-        with pytest.raises(RunError, match="The stage 'features' has not been run"):
-            require_done(with_other(TABLE, "features.min_user_events", 9), run, ["events", "features"])
+        for other in range(5, 13):  # keys that come before the recorded one, and keys that come after it
+            with pytest.raises(RunError, match="The stage 'features' has not been run"):
+                require_done(with_other(TABLE, "features.min_user_events", other), run, ["events", "features"])
         (settings.run / "workflow" / "out.txt").unlink()
         require_done(settings, run, ["features"], without=["workflow/"])
         with pytest.raises(RunError, match="The stage 'features' has not been run"):
