@@ -17,6 +17,8 @@ from workflows.events.event_log import ANONYMOUS_PREFIX, EventLog, code_events
 from workflows.events.sessions import session_rows, with_sessions
 from workflows.features.column import Owner
 from workflows.features.family import FeatureFamily, Moments
+from workflows.features.live.past import MINUTE_US, LivePast, appended, before, events_of, key_of, kind_code
+from workflows.features.live.registry import LIVE
 from workflows.settings import PrepareSettings
 from workflows.tasks.entities import ids_of
 from workflows.tasks.task import Entity
@@ -75,6 +77,28 @@ class FeatureFamilyConformance(ABC):
 
     @_RANDOM
     @given(seed=_SEEDS)
+    def test_a_log_replayed_event_by_event_equals_the_batch(self, seed: int) -> None:
+        """What a server computes of the events up to an export and of those that came one by one is what ``compute`` has of all."""
+        family, given_events = self.family(), self.log(seed)
+        if (live := LIVE.get(family.name)) is None:
+            return
+        events = with_sessions(given_events, 30)
+        log, shop = self._coded(events), _Replayed(given_events, int(np.random.default_rng(seed).integers(0, len(events))))
+        at = _moments(log, family.owner, seed)
+        for row, values in zip(_rows(log, family.owner, at), family.compute(log, at).iter_rows(named=True), strict=True):
+            past = shop.past(row["entity"] if family.owner is Owner.ITEM else row[KEY], row["anchor"], family.owner)
+            if family.owner is Owner.SESSION and shop.session != row["entity"]:
+                continue  # the shopper has gone on to another session
+            again = live.values(past)
+            assert again.keys() == {column.name for column in family.columns}
+            for column in family.columns:
+                found, expected = again[column.name], values[column.name]
+                found = None if found is None or np.isnan(found) else found
+                assert (found is None) == (expected is None), (column.name, row, found, expected)
+                assert found is None or np.isclose(found, expected, rtol=1e-6, atol=1e-6), (column.name, row, found, expected)
+
+    @_RANDOM
+    @given(seed=_SEEDS)
     def test_nothing_at_or_after_the_anchor_matters(self, seed: int) -> None:
         """Other events in place of those at or after the anchor change no value."""
         family, events = self.family(), with_sessions(self.log(seed), 30)
@@ -103,6 +127,33 @@ def _other_future(log: EventLog, anchor: int, seed: int) -> EventLog:
         log, item=log.item[order], kind=log.kind[order], price=price, quantity=log.quantity[order], category=log.category[order],
         brand=log.brand[order], interaction=log.interaction[order], own=own,
     )  # fmt: skip
+
+
+class _Replayed:
+    """A log of which a server knows the first ``known`` events from its export, and the others because they came in one by one."""
+
+    def __init__(self, events: pl.DataFrame, known: int) -> None:
+        named = with_sessions(events, 30)["session_id"].to_list()
+        rows = events.with_columns(pl.col("timestamp").dt.epoch("us")).iter_rows(named=True)
+        self._sessions: list[tuple[str, int, str]] = []
+        self._users: dict[int, Any] = {}
+        self._items: dict[int, Any] = {}
+        self.session = ""
+        for place, (row, session) in enumerate(zip(rows, named, strict=True)):
+            user = row["user_id"] or ANONYMOUS_PREFIX + row["session_id"]
+            keys = key_of(user), key_of(row["item_id"]), key_of(row["session_id"] or "")
+            event = events_of([(row["timestamp"], *keys, kind_code(row["event_type"]), row["price"], row["quantity"])])
+            self._sessions.append((user, row["timestamp"], session))
+            for table, key in ((self._users, keys[0]), (self._items, keys[1])):
+                so_far = table.get(key, events_of([]))
+                table[key] = np.concatenate([so_far, event]) if place < known else appended(so_far, event)
+
+    def past(self, name: str, anchor: int, owner: Owner) -> LivePast:
+        self.session = next((s for user, time, s in reversed(self._sessions) if user == name and time < anchor), "")
+        table = self._items if owner is Owner.ITEM else self._users
+        none = events_of([])
+        own = before(table.get(key_of(name), none), anchor)
+        return LivePast(anchor, own, lambda item: before(self._items.get(item, none), anchor), 30 * MINUTE_US)
 
 
 def _moments(log: EventLog, owner: Owner, seed: int) -> Moments:

@@ -16,7 +16,7 @@ from typing import Final
 import numpy as np
 import pytest
 
-from serving.store.event import Recent, Tracked, shopper_key
+from serving.store.event import OfItem, Recent, Tracked, shopper_key
 from serving.store.item_state import ItemState
 from serving.store.store import DAY_US, HOUR_US, Kept, Store
 
@@ -55,6 +55,22 @@ class StoreConformance:
         ]
         assert [[recent.item_id for recent in row] for row in found[1:]] == [["i2"], []]
         assert [recent.item_id for recent in store.recent([shopper_key("anna")], NOW_US)[0]] == ["i3", "i4"]
+
+    def test_of_a_shopper_and_of_an_item_all_is_told(self, store: Store) -> None:
+        """Price, quantity and visit of an event, and who did what with an item, up to the latest ``Kept.item_events``."""
+        sold = event(2, "bert", item_id="ü", event_type="purchase", price=2.5, quantity=3.0, session_id="visit")
+        store.add([event(3, item_id="ü"), sold, event(1, None, session_id="s", item_id="ü"), event(9)], NOW_US)
+        assert store.recent([sold.shopper], 0) == [[Recent("ü", "purchase", sold.time_us, 2.5, 3.0, "visit")]]
+        of_item = [
+            OfItem(shopper_key(None, "s"), "view", NOW_US + 1_000_000, None, None),
+            OfItem(shopper_key("bert"), "purchase", NOW_US + 2_000_000, 2.5, 3.0),
+            OfItem(shopper_key("anna"), "view", NOW_US + 3_000_000, None, None),
+        ]
+        assert store.of_items(["ü", "nothing"], 0) == [of_item, []]
+        assert store.of_items(["ü"], NOW_US + 1_000_000) == [of_item[1:]]
+        with self.open(Kept(events=5, days=10, item_events=2)) as less:
+            less.add([event(4, "carl", item_id="ü")], NOW_US)
+            assert [one.shopper for one in less.of_items(["ü"], 0)[0]] == [shopper_key("anna"), shopper_key("carl")]
 
     def test_a_visit_without_a_user_is_no_user_of_its_name(self, store: Store) -> None:
         """A session is a history of its own."""

@@ -148,7 +148,7 @@ def ask_predict(
 def _rows(task: ServedTask, entities: Sequence[ShopId] | None, columns: Mapping[str, Sequence[Value]]) -> int:
     """Return how many rows are asked about, all inputs agreeing in it."""
     form = task.form
-    if entities is not None and not form.stored:
+    if entities is not None and not form.stored and not form.follows:
         raise UsageError(
             f"{form.name} is asked about each {form.entity}, of which the server stores nothing.", "Give its columns alone."
         )
@@ -158,7 +158,8 @@ def _rows(task: ServedTask, entities: Sequence[ShopId] | None, columns: Mapping[
             raise UsageError(f"{form.name} has no column {name!r}.", f"Its columns are {', '.join(known)}.")
     counts = {name: len(values) for name, values in columns.items()} | ({ENTITY: len(entities)} if entities is not None else {})
     if not counts or 0 in counts.values():
-        raise UsageError(f"Nothing is asked of {form.name}.", "Give an entity or a column." if form.stored else "Give a column.")
+        named = form.stored or form.follows
+        raise UsageError(f"Nothing is asked of {form.name}.", "Give an entity or a column." if named else "Give a column.")
     if len(set(counts.values())) > 1:
         raise UsageError(f"The inputs differ in their number of rows: {counts}.", "Give each a value for every row.")
     rows = next(iter(counts.values()))

@@ -55,6 +55,7 @@ class TaskForm:
         calibrated: whether the probability was calibrated.
         learner: which model answers.
         coverage: share of cases that the interval of a quantity is to hold; None where there is no interval.
+        families: the feature families that its columns are of; none where the export does not say.
     """
 
     name: str
@@ -67,11 +68,17 @@ class TaskForm:
     calibrated: bool
     learner: str = ""
     coverage: float | None = None
+    families: tuple[str, ...] = ()
 
     @property
     def stored(self) -> bool:
         """Whether the server knows entities by their id."""
         return self.entity in STORED
+
+    @property
+    def follows(self) -> bool:
+        """Whether it is about sessions and a gateway, asked with a shopper's id, can compute them from events."""
+        return self.entity == "session" and bool(self.families)
 
     def parameter(self) -> str:
         """Return the value of the parameter ``task``."""
@@ -86,6 +93,7 @@ class TaskForm:
         """
         try:
             content: Mapping[str, Any] = json.loads(text)
-            return TaskForm(**{**content, "columns": tuple(TaskColumn(**column) for column in content["columns"])})
+            columns = tuple(TaskColumn(**column) for column in content["columns"])
+            return TaskForm(**{**content, "columns": columns, "families": tuple(content.get("families", ()))})
         except (KeyError, TypeError) as error:
             raise ValueError(f"{PARAMETER} holds {text[:100]!r}") from error

@@ -23,6 +23,7 @@ from serving.contract.tensors import Sizes
 from serving.contract.triton_config import ensemble_config, program_config
 from serving.ensembles.registry import contract, pieces, served_graphs
 from serving.ensembles.served import Parts, Plan, ShopParts
+from serving.export.behaviour import write_behaviour
 from serving.export.fallback import write_fallback
 from serving.export.history import write_history
 from serving.export.items import write_items
@@ -129,6 +130,7 @@ def _write(root: Path, plan: Plan, parts: Parts, run: Path) -> None:
         write_fallback(root, parts.recommender)
         write_items(root, run, parts.recommender)
         write_history(root, run, parts.recommender)
+    write_behaviour(root, RunLayout(run), plan.tasks)
     _sign(root, metadata)
 
 

@@ -29,7 +29,12 @@ def strings(column: pa.ChunkedArray) -> list[str]:
 
 def floats(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
     """Return a column of numbers as float32, NaN for null."""
-    return _numbers(column.cast("float64").combine_chunks(), np.float64, np.nan).astype(np.float32)
+    return doubles(column).astype(np.float32)
+
+
+def doubles(column: pa.ChunkedArray) -> npt.NDArray[np.float64]:
+    """Return a column of numbers as float64, NaN for null."""
+    return _numbers(column.cast("float64").combine_chunks(), np.float64, np.nan)
 
 
 def integers(column: pa.ChunkedArray, missing: int = 0) -> npt.NDArray[np.int64]:

@@ -60,6 +60,7 @@ def read_task(layout: TaskLayout) -> TaskModels:
             (slope, intercept, factor) != (1.0, 0.0, 1.0),
             str(board["served"]),
             float(spread["coverage"]) if spread else None,
+            tuple(spec.get("families", ())),
         )
         typical, reasons = config["typical"], config["reasons"]
     except (KeyError, TypeError, ValueError) as error:

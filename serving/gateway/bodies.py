@@ -105,7 +105,7 @@ class SimilarItemsBody(_Body):
 class PredictBody(_Body):
     """An entity, or columns, or both."""
 
-    entity: Optional[Id] = Field(None, description="user or item id; null where columns alone are given")  # noqa: UP045
+    entity: Optional[Id] = Field(None, description="user or item id, of a session's task the user's; or null")  # noqa: UP045
     columns: dict[str, ColumnValue] = Field({}, description="raw columns that replace what is stored; null is not known")
 
 

@@ -175,7 +175,10 @@ class Gate:
         if self.live is None or visit.as_recorded:
             return request, ()
         with visit.stage("events"):
-            return await self.live.joined(route.served.ensembles[visit.ensemble], request)
+            public = route.served.ensembles[visit.ensemble]
+            if public.is_task:
+                return await self.live.with_columns(public, route.columns, request), ()
+            return await self.live.joined(public, request)
 
     async def plain(
         self, visit: Visit, request: bytes, seconds: float | None

@@ -11,15 +11,18 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 from tritonclient.grpc import service_pb2
 
 from cartwheel.core.errors import CartwheelError
+from serving.contract.tasks import ENTITY
 from serving.gateway.metrics import Metrics
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.served import Public
+from serving.gateway.task_columns import TaskColumns
+from serving.gateway.tensor_values import read_texts
 from serving.gateway.texts import users_of
 from serving.intake.dead_letters import DeadLetters
 from serving.intake.intake import BusyError, Intake, Outcome
@@ -29,6 +32,7 @@ from serving.store.item_state import ItemState
 from serving.store.store import HOUR_US, Store
 from workflows.events.kinds import CART, PURCHASE, REMOVE_FROM_CART
 
+_Found = TypeVar("_Found")
 FULL: Final = "track_full"
 """The reason of a refusal because too many events wait."""
 _BUSY_RETRY_SECONDS: Final = 1.0
@@ -108,6 +112,44 @@ class Live:
             return request, carts
         return request + more, carts
 
+    async def with_columns(self, public: Public, columns: TaskColumns | None, request: bytes) -> bytes:
+        """Return a question to a declared task with the columns that follow from what happened since the export.
+
+        The request is as it was where nothing happened, and what it gives itself stays. Of a task about sessions, whose ensemble stores
+        nothing, ``entity`` names the shopper, and every column that is left out is computed of their running session.
+
+        Args:
+            public: the task's ensemble.
+            columns: of the export; None where no column follows from events.
+            request: serialised ``ModelInferRequest``.
+
+        Raises:
+            RefusedError: if the session of a shopper does not tell all that the task wants.
+        """
+        about = columns.about(public.name) if columns is not None else ""
+        if columns is None or not about or (about != "session" and time.monotonic() < self._rest_until):
+            return request
+        asked = service_pb2.ModelInferRequest.FromString(request)
+        entities = [row[0] if row else "" for row in read_texts(asked, ENTITY) or []]
+        if not entities:
+            return request
+        now, known = time.time_ns() // 1000, columns.last_event_us
+        if about == "item":
+            since = await self._found(lambda: self._store.of_items(entities, known), len(entities))
+            found = columns.of_items(public.name, entities, since, now)
+        else:
+            rows = await self._looked_up([shopper_key(entity) for entity in entities], known)
+            items = columns.items_of(public.name, rows)
+            since = await self._found(lambda: self._store.of_items(items, known), len(items)) if items else []
+            found = columns.of_shoppers(public.name, entities, rows, dict(zip(items, since, strict=True)), now)
+        if not found:
+            return request
+        whole = columns.added(public.name, request, asked, found)
+        if about != "session" and len(whole) > self._settings.max_message_bytes:
+            self._metrics.without_events.inc()
+            return request
+        return whole
+
     def recent(self, user: str) -> list[Recent]:
         """Return what a user did lately, oldest first; nothing where the store does not answer."""
         try:
@@ -146,16 +188,21 @@ class Live:
         self._store.close()
 
     async def _looked_up(self, shoppers: Sequence[str], after_us: int) -> list[list[Recent]]:
+        return await self._found(lambda: self._store.recent(shoppers, after_us), len(shoppers))
+
+    async def _found(self, look_up: Callable[[], list[list[_Found]]], count: int) -> list[list[_Found]]:
+        """Return what the store finds of so many names; nothing where it does not answer in time."""
+        if time.monotonic() < self._rest_until:
+            return [[] for _ in range(count)]
         try:
             if self._store.is_local:
-                return self._store.recent(shoppers, after_us)
-            call = asyncio.to_thread(self._store.recent, shoppers, after_us)
-            return await asyncio.wait_for(call, self._settings.store_seconds)
+                return look_up()
+            return await asyncio.wait_for(asyncio.to_thread(look_up), self._settings.store_seconds)
         except (CartwheelError, asyncio.TimeoutError) as error:
             self._rest_until = time.monotonic() + _REST_SECONDS
             self._metrics.without_events.inc()
             self._complain(str(error) or f"The store of events did not answer within {self._settings.store_seconds:g} s.")
-            return [[] for _ in shoppers]
+            return [[] for _ in range(count)]
 
 
 def told(outcome: Outcome) -> dict[str, Any]:

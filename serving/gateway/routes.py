@@ -20,13 +20,14 @@ from serving.gateway.options import Lane
 from serving.gateway.rulebook import Rulebook
 from serving.gateway.served import Served
 from serving.gateway.tally import Clicks, Tally
+from serving.gateway.task_columns import TaskColumns
 from serving.gateway.upstream import Upstream
 from serving.settings import ServeSettings
 from serving.store.item_state import ItemState
 
 _PAUSE_SECONDS: Final = 0.01
-_Tables = tuple[Ladder | None, Rulebook | None, Reference | None]
-"""What is read of a version: ladder, rulebook and reference."""
+_Tables = tuple[Ladder | None, Rulebook | None, Reference | None, TaskColumns | None]
+"""What is read of a version: ladder, rulebook, reference and columns of tasks."""
 
 
 @dataclass
@@ -40,6 +41,7 @@ class Route:
         ladder: answers ``recommend`` where that does not; None where nothing does.
         rulebook: the rules of the shop over its items; None where it holds no items.
         reference: what it expects to see; None where an older export did not write it.
+        columns: gives declared tasks what happened since the export; None where none follows from events.
         share: of the shoppers.
         tally: what is counted of it.
         visits: requests that it was chosen for and that have not ended.
@@ -51,6 +53,7 @@ class Route:
     ladder: Ladder | None
     rulebook: Rulebook | None = None
     reference: Reference | None = None
+    columns: TaskColumns | None = None
     share: float = 1.0
     tally: Tally = field(default_factory=Tally)
     visits: int = 0
@@ -136,8 +139,8 @@ class Routes:
         before = self._routes
         for route, share in found:
             route.share, route.tally = share, Tally()
-            if route.rulebook is not None and route not in before:
-                route.rulebook.assortment.update([*self._states.values()])
+            if route not in before:
+                _set_items(route, [*self._states.values()])
         self._routes = tuple(route for route, _ in found)
         self._salt = self._routes[-1].served.version
         retired = [route for route in before if route not in self._routes]
@@ -160,18 +163,25 @@ class Routes:
             self._states[state.item_id] = known._replace(**said)
         unknown: tuple[str, ...] = ()
         for route in self._routes:
-            if route.rulebook is not None:
-                found = route.rulebook.assortment.update(states)
-                unknown = found if route is self.main else unknown
+            found = _set_items(route, states)
+            unknown = found if route is self.main else unknown
         return unknown
 
     def _read(self, repository: Path) -> tuple[Served, _Tables]:
         served = Served.read(repository, self._settings)
         ladder = Ladder.of(repository) if self._settings.ladder == "on" else None
         expected = Reference.read(repository / FILE) if (repository / FILE).is_file() else None
-        return served, (ladder, Rulebook.of(repository, self._settings.rules, served.max_k), expected)
+        rulebook = Rulebook.of(repository, self._settings.rules, served.max_k)
+        return served, (ladder, rulebook, expected, TaskColumns.of(repository, served))
 
     async def _finished(self, routes: Sequence[Route], seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while not all(route.is_idle for route in routes) and time.monotonic() < deadline:
             await asyncio.sleep(_PAUSE_SECONDS)
+
+
+def _set_items(route: Route, states: Sequence[ItemState]) -> tuple[str, ...]:
+    """Set the state of items in one version, and return those that it does not know."""
+    if route.columns is not None:
+        route.columns.set_items(states)
+    return () if route.rulebook is None else route.rulebook.assortment.update(states)

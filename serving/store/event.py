@@ -50,6 +50,8 @@ class Tracked:
         return cls(*json.loads(text))
 
 
+USER: Final = "u"
+VISIT: Final = "s"
 FIELDS: Final = tuple(field.name for field in fields(Tracked))
 
 
@@ -61,14 +63,36 @@ class Recent(NamedTuple):
         event_type: its type.
         time_us: when, Unix microseconds.
         price: None where it has none.
+        quantity: likewise.
+        session_id: the visit; None where the shop did not name it.
     """
 
     item_id: str
     event_type: str
     time_us: int
     price: float | None
+    quantity: float | None = None
+    session_id: str | None = None
+
+
+class OfItem(NamedTuple):
+    """What somebody did with an item.
+
+    Attributes:
+        shopper: who, as :func:`shopper_key` names them.
+        event_type: its type.
+        time_us: when, Unix microseconds.
+        price: None where it has none.
+        quantity: likewise.
+    """
+
+    shopper: str
+    event_type: str
+    time_us: int
+    price: float | None
+    quantity: float | None
 
 
 def shopper_key(user_id: str | None, session_id: str | None = None) -> str:
     """Return the name of a history: that of the user, else that of the anonymous visit; the first letter keeps them apart."""
-    return f"u{user_id}" if user_id else f"s{session_id or ''}"
+    return f"{USER}{user_id}" if user_id else f"{VISIT}{session_id or ''}"

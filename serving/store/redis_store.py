@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from cartwheel.core.errors import MissingDependencyError, UsageError
-from serving.store.event import Recent, Tracked
+from serving.store.event import OfItem, Recent, Tracked
 from serving.store.item_state import ItemState
 from serving.store.store import Kept, Store, unreachable
 
@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     import redis
 
 _ADD: Final = """
-local prefix, id_ms, keep, keep_ms = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
+local prefix, id_ms, keep, keep_ms, keep_item = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4], tonumber(ARGV[5])
 local new = {}
-for at = 5, #ARGV, 5 do
+for at = 6, #ARGV, 7 do
     local id, shopper, time, packed, body = ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3], ARGV[at + 4]
+    local item, of_item = ARGV[at + 5], ARGV[at + 6]
     if redis.call('SET', prefix .. 'id:' .. id, 1, 'NX', 'PX', id_ms) then
         local place = string.format('%020d', redis.call('INCR', prefix .. 'places'))
         redis.call('XADD', prefix .. 'journal', '*', 'place', place, 'event', body)
@@ -32,6 +33,10 @@ for at = 5, #ARGV, 5 do
             local key = prefix .. 'shopper:' .. shopper
             redis.call('ZADD', key, time, place .. packed)
             redis.call('ZREMRANGEBYRANK', key, 0, -keep - 1)
+            redis.call('PEXPIRE', key, keep_ms)
+            key = prefix .. 'of_item:' .. item
+            redis.call('ZADD', key, time, place .. of_item)
+            redis.call('ZREMRANGEBYRANK', key, 0, -keep_item - 1)
             redis.call('PEXPIRE', key, keep_ms)
         end
         new[#new + 1] = 1
@@ -96,12 +101,14 @@ class RedisStore(Store):
             return []
         oldest = now_us - self._kept.oldest_us
         arguments: list[Any] = [
-            self._prefix, max(self._kept.id_us // 1000, 1), self._kept.events, max(self._kept.oldest_us // 1000, 1)
+            self._prefix, max(self._kept.id_us // 1000, 1), self._kept.events, max(self._kept.oldest_us // 1000, 1),
+            self._kept.item_events,
         ]  # fmt: skip
         for event in events:
-            packed = json.dumps([event.item_id, event.event_type, event.price], ensure_ascii=False, separators=(",", ":"))
+            packed = _packed(event.item_id, event.event_type, event.price, event.quantity, event.session_id)
+            of_item = _packed(event.shopper, event.event_type, event.price, event.quantity)
             time = event.time_us if event.time_us > oldest else ""
-            arguments += [event.event_id, event.shopper, time, packed, event.text()]
+            arguments += [event.event_id, event.shopper, time, packed, event.text(), event.item_id, of_item]
         with self._failing():
             return [bool(new) for new in self._add(args=arguments)]
 
@@ -112,6 +119,14 @@ class RedisStore(Store):
             for shopper in shoppers:
                 pipe.zrangebyscore(f"{self._prefix}shopper:{shopper}", f"({after_us}", "+inf", withscores=True)
             return [[_recent(member, score) for member, score in found] for found in pipe.execute()]
+
+    def of_items(self, items: Sequence[str], after_us: int) -> list[list[OfItem]]:
+        """Return what was done with items; see :meth:`Store.of_items`."""
+        with self._failing():
+            pipe = self._client.pipeline(transaction=False)
+            for item in items:
+                pipe.zrangebyscore(f"{self._prefix}of_item:{item}", f"({after_us}", "+inf", withscores=True)
+            return [[_of_item(member, score) for member, score in found] for found in pipe.execute()]
 
     def journal(self, most: int) -> list[tuple[str, Tracked]]:
         """Return the first events that are not landed; see :meth:`Store.journal`."""
@@ -184,9 +199,18 @@ def connect(url: str) -> redis.Redis:
         raise UsageError(f"{_without_secrets(url)!r} is no URL of Redis: {error}.", "Write redis://HOST:PORT/NUMBER.") from error
 
 
+def _packed(*values: str | float | None) -> str:
+    return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
 def _recent(member: str, score: float) -> Recent:
-    item, kind, price = json.loads(member[_DIGITS:])
-    return Recent(item, kind, int(score), price)
+    item, kind, price, *more = json.loads(member[_DIGITS:])
+    return Recent(item, kind, int(score), price, *more)
+
+
+def _of_item(member: str, score: float) -> OfItem:
+    shopper, kind, price, quantity = json.loads(member[_DIGITS:])
+    return OfItem(shopper, kind, int(score), price, quantity)
 
 
 def _state(item: str, fields: dict[str, str]) -> ItemState:

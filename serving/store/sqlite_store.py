@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from serving.store.event import Recent, Tracked
+from serving.store.event import OfItem, Recent, Tracked
 from serving.store.item_state import ItemState
 from serving.store.store import Kept, Store, unreachable
 
@@ -24,12 +24,15 @@ CREATE TABLE IF NOT EXISTS known (id TEXT PRIMARY KEY, at INTEGER NOT NULL) WITH
 CREATE INDEX IF NOT EXISTS known_at ON known (at);
 CREATE TABLE IF NOT EXISTS recent (
     shopper TEXT NOT NULL, time INTEGER NOT NULL, place INTEGER NOT NULL, item TEXT NOT NULL, kind TEXT NOT NULL, price REAL,
-    PRIMARY KEY (shopper, time, place)
+    quantity REAL, session TEXT, PRIMARY KEY (shopper, time, place)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS recent_time ON recent (time);
+CREATE INDEX IF NOT EXISTS recent_item ON recent (item, time, place);
 CREATE TABLE IF NOT EXISTS items (item TEXT PRIMARY KEY, place INTEGER NOT NULL, price REAL, stock REAL, available INTEGER) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_place ON items (place);
 """
+_SINCE: Final = {"quantity": "REAL", "session": "TEXT"}
+"""Columns of ``recent`` that files of before do not have."""
 _BUSY_MILLISECONDS: Final = 5_000
 _SWEEP_US: Final = 60_000_000
 _SWEEP_SHOPPERS: Final = 10_000
@@ -45,7 +48,10 @@ place = excluded.place, price = COALESCE(?2, price), stock = COALESCE(?3, stock)
 """
 _ITEMS: Final = "SELECT item, price, stock, available, place FROM items WHERE place > ? ORDER BY place"
 _RECENT: Final = """
-SELECT item, kind, time, price FROM recent WHERE shopper = ? AND time > ? ORDER BY time DESC, place DESC LIMIT ?
+SELECT item, kind, time, price, quantity, session FROM recent WHERE shopper = ? AND time > ? ORDER BY time DESC, place DESC LIMIT ?
+"""
+_OF_ITEM: Final = """
+SELECT shopper, kind, time, price, quantity FROM recent WHERE item = ? AND time > ? ORDER BY time DESC, place DESC LIMIT ?
 """
 
 
@@ -81,8 +87,8 @@ class SqliteStore(Store):
             return False
         place = commit.execute("INSERT INTO journal (body) VALUES (?)", (event.text(),)).lastrowid
         if event.time_us > now_us - self._kept.oldest_us:
-            row = (event.shopper, event.time_us, place, event.item_id, event.event_type, event.price)
-            commit.execute("INSERT INTO recent VALUES (?, ?, ?, ?, ?, ?)", row)
+            of_event = (event.item_id, event.event_type, event.price, event.quantity, event.session_id)
+            commit.execute("INSERT INTO recent VALUES (?, ?, ?, ?, ?, ?, ?, ?)", (event.shopper, event.time_us, place, *of_event))
             self._added[event.shopper] += 1
         return True
 
@@ -103,6 +109,12 @@ class SqliteStore(Store):
         with self._read_lock, self._failing():
             rows = [self._reader.execute(_RECENT, (shopper, after_us, self._kept.events)).fetchall() for shopper in shoppers]
         return [[Recent(*row) for row in reversed(found)] for found in rows]
+
+    def of_items(self, items: Sequence[str], after_us: int) -> list[list[OfItem]]:
+        """Return what was done with items; see :meth:`Store.of_items`."""
+        with self._read_lock, self._failing():
+            rows = [self._reader.execute(_OF_ITEM, (item, after_us, self._kept.item_events)).fetchall() for item in items]
+        return [[OfItem(*row) for row in reversed(found)] for found in rows]
 
     def journal(self, most: int) -> list[tuple[str, Tracked]]:
         """Return the first events that are not landed; see :meth:`Store.journal`."""
@@ -139,6 +151,10 @@ class SqliteStore(Store):
         connection.execute(f"PRAGMA busy_timeout = {_BUSY_MILLISECONDS}")
         connection.execute("PRAGMA journal_mode = WAL")
         connection.execute("PRAGMA synchronous = FULL")
+        held = {row[1] for row in connection.execute("PRAGMA table_info(recent)")}
+        for name, kind in _SINCE.items() if held else ():
+            if name not in held:
+                connection.execute(f"ALTER TABLE recent ADD COLUMN {name} {kind}")
         connection.executescript(_SCHEMA)
         return connection
 

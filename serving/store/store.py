@@ -11,7 +11,7 @@ from typing import Final
 from typing_extensions import Self
 
 from cartwheel.core.errors import ServerError
-from serving.store.event import Recent, Tracked
+from serving.store.event import OfItem, Recent, Tracked
 from serving.store.item_state import ItemState
 
 DAY_US: Final = 86_400_000_000
@@ -24,6 +24,7 @@ class Kept:
 
     Attributes:
         events: of each shopper, the latest.
+        item_events: of each item, the latest.
         days: after which an event is no shopper's state any more.
         id_hours: for which an event id is remembered; the same id after that is another event.
     """
@@ -31,6 +32,7 @@ class Kept:
     events: int = 256
     days: float = 30.0
     id_hours: float = 168.0
+    item_events: int = 4096
 
     @property
     def oldest_us(self) -> int:
@@ -75,6 +77,17 @@ class Store(ABC):
 
         Args:
             shoppers: as ``event.shopper_key`` names them.
+            after_us: Unix microseconds; events at it are left out.
+        """
+
+    @abstractmethod
+    def of_items(self, items: Sequence[str], after_us: int) -> list[list[OfItem]]:
+        """Return what was done with each item after an instant, the latest last, those of one instant in the order in which they came.
+
+        Of an item it is the latest ``Kept.item_events``, and may be less where a shopper did more than is kept of one.
+
+        Args:
+            items: their ids.
             after_us: Unix microseconds; events at it are left out.
         """
 

