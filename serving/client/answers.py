@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,12 +50,14 @@ class RecommendedItem:
         score: what orders the items of one answer; not a probability.
         reason: why it is recommended.
         because_of: the recent item that explains :attr:`Reason.RECENT_ITEM`, else None.
+        retrievers: which retrievers brought it, such as ``two_tower`` or ``item_to_item``; none where the server does not say.
     """
 
     item_id: ShopId
     score: float
     reason: Reason
     because_of: ShopId | None = None
+    retrievers: tuple[str, ...] = ()
 
     @property
     def sentence(self) -> str:
@@ -158,6 +161,7 @@ class Metadata:
         as_of: instant of the exported state, None if it does not say.
         limits: how large a request may be, None if it does not say.
         no_cart: why the run has no cart model, in a sentence; empty where it has one, or the server does not say.
+        retrievers: what the bits of the output ``retrievers`` stand for, the lowest first; none where the server does not say.
     """
 
     user_id_type: IdType = "string"
@@ -167,6 +171,11 @@ class Metadata:
     as_of: datetime | None = None
     limits: Limits | None = None
     no_cart: str = ""
+    retrievers: tuple[str, ...] = ()
+
+    def brought_by(self, bits: int) -> tuple[str, ...]:
+        """Return the names of retrievers by their bits."""
+        return tuple(name for place, name in enumerate(self.retrievers) if bits >> place & 1)
 
     def item_id(self, text: bytes) -> ShopId:
         """Return an item id as the shop writes it."""
@@ -194,6 +203,7 @@ def parse_metadata(parameters: Mapping[str, str], address: str) -> Metadata:
             as_of=datetime.fromisoformat(as_of.replace("Z", "+00:00")) if as_of is not None else None,
             limits=Limits.parsed(limits) if limits is not None else None,
             no_cart=parameters.get("no_cart", ""),
+            retrievers=tuple(map(str, json.loads(parameters.get("retrievers", "[]")))),
         )
     except ValueError as error:
         raise ServerError(
@@ -205,17 +215,25 @@ def parse_metadata(parameters: Mapping[str, str], address: str) -> Metadata:
 def parse_recommendations(
     outputs: Mapping[str, npt.NDArray[Any]], users: Sequence[ShopId | None], metadata: Metadata
 ) -> tuple[Recommendations, ...]:
-    """Read the outputs ``items``, ``scores``, ``reason`` and ``reason_item``, each [B, k], for ``users`` [B]."""
+    """Read the outputs ``items``, ``scores``, ``reason``, ``reason_item`` and ``retrievers``, each [B, k], for ``users`` [B].
+
+    The last of them may be missing: older exports do not have it.
+    """
     [fewer] = outputs.get(FEWER, [""])
-    rows = zip(outputs["items"], outputs["scores"], outputs["reason"], outputs["reason_item"], strict=True)
+    brought = outputs.get("retrievers", np.zeros_like(outputs["reason"]))
+    rows = zip(outputs["items"], outputs["scores"], outputs["reason"], outputs["reason_item"], brought, strict=True)
     return tuple(
         Recommendations(
             user,
             tuple(
                 RecommendedItem(
-                    metadata.item_id(item), float(score), Reason(int(reason)), metadata.item_id(because) if because else None
+                    metadata.item_id(item),
+                    float(score),
+                    Reason(int(reason)),
+                    metadata.item_id(because) if because else None,
+                    metadata.brought_by(int(bits)),
                 )
-                for item, score, reason, because in zip(*row, strict=True)
+                for item, score, reason, because, bits in zip(*row, strict=True)
                 if item
             ),
             fewer,

@@ -108,9 +108,11 @@ class AsyncClient:
         """Ask how likely each line of a cart is bought, and what completes it; see :meth:`serving.client.client.Client.cart`."""
         return await self._ask(lambda metadata: ask_cart(cart_items, user_id, recent_items, k, timestamp, metadata, events))
 
-    async def similar_items(self, item_id: ShopId, *, k: int = DEFAULT_K) -> tuple[ScoredItem, ...]:
+    async def similar_items(
+        self, item_id: ShopId, *, k: int = DEFAULT_K, user_id: ShopId | None = None
+    ) -> tuple[ScoredItem, ...]:
         """Ask for the nearest items of an item; see :meth:`serving.client.client.Client.similar_items`."""
-        return await self._ask(lambda metadata: ask_similar_items(item_id, k, metadata))
+        return await self._ask(lambda metadata: ask_similar_items(item_id, k, metadata, user_id))
 
     async def predict(
         self, task: str, /, entity: ShopId | None = None, columns: Mapping[str, Value] | None = None, **more: Value

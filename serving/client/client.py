@@ -142,14 +142,19 @@ class Client:
         """
         return self._ask(lambda metadata: ask_cart(cart_items, user_id, recent_items, k, timestamp, metadata, events))
 
-    def similar_items(self, item_id: ShopId, *, k: int = DEFAULT_K) -> tuple[ScoredItem, ...]:
+    def similar_items(self, item_id: ShopId, *, k: int = DEFAULT_K, user_id: ShopId | None = None) -> tuple[ScoredItem, ...]:
         """Ask for the nearest items of an item, the nearest first.
+
+        Args:
+            item_id: the item.
+            k: how many items.
+            user_id: for whom what is left out of their recommendations, and their cart, is left out; a gateway reads it.
 
         Raises:
             UsageError: if a value cannot be honoured, naming it.
             ServerError: if the server cannot be reached, is late, or breaks.
         """
-        return self._ask(lambda metadata: ask_similar_items(item_id, k, metadata))
+        return self._ask(lambda metadata: ask_similar_items(item_id, k, metadata, user_id))
 
     def predict(
         self, task: str, /, entity: ShopId | None = None, columns: Mapping[str, Value] | None = None, **more: Value

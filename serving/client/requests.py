@@ -176,8 +176,16 @@ def ask_cart(
     return Question("cart", inputs, parse)
 
 
-def ask_similar_items(item_id: ShopId, k: int, metadata: Metadata) -> Question[tuple[ScoredItem, ...]]:
+def ask_similar_items(
+    item_id: ShopId, k: int, metadata: Metadata, user_id: ShopId | None = None
+) -> Question[tuple[ScoredItem, ...]]:
     """Ask for the nearest items of an item.
+
+    Args:
+        item_id: the item.
+        k: how many items.
+        metadata: what the server says about its run.
+        user_id: for whom what is left out of their recommendations is left out, which a gateway reads; Triton alone refuses it.
 
     Raises:
         UsageError: if a value cannot be honoured, naming it.
@@ -185,9 +193,8 @@ def ask_similar_items(item_id: ShopId, k: int, metadata: Metadata) -> Question[t
     item = _one("item_id", item_id)
     if not item[0]:
         raise UsageError("item_id is empty.", "Pass the id of the item whose neighbours are wanted.")
-    return Question(
-        "similar_items", [id_tensor("item_id", [item]), _k(k, metadata)], lambda outputs: parse_scored_items(outputs, metadata)
-    )
+    inputs = [id_tensor("item_id", [item]), *_optional_ids("user_id", [_one("user_id", user_id)]), _k(k, metadata)]
+    return Question("similar_items", inputs, lambda outputs: parse_scored_items(outputs, metadata))
 
 
 def _events(rows: Sequence[Sequence[Happened]], limits: Limits | None) -> list[InferInput]:

@@ -294,6 +294,12 @@ REASON_OUT: Final = Tensor(
     " by rules of the gateway 3 pinned, 4 promoted",
 )
 REASON_ITEM_OUT: Final = Tensor("reason_item", "string", ("B", "k"), 'the recent item that explains reason 1, else ""')
+RETRIEVERS_OUT: Final = Tensor(
+    "retrievers",
+    "int32",
+    ("B", "k"),
+    "which retrievers brought it, a bit for each of the parameter `retrievers`, the first the lowest; 0 where none is known",
+)
 LINES_OUT: Final = Tensor("line_probability", "float32", ("B", "N"), 'chance that each line is bought; NaN for "" lines')
 CART_OUT: Final = Tensor("cart_probability", "float32", ("B", 1), "chance that any line is bought; 0 for an empty cart")
 

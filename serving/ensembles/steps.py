@@ -14,6 +14,7 @@ from serving.contract.tensors import (
     REASON_ITEM_OUT,
     REASON_OUT,
     RECENT_ITEMS,
+    RETRIEVERS_OUT,
     SCORES_OUT,
     TIMESTAMP,
     USER_ID,
@@ -53,6 +54,7 @@ class RecommenderSteps:
         self.cart_counts = Tensor("cart_counts", "int64", ("B", "N"))
         self.candidates = Tensor("candidates", "int64", ("B", sizes.candidates))
         self.similarity = Tensor("retrieval_scores", "float32", ("B", sizes.candidates))
+        self.brought = Tensor("brought_by", "int64", ("B", sizes.candidates))
         self.ranked = Tensor("ranking_scores", "float32", ("B", sizes.candidates))
 
     def pieces(self) -> tuple[Piece, ...]:
@@ -74,7 +76,7 @@ class RecommenderSteps:
     def retrieve(self) -> Piece:
         """Return the piece that finds candidates."""
         inputs = (self.categorical, self.continuous, self.lists, self.recents, self.excluded, self.shopper)
-        model = StepModel("recommend_retrieve", inputs, (self.candidates, self.similarity))
+        model = StepModel("recommend_retrieve", inputs, (self.candidates, self.similarity, self.brought))
 
         def build(parts: Parts) -> onnx.ModelProto:
             shop, integers = parts.shop, parts.settings.target == "embedded"
@@ -96,8 +98,8 @@ class RecommenderSteps:
 
     def order(self) -> Piece:
         """Return the piece that orders candidates and says why."""
-        inputs = (self.candidates, self.ranked, self.recents, self.known, self.k, DIVERSITY)
-        outputs = (ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT)
+        inputs = (self.candidates, self.ranked, self.brought, self.recents, self.known, self.k, DIVERSITY)
+        outputs = (ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT, RETRIEVERS_OUT)
         model = StepModel("recommend_order", inputs, outputs, batched=False)
 
         def build(parts: Parts) -> onnx.ModelProto:

@@ -27,15 +27,20 @@ class ServedBlend:
         bases: what popularity adds and how much the model's own score counts; None where it retrieves alone.
         tables: the tables of neighbours.
         factors: factor models that count, and their weights [2], without a history and with one.
+        names: what answers call the factor models.
     """
 
     bases: Bases | None
     tables: tuple[NeighbourTable, ...]
     factors: tuple[tuple[FactorScores, npt.NDArray[np.float32]], ...] = ()
+    names: tuple[str, ...] = ()
 
     def factor_models(self, users: Sequence[str]) -> tuple[FactorModel, ...]:
         """Return the factor models over the rows of the snapshot's ``users``."""
-        return tuple(FactorModel(model.over(users).query_model(), model.items, weight) for model, weight in self.factors)
+        return tuple(
+            FactorModel(model.over(users).query_model(), model.items, weight, name)
+            for (model, weight), name in zip(self.factors, self.names, strict=True)
+        )
 
 
 def read_served_blend(run: Path, items: int, recents: int) -> ServedBlend:
@@ -56,7 +61,7 @@ def read_served_blend(run: Path, items: int, recents: int) -> ServedBlend:
     models = {name: FactorScores.read(files.factor_scores(SNAPSHOT, name), items) for name in blend.factors}
     bases = _bases(run, blend, {name: model.bias for name, model in models.items()})
     factors = tuple((model, blend.factors[name]) for name, model in models.items())
-    return ServedBlend(bases, tuple(_tables(run, blend, items, recents)), factors)
+    return ServedBlend(bases, tuple(_tables(run, blend, items, recents)), factors, tuple(models))
 
 
 def _bases(run: Path, blend: Blend, biases: Mapping[str, npt.NDArray[np.float32]]) -> Bases:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -27,6 +28,7 @@ from serving.export.behaviour import write_behaviour
 from serving.export.fallback import write_fallback
 from serving.export.history import write_history
 from serving.export.items import write_items
+from serving.export.left_out import write_left_out
 from serving.export.parity import check_parity
 from serving.export.reference import write_reference
 from serving.export.run_files import item_ids
@@ -130,6 +132,7 @@ def _write(root: Path, plan: Plan, parts: Parts, run: Path) -> None:
         write_fallback(root, parts.recommender)
         write_items(root, run, parts.recommender)
         write_history(root, run, parts.recommender)
+        write_left_out(root, parts.recommender.snapshot)
     write_behaviour(root, RunLayout(run), plan.tasks)
     _sign(root, metadata)
 
@@ -144,6 +147,8 @@ def _shown(metadata: Mapping[str, Any], parts: Parts, stored: int) -> dict[str, 
     """Return the parameters of every ensemble, which clients read."""
     names = ("as_of", "cartwheel", "catalogue_size", "last_event_us", "max_k", "no_cart")
     shown = {name: str(metadata[name]) for name in names if name in metadata}
+    if parts.recommender is not None:
+        shown["retrievers"] = json.dumps(parts.recommender.models.retrieval.names)
     shown.update({f"{column}_type": kind for column, kind in metadata["id_types"].items()})
     if parts.settings.target == "embedded":
         shown[PARAMETER] = Limits.of(ServeSettings(), parts.settings.max_batch, stored).parameter()

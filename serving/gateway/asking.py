@@ -114,10 +114,12 @@ class Asking:
             visit, "cart", wanted, lambda: ask_cart(lines, user, recents, wanted.k, wanted.timestamp, known.metadata)
         )
 
-    async def similar_items(self, visit: Visit, item: ShopId, wanted: Wanted) -> tuple[ScoredItem, ...]:
-        """Ask for the nearest items of an item; see :meth:`recommend` for the errors."""
-        known = self._chosen(visit, None)
-        return await self._ask(visit, "similar_items", wanted, lambda: ask_similar_items(item, wanted.k, known.metadata))
+    async def similar_items(
+        self, visit: Visit, item: ShopId, wanted: Wanted, user: ShopId | None = None
+    ) -> tuple[ScoredItem, ...]:
+        """Ask for the nearest items of an item, for ``user`` without what is left out for them; see :meth:`recommend` for the errors."""
+        known = self._chosen(visit, user)
+        return await self._ask(visit, "similar_items", wanted, lambda: ask_similar_items(item, wanted.k, known.metadata, user))
 
     async def predict(
         self, visit: Visit, task: str, entity: ShopId | None, columns: Mapping[str, Value], wanted: Wanted

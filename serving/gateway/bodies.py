@@ -99,6 +99,7 @@ class SimilarItemsBody(_Body):
     """An item."""
 
     item_id: Id = Field(description="the item whose neighbours are wanted")
+    user_id: Optional[Id] = Field(None, description="for whom what is left out of their recommendations is left out")  # noqa: UP045
     k: StrictInt = Field(DEFAULT_K, ge=1, description="how many items")
 
 
@@ -160,6 +161,7 @@ class RecommendedAnswer(BaseModel):
     reason: Literal["popular", "recent_item", "taste", "pinned", "promoted"]
     because_of: Union[str, int, None]  # noqa: UP007
     why: str = Field(description="the reason in words that may be shown to a shopper")
+    retrievers: list[str] = Field(description="which retrievers brought it: without one of these it would not have been ranked")
 
 
 class PlacedAnswer(BaseModel):
@@ -307,6 +309,7 @@ def recommended(answer: Recommendations) -> dict[str, Any]:
                 "reason": item.reason.name.lower(),
                 "because_of": item.because_of,
                 "why": item.sentence,
+                "retrievers": list(item.retrievers),
             }
             for item in answer.items
         ],

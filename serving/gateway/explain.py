@@ -92,7 +92,8 @@ async def explain(asked: Asked, assortment: Assortment, plain: Plan, ask: Ask) -
     found = await _asked(plain, ask, only, 1)
     if at is not None:
         item = asked.answer.items[at]
-        return Explanation(ANSWERED, item.sentence, rank=at + 1, score=item.score)
+        brought = f" Brought by {' and '.join(item.retrievers)}." if item.retrievers else ""
+        return Explanation(ANSWERED, f"{item.sentence}{brought}", rank=at + 1, score=item.score)
     if not found:
         return Explanation(
             LEFT_OUT,

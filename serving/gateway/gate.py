@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import grpc
 from grpc import aio
+from tritonclient.grpc import service_pb2
 
 from cartwheel.core.errors import CartwheelError
 from serving.gateway.explorer import Explorer
@@ -22,11 +23,14 @@ from serving.gateway.observer import Observer
 from serving.gateway.recorder import Recorder
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.routes import Route, Routes
-from serving.gateway.rulebook import Plan
+from serving.gateway.rulebook import SIMILAR, Plan
 from serving.gateway.served import Served
+from serving.gateway.tensor_values import take_tensor
+from serving.gateway.texts import users_of
 from serving.gateway.tracing import Tracer
 from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
 from serving.intake.intake import Outcome
+from serving.store.event import Recent
 from serving.store.item_state import ItemState
 
 Headers = Sequence[tuple[str, str | bytes]]
@@ -39,6 +43,7 @@ _STOP_RETRY_SECONDS: Final = 2.0
 _RESERVED_SHARE, _RESERVED_SECONDS = 0.1, 0.005
 """What of a caller's time is kept for a lower rung and the way back."""
 _NO_ITEMS: Final = "The export that is served holds no items for rules; write it again with `cartwheel export`."
+USER: Final = b"user_id"
 _RECENT_REQUESTS: Final = 256
 _RECENT_BYTES: Final = 1 << 16
 """How large a request may be to be kept among the recent ones."""
@@ -172,13 +177,37 @@ class Gate:
 
     async def _joined(self, visit: Visit, route: Route, request: bytes) -> tuple[bytes, Sequence[Sequence[str]]]:
         """Return a request with what the store knows of its shoppers, and their carts."""
-        if self.live is None or visit.as_recorded:
+        if visit.as_recorded:
+            return request, ()
+        if visit.ensemble == SIMILAR:
+            with visit.stage("events"):
+                return await self._known_to(route, request)
+        if self.live is None:
             return request, ()
         with visit.stage("events"):
             public = route.served.ensembles[visit.ensemble]
             if public.is_task:
                 return await self.live.with_columns(public, route.columns, request), ()
             return await self.live.joined(public, request)
+
+    async def _known_to(self, route: Route, request: bytes) -> tuple[bytes, Sequence[Sequence[str]]]:
+        """Return a question about an item without the shopper that it names, and what is left out for them beside their cart."""
+        if USER not in request:
+            return request, ()
+        asked = service_pb2.ModelInferRequest.FromString(request)
+        users = users_of(asked)
+        if take_tensor(asked, USER.decode()) is None:
+            return request, ()
+        request = asked.SerializeToString()
+        if route.rulebook is None or not any(users):
+            return request, ()
+        last = route.served.ensembles[SIMILAR].last_event_us
+        rows: list[list[Recent]] = [[]] * len(users)
+        carts: list[list[str]] = [[]] * len(users)
+        if self.live is not None:
+            rows, carts = await self.live.since(users, last)
+        out = (route.rulebook.left_out(user, row) if user else [] for user, row in zip(users, rows, strict=True))
+        return request, [[*cart, *left] for cart, left in zip(carts, out, strict=True)]
 
     async def plain(
         self, visit: Visit, request: bytes, seconds: float | None

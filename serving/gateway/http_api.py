@@ -142,7 +142,7 @@ class _Questions:
     async def similar_items(self, body: bodies.SimilarItemsBody, request: Request, timeout: Timeout = None) -> Response:
         async def ask(visit: Visit) -> dict[str, Any]:
             wanted = Wanted(_seconds(timeout), body.k)
-            return {"items": bodies.scored(await self._asking.similar_items(visit, body.item_id, wanted))}
+            return {"items": bodies.scored(await self._asking.similar_items(visit, body.item_id, wanted, body.user_id))}
 
         return await self._answered(request, ask)
 

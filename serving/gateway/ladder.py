@@ -194,6 +194,7 @@ class Ladder:
             "scores": ("FP32", np.array(scores, "<f4").tobytes()),
             "reason": ("INT32", np.array([_RECENT if item and item.because else _POPULAR for item in flat], "<i4").tobytes()),
             "reason_item": ("BYTES", _packed(item.because if item else b"" for item in flat)),
+            "retrievers": ("INT32", np.zeros(len(flat), "<i4").tobytes()),
         }
         for name, (datatype, content) in contents.items():
             if not wanted or name in wanted:

@@ -99,11 +99,8 @@ class Live:
         users = [] if any(tensor.name.startswith("events_") for tensor in asked.inputs) else users_of(asked)
         if not any(users):
             return request, []
-        now, known = time.time_ns() // 1000, public.last_event_us
-        since = now - round(self._settings.cart_hours * HOUR_US)
-        kept = await self._looked_up([shopper_key(user) for user in users], min(known, since))
-        carts = [_cart([event for event in row if event.time_us > since]) for row in kept]
-        rows = [[event for event in row if event.time_us > known] for row in kept]
+        now = time.time_ns() // 1000
+        rows, carts = await self.since(users, public.last_event_us)
         if not any(rows):
             return request, carts
         more = _events(asked, rows, now)
@@ -111,6 +108,18 @@ class Live:
             self._metrics.without_events.inc()
             return request, carts
         return request + more, carts
+
+    async def since(self, users: Sequence[str], known_us: int) -> tuple[list[list[Recent]], list[list[str]]]:
+        """Return what each user did after an instant, oldest first, and what is in the cart of each.
+
+        Args:
+            users: their ids.
+            known_us: Unix microseconds; what happened until then, an export knows.
+        """
+        opened = time.time_ns() // 1000 - round(self._settings.cart_hours * HOUR_US)
+        kept = await self._looked_up([shopper_key(user) for user in users], min(known_us, opened))
+        carts = [_cart([event for event in row if event.time_us > opened]) for row in kept]
+        return [[event for event in row if event.time_us > known_us] for row in kept], carts
 
     async def with_columns(self, public: Public, columns: TaskColumns | None, request: bytes) -> bytes:
         """Return a question to a declared task with the columns that follow from what happened since the export.

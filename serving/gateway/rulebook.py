@@ -21,6 +21,8 @@ from serving.contract.fallback import FallbackTables
 from serving.contract.history import FILE as HISTORY
 from serving.contract.history import History
 from serving.contract.items import FILE
+from serving.contract.left_out import FILE as LEFT_OUT
+from serving.contract.left_out import LeftOut
 from serving.contract.tensors import BARRED, DEFAULT_K
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.tensor_values import add_tensor, read_ints, read_texts
@@ -30,13 +32,15 @@ from serving.rules.book import Book
 from serving.rules.expression import Bools
 from serving.rules.packed import packed, rows
 from serving.rules.rules import Rules, ShopRules
+from serving.store.event import Recent
 
 RECOMMEND: Final = "recommend"
-ENSEMBLES: Final = (RECOMMEND, "cart", "similar_items")
+SIMILAR: Final = "similar_items"
+ENSEMBLES: Final = (RECOMMEND, "cart", SIMILAR)
 """What rules apply to."""
 _SPECIAL: Final = {PINNED: 3, PROMOTED: 4}
 _MOST_ROWS: Final = 4_096
-_OUTPUTS: Final = ("items", "scores", "reason", "reason_item")
+_OUTPUTS: Final = ("items", "scores", "reason", "reason_item", "retrievers")
 Ask = Callable[[bytes], Awaitable[bytes]]
 
 
@@ -58,6 +62,8 @@ class Rulebook(Book):
     def __init__(self, repository: Path, shop: ShopRules, max_k: int) -> None:
         super().__init__(repository, shop, max_k)
         self._history = History.read(repository / HISTORY)
+        left_out = repository / LEFT_OUT
+        self._left_out = LeftOut.read(left_out) if left_out.is_file() else None  # an export of before does not have it
         self._fallback = FallbackTables.read(repository / FALLBACK)
         self._rise: npt.NDArray[np.float64] | None = None
 
@@ -65,6 +71,18 @@ class Rulebook(Book):
         """Return what a shopper looked at and bought until the export."""
         row = self._history.row(user)
         return Past((), ()) if row is None else Past(self._history.viewed.of(row), self._history.bought.of(row))
+
+    def left_out(self, user: str, since: Sequence[Recent]) -> list[str]:
+        """Return the items that must not be recommended to a shopper now.
+
+        Args:
+            user: their id.
+            since: what they did since the export, oldest first.
+        """
+        if self._left_out is None:
+            return []
+        ids = self.assortment.table.ids
+        return [ids[place] for place in sorted(self._left_out.of(user, since, self.assortment.place)) if place < len(ids)]
 
     def goes_with(self, place: int) -> list[tuple[int, float]]:
         """Return what goes with an item, and how much, the strongest first."""
@@ -191,10 +209,11 @@ class Plan:
         items, scores = outputs["items"][row].tolist(), outputs["scores"][row].tolist()
         reasons = outputs["reason"][row].tolist() if outputs["reason"] is not None else [0] * len(items)
         because = outputs["reason_item"][row].tolist() if outputs["reason_item"] is not None else [b""] * len(items)
+        bits = outputs["retrievers"][row].tolist() if outputs["retrievers"] is not None else [0] * len(items)
         place_of = self.book.assortment.place
         return [
-            Candidate(place, score, reason, text)
-            for item, score, reason, text in zip(items, scores, reasons, because, strict=True)
+            Candidate(place, score, reason, text, retrievers=brought)
+            for item, score, reason, text, brought in zip(items, scores, reasons, because, bits, strict=True)
             if item and (place := place_of(item.decode())) is not None
         ]
 
@@ -218,6 +237,7 @@ class Plan:
                 [[b"" if one is None or one.special else one.because for one in row] for row in padded],
                 object,
             ),
+            "retrievers": ("INT32", [[0 if one is None else one.retrievers for one in row] for row in padded], np.int32),
         }
         for output in found.outputs:
             if output.name not in wanted:

@@ -95,6 +95,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
                 reason=item.reason.name.lower(),
                 because_of=because,
                 why=item.sentence,
+                retrievers=item.retrievers,
             )
         return told
 
@@ -113,7 +114,8 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
 
     async def _similar_items(self, visit: Visit, request: Any, seconds: float | None) -> Any:
         told = MESSAGES["SimilarItemsResponse"]()
-        for item in await self._asking.similar_items(visit, request.item_id, _wanted(request, seconds)):
+        user = request.user_id or None
+        for item in await self._asking.similar_items(visit, request.item_id, _wanted(request, seconds), user):
             told.items.add(item_id=str(item.item_id), score=item.score)
         told.version, told.request_id = self._gate.version(visit), visit.request_id
         return told

@@ -49,10 +49,15 @@ def order_graph(step: StepModel, catalogue: Catalogue, rules: OrderRules) -> onn
     width = graph.constant([rules.candidates], np.int64)
     scores, order = graph.add_many("TopK", 2, inputs["ranking_scores"], width, axis=1)
     items = graph.add("GatherElements", inputs["candidates"], order, axis=1)
+    brought = graph.add("GatherElements", inputs["brought_by"], order, axis=1)
     scores = _spread(graph, catalogue, rules, scores, items, inputs["diversity"])
     missing = max(0, rules.max_k - rules.candidates)
     scores, items = pad_columns(graph, scores, missing, -INFINITY), pad_columns(graph, items, missing, np.int64(-1))
-    scores, items = first_k(graph, scores, items, inputs["k"], rules.max_k)
+    brought = pad_columns(graph, brought, missing, np.int64(0))
+    scores, items, chosen = first_k(graph, scores, items, inputs["k"], rules.max_k)
+    brought = graph.add("GatherElements", brought, chosen, axis=1)
+    real = graph.add("Greater", items, graph.constant(-1, np.int64))
+    brought = graph.add("Where", real, brought, graph.constant(0, np.int64))
     ids = graph.constant(np.array([*catalogue.ids, ""], dtype=object))
     reason, because = _reasons(
         graph, catalogue, items, split(graph, inputs["recents"], [rules.recents] * 3)[0], inputs["known_user"]
@@ -62,6 +67,7 @@ def order_graph(step: StepModel, catalogue: Catalogue, rules: OrderRules) -> onn
         "scores": scores,
         "reason": cast(graph, reason, onnx.TensorProto.INT32),
         "reason_item": graph.add("Gather", ids, because, axis=0),
+        "retrievers": cast(graph, brought, onnx.TensorProto.INT32),
     }
     return declare_outputs(graph, step, values)
 
@@ -78,8 +84,8 @@ def pad_columns(graph: GraphBuilder, value: str, columns: int, filler: Any) -> s
     return graph.add("Pad", value, graph.constant([0, 0, 0, columns], np.int64), graph.constant(filler))
 
 
-def first_k(graph: GraphBuilder, scores: str, items: str, k: str, max_k: int) -> tuple[str, str]:
-    """Return the ``k`` best (score, item) of each row; an item scored -inf becomes "none".
+def first_k(graph: GraphBuilder, scores: str, items: str, k: str, max_k: int) -> tuple[str, str, str]:
+    """Return the ``k`` best (score, item) of each row and their places in it; an item scored -inf becomes "none".
 
     Args:
         graph: where to.
@@ -93,7 +99,7 @@ def first_k(graph: GraphBuilder, scores: str, items: str, k: str, max_k: int) ->
     best, index = graph.add_many("TopK", 2, scores, within, axis=1)
     chosen = graph.add("GatherElements", items, index, axis=1)
     real = graph.add("Greater", best, graph.constant(-INFINITY, np.float32))
-    return best, graph.add("Where", real, chosen, graph.constant(-1, np.int64))
+    return best, graph.add("Where", real, chosen, graph.constant(-1, np.int64)), index
 
 
 def _spread(graph: GraphBuilder, catalogue: Catalogue, rules: OrderRules, scores: str, items: str, diversity: str) -> str:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from serving.contract.tensors import StepModel
+from serving.pieces.brought import NEIGHBOURS, OWN, POPULARITY, Parts, brought_by
 from serving.pieces.common import cast, declare_inputs, declare_outputs, run_model, split
 from serving.pieces.neighbours import Additions, ItemBases
 from serving.pieces.scan import AGAIN, SCAN_ITEMS, nearest
@@ -62,11 +63,13 @@ class FactorModel:
             [B, L], to ``query_vector``, of which the first D numbers count.
         items: float32 [N, D].
         weight: float32 [2], for shoppers without a history and for those with one.
+        name: what answers call it.
     """
 
     query: onnx.ModelProto
     items: npt.NDArray[np.float32]
     weight: npt.NDArray[np.float32]
+    name: str = "factors"
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,12 @@ class RetrievalModels:
     bases: Bases | None = None
     tables: tuple[NeighbourTable, ...] = ()
     factors: tuple[FactorModel, ...] = ()
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The retrievers, in the order of their bits in ``brought_by``."""
+        dense = (OWN, *(model.name for model in self.factors)) if self.bases is not None else (OWN,)
+        return (*dense, *((POPULARITY,) if self.bases is not None else ()), *((NEIGHBOURS,) if self.tables else ()))
 
 
 def retrieve_graph(
@@ -106,18 +115,20 @@ def retrieve_graph(
     inputs = declare_inputs(graph, step)
     vector = run_model(graph, models.tower, query_columns(graph, inputs, recents, catalogue.features), "query_vector")
     recent = split(graph, inputs["recents"], [recents] * 3)[0]
-    vectors, bases = catalogue.vectors, None
+    vectors, bases, widths = catalogue.vectors, None, [catalogue.vectors.shape[1]]
     if models.bases is not None:
         known = _has_history(graph, recent)
         parts = [(vector, catalogue.vectors, models.bases.retrieval)]
         parts += [(_factors(graph, each, inputs["shopper"], recent), each.items, each.weight) for each in models.factors]
         vector, vectors = _joined(graph, parts, known)
+        widths = [of_items.shape[1] for _, of_items, _ in parts]
         bases = ItemBases(models.bases.items, known)
     items, dimension = vectors.shape
     added = Additions(graph, models.tables, recent, recents) if models.tables else None
+    parts_of = Parts(vector, vectors, widths, bases, added is not None)
     if integers and items >= SCAN_ITEMS and AGAIN * candidates <= items:
         similarity, index = nearest(graph, vector, vectors, inputs["excluded"], candidates, added, bases)
-        return declare_outputs(graph, step, {"candidates": index, "retrieval_scores": similarity})
+        return _answered(graph, step, parts_of, index, similarity)
     # More columns than items: "none" and unknown items are barred there, so that the scatter needs no branch.
     columns = score_columns(items, candidates)
     padded = np.zeros((dimension, columns), np.float32)
@@ -128,7 +139,12 @@ def retrieve_graph(
     if added is not None:
         scores = added.to(graph, scores)
     similarity, index = best(graph, barred(graph, scores, inputs["excluded"], items, columns), candidates, columns)
-    return declare_outputs(graph, step, {"candidates": index, "retrieval_scores": similarity})
+    return _answered(graph, step, parts_of, index, similarity)
+
+
+def _answered(graph: GraphBuilder, step: StepModel, parts: Parts, index: str, similarity: str) -> onnx.ModelProto:
+    brought = brought_by(graph, parts, index, similarity)
+    return declare_outputs(graph, step, {"candidates": index, "retrieval_scores": similarity, "brought_by": brought})
 
 
 def _has_history(graph: GraphBuilder, recent: str) -> str:

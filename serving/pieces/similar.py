@@ -56,6 +56,6 @@ def similar_graph(step: StepModel, catalogue: Catalogue, neighbours: int, max_k:
     missing = max(0, max_k - neighbours)
     items = pad_columns(graph, inputs["neighbours"], missing, np.int64(-1))
     scores = pad_columns(graph, inputs["cosines"], missing, -INFINITY)
-    scores, items = first_k(graph, scores, items, inputs["k"], max_k)
+    scores, items, _ = first_k(graph, scores, items, inputs["k"], max_k)
     ids = graph.add("Gather", graph.constant(np.array([*catalogue.ids, ""], dtype=object)), items, axis=0)
     return declare_outputs(graph, step, {"items": ids, "scores": scores})

@@ -35,6 +35,7 @@ class Candidate:
         reason: what the ensemble says of it.
         because: the recent item that explains it, UTF-8.
         special: ``pinned``, ``promoted`` or empty.
+        retrievers: which retrievers brought it, as bits.
     """
 
     place: int
@@ -42,6 +43,7 @@ class Candidate:
     reason: int = 0
     because: bytes = b""
     special: str = ""
+    retrievers: int = 0
 
 
 @dataclass(frozen=True)

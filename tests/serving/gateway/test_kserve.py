@@ -50,7 +50,7 @@ def test_the_answer_names_request_and_version(channel: grpc.Channel, run: Path) 
     answer = rpc(channel, "ModelInfer", asked, read, metadata=[("x-request-id", "r1")])
     assert answer.parameters["request_id"].string_param == "r1"
     assert answer.parameters["version"].string_param == Served.read(run / "repository", ServeSettings()).version
-    assert {output.name for output in answer.outputs} == {"items", "scores", "reason", "reason_item"}
+    assert {output.name for output in answer.outputs} == {"items", "scores", "reason", "reason_item", "retrievers"}
     made = rpc(channel, "ModelInfer", asked, read)
     assert re.fullmatch(r"[0-9a-f]{16}", made.parameters["request_id"].string_param)
     asked.id = "mine"

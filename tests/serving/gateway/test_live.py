@@ -65,6 +65,21 @@ def test_the_next_request_after_a_click_sees_it(http: httpx.Client, shop: Client
     assert [item["item_id"] for item in typed["items"]] == list(after[0].item_ids)
 
 
+def test_similar_items_for_somebody_leave_out_what_they_saw_and_hold(http: httpx.Client, shop: Client) -> None:
+    everybody = [item.item_id for item in shop.similar_items(1005, k=8)]
+    before = [item.item_id for item in shop.similar_items(1005, k=8, user_id="similar")]
+    assert before == everybody, "nothing is known of them yet"
+    seen, held = everybody[0], everybody[3]
+    http.post("/v1/track", json={"events": [click("similar", str(seen)), click("similar", str(held), "cart")]})
+    after = [item.item_id for item in shop.similar_items(1005, k=8, user_id="similar")]
+    rest = [item for item in everybody if item not in (seen, held)]
+    assert after[: len(rest)] == rest
+    assert not {seen, held} & set(after)
+    typed = http.post("/v1/similar_items", json={"item_id": 1005, "user_id": "similar", "k": 8}).json()
+    assert [item["item_id"] for item in typed["items"]] == after
+    assert [item.item_id for item in shop.similar_items(1005, k=8)] == everybody
+
+
 def test_it_is_what_the_same_events_given_by_hand_make(channel: grpc.Channel, gateway: Gateway, shop: Client) -> None:
     now = time.time_ns() // 1000
     assert (

@@ -37,7 +37,7 @@ def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int]]
 def far(run: Path, redis: tuple[str, int], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     folder = tmp_path_factory.mktemp("far")
     own = Path(shutil.copytree(run, folder / "run", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
-    running = Gateway(own, folder, store=redis[0], queue_seconds=60.0)
+    running = Gateway(own, folder, store=redis[0], queue_seconds=60.0, ladder_seconds=60.0)
     try:
         yield running
     finally:

@@ -11,11 +11,12 @@ from log_shop import KINDS, LENGTH, MINUTES, Shop, encoded, query, random_log
 from synthetic_run import AS_OF_US, SESSION_GAP_US
 
 from cartwheel.core.errors import UsageError
+from serving.contract.left_out import FILE, LeftOut
 from serving.export.parity import unpacked
 from serving.export.repository import write_repository
 from serving.local import LocalRepository
 from serving.settings import ExportSettings
-from serving.store.event import Tracked, shopper_key
+from serving.store.event import Recent, Tracked, shopper_key
 from serving.store.sqlite_store import SqliteStore
 from serving.store.store import Kept
 from workflows.events.event_log import EVENT_COLUMNS, MINUTE_US, EventLog, code_events
@@ -141,6 +142,23 @@ def test_events_since_the_snapshot_are_as_events_of_its_log(
         left_out = {made.item_ids[index] for index in answer["excluded"][place] if 0 <= index < len(made.item_ids)}
         assert left_out == expected_left_out(made, whole, user, anchor), user
         assert FORMS[int(answer["form"][place, 0])] == ("known user" if queries[place]["user_id"] else "stranger")
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@given(drawn=events, user=st.sampled_from(["u0", "u1", "u9", "fresh"]))
+def test_what_the_gateway_leaves_out_beside_an_item_is_what_the_batch_leaves_out(
+    shop: tuple[Shop, pl.DataFrame, LocalRepository], drawn: list[dict[str, Any]], user: str
+) -> None:
+    made, log, repository = shop
+    given_events = timed(drawn, made.last_event_us)
+    since = [
+        Recent(event["item_id"], event["event_type"], event["time"], None) for event in given_events if event["user_id"] == user
+    ]
+    kept = LeftOut.read(repository.path / FILE)
+    places = {item: place for place, item in enumerate(made.item_ids)}
+    found = {made.item_ids[place] for place in kept.of(user, since, places.get) if place < len(made.item_ids)}
+    anchor = max(event["time"] for event in given_events) + 1
+    assert found == expected_left_out(made, pl.concat([log, as_log(given_events, made)]), user, anchor)
 
 
 @settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
