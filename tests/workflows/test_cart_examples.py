@@ -51,6 +51,12 @@ def test_added_again_is_one_line_and_the_window_ends_sharply(event_maker: Callab
     assert _lines(events, 10) == {0: {"x": False}, 3: {"x": False}, 4: {"y": False, "x": True}}
 
 
+def test_a_log_without_adds_has_neither_carts_nor_lines(event_maker: Callable[..., pl.DataFrame]) -> None:
+    carts = CartLog(code_events(event_maker(_rows("0 ? x, 1 $ x")), ("view",)), 8)
+    found = carts.carts(*carts.anchors())
+    assert [len(part) for part in (found.key, found.anchor, found.cart, found.item, found.bought)] == [0] * 5
+
+
 def test_lines_and_labels_equal_brute_force(log_maker: Callable[..., pl.DataFrame], shop_settings: PrepareSettings) -> None:
     events = log_maker(1200, seed=11, users=12, days=6.0)
     log = code_events(events, shop_settings.interaction_types)

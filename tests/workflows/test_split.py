@@ -47,6 +47,11 @@ def test_the_shares_of_the_events_set_the_instants() -> None:
     assert (np.sum(masks, axis=0) == 1).all()
 
 
+def test_a_place_between_two_events_is_rounded_down() -> None:
+    split = split_by_time(np.arange(7), 0.2, 0.2)  # 4.2 and 5.6 events
+    assert (split.t_valid, split.t_test, split.end) == (4, 5, 7)
+
+
 @pytest.mark.parametrize("times", [[5], [5, 5, 5, 5], [1, 5, 5, 5, 5, 5, 5, 5, 5, 5]])
 def test_too_few_instants_are_refused(times: list[int]) -> None:
     with pytest.raises(DataError, match=r"distinct instants.*Give a longer log"):
