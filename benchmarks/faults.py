@@ -67,7 +67,7 @@ def main(
             raise UsageError(f"--only {only!r} is in the name of no case.", "See their names with --list.")
         with tempfile.TemporaryDirectory(prefix="cartwheel-faults-") as folder:
             results = _run(
-                chosen, run.resolve() if run else _synthetic(Path(folder) / "run"), Path(folder), quick=quick, gateway=gateway
+                chosen, run.resolve() if run else synthetic(Path(folder) / "run"), Path(folder), quick=quick, gateway=gateway
             )
     except CartwheelError as error:
         Console(stderr=True).print(f"error: {error}", highlight=False, markup=False, soft_wrap=True)
@@ -85,7 +85,7 @@ def main(
         raise typer.Exit(_FAILED)
 
 
-def _synthetic(path: Path) -> Path:
+def synthetic(path: Path) -> Path:
     """Write the run on which the server is tested, and export it."""
     spec = importlib.util.spec_from_file_location("synthetic_run", _SYNTHETIC)
     assert spec is not None

@@ -244,7 +244,7 @@ def _run(shop: Shop, levels: list[int], seconds: float, check: int, rising: Risi
     ):
         front = stack.enter_context(_gateway(shop, settings, ours))
         addresses = {OURS: ours.grpc_address, GATEWAY: front, **dict.fromkeys(PEERS, theirs.grpc_address)}
-        difference = _check(addresses, requests[:check])
+        difference = check_answers(addresses, requests[:check])
         console.print(
             f"catalogue {len(shop.items):,} items, {len(shop.users):,} known users, {shop.candidates} candidates ranked, k = {DEFAULT_K}\n"
             f"all gave the same items for {check} questions; largest difference of a score {difference:.1e}\n"
@@ -255,11 +255,13 @@ def _run(shop: Shop, levels: list[int], seconds: float, check: int, rising: Risi
             addresses = {side: addresses[side] for side in (OURS, GATEWAY)}
         figures = [(level, _figures(addresses, requests, level, seconds)) for level in levels]
         arrived = {} if rising is None else _rising(addresses, requests, seconds, rising)
-    console.print(_table(figures), _verdict(figures), highlight=False)
+    console.print(figures_table(figures), verdict(figures), highlight=False)
     if arrived:
         console.print(open_loop.table(arrived), open_loop.verdict(arrived), highlight=False)
     more = {"open_loop": {side: open_loop.plain(one) for side, one in arrived.items()}} if arrived else {}
-    write_json(shop.run.parent / "serving.json", {"machine": _machine(), "figures": [_plain(*row) for row in figures], **more})
+    write_json(
+        shop.run.parent / "serving.json", {"machine": _machine(), "figures": [plain_figures(*row) for row in figures], **more}
+    )
 
 
 @contextlib.contextmanager
@@ -272,7 +274,7 @@ def _gateway(shop: Shop, settings: ServeSettings, triton: EmbeddedServer) -> Ite
         yield front.endpoint(triton.endpoint).grpc
 
 
-def _check(addresses: dict[str, str], requests: list[Request]) -> float:
+def check_answers(addresses: dict[str, str], requests: list[Request]) -> float:
     """Ask all the same, the first being Cartwheel, and return the largest difference of a score."""
     answers = {side: ask(address, [one.serialised(_model(side)) for one in requests]) for side, address in addresses.items()}
     largest = 0.0
@@ -306,7 +308,8 @@ def _model(side: str) -> str:
     return OURS if side == GATEWAY else side
 
 
-def _table(figures: list[tuple[int, dict[str, Measured]]]) -> Table:
+def figures_table(figures: list[tuple[int, dict[str, Measured]]]) -> Table:
+    """Return the table of what was measured at each number of requests under way."""
     table = Table("under way", "who", "p50 ms", "p95 ms", "p99 ms", "requests/s", "refused", "client's core")
     for column in table.columns[2:]:
         column.justify = "right"
@@ -340,7 +343,8 @@ def _ratios(measured: dict[str, Measured], peer: str) -> list[float]:
     return [*shorter, ours.throughput / theirs.throughput if theirs.milliseconds else math.nan]
 
 
-def _verdict(figures: list[tuple[int, dict[str, Measured]]]) -> str:
+def verdict(figures: list[tuple[int, dict[str, Measured]]]) -> str:
+    """Return which aims are met."""
     told = []
     for level, measured in figures:
         if level == 1:
@@ -374,7 +378,8 @@ def _machine() -> str:
     return machine(["onnxruntime", "nvtabular", "tensorflow", "nvidia-pytriton"])
 
 
-def _plain(level: int, measured: dict[str, Measured]) -> dict[str, Any]:
+def plain_figures(level: int, measured: dict[str, Measured]) -> dict[str, Any]:
+    """Return one row of figures as JSON holds it."""
     rows = {
         model: {
             **{f"p{share}_ms": one.percentile(share) if one.milliseconds else None for share in (50, 95, 99)},

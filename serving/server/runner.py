@@ -435,7 +435,7 @@ class _Encoded:
         return found if place == end else None
 
     def as_it_came(self) -> npt.NDArray[Any]:
-        """Return an array of the same shape that :func:`_serialised` writes as the strings came, without reading one."""
+        """Return an array of the same shape that :func:`serialised` writes as the strings came, without reading one."""
         values = np.empty(self.shape, dtype=object)
         if values.size:
             values.flat[0] = self
@@ -462,7 +462,7 @@ class _Encoded:
         return texts if place == end else None
 
 
-def _serialised(values: npt.NDArray[Any]) -> Any:
+def serialised(values: npt.NDArray[Any]) -> Any:
     """Return strings in their wire form; this stands in for the encoder of Triton's interface, which takes ten times as long."""
     if not values.size:
         return ()
@@ -474,7 +474,7 @@ def _serialised(values: npt.NDArray[Any]) -> Any:
 
 
 pb_utils.deserialize_bytes_tensor = _Encoded
-pb_utils.serialize_byte_tensor = _serialised
+pb_utils.serialize_byte_tensor = serialised
 
 
 def _let_in(request: Any) -> None:

@@ -15,7 +15,7 @@ from benchmarks.fault_cases.case import AIM_SECONDS, Counts
 from benchmarks.fault_cases.hostile import attack
 from benchmarks.fault_cases.malformed import Malformed, cut_off, message, strings
 from benchmarks.fault_cases.target import Server, shop_of
-from benchmarks.faults import _synthetic
+from benchmarks.faults import synthetic
 
 SCRIPT = Path(__file__).resolve().parents[2] / "benchmarks" / "faults.py"
 
@@ -26,7 +26,7 @@ def benchmark(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return _synthetic(tmp_path_factory.mktemp("faults") / "run")
+    return synthetic(tmp_path_factory.mktemp("faults") / "run")
 
 
 @pytest.fixture(scope="module")

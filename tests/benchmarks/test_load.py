@@ -71,9 +71,9 @@ def test_a_server_that_refuses_everything_has_no_latency(answering: Callable[...
     assert measured.refused >= 2
     others = (serving.GATEWAY, *serving.PEERS)
     figures = [(1, {serving.OURS: measured, **{side: Measured([4.0], seconds=1.0) for side in others}})]
-    assert "MISSED (-)" in serving._verdict(figures)
-    assert serving._table(figures).row_count == 6
-    told = serving._plain(*figures[0])["recommend"]
+    assert "MISSED (-)" in serving.verdict(figures)
+    assert serving.figures_table(figures).row_count == 6
+    told = serving.plain_figures(*figures[0])["recommend"]
     assert (told["p99_ms"], told["requests"], told["refused"]) == (None, 0, measured.refused)
 
 
@@ -99,7 +99,7 @@ def test_systems_that_answer_otherwise_are_refused(answering: Callable[..., str]
     ours, same, other = (answering(grpc.StatusCode.OK, scores=(2.0, second)) for second in (1.0, 1.00001, 1.1))
     questions = [Request("u"), Request("v")]
     addresses = {serving.OURS: ours, **dict.fromkeys((serving.GATEWAY, *serving.PEERS), same)}
-    assert serving._check(addresses, questions) == pytest.approx(1e-5, rel=0.1)
+    assert serving.check_answers(addresses, questions) == pytest.approx(1e-5, rel=0.1)
     for peer, name in serving.PEERS.items():
         with pytest.raises(ParityError, match=f"Cartwheel and the {name}, disagree: question 0, place 1: score 1.0 against 1.1"):
-            serving._check({**addresses, peer: other}, questions)
+            serving.check_answers({**addresses, peer: other}, questions)

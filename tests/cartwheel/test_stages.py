@@ -289,7 +289,9 @@ def test_no_other_stage_is_handed_what_is_judged() -> None:
     settings = settings_of(TABLE)
     judged = set(fields_judged(settings))
     for stage in STAGES:
-        assert set(needs(stage, settings)) == set(fields_read(stage.name, settings)) | (judged if stage.name == "evaluate" else set())
+        assert set(needs(stage, settings)) == set(fields_read(stage.name, settings)) | (
+            judged if stage.name == "evaluate" else set()
+        )
 
 
 def test_no_stage_knows_how_a_run_is_served() -> None:

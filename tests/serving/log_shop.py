@@ -17,7 +17,7 @@ from workflows.features.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS, STR
 from workflows.features.item import ItemHistory
 from workflows.features.requests import request_kinds
 from workflows.features.shopper import History
-from workflows.prepare.snapshot import _stored, users_frame
+from workflows.prepare.snapshot import left_out_columns, users_frame
 from workflows.settings import LeaveOut
 from workflows.tasks.catalogue import catalogue_frame
 from workflows.tasks.leave_out import LeftOut
@@ -70,7 +70,7 @@ class Shop(SyntheticRun):
         catalogue = catalogue_frame(ItemHistory(log, 7.0), AS_OF_US)
         history = History(log, MINUTES, LENGTH)
         users = users_frame(log, history, AS_OF_US)
-        users = users.hstack(_stored(log, history, users, AS_OF_US, LeftOut(log, history, leave_out)))
+        users = users.hstack(left_out_columns(log, history, users, AS_OF_US, LeftOut(log, history, leave_out)))
         self.last_event_us = log.last
         self.items = catalogue.to_dict(as_series=False)
         self.item_ids = self.items["item_id"]

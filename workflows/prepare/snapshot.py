@@ -69,7 +69,7 @@ def write_snapshot(
     users, queries = users_frame(log, history, as_of), parity_queries(log, history, as_of, rng)
     tables = {
         "items": catalogue_frame(items, as_of),
-        "users": users.hstack(_stored(log, history, users, as_of, left_out)),
+        "users": users.hstack(left_out_columns(log, history, users, as_of, left_out)),
         "queries": queries.hstack([left_out_lists(log.items, *_hidden(log, history, queries, as_of, left_out), len(queries))]),
         REQUESTS: parity_requests(log, history, items, as_of, settings, rng),
     }
@@ -137,7 +137,7 @@ def _where(values: pl.Series, held: Bools) -> pl.Series:
     return values.set(pl.Series(~held), None)
 
 
-def _stored(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> list[pl.Series]:
+def left_out_columns(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> list[pl.Series]:
     """What is left out for each user of a ``users_frame``, and where a refund can undo it, how many it takes.
 
     The recent items, which are there already, are not told again.

@@ -376,7 +376,7 @@ def test_strings_are_read_as_triton_writes_them(runner: ModuleType, run: Path) -
     request.inputs.update({name: Tensor(name, value) for name, value in both.items()})
     read = load(runner, run, "recommend_score")._read(request)["cart_items"]
     assert read.tolist() == given
-    assert bytes(runner._serialised(read)) == wire
+    assert bytes(runner.serialised(read)) == wire
     request.inputs.update({name: Tensor(name, value[:1]) for name, value in both.items()})
     request.inputs["cart_items"] = unpacked(runner, wired(b"\xff\xfe"), (1, 1))
     assert load(runner, run, "recommend_score")._read(request)["cart_items"].tolist() == [["\ufffd\ufffd"]]
