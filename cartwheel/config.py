@@ -53,9 +53,9 @@ class RunSettings(Settings):
     """The whole of ``cartwheel.toml``; every section may be left out."""
 
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 1
-    """Fixes simulation, sampling, initial weights and intervals: two runs with one seed give the same metrics."""
+    """Seed of simulation, sampling, initial weights and intervals: two runs with the same seed give the same metrics."""
     run: Path = Path("runs")
-    """The run directory; a relative path starts at the folder of the configuration file."""
+    """The run directory; a relative path is resolved against the folder of the configuration file."""
     source: SourceSettings = SourceSettings()
     """``[source]``: where the events come from."""
     events: EventSettings = EventSettings()

@@ -14,19 +14,20 @@ Baseline = Literal["popular_in_category", "item_knn", "vsknn", "ease", "als", "b
 
 
 class EvaluateSettings(TwoStageSettings):
-    """How models are judged."""
+    """How models are evaluated."""
 
     cutoffs: tuple[Annotated[int, Field(gt=0)], ...] = (10, 20, 100)
     """Values of k."""
     bootstrap: Annotated[int, Field(ge=100)] = 500
-    """Resamples of users behind each interval; for chances of purchase at least 500, which also test the lead in an area."""
+    """Bootstrap resamples of users for each interval; for purchase probabilities at least 500, which are also used to test differences in
+    an area under a curve."""
     threshold: Literal["f1", "cost"] | Annotated[float, Field(ge=0.0, le=1.0)] = "f1"
-    """The least chance that counts as a yes, for accuracy, precision, recall and F1: a number, or chosen for each model on the
-    validation rows: ``"f1"`` has the highest F1 there, ``"cost"`` the lowest cost."""
+    """Decision threshold on the probability, for accuracy, precision, recall and F1: a number, or chosen for each model on the validation
+    rows: ``"f1"`` maximises F1 there, ``"cost"`` minimises the cost."""
     cost_of_false_positive: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
-    """With ``threshold = "cost"``: what a wrong yes costs."""
+    """With ``threshold = "cost"``: cost of a false positive."""
     cost_of_false_negative: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] | None = None
-    """With ``threshold = "cost"``: what a wrong no costs, in the same unit."""
+    """With ``threshold = "cost"``: cost of a false negative, in the same unit."""
     baselines: tuple[Baseline, ...] = (
         "popular_in_category",
         "item_knn",
@@ -36,10 +37,9 @@ class EvaluateSettings(TwoStageSettings):
         "bpr",
         "markov_next_item",
     )
-    """What stands beside the models, fitted on what happened before the split; most popular and recently popular always do."""
+    """Baselines to compare with, fitted on the events before the split; most popular and recently popular are always included."""
     baseline_parameters: Mapping[Baseline, Mapping[str, bool | int | float | str]] = {}
-    """``[evaluate.baseline_parameters.<baseline>]``: parameters of a baseline that are not its defaults, such as those that
-    `cartwheel tune` found."""
+    """``[evaluate.baseline_parameters.<baseline>]``: non-default parameters of a baseline, such as those found by `cartwheel tune`."""
 
     @model_validator(mode="after")
     def _costs_are_used(self) -> Self:

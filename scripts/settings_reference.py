@@ -29,8 +29,8 @@ from models.families.row_registry import FAMILIES, family
 PAGE: Final = Path(__file__).resolve().parents[1] / "docs" / "settings.md"
 _HEAD: Final = """# Settings
 
-Every key of a configuration file, its default and its meaning. A key that is not here is refused, with the nearest one that is. This
-page is written by `python scripts/settings_reference.py` from the docstrings of the settings; change it there.
+Every key of a configuration file, with its default and meaning. An unknown key is rejected, and the most similar existing key is suggested.
+`python scripts/settings_reference.py` generates this page from the docstrings of the settings; edit it there.
 """
 
 

@@ -115,41 +115,41 @@ class SourceSettings(Settings):
     kind: str = "simulated"
     """Name of a source: ``simulated``, ``rees46``, ``retailrocket``, ``online_retail``, ``movielens`` or ``table``."""
     path: Path | None = None
-    """A file, a folder or a glob; relative paths start at the folder of the configuration file."""
+    """A file, a folder or a glob; relative paths are resolved against the folder of the configuration file."""
     columns: dict[str, str] = Field(default_factory=dict)
     """``table`` only: canonical column name -> column name in the file."""
     event_types: dict[str, str] = Field(default_factory=dict)
-    """``table`` only: value in the file -> canonical event type; empty where the file already uses the canonical names."""
+    """``table`` only: value in the file -> canonical event type; empty if the file already uses the canonical names."""
     default_event_type: str | None = None
-    """``table`` only: the type of every row where the file has no such column."""
+    """``table`` only: the type of every row if the file has no such column."""
     encoding: Encoding | None = None
-    """The encoding of text files, such as ``cp1252``, ``latin-1`` or ``utf-16``; None means UTF-8, or what the file itself proves."""
+    """The encoding of text files, such as ``cp1252``, ``latin-1`` or ``utf-16``; None means UTF-8, or the encoding detected from the
+    file."""
     separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
-    """What stands between the fields of a text file, such as ``";"``; None means what the first records show. A blank stands for any
-    number of them, and those around a record belong to no field."""
+    """The separator between the fields of a text file, such as ``";"``; None detects it from the first records. A blank matches any number
+    of blanks, and those around a record belong to no field."""
     quote: Mark | None = None
-    """What fields may stand in; empty where quotation marks are ordinary characters; None means ``"``, or ``'`` where the header
-    uses it."""
+    """The quote character; empty if quotation marks are ordinary characters; None means ``"``, or ``'`` if the header uses it."""
     escape: Mark | None = None
-    """What takes the special meaning from the character after it, mostly ``\\``; empty for none; None means a backslash where the
-    file has quotation marks that can only be read so, and only within quoted fields."""
+    """The escape character, usually ``\\``; empty for none; None means a backslash if some quotation marks of the file require one, and
+    then only within quoted fields."""
     header: bool | tuple[ColumnName, ...] = True
-    """Whether the first record of a text file names the columns. ``false``: they are called "1", "2" and so on, by position; a list:
+    """Whether the first record of a text file names the columns. ``false``: the columns are named "1", "2" and so on, by position; a list:
     there is no such record, and these are the names."""
     default_item_id: Annotated[str, Field(min_length=1)] | None = None
-    """``table`` only: the item of every row where the file has no such column, as in a log of orders."""
+    """``table`` only: the item of every row if the file has no such column, as in a log of orders."""
     timestamp_format: str | None = None
     """``table`` only: a strptime pattern, or ``s``, ``ms``, ``us``, ``ns`` for Unix time; None means ISO 8601."""
     timezone: Zone | None = None
-    """IANA name of the zone, such as ``Europe/Berlin``, of times that come without an offset; None means UTC. Where clocks are set back
-    the first of the two hours is taken, where they are set forward the offset from before holds; the rows that it concerns are counted
-    and reported."""
+    """IANA name of the zone, such as ``Europe/Berlin``, of times without an offset; None means UTC. When clocks are set back, the first of
+    the two hours is used; when they are set forward, the offset from before applies. The affected rows are counted and reported."""
     null_values: tuple[str, ...] = NULL_VALUES
     """Cells that mean "missing", in every column, whatever blanks stand around them; a list of your own takes the place of this one."""
     exact_ids: bool = False
-    """Whether ids stay as they stand in the file: by default outer blanks are trimmed and ``1288.0`` is ``1288``, which is reported."""
+    """Whether ids are kept exactly as in the file: by default, surrounding blanks are trimmed and ``1288.0`` becomes ``1288``, which is
+    reported."""
     decimal: Literal[".", ","] | None = None
-    """The decimal sign of prices and quantities in text files; None means what each file as a whole proves."""
+    """The decimal sign of prices and quantities in text files; None detects it for each file."""
     shoppers: Annotated[int, Field(gt=0)] = 4000
     """``simulated`` only: how many shoppers the shop ever has."""
     items: Annotated[int, Field(gt=0)] = 2000
@@ -159,61 +159,61 @@ class SourceSettings(Settings):
 
 
 class EventSettings(Settings):
-    """How strictly events are checked."""
+    """How strictly events are validated."""
 
     max_bad_share: Share = 0.01
-    """The run fails when more than this share of the rows is quarantined."""
+    """Maximum share of quarantined rows; above it the run fails."""
     repeats: Literal["auto", "keep", "sum", "refuse"] = "auto"
-    """What rows that agree in everything become. ``keep``: events of their own. ``sum``: one event with the sum of their quantities, a
+    """What rows that agree in all columns become. ``keep``: events of their own. ``sum``: one event with the sum of their quantities, a
     missing one counting 1. ``refuse``: duplicates in the quarantine, as are rows that agree in user, item, type, time and session alone.
     ``auto``: purchases and refunds are summed; so are cart events, and the others kept, where a file has whole minutes, hours or days for
     times; other rows are refused, and so are rows that an earlier file has too, where two files overlap."""
     extra_types: tuple[EventType, ...] = ()
-    """Event types of the shop's own, in lower case, beside those that Cartwheel knows; ``prepare.interaction_types`` may name them."""
+    """Event types of the shop's own, in lower case, in addition to the built-in ones; ``prepare.interaction_types`` may name them."""
     latest: date | None = None
     """Events after the end of this UTC day are "in the future"; None means the moment of the run."""
 
 
 class PrepareSettings(Settings):
-    """How examples are cut out of the log."""
+    """How point-in-time examples are built from the log."""
 
     valid_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    """Share of the events, the latest before the test split, that validate."""
+    """Share of the events in the validation split: the latest before the test split."""
     test_share: Annotated[float, Field(gt=0.0, lt=0.5)] = 0.1
-    """Share of the events, the latest of all, that test."""
+    """Share of the events in the test split: the latest of all."""
     valid_from: Instant | None = None
-    """Where validation begins: a date (midnight) or an instant, ISO 8601, UTC unless it says otherwise. With ``test_from`` it splits
-    the log in place of the shares, which are then not used."""
+    """Where validation begins: a date (midnight) or a time, ISO 8601, UTC unless it has an offset. Together with ``test_from`` it replaces
+    the shares."""
     test_from: Instant | None = None
     """Where validation ends and test begins, likewise."""
     session_gap_minutes: Annotated[int, Field(gt=0)] = 30
-    """A pause longer than this starts a new session where the log names none."""
+    """A pause longer than this starts a new session if the log has no session ids."""
     interaction_types: tuple[str, ...] = ("view", "cart", "purchase", "rating")
-    """Event types that say that a shopper took an interest in an item."""
+    """Event types that express a shopper's interest in an item."""
     recent_items: Annotated[int, Field(gt=0, le=200)] = 20
-    """How many distinct last items a query looks back on."""
+    """Number of most recent distinct items in a query."""
     state_minutes: Annotated[int, Field(gt=0)] = 1440
-    """Item statistics are refreshed this often; a feature sees the last refresh before its anchor."""
+    """Minutes between refreshes of item statistics; a feature uses the last refresh before its anchor."""
     popularity_days: Annotated[float, Field(gt=0.0)] = 7.0
-    """Window of the "recent popularity" of an item."""
+    """Window of an item's recent popularity."""
     horizon_days: Annotated[float, Field(gt=0.0)] = 7.0
     """How far after the anchor an interaction counts as true in validation and test."""
     cart_window_hours: Annotated[float, Field(gt=0.0)] = 24.0
     """How long an item stays a line of the cart, and how long after the anchor its purchase counts as true."""
     request_share: Annotated[float, Field(ge=0.0, le=1.0)] = 0.25
-    """Share of the training carts that are learnt from once more as a request would ask for them: of a stranger or of a user as the last
-    refresh knew them, with or without recent items. Without such rows (0) no request looks like anything in training."""
+    """Share of the training carts that are also used in the form of a request: of a stranger or of a user as of the last refresh, with or
+    without recent items. Without such rows (0) no request resembles the training data."""
     negatives: Annotated[int, Field(gt=0, le=100)] = 4
-    """Sampled non-interactions beside each interaction that the ranking model learns from."""
+    """Sampled negatives per positive in the training data of the ranking model."""
     max_train_examples: Annotated[int, Field(gt=0)] = 1_000_000
-    """Training anchors kept, the latest first."""
+    """Maximum number of training anchors; the latest are kept."""
     max_eval_anchors: Annotated[int, Field(gt=0)] = 5_000
-    """Anchors kept in validation and in test, sampled with the seed."""
+    """Maximum number of anchors in validation and in test, sampled with the seed."""
     windows: Annotated[int, Field(ge=0, le=52)] = 2
-    """Windows before validation, each as long as it, from whose candidates a ranker learns; 0 for no such ranker. A window must leave a
-    quarter of the events before it."""
+    """Number of windows before validation, each of the same length, whose candidates train the candidate ranker; 0 disables it. At least a
+    quarter of the events must lie before a window."""
     max_window_anchors: Annotated[int, Field(gt=0)] = 750
-    """Anchors kept in each window, sampled with the seed."""
+    """Maximum number of anchors in each window, sampled with the seed."""
 
     @model_validator(mode="after")
     def _dates_are_two_and_in_order(self) -> Self:
@@ -255,48 +255,48 @@ OwnOwner = Literal["item", "user", "session", "moment"]
 
 
 class TableSettings(Settings):
-    """``[tables.<name>]``: a table beside the events, and how its rows are joined to them."""
+    """``[tables.<name>]``: a side table, and how its rows are joined to the events."""
 
     path: Path
-    """A file, a folder or a glob: Parquet, CSV or JSON lines; relative paths start at the folder of the configuration file."""
+    """A file, a folder or a glob: Parquet, CSV or JSON lines; relative paths are resolved against the folder of the configuration file."""
     on: Literal["item", "user", "session", "date", "category", "brand"] | None = None
-    """What the key names: an item, a user, a session, a day (UTC, of the moment that is asked about), the category or the brand of an
-    item. Tables called ``items``, ``users``, ``sessions``, ``calendar`` and ``identity`` need not say it."""
+    """What the key names: an item, a user, a session, a day (UTC, of the moment that is asked about), the category or the brand of an item.
+    Not needed for tables named ``items``, ``users``, ``sessions``, ``calendar`` and ``identity``."""
     key: ColumnName | None = None
     """The column of the file that holds the key; None means ``item_id``, ``user_id``, ``session_id``, ``date``,
     ``category``, ``brand`` or, of ``identity``, ``visitor_id``."""
     valid_from: ColumnName | None = None
-    """The column of the file that holds the instant from which on a row is known; an entity may then have several rows, and a moment sees
-    the last one that was valid strictly before it. None takes every row as always known, and warns."""
+    """The column of the file with the time from which a row is valid; an entity may then have several rows, and a moment uses the last one
+    that was valid strictly before it. None assumes that every row is always known, and warns."""
     customer: ColumnName = "customer_id"
     """``identity`` only: the column of the file that holds the customer that the visitor is."""
     before_login: Literal["visitor", "customer"] = "visitor"
-    """``identity`` with ``valid_from`` only: whose the events are that a visitor did before it was known who it is. ``customer`` gives them
-    to the customer it turned out to be, so that examples from before the login know what nobody knew then; the run warns of that."""
+    """``identity`` with ``valid_from`` only: to whom a visitor's events before the login belong. ``customer`` assigns them to the customer,
+    so that examples from before the login use information that was not available then; the run warns about it."""
     columns: dict[str, str] = Field(default_factory=dict)
-    """Own name of a column -> its name in the file; columns without an entry keep the name that they have."""
+    """Name of a column -> its name in the file; columns without an entry keep their names."""
     encoding: Encoding | None = None
-    """The encoding of text files; None means UTF-8, or what the file itself proves."""
+    """The encoding of text files; None means UTF-8, or the encoding detected from the file."""
     separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
-    """What stands between the fields of a text file; None means what the first records show."""
+    """The separator between the fields of a text file; None detects it from the first records."""
     quote: Mark | None = None
-    """What fields may stand in, as in ``[source]``."""
+    """The quote character, as in ``[source]``."""
     escape: Mark | None = None
-    """What takes the special meaning from the character after it, as in ``[source]``."""
+    """The escape character, as in ``[source]``."""
     header: bool | tuple[ColumnName, ...] = True
     """Whether the first record of a text file names the columns, as in ``[source]``."""
     timestamp_format: str | None = None
     """How ``valid_from`` and dates are written: a strptime pattern, or ``s``, ``ms``, ``us``, ``ns`` for Unix time; None means ISO 8601."""
     timezone: Zone | None = None
-    """IANA name of the zone of instants that come without an offset; None means UTC."""
+    """IANA name of the time zone of times without an offset; None means UTC."""
     null_values: tuple[str, ...] = TABLE_NULL_VALUES
     """Cells that mean "missing", in every column."""
     exact_ids: bool = False
-    """Whether keys stay as they stand in the file; must be what ``source.exact_ids`` is, or the two do not meet."""
+    """Whether keys are kept exactly as in the file; must equal ``source.exact_ids``, or keys and ids do not match."""
     decimal: Literal[".", ","] = "."
     """The decimal sign of numbers in text files."""
     max_bad_share: Share = 0.01
-    """The run fails when more than this share of the rows is quarantined."""
+    """Maximum share of quarantined rows; above it the run fails."""
 
     def as_source(self) -> SourceSettings:
         """Return how the files are laid out, as a source of events says it."""
@@ -319,20 +319,20 @@ class OwnFeatureSettings(Settings):
     model_config = ConfigDict(populate_by_name=True)
 
     owner: OwnOwner | None = None
-    """Whose value it is: ``item``, ``user``, ``session``, or ``moment`` for a calendar; None means what the table is about."""
+    """What the value describes: ``item``, ``user``, ``session``, or ``moment`` for a calendar; None means the entity of the table."""
     kind: OwnKind
-    """What a value means, and so how it is encoded: ``category`` (one of several names), ``tags`` (a list of them), ``number``, ``amount``
-    (not negative, of very different sizes, such as money), ``text``, ``vector``, ``date`` or ``boolean``."""
+    """The kind of value, which determines its encoding: ``category``, ``tags`` (a list of categories), ``number``, ``amount`` (not negative
+    and spanning orders of magnitude, such as money), ``text``, ``vector``, ``date`` or ``boolean``."""
     origin: str = Field(default="", alias="from")
-    """``table.column``, or ``events.column`` for an own column of the events; empty for the column of the feature's own name, which must
-    then be in one of them alone."""
+    """``table.column``, or ``events.column`` for an own column of the events; empty for the column with the feature's name, which must then
+    exist in exactly one of them."""
     separator: Annotated[str, Field(min_length=1, max_length=4)] | None = None
-    """What stands between the tags, or the numbers of a vector, that come as one text; None means ``|`` for tags, and a comma, semicolon
-    or blank for vectors."""
+    """The separator between tags, or the numbers of a vector, in a single text; None means ``|`` for tags, and a comma, semicolon or blank
+    for vectors."""
     decimal: Literal[".", ","] = "."
-    """The decimal sign of numbers that an own column of the events holds as text; tables have their own setting."""
+    """The decimal sign of numbers stored as text in an own column of the events; tables have their own setting."""
     min_events: Annotated[int, Field(gt=0)] = 1
-    """How often a name must be seen in training to get an id of its own."""
+    """Minimum number of training occurrences of a value that gets an id of its own."""
     width: Annotated[int, Field(gt=0, le=512)] = 16
     """The longest list of tags, and the length to which texts and vectors are reduced."""
     embedding: str = ""
@@ -345,11 +345,11 @@ LEAVE_OUT: Final[LeaveOut] = "interacted"
 
 
 class RecommendSettings(Settings):
-    """What a recommendation is: what may come back."""
+    """Which items may be recommended again."""
 
     leave_out: LeaveOut = LEAVE_OUT
-    """What ``recommend`` never answers and evaluation neither ranks nor counts as true, of all that the shopper did before: ``interacted``
-    is everything of ``prepare.interaction_types``, ``purchased`` what was bought and not returned, ``recent`` the last
+    """Items of the shopper's history that are never recommended, and neither ranked nor counted as true in evaluation: ``interacted`` is
+    everything of ``prepare.interaction_types``, ``purchased`` what was bought and not returned, ``recent`` the last
     ``prepare.recent_items`` items, and ``nothing`` lets all of it come back, as suits what is used up and bought again."""
 
 
@@ -357,16 +357,16 @@ class FeatureSettings(Settings):
     """How features are encoded."""
 
     min_user_events: Annotated[int, Field(ge=0)] = 2
-    """Users seen less often in training share the out-of-vocabulary id."""
+    """Users with fewer training events share the out-of-vocabulary id."""
     min_item_events: Annotated[int, Field(ge=0)] = 2
-    """Items seen less often in training share the out-of-vocabulary id and are known by their features."""
+    """Items with fewer training events share the out-of-vocabulary id and are represented by their features."""
     engine: Literal["polars", "polars-gpu", "nvtabular"] = "polars"
     """What fits and encodes: Polars; the same on an NVIDIA GPU (extra ``polars-gpu``); or NVTabular, on pandas or (extra ``gpu``) cuDF."""
     keep_ids_of: Path | None = None
-    """An earlier run whose ids are kept: its users, items, categories and brands stay where they were, and new ones get the ids behind
-    them, so that its trained embeddings stay valid; relative paths start at the folder of the configuration file."""
+    """An earlier run whose ids are kept: its users, items, categories and brands keep their ids and new ones are appended, so that its
+    trained embeddings stay valid; relative paths are resolved against the folder of the configuration file."""
     families: tuple[str, ...] = ()
-    """Feature families of the shop's own, of a shopper or of an item, that the recommender reads beside the built-in columns, such as
+    """Your own feature families of shoppers or items, added to the built-in columns of the recommender, such as
     ``my_shop.features:BasketMood`` in a file beside the configuration. A declared task names its own."""
     own: dict[Name, OwnFeatureSettings] = Field(default_factory=dict)
     """``[features.own.<name>]``: the shop's own columns as features; `cartwheel features suggest` proposes them."""

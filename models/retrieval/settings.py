@@ -13,6 +13,6 @@ class TwoStageSettings(Settings):
     """How many candidates pass from retrieval to ranking, and on how many questions both are tried together."""
 
     candidates: Annotated[int, Field(gt=0)] = 200
-    """How many retrieved items the ranking stage sees, in evaluation and in serving."""
+    """Number of retrieved candidates that the second stage ranks, in evaluation and in serving."""
     max_two_stage_anchors: Annotated[int, Field(gt=0)] = 2_000
-    """Test anchors on which the two stages are judged together."""
+    """Number of test anchors on which the two stages are evaluated together."""

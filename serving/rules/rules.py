@@ -45,21 +45,21 @@ def _checked(text: str, field: str) -> str:
 
 
 class Pin(Settings):
-    """An item that stands at a place of every answer."""
+    """An item at a fixed position of every answer."""
 
     item_id: Id
-    """The item; it must pass the rules, caps aside."""
+    """The item; it must pass the rules except for caps."""
     position: Annotated[int, Field(ge=1, le=_MOST_PLACES, strict=True)]
-    """Its place, from 1 on."""
+    """Its position, starting at 1."""
 
 
 class Promotion(Settings):
-    """Items that are at least a share of an answer."""
+    """Items that make up at least a given share of an answer."""
 
     where: Where
-    """Which items: a filter over their columns."""
+    """A filter over the items' columns."""
     share: Annotated[float, Field(gt=0, le=1, strict=True)]
-    """Their least share, above 0 and at most 1; of 10 items .25 is 2."""
+    """Their minimum share, above 0 and at most 1; .25 of 10 items is 2."""
 
     @field_validator("where")
     @classmethod
@@ -70,26 +70,26 @@ class Promotion(Settings):
 
 
 class ShopRules(Settings):
-    """What holds for every answer of a shop."""
+    """Rules for every answer of a shop."""
 
     where: Where = ""
-    """Filter over item columns that answered items satisfy, such as `price < 20 and not brand == "x"`; empty lets all pass."""
+    """Filter over item columns that answered items satisfy, such as ``price < 20 and not brand == "x"``; empty accepts all."""
     in_stock: StrictBool = True
-    """Whether items are left out that are known not to be available, or to have a stock of 0."""
+    """Whether to leave out items that are known to be unavailable or to have a stock of 0."""
     categories: Words = ()
-    """Categories to answer from; none given are all."""
+    """Allowed categories; empty means all."""
     brands: Words = ()
-    """Brands to answer from; none given are all."""
+    """Allowed brands; empty means all."""
     min_price: Optional[Price] = None  # noqa: UP045  pydantic reads it on 3.10
-    """Least price; an item of unknown price does not pass."""
+    """Minimum price; an item of unknown price does not pass."""
     max_price: Optional[Price] = None  # noqa: UP045
-    """Greatest price; an item of unknown price does not pass."""
+    """Maximum price; an item of unknown price does not pass."""
     max_per_category: Annotated[int, Field(ge=0, strict=True)] = 0
-    """The most items of one category in an answer; 0 sets no limit."""
+    """Maximum number of items of one category in an answer; 0 means no limit."""
     max_per_brand: Annotated[int, Field(ge=0, strict=True)] = 0
-    """The most items of one brand in an answer; 0 sets no limit."""
+    """Maximum number of items of one brand in an answer; 0 means no limit."""
     variety: Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)] = 0.0
-    """Maximal marginal relevance over item vectors: 0 orders by score alone, 1 by how little an item resembles those before it."""
+    """Maximal marginal relevance over item vectors: 0 ranks by score alone, 1 by dissimilarity to the items before."""
     pinned: Annotated[tuple[Pin, ...], Field(max_length=_MOST_PLACES)] = ()
     """Items that stand at a place: `{ item_id = "lamp", position = 1 }` each."""
     promoted: Annotated[tuple[Promotion, ...], Field(max_length=20)] = ()

@@ -59,15 +59,15 @@ Cost = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 
 
 class PredictSettings(Settings):
-    """What counts as true."""
+    """The label of a task."""
 
     model_config = ConfigDict(populate_by_name=True)
 
     event: Annotated[Names, Field(min_length=1)]
-    """The event type that is predicted, such as ``"purchase"``, or a list of several."""
+    """The event type to predict, such as ``"purchase"``, or a list of several."""
     within_days: Days | None = None
-    """How long after the anchor it counts: ``anchor <= time < anchor + within_days``. Left out in a task about sessions it is the rest of
-    the session; others need it."""
+    """Length of the label window: ``anchor <= time < anchor + within_days``. In a task about sessions the default is the rest of the
+    session; other tasks need it."""
     as_: Annotated[How, Field(alias="as")] = "any"
     """``any`` and ``none``: the probability that there is such an event, or none. ``count``: how many. ``sum`` and ``distinct``: the sum,
     or the number of distinct values, of ``column``. ``value``: ``column`` of the first such event; rows without one are left out."""
@@ -88,88 +88,85 @@ class PredictSettings(Settings):
 
 
 class TaskSettings(Settings):
-    """A question that the shop asks: who it is about, when it is asked, what counts as true and what answers it."""
+    """A declared task: its entities, anchors, label and learners."""
 
     use: str = ""
-    """Name of a declaration to start from, such as ``churn``, ``spend`` or ``risk`` (docs/answers.md has them all); keys that are given
-    here replace its own."""
+    """Name of a declaration to start from, such as ``churn``, ``spend`` or ``risk`` (docs/answers.md has them all); keys given here
+    override it."""
     python: str = ""
-    """``module:name`` of a ``Task`` in a Python file of the shop, or of a function that returns one. Beside it ``title``, ``features``,
-    ``learners``, ``metrics``, costs and ``max_examples`` replace the task's own, ``parameters`` and ``select`` are read, and other keys
-    are refused."""
+    """``module:name`` of a ``Task`` in a Python file of the shop, or of a function that returns one. ``title``, ``features``, ``learners``,
+    ``metrics``, costs and ``max_examples`` override the task's own, ``parameters`` and ``select`` are read, and other keys are rejected."""
     title: str = ""
-    """One line for a reader of the report; left out it is made of the other keys."""
+    """One-line title for the report; by default it is derived from the other keys."""
     for_each: Literal["user", "item", "session", "row"] = "user"
-    """Who or what is asked about; ``row``: the rows of ``table``, which have the label in them."""
+    """The entity; ``row``: the rows of ``table``, which contain the label."""
     every_days: Days = 7.0
-    """Users and items: the step between two questions."""
+    """Users and items: days between two anchors."""
     active_within_days: Days | None = None
-    """Users and items: asked about while they had an event in so many days before; None means ever."""
+    """Users and items: included if they had an event in this many days before the anchor; None means at any time."""
     active_events: Names = ()
     """Users and items: the event types that count as active; empty for all of ``prepare.interaction_types``."""
     after_events: Annotated[tuple[Annotated[int, Field(gt=0)], ...], Field(min_length=1)] = (1, 3, 5)
-    """Sessions: asked after so many interactions."""
+    """Sessions: numbers of interactions after which a prediction is made."""
     predict: PredictSettings | None = None
     """What counts as true, such as ``{ event = "purchase", within_days = 30, as = "none" }``."""
     table: str = ""
-    """Rows: a file, a folder or a glob (Parquet, CSV, JSON lines); relative paths start at the folder of the configuration file."""
+    """Rows: a file, a folder or a glob (Parquet, CSV, JSON lines); relative paths are resolved against the folder of the configuration
+    file."""
     label: str = ""
-    """Rows: the column that is to be predicted: booleans, 0 and 1, or two words (see ``positive``) for a probability, numbers for a
-    quantity."""
+    """Rows: the column to predict: booleans, 0 and 1, or two words (see ``positive``) for a probability, numbers for a quantity."""
     time: str = ""
-    """Rows: the column that they are split by; left out they are split in the order of the table, with a warning."""
+    """Rows: the time column for the split; by default the order of the table is used, with a warning."""
     shuffled: bool = False
-    """Rows without ``time``: whether they are drawn into the splits by chance, with the seed, for a table whose order means nothing. Equal
-    rows stay in one split."""
+    """Rows without ``time``: whether they are assigned to the splits at random, with the seed, for a table whose order is meaningless.
+    Equal rows stay in one split."""
     positive: str = ""
-    """Rows: the value of a label of two words that counts as yes; left out it is ``true``, ``yes``, ``y`` or ``1``."""
+    """Rows: the positive value of a label of two words; by default ``true``, ``yes``, ``y`` or ``1``."""
     leave_out: Names = ()
-    """Rows: columns that are no features, such as an id or what is known only afterwards."""
+    """Rows: columns that are not features, such as an id or a value known only afterwards."""
     kinds: dict[str, Literal["category", "number", "count", "amount", "ratio"]] = Field(default_factory=dict)
-    """Rows: column -> what it means, where its type does not show it, such as a category written in digits."""
+    """Rows: column -> its kind, if its type does not show it, such as a category written in digits."""
     treatment: str = ""
-    """Rows: the column that says what was done to each, at random, such as which mail was sent. The answer is then the effect of it on the
-    label: how much more comes with it than without."""
+    """Rows: the column with the randomly assigned treatment, such as which mail was sent. The task then predicts its effect: the difference
+    of the label with and without it."""
     treated: str = ""
-    """Rows with a ``treatment``: its value that is the treatment; left out it is ``true``, ``yes``, ``y`` or ``1``."""
+    """Rows with a ``treatment``: its value for treated rows; by default ``true``, ``yes``, ``y`` or ``1``."""
     control: str = ""
-    """Rows with a ``treatment``: its value that stands beside the treatment, rows with any other being left out; left out it is any other
-    value."""
+    """Rows with a ``treatment``: its value for control rows, which excludes rows with any third value; by default any other value."""
     cost_of_treatment: Cost = 0.0
-    """Rows with a ``treatment``: what treating one costs."""
+    """Rows with a ``treatment``: cost of one treatment."""
     value_of_outcome: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
-    """Rows with a ``treatment``: what one unit of the label is worth, in the unit of the cost. Treat where the effect times it is more
-    than the cost."""
+    """Rows with a ``treatment``: value of one unit of the label, in the unit of the cost. Treat if the effect times this value exceeds the
+    cost."""
     features: Names | None = None
-    """The feature families that the task sees, by name or as ``module:name``; left out those that suit ``for_each``."""
+    """The feature families of the task, by name or as ``module:name``; by default those that suit ``for_each``."""
     learners: Names = ()
-    """The learners that are tried, by name or as ``module:Class``; left out all that can answer but those
-    that docs/learners.md names as tried on request. Validation decides which of them is served."""
+    """The learners to try, by name or as ``module:Class``; by default all that support the answer except those that docs/learners.md lists
+    as on request. Validation decides which of them is served."""
     metrics: Names = ()
-    """Metrics beside those of the kind of answer: ``recall_at_false_alarms`` of probabilities, ``top_decile_share`` and ``total_error`` of
-    quantities, or the shop's own as ``module:name``; measured on the test split for every learner and simple rule, with intervals.
-    Validation decides without them."""
+    """Metrics in addition to those of the kind of answer: ``recall_at_false_alarms`` of probabilities, ``top_decile_share`` and
+    ``total_error`` of quantities, or the shop's own as ``module:name``; computed on the test split for every learner and simple rule, with
+    intervals. They do not affect which learner is served."""
     parameters: dict[str, dict[str, bool | int | float | str | list[int]]] = Field(default_factory=dict)
-    """``[tasks.<name>.parameters.<learner>]``: settings of a learner that are not its defaults, such as those that `cartwheel tune`
-    found."""
+    """``[tasks.<name>.parameters.<learner>]``: non-default settings of a learner, such as those found by `cartwheel tune`."""
     cost_of_false_positive: Cost = 1.0
-    """What a wrong yes costs; with the next it decides from which probability on the answer is yes. Of a quantity what one too many costs,
-    which with the next decides how much to have."""
+    """Cost of a false positive; with the cost of a false negative it determines the decision threshold. For a quantity, the cost of one too
+    many; it determines the order quantity."""
     cost_of_false_negative: Cost = 1.0
-    """What a wrong no costs, in the same unit; of a quantity what one too few costs."""
+    """Cost of a false negative, in the same unit; for a quantity, the cost of one too few."""
     interval: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.8
-    """Quantities: share of cases that the interval of an answer is to hold."""
+    """Quantities: target coverage of the prediction interval."""
     select: Literal["none", "l1", "mutual_information", "permutation"] = "none"
-    """How columns are left out before the learners are fitted: not at all; where an L1 penalty gives them no weight; where they share no
-    more information with the label than shuffled ones; or where shuffling them on validation rows costs nothing."""
+    """Feature selection before the learners are fitted: none; by an L1 penalty; by mutual information with the label, compared with
+    shuffled columns; or by permutation importance on validation rows."""
     max_examples: Annotated[int, Field(gt=0)] = 200_000
-    """Most examples of a split; of more a sample is drawn with the seed."""
+    """Maximum number of examples per split; larger splits are sampled with the seed."""
     valid_from: Instant | None = None
-    """Where validation begins, if otherwise than ``[prepare]`` splits the log; see there. Needs ``test_from`` or ``test_at``."""
+    """Start of validation, if it differs from the split of ``[prepare]``; see there. Needs ``test_from`` or ``test_at``."""
     test_from: Instant | None = None
-    """Where test begins, likewise; without ``valid_from`` the time before it is shared between training and validation."""
+    """Start of test, likewise; without ``valid_from`` the time before it is divided between training and validation."""
     test_at: Instant | None = None
-    """Users and items: the one instant at which the test split is asked; training and validation lie before it."""
+    """Users and items: the single anchor of the test split; training and validation lie before it."""
 
     @model_validator(mode="before")
     @classmethod

@@ -93,7 +93,7 @@ class AnchorRule(ABC):
 
 
 class Label(ABC):
-    """What counts as true.
+    """The label of a task.
 
     Attributes:
         answer: what kind of value it is.

@@ -10,14 +10,14 @@ from cartwheel.core.settings import Settings
 
 
 class ItemToItemSettings(Settings):
-    """The tables of items that go together, which are added to the scores of the retrieval model with what is popular.
+    """Neighbour tables of items, which are added to the scores of the retrieval model together with popularity.
 
     Linden, Smith and York, IEEE Internet Computing 2003, https://doi.org/10.1109/MIC.2003.1167344.
     """
 
     learner: Literal["auto", "none", "item_knn", "ease", "sequential_rules", "discounted_rules"] = "auto"
-    """What they are learnt by; ``auto`` tries all and weighs them on validation, ``none`` leaves the retrieval model alone."""
+    """How the tables are fitted; ``auto`` fits all and weights them on validation, ``none`` uses the retrieval model alone."""
     factors: tuple[Literal["als", "bpr"], ...] = ("als", "bpr")
-    """Factor models whose scores may be added as well, where validation finds them worth it; they learn shoppers by their ids."""
+    """Factor models whose scores are added as well if validation supports it; they learn shoppers by their ids."""
     neighbours: Annotated[int, Field(gt=0, le=1000)] = 50
     """Neighbours kept of each item."""

@@ -26,16 +26,16 @@ from workflows.compiler.onnx_graph import GraphBuilder
 
 
 class AutoencoderSettings(Settings):
-    """What may be set about an autoencoder."""
+    """Settings of an autoencoder."""
 
     width: Annotated[int, Field(ge=1, le=512)] = 16
-    """Units of the layers before and after the narrow one."""
+    """Units of the layers before and after the bottleneck."""
     narrow: Annotated[int, Field(ge=1, le=256), Tune(2, 32, log=True)] = 6
-    """Units of the narrow layer."""
+    """Units of the bottleneck."""
     epochs: Annotated[int, Field(ge=1)] = 40
-    """Passes over the rows, at most; a held-out tenth ends sooner."""
+    """Maximum number of passes over the rows; early stopping on a held-out tenth ends sooner."""
     rows: Annotated[int, Field(ge=100)] = 50_000
-    """Most training rows, drawn with the seed."""
+    """Maximum number of training rows, drawn with the seed."""
 
 
 @dataclass

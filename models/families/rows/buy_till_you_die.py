@@ -40,10 +40,10 @@ _ALIKE: Final = 1.25
 
 
 class BuyTillYouDieSettings(Settings):
-    """What may be set about BG/NBD and Gamma-Gamma."""
+    """Settings of BG/NBD and Gamma-Gamma."""
 
     orders: str = "user_orders"
-    """Column of the number of orders."""
+    """Column with the number of orders."""
     since_first: str = "user_days_since_first_purchase"
     """Column of the days since the first order."""
     since_last: str = "user_days_since_purchase"
@@ -51,7 +51,7 @@ class BuyTillYouDieSettings(Settings):
     value: str = "user_mean_order_value"
     """Column of the mean value of an order."""
     rows: Annotated[int, Field(ge=100)] = 20_000
-    """Most training rows that the likelihood looks at, drawn with the seed."""
+    """Maximum number of training rows for the likelihood, drawn with the seed."""
 
 
 @dataclass(frozen=True)

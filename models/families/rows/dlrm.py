@@ -20,7 +20,7 @@ from models.training.settings import Widths
 
 
 class RowDLRMSettings(NetworkSettings):
-    """What may be set about the DLRM of rows."""
+    """Settings of the DLRM for rows."""
 
     embedding_dimension: Annotated[int, Field(gt=1)] = 8
     """Length of every embedding and of the bottom layers' output."""

@@ -35,21 +35,21 @@ Part = Linear | Trees
 
 
 class LinearEffectSettings(Settings):
-    """What may be set about linear models of effects."""
+    """Settings of linear models of effects."""
 
     l2: Annotated[float, Field(gt=0.0)] = 10.0
     """Weight of the squared coefficients in the summed loss of each model."""
 
 
 class TreeEffectSettings(Settings):
-    """What may be set about trees of effects."""
+    """Settings of trees of effects."""
 
     leaves: Annotated[int, Field(ge=2, le=256)] = 8
-    """Most leaves of a tree."""
+    """Maximum number of leaves per tree."""
     min_rows: Annotated[int, Field(ge=1)] = 100
-    """Fewest rows of a leaf: effects are small beside what else moves a label."""
+    """Minimum number of rows in a leaf: effects are small compared with other influences on a label."""
     rounds: Annotated[int, Field(ge=1)] = 200
-    """Most trees of each model; validation rows of its arm stop it sooner."""
+    """Maximum number of trees of each model; early stopping on the validation rows of its arm keeps fewer."""
 
 
 @dataclass

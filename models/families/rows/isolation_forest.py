@@ -28,12 +28,12 @@ _EULER: Final = 0.5772156649015329
 
 
 class IsolationForestSettings(Settings):
-    """What may be set about an isolation forest."""
+    """Settings of an isolation forest."""
 
     trees: Annotated[int, Field(ge=10, le=500)] = 100
-    """Random trees that are grown over the usual rows."""
+    """Number of random trees over the normal rows."""
     rows_a_tree: Annotated[int, Field(ge=2, le=4096), Tune(32, 2048, log=True)] = 256
-    """Rows that each tree sets apart, drawn with the seed."""
+    """Number of rows per tree, drawn with the seed."""
 
 
 @dataclass

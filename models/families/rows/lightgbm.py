@@ -39,34 +39,34 @@ _CONVERTER_OPSET: Final = 15
 
 
 class LightGBMSettings(Settings):
-    """What may be set about gradient boosting."""
+    """Settings of gradient boosting."""
 
     rounds: Annotated[int, Field(ge=1, le=5000)] = 500
-    """Most trees; early stopping keeps fewer."""
+    """Maximum number of trees; early stopping keeps fewer."""
     rounds_without_validation: Annotated[int, Field(ge=1, le=5000)] = 100
-    """Most trees where no validation rows can stop it."""
+    """Maximum number of trees without validation rows for early stopping."""
     patience: Annotated[int, Field(ge=1)] = 30
-    """Trees without a better validation loss before growing stops."""
+    """Trees without a better validation loss before training stops."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0), Tune(0.01, 0.3, log=True)] = 0.05
-    """How much of each tree is added."""
+    """Shrinkage applied to each tree."""
     leaves: Annotated[int, Field(ge=2, le=1024), Tune(4, 128, log=True)] = 15
-    """Most leaves of a tree."""
+    """Maximum number of leaves per tree."""
     min_rows: Annotated[int, Field(ge=1), Tune(5, 500, log=True)] = 30
-    """Fewest training rows of a leaf, and of a value of a column of ids to be split on."""
+    """Minimum number of training rows in a leaf, and of a value of an id column that trees can split on."""
     l2: Annotated[float, Field(ge=0.0), Tune(0.1, 100.0, log=True)] = 1.0
     """Weight of the squared leaf values."""
     feature_share: Annotated[float, Field(gt=0.0, le=1.0), Tune(0.3, 1.0)] = 0.8
     """Share of the features that each tree may split on, drawn with the seed."""
     max_levels: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Most values of a column of ids that trees can split on: the most frequent ones."""
+    """Maximum number of values of an id column that trees can split on: the most frequent ones."""
     quantity: Literal["poisson", "tweedie"] = "poisson"
     """Loss of quantities; ``tweedie`` suits sums of money with many zeros."""
     ranking: Literal["lambdarank", "binary"] = "lambdarank"
-    """Loss of rankings: of pairs of a list, or of each row by itself, whether its label is above 0."""
+    """Loss for rankings: pairwise within a list, or binary per row, on whether its label is above 0."""
     truncation: Annotated[int, Field(ge=1)] = 20
-    """LambdaRank learns from pairs of which one is among so many first places of its list."""
+    """LambdaRank learns from pairs with at least one item in this many first positions of its list."""
     num_threads: Annotated[int, Field(ge=0)] = 0
-    """Threads that grow trees; 0 for as many as there are cores. The trees are the same for any number."""
+    """Number of threads; 0 means one per core. The trees do not depend on it."""
 
 
 @dataclass

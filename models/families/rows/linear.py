@@ -26,16 +26,17 @@ _SOLVER: Final = "newton-cholesky"
 
 
 class LinearSettings(Settings):
-    """What may be set about a linear model."""
+    """Settings of a linear model."""
 
     l2: Annotated[float, Field(gt=0.0), Tune(0.01, 1000.0, log=True)] = 1.0
-    """Weight of the squared coefficients in the summed loss; of lists those of numbers are in units of their deviation within lists."""
+    """Weight of the squared coefficients in the summed loss; for ranking, coefficients of numbers are in units of their standard deviation
+    within lists."""
     max_levels: Annotated[int, Field(ge=1, le=1000)] = 100
-    """Most values of a column of ids that get a coefficient: the most frequent ones."""
+    """Maximum number of values of an id column with a coefficient: the most frequent ones."""
     min_rows: Annotated[int, Field(ge=1)] = 20
-    """Training rows that must hold a value for it to get a coefficient."""
+    """Minimum number of training rows of a value with a coefficient."""
     max_steps: Annotated[int, Field(ge=1)] = 500
-    """Most steps of the solver."""
+    """Maximum number of solver steps."""
 
 
 @dataclass

@@ -16,12 +16,12 @@ from models.training.settings import Widths
 
 
 class MLPSettings(NetworkSettings):
-    """What may be set about the multilayer perceptron."""
+    """Settings of the multilayer perceptron."""
 
     hidden: Annotated[Widths, Field(min_length=1)] = (64, 32)
     """Widths of the hidden layers."""
     max_embedding: Annotated[int, Field(ge=1)] = 16
-    """Longest embedding of a column of ids; it has about the square root of the number of ids."""
+    """Maximum embedding dimension of an id column; the dimension is about the square root of the number of ids."""
 
 
 class MLPLearner(NetworkLearner[MLPSettings]):

@@ -44,19 +44,19 @@ class NetworkSettings(TrainingSettings):
     """What every network of rows shares."""
 
     epochs: Annotated[int, Field(gt=0)] = 60
-    """Passes over the training rows, at most; early stopping ends sooner."""
+    """Maximum number of passes over the training rows; early stopping ends sooner."""
     patience: Annotated[int, Field(gt=0)] = 5
     """Epochs without a lower validation loss before training stops; the best weights are kept."""
     batch_size: Annotated[int, Field(gt=1)] = 256
-    """Rows in a step."""
+    """Rows per step."""
     learning_rate: Annotated[float, Field(gt=0.0), Tune(1e-4, 1e-2, log=True)] = 0.001
     """Step size of Adam."""
     embedding_l2: Annotated[float, Field(ge=0.0), Tune(1e-7, 1e-3, log=True)] = 1e-6
     """Weight of the squared embeddings in the loss."""
     id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.05
-    """Share of ids replaced by the id of unknown values in training, so that these are learnt too."""
+    """Share of ids replaced by the id of unknown values in training, so that the model learns about unknown values."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0), Tune(0.0, 0.5)] = 0.2
-    """Share of each hidden layer that is left out of a training step."""
+    """Dropout rate of the hidden layers."""
 
 
 @dataclass(frozen=True)

@@ -33,14 +33,14 @@ _FOLDS: Final = 2
 
 
 class OneFeatureSettings(Settings):
-    """What may be set about the rule of one column."""
+    """Settings of the single-column rule."""
 
     bins: Annotated[int, Field(ge=2, le=1000)] = 20
-    """Bins of a number, each of which holds as many training rows."""
+    """Number of bins of a numeric column, each with the same number of training rows."""
     prior_rows: Annotated[float, Field(gt=0.0)] = 10.0
-    """Rows of the overall mean that are added to each bin and value, so that few rows do not decide."""
+    """Number of rows with the overall mean that are added to each bin and value, to smooth small ones."""
     max_levels: Annotated[int, Field(ge=1, le=10_000)] = 200
-    """Most values of a column of ids that have a mean of their own: the most frequent ones."""
+    """Maximum number of values of an id column with their own mean: the most frequent ones."""
 
 
 @dataclass(frozen=True)

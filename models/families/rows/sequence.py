@@ -25,16 +25,16 @@ _FAR: Final = 1e9
 
 
 class SequenceSettings(NetworkSettings):
-    """What may be set about networks over lists."""
+    """Settings of networks over lists."""
 
     encoder: Literal["gru", "lstm", "cnn", "attention"] = "gru"
-    """What reads a list."""
+    """Encoder of a list."""
     embedding_dimension: Annotated[int, Field(gt=1)] = 16
     """Length of every embedding."""
     units: Annotated[int, Field(gt=1)] = 32
-    """Length of what an encoder gives."""
+    """Length of the encoder output."""
     hidden: Annotated[Widths, Field(min_length=1)] = (32,)
-    """Widths of the hidden layers over what all columns give."""
+    """Widths of the hidden layers over the encodings of all columns."""
 
 
 class SequenceLearner(NetworkLearner[SequenceSettings]):

@@ -22,44 +22,43 @@ class TwoTowerSettings(TrainingSettings):
     hidden: Widths = (128,)
     """Widths of each tower's hidden layers."""
     batch_size: Annotated[int, Field(gt=1)] = 512
-    """Examples in a step, each of which is a negative to all others; smaller ones cost less an epoch and learn more from it."""
+    """Examples per step, each of which is a negative for all others; smaller batches are cheaper per epoch and learn more from it."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 0.003
-    """Step size of Adam in an epoch of up to 800 steps; in a longer one less, in inverse proportion, so that a long log is not learnt by
-    heart within its first epoch."""
+    """Step size of Adam in an epoch of up to 800 steps; in longer epochs it is inversely proportional to the steps, which prevents
+    overfitting to a long log in the first epoch."""
     id_dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.3
-    """As for every model; more of it than in ranking, because a shopper's own id is what this model learns by heart first."""
+    """As for every model; higher than in ranking, because this model overfits to the shopper's id first."""
     epochs: Annotated[int, Field(gt=0)] = 20
-    """As for every model; a short log has few steps in an epoch, and a long one stops by itself."""
+    """As for every model; a short log has few steps per epoch, and on a long one training stops early."""
     average_epochs: Annotated[int, Field(ge=1, le=20)] = 3
-    """As for every model; a softmax over few negatives is noisy, and the mean of three epochs is less so."""
+    """As for every model; a softmax over few negatives is noisy, and averaging three epochs reduces the noise."""
     start: Literal["spectral", "random"] = "spectral"
-    """Where the item embeddings begin: ``"spectral"`` at the leading eigenvectors of how often items follow one another, with towers
-    that at first pass them through, so that training starts from a neighbourhood model
-    (``models/families/two_tower/spectral_start.py``); ``"random"``."""
+    """Initial item embeddings: ``"spectral"`` uses the leading eigenvectors of the matrix of items that follow one another, and towers that
+    initially pass them through, so that training starts from a neighbourhood model (``models/families/two_tower/spectral_start.py``);
+    ``"random"``."""
     temperature: Annotated[float, Field(gt=0.0)] = 0.1
     """Divides the logits of the in-batch softmax."""
     history: HistoryKind = "pooling"
-    """How the query tower reads the recent items: ``"pooling"`` is their learned recency-weighted mean and the last one. Beside that
-    stands, with ``"attention"``, the state at the last item after self-attention (SASRec, Kang and McAuley, 2018,
-    https://arxiv.org/abs/1808.09781); with ``"gru"``, that of a recurrent network (GRU4Rec, Hidasi et al., 2016,
-    https://arxiv.org/abs/1511.06939)."""
+    """How the query tower encodes the recent items: ``"pooling"`` is their learned recency-weighted mean and the last one. ``"attention"``
+    adds the state at the last item after self-attention (SASRec, Kang and McAuley, 2018, https://arxiv.org/abs/1808.09781); ``"gru"`` adds
+    that of a recurrent network (GRU4Rec, Hidasi et al., 2016, https://arxiv.org/abs/1511.06939)."""
     attention_blocks: Annotated[int, Field(ge=1, le=4)] = 1
-    """Blocks of ``history = "attention"``; one makes each item look at the others once."""
+    """Blocks of ``history = "attention"``; with one, each item attends to the others once."""
     attention_heads: Annotated[int, Field(gt=0)] = 2
     """Heads of each block; ``embedding_dimension`` must be a multiple of it."""
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.0
-    """Share of the embeddings' values, and of what attention adds, that is dropped in a training step."""
+    """Dropout rate of embedding values and of the attention output in training."""
     refit: bool = True
-    """Whether, once validation has told how many epochs to train, the model that is tested and served is trained anew for as many on the
-    training and the validation examples together: the latest interactions say most, and the baselines learn from them too. What is
-    chosen on validation (how much the neighbours and the retrieval score count) is chosen with the model that has not seen it."""
+    """Whether the model that is tested and served is trained again, for the number of epochs that validation selected, on the training and
+    validation examples together: the latest interactions are the most informative, and the baselines use them too. The weights chosen on
+    validation (those of the neighbours and of the retrieval score) are chosen with the model that has not seen it."""
     uniform_negatives: Annotated[int, Field(ge=0)] = 0
-    """Items drawn uniformly in each step, to tell the positives from beside the batch's own items (mixed negative sampling, Yang et al.,
-    WWW 2020 companion, https://doi.org/10.1145/3366424.3386195); as many as there are items make it a softmax over all of them."""
+    """Uniformly drawn negatives in each step, in addition to the batch's own items (mixed negative sampling, Yang et al., WWW 2020
+    companion, https://doi.org/10.1145/3366424.3386195); with as many as there are items, the loss is a softmax over all of them."""
 
     hard_negatives: Annotated[int, Field(ge=0)] = 0
-    """Items drawn in each step among those that the model, as it is when the epoch begins, takes for like a positive of the batch (ANCE,
-    Xiong et al., ICLR 2021, https://arxiv.org/abs/2007.00808); they count as drawn uniformly, so for more than their share."""
+    """Negatives drawn in each step among those that the model, as of the start of the epoch, scores like a positive of the batch (ANCE,
+    Xiong et al., ICLR 2021, https://arxiv.org/abs/2007.00808); they are treated as uniformly drawn, which overweights them."""
 
     @model_validator(mode="after")
     def _heads_divide_the_embedding(self) -> Self:

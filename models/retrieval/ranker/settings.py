@@ -10,16 +10,16 @@ from cartwheel.core.settings import Settings
 
 
 class RankerSettings(Settings):
-    """A ranker that orders candidates, learnt from the candidates of windows before validation (LambdaRank on LightGBM's trees)."""
+    """The candidate ranker, trained on the candidates of windows before validation (LambdaRank on LightGBM's trees)."""
 
     trees: Annotated[int, Field(ge=0, le=2000)] = 100
-    """How many trees; 0 for no such ranker."""
+    """Number of trees; 0 disables the ranker."""
     leaves: Annotated[int, Field(ge=2, le=256)] = 15
-    """Most leaves of a tree."""
+    """Maximum number of leaves per tree."""
     learning_rate: Annotated[float, Field(gt=0.0, le=1.0)] = 0.05
-    """How much of each tree is added."""
+    """Shrinkage applied to each tree."""
     min_rows: Annotated[int, Field(ge=1)] = 100
-    """Fewest candidates of a leaf."""
+    """Minimum number of candidates in a leaf."""
     l2: Annotated[float, Field(ge=0.0)] = 20.0
     """Weight of the squared leaf values."""
     feature_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.5
