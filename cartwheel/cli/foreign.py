@@ -30,7 +30,8 @@ def compile_workflow(
 ) -> None:
     """Compile a fitted NVTabular workflow to ONNX, of which every column equals what NVTabular makes.
 
-    A saved workflow is a Python pickle, which can run any code while it is loaded: give only one whose writer you trust.
+    A workflow saved by NVTabular 23.8 is a Python pickle, which can run any code while it is loaded: give only one whose writer you trust.
+    One saved as graph.json, by NVTabular's main branch, runs nothing.
 
     \b
       cartwheel compile saved/workflow --out compiled --except rating
@@ -38,13 +39,13 @@ def compile_workflow(
     A column without an exact form is refused by name, with what to use instead; --except leaves it out and compiles the rest. What has a
     form for tables alone, such as the hash of a string, is named in columns.json and left out of features.onnx.
     """  # noqa: D301 - click's mark of a paragraph that it must not wrap
-    from cartwheel.pipeline.foreign.compiled import PICKLE_WARNING
     from cartwheel.pipeline.foreign.compiled import compile_workflow as compiled
+    from cartwheel.pipeline.foreign.compiled import said_before
     from cartwheel.pipeline.stages import require_training_packages
 
     require_training_packages()
     console = Console()
-    _say(console, PICKLE_WARNING.format(folder=workflow))
+    _say(console, said_before(workflow))
     found = compiled(workflow, leave_out=leave_out or (), lambdas=_lambdas(lambdas))
     found.save(out)
     tables = found.on_tables_alone()
@@ -93,7 +94,8 @@ def serve_model(
 ) -> None:
     """Serve a model behind the NVTabular workflow that it was trained behind, on Triton: raw columns in, the model's answers out.
 
-    A saved workflow is a Python pickle, which can run any code while it is loaded: give only one whose writer you trust.
+    A workflow saved by NVTabular 23.8 is a Python pickle, which can run any code while it is loaded: give only one whose writer you trust.
+    One saved as graph.json, by NVTabular's main branch, runs nothing.
 
     \b
       cartwheel serve-model --workflow saved/workflow --model saved/dlrm
@@ -102,14 +104,14 @@ def serve_model(
     Nothing is written unless the served answers equal NVTabular's and TensorFlow's within 1e-5.
     """  # noqa: D301
     from cartwheel.cli.serve import serve_run
-    from cartwheel.pipeline.foreign.compiled import PICKLE_WARNING
+    from cartwheel.pipeline.foreign.compiled import said_before
     from cartwheel.pipeline.foreign.export_model import export_model
     from cartwheel.pipeline.foreign.items import TopK
     from cartwheel.pipeline.stages import require_training_packages
 
     require_training_packages()
     console = Console(stderr=True)
-    _say(console, PICKLE_WARNING.format(folder=workflow))
+    _say(console, said_before(workflow))
     if not top_k and (item_model or item_id):
         raise UsageError("--item-model and --item-id have no meaning without --top-k.", "Give --top-k ITEMS.")
     top = TopK(top_k, k, item_model, item_id) if top_k else None

@@ -155,10 +155,11 @@ def test_a_pickle_that_is_none_is_refused(dlrm: Pipeline, tmp_path: Path) -> Non
     assert "cannot be loaded (UnpicklingError" in refused(dlrm, tmp_path / "out", workflow=saved).found
 
 
-def test_a_workflow_of_graph_json_is_refused(dlrm: Pipeline, tmp_path: Path) -> None:
+def test_a_graph_that_is_none_is_refused(dlrm: Pipeline, tmp_path: Path) -> None:
     (tmp_path / "newer").mkdir()
     (tmp_path / "newer/graph.json").write_text("{}")
-    assert "saved by an NVTabular after 23.8" in refused(dlrm, tmp_path / "out", workflow=tmp_path / "newer").found
+    (tmp_path / "newer/metadata.json").write_text(json.dumps({"versions": {"nvtabular": "23.8.0"}}))
+    assert "holds no graph of NVTabular" in refused(dlrm, tmp_path / "out", workflow=tmp_path / "newer").found
 
 
 def test_a_folder_that_holds_no_workflow_or_no_model_is_refused(dlrm: Pipeline, tmp_path: Path) -> None:

@@ -16,15 +16,13 @@ from typing import Any, Final
 
 from cartwheel.core.errors import RunError
 from workflows.compiler.file_digests import written_over
+from workflows.compiler.graph_json import GRAPH, load_graph
 from workflows.compiler.plan.read import raw_columns
 from workflows.compiler.plan.types import ColumnType, accepts
 from workflows.compiler.quiet import quiet_nvtabular
 
 PICKLE: Final = "workflow.pkl"
 METADATA: Final = "metadata.json"
-GRAPH: Final = "graph.json"
-"""What NVTabular's main branch saves since 2026 in the place of the pickle."""
-
 _MOVED: Final = {
     f"workflows.{name}": f"workflows.compiler.{name}" for name in ("column_arithmetic", "comparison", "shared_categorify")
 }
@@ -35,6 +33,7 @@ _REFIT: Final = "Fit and save it again; for the workflow of a run, run prepare a
 def load_saved(folder: Path, *, schema: Mapping[str, ColumnType] | None = None) -> Any:
     """Load a saved workflow whose files belong together.
 
+    ``graph.json``, which NVTabular's main branch saves since 2026, is read without running anything that it names. Where it is not there,
     ``workflow.pkl`` is a pickle, which can run any code while it is loaded: load only what you, or someone whom you trust, wrote. Its
     release is checked before it is unpickled. A workflow of another NVTabular release (major.minor) is refused, because the numbering
     of ids is an agreement within one. Another Python or pandas is accepted as long as the pickle loads: what the plan takes from it
@@ -52,17 +51,13 @@ def load_saved(folder: Path, *, schema: Mapping[str, ColumnType] | None = None) 
         RunError: if it is missing, damaged, not fitted, of another release, fitted on other columns, or has a vocabulary or another
             file of statistics that is missing, damaged or of another fit.
     """
-    if not (folder / PICKLE).is_file() and (folder / GRAPH).is_file():
-        raise RunError(
-            f"The workflow in {folder} was saved by an NVTabular after 23.8, as {GRAPH}, which is not read here.",
-            "Fit and save it with NVTabular 23.8.",
-        )
-    if not (folder / PICKLE).is_file():
+    newer = holds_graph(folder)
+    if not newer and not (folder / PICKLE).is_file():
         raise RunError(f"{folder} holds no saved NVTabular workflow.", "Run prepare, which fits and saves it.")
     versions = _versions(folder)
     with quiet_nvtabular():
-        _check_release(folder, versions)
-        workflow = _unpickle(folder, versions)
+        _check_release(folder, versions, newer=newer)
+        workflow = load_graph(folder) if newer else _unpickle(folder, versions)
         if workflow.input_schema is None or workflow.output_schema is None:
             raise RunError(f"The NVTabular workflow in {folder} was saved before it was fitted.", "Fit it, then save it.")
         for operator, columns in _fitted_operators(workflow):
@@ -107,12 +102,20 @@ def _versions(folder: Path) -> dict[str, str]:
     return found
 
 
-def _check_release(folder: Path, versions: Mapping[str, str]) -> None:
+def holds_graph(folder: Path) -> bool:
+    """Whether a saved workflow is a graph in JSON, and no pickle."""
+    return (folder / GRAPH).is_file()
+
+
+def _check_release(folder: Path, versions: Mapping[str, str], *, newer: bool) -> None:
     import nvtabular
 
-    if _release(versions["nvtabular"]) != _release(nvtabular.__version__):
+    saved = versions["nvtabular"]
+    if newer and saved.startswith("0+"):  # a checkout of the main branch without its tags does not know its release
+        return
+    if _release(saved) != _release(nvtabular.__version__):
         raise RunError(
-            f"The workflow in {folder} was saved by NVTabular {versions['nvtabular']}, and this is NVTabular {nvtabular.__version__}.",
+            f"The workflow in {folder} was saved by NVTabular {saved}, and this is NVTabular {nvtabular.__version__}.",
             "Fit it again with this release, or install the other.",
         )
 

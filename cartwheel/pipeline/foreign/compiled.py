@@ -22,7 +22,17 @@ PICKLE_WARNING = (
     "{folder} is a saved workflow, which is a Python pickle: loading it can run any code that whoever wrote it put in. "
     "Load only what you, or someone whom you trust, saved."
 )
-"""What is said before a saved workflow is loaded."""
+GRAPH_NOTE = (
+    "{folder} is a saved workflow without a pickle (graph.json): nothing in it is run, and a Python function that it names is imported "
+    "only where --lambda gives an expression to hold against it."
+)
+
+
+def said_before(folder: Path) -> str:
+    """Return what is said before a saved workflow is loaded."""
+    from workflows.compiler.saved import holds_graph
+
+    return (GRAPH_NOTE if holds_graph(folder) else PICKLE_WARNING).format(folder=folder)
 
 
 @dataclass(frozen=True)
@@ -119,8 +129,8 @@ def compile_workflow(
     """Compile a fitted NVTabular workflow.
 
     Args:
-        workflow: the folder that ``Workflow.save`` wrote, or a fitted ``nvtabular.Workflow``. A folder holds a pickle, which can run any
-            code while it is loaded: give only one whose writer you trust.
+        workflow: the folder that ``Workflow.save`` wrote, or a fitted ``nvtabular.Workflow``. A folder that NVTabular 23.8 wrote holds a
+            pickle, which can run any code while it is loaded: give only one whose writer you trust. ``graph.json`` runs nothing.
         leave_out: encoded columns to do without, such as a label that a ``LambdaOp`` makes.
         lambdas: encoded column of a ``LambdaOp`` -> the same as a Polars expression, or as SQL; both are held together on rows.
 

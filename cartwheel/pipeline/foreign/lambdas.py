@@ -10,6 +10,7 @@ import polars as pl
 
 from cartwheel.core.errors import DataError, ParityError, UsageError
 from cartwheel.pipeline.foreign.checking import difference
+from workflows.compiler.graph_json import NamedFunction
 from workflows.compiler.operators.expression import ExpressionSubstitute
 from workflows.compiler.operators.substitute import is_lambda
 from workflows.compiler.plan.types import DTYPES, ColumnType
@@ -21,6 +22,8 @@ _CLOSE: Final = 1e-6
 
 def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[str, ExpressionSubstitute]:
     """Return what stands for each ``LambdaOp``, once it gives the same as its function on rows drawn from small and large numbers.
+
+    A function that ``graph.json`` holds by name is imported for that.
 
     Args:
         workflow: a fitted ``nvtabular.Workflow``.
@@ -43,6 +46,8 @@ def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[str,
             raise UsageError(
                 f"The expression of {column!r}, {text!r}, is no SQL ({error}).", "Give an SQL expression."
             ) from error
+        if isinstance(node.op.f, NamedFunction):
+            node.op.f.trusted = True
         dtype = str(node.output_schema[column].dtype.without_shape.name) if node.op.output_dtype is not None else None
         substitute = ExpressionSubstitute(expression, "string" if dtype == "str" else dtype)
         _check(node, column, substitute)
