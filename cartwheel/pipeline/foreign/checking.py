@@ -80,7 +80,7 @@ def by_nvtabular(workflow: Any, plan: Plan, raw: pl.DataFrame, columns: Sequence
 
     with quiet_nvtabular():
         for node in Graph.get_nodes_by_op_type([workflow.output_node], ops.TargetEncoding):
-            node.op.kfold = 1
+            _by_all_folds(node.op)
         tables = [raw]
         if (keys := group_keys(workflow)) is not None:
             tables = [_events(raw.slice(row, 1), keys) for row in range(raw.height)]
@@ -95,6 +95,23 @@ def by_nvtabular(workflow: Any, plan: Plan, raw: pl.DataFrame, columns: Sequence
     return pl.DataFrame(found)
 
 
+def _by_all_folds(operator: Any) -> None:
+    """Let ``TargetEncoding`` give what is served, from all folds, and the folds of a table's rows all the same where they are asked for."""
+    from nvtabular.ops.target_encoding import _add_fold
+
+    folds, operator.kfold = operator.kfold, 1
+    if folds == 1 or operator.drop_folds:
+        return
+    encode = operator.transform
+
+    def transform(selector: Any, table: Any) -> Any:
+        made = encode(selector, table)
+        made[operator.fold_name] = _add_fold(table.index, folds, operator.fold_seed)
+        return made
+
+    operator.transform = transform
+
+
 def _events(group: pl.DataFrame, keys: frozenset[str]) -> pl.DataFrame:
     """Return the events of one group."""
     return group.explode([name for name, kind in group.schema.items() if isinstance(kind, pl.List) and name not in keys])
@@ -105,6 +122,9 @@ def _whole(workflow: Any, table: pl.DataFrame) -> Any:
     import pandas as pd
 
     whole = table.to_pandas()
+    for name, dtype in table.schema.items():
+        if isinstance(dtype, pl.List):  # ListSlice fills up Python's lists, and leaves arrays short
+            whole[name] = table[name].to_list()
     for column in workflow.input_schema:
         if column.name not in whole:
             kind = str(column.dtype.without_shape.name)

@@ -20,14 +20,15 @@ _ROWS: Final = 200
 _CLOSE: Final = 1e-6
 
 
-def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[str, ExpressionSubstitute]:
+def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[tuple[int, str], ExpressionSubstitute]:
     """Return what stands for each ``LambdaOp``, once it gives the same as its function on rows drawn from small and large numbers.
 
     A function that ``graph.json`` holds by name is imported for that.
 
     Args:
         workflow: a fitted ``nvtabular.Workflow``.
-        given: encoded column -> a Polars expression, or SQL, over the columns that reach its operator.
+        given: column -> a Polars expression, or SQL, over the columns that reach its operator. The column is named as the operator makes
+            it or, where several make one of that name, as the workflow calls it at its end.
 
     Raises:
         UsageError: if no ``LambdaOp`` makes such a column, or a text is no SQL expression.
@@ -37,9 +38,7 @@ def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[str,
     """
     found = {}
     for column, text in given.items():
-        node = next((each for each in _lambdas(workflow) if column in each.output_schema.column_names), None)
-        if node is None:
-            raise UsageError(f"No LambdaOp makes a column {column!r}.", "Name a column that one makes.")
+        node, made = _maker(workflow, column)
         try:
             expression = pl.sql_expr(text) if isinstance(text, str) else text
         except pl.exceptions.PolarsError as error:
@@ -48,11 +47,40 @@ def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[str,
             ) from error
         if isinstance(node.op.f, NamedFunction):
             node.op.f.trusted = True
-        dtype = str(node.output_schema[column].dtype.without_shape.name) if node.op.output_dtype is not None else None
+        dtype = str(node.output_schema[made].dtype.without_shape.name) if node.op.output_dtype is not None else None
         substitute = ExpressionSubstitute(expression, "string" if dtype == "str" else dtype)
-        _check(node, column, substitute)
-        found[column] = substitute
+        _check(node, made, substitute)
+        found[id(node.op), made] = substitute
     return found
+
+
+def _maker(workflow: Any, column: str) -> tuple[Any, str]:
+    """Return the node of the one ``LambdaOp`` that makes a column, or that one is made of, and what it calls it."""
+    found = [(node, column) for node in _lambdas(workflow) if column in node.output_schema.column_names]
+    if len(found) != 1 and column in workflow.output_schema.column_names:
+        behind = list(_behind(workflow.output_node, column))
+        found = behind if len(behind) == 1 else found
+    if len(found) == 1:
+        return found[0]
+    if not found:
+        raise UsageError(f"No LambdaOp makes a column {column!r}.", "Name a column that one makes.")
+    raise UsageError(
+        f"{len(found)} LambdaOps make a column {column!r}.", "Name what becomes of it, as the workflow calls it at its end."
+    )
+
+
+def _behind(node: Any, column: str) -> Iterator[tuple[Any, str]]:
+    """Yield each ``LambdaOp`` next behind a column, with what it calls what the column is made of."""
+    if is_lambda(node.op):
+        yield node, column
+        return
+    if getattr(node.op, "is_subgraph", False):
+        yield from _behind(node.op.graph.output_node, column)
+    for source in (node.column_mapping or {}).get(column, [column]):
+        for parent in reversed(node.parents_with_dependencies):  # of two makers of one name NVTabular keeps the later
+            if parent.output_schema is not None and source in parent.output_schema.column_names:
+                yield from _behind(parent, source)
+                break
 
 
 def _lambdas(workflow: Any) -> Iterator[Any]:

@@ -174,7 +174,6 @@ def test_a_given_mean_takes_the_place_of_the_fitted_one(given: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("groups", "options", "words"),
     [
-        (["a"], {"kfold": 2, "drop_folds": False}, "gives the fold of each row"),
         (["a"], {"out_dtype": "float16"}, "gives float16"),
     ],
 )
@@ -183,6 +182,19 @@ def test_what_has_no_exact_form_is_refused(groups: Any, options: dict[str, Any],
         plan(lambda ops, folder: groups >> ops.TargetEncoding("y", **{"kfold": 1, "out_path": folder, **options}), tmp_path)
     assert words in str(caught.value)
     assert caught.value.fix
+
+
+@pytest.mark.parametrize("seed", [42, None])
+def test_the_fold_of_a_row_is_that_of_nvtabular_and_no_request_has_one(seed: int | None, tmp_path: Path) -> None:
+    options = {"kfold": 3, "fold_seed": seed, "drop_folds": False, "out_path": str(tmp_path)}
+    workflow = fitted(lambda ops, _: ["a"] >> ops.TargetEncoding("y", **options), TRAINING, tmp_path)
+    read = read_plan(workflow)
+    expected = workflow.transform(TRAINING.to_pandas())["__fold__"]
+    found = compile_polars(read, TRAINING.lazy(), ["__fold__"]).collect().to_series()
+    assert found.to_list() == expected.tolist()
+    assert str(found.dtype).lower() == str(expected.dtype)
+    with pytest.raises(NotCompilableError, match="no ONNX form"):
+        compile_onnx(read, ["__fold__"], "f")
 
 
 def test_two_groups_of_one_name_are_refused(tmp_path: Path) -> None:

@@ -125,7 +125,6 @@ def test_operators_that_have_no_compiled_form_say_what_to_use() -> None:
         from nvtabular import Workflow, ops
 
         graphs = {
-            "DifferenceLag": ["x"] >> ops.DifferenceLag(partition_cols=["k"], shift=1),
             "LambdaOp": ["x"] >> ops.LambdaOp(lambda column: column),
         }
         for name, graph in graphs.items():

@@ -14,7 +14,8 @@ import polars as pl
 
 from cartwheel.core.errors import NotCompilableError
 from workflows.compiler.onnx_graph import GraphBuilder
-from workflows.compiler.operators.step import INT64, Applied, Made, Step, Value
+from workflows.compiler.operators.list_statistic import STATISTICS, ListStatistic, list_lengths
+from workflows.compiler.operators.step import Applied, Made, Step, Value
 from workflows.compiler.plan.types import ColumnType
 
 GROUPBY: Final = "nvtabular.ops.groupby.Groupby"
@@ -37,7 +38,7 @@ class EndOfList(Step):
     def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
         """Add ``GatherElements`` of one place a row, from lists with a blank behind them."""
         value = values[0]
-        lengths = _lengths(builder, value)
+        lengths = list_lengths(builder, value)
         width = builder.add("Shape", value.name, start=1, end=2)
         zero, one = (builder.constant([[number]], np.int64) for number in (0, 1))
         place = builder.add("Sub", lengths, one) if self.last else builder.add("Expand", zero, builder.add("Shape", lengths))
@@ -76,80 +77,11 @@ class ListLength(Step):
 
     def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
         """Add a ``Cast`` of the lengths."""
-        return Value(builder.add("Cast", _lengths(builder, values[0]), to=ColumnType("int32").onnx), ColumnType("int32"))
+        return Value(builder.add("Cast", list_lengths(builder, values[0]), to=ColumnType("int32").onnx), ColumnType("int32"))
 
     def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:  # noqa: ARG002
         """Count."""
         return columns[0].list.len().cast(pl.Int32)
-
-
-@dataclass(frozen=True)
-class ListStatistic(Step):
-    """Sums up each list without what is missing in it, as pandas does: of nothing, the sum is 0 and the mean NaN.
-
-    Of nothing, the least and the greatest are NaN among floats, and 0 among integers, which no group of a table comes to.
-
-    Attributes:
-        how: ``sum``, ``mean``, ``min`` or ``max``.
-    """
-
-    how: str
-
-    @property
-    def is_exact(self) -> bool:
-        """Return whether it adds nothing up, for the order of a sum is the executor's."""
-        return self.how in ("min", "max")
-
-    def result(self, types: Sequence[ColumnType]) -> ColumnType:
-        """Return float32 for a sum or a mean, and the type of the elements for the least and the greatest."""
-        if not types[0].is_number:
-            raise NotCompilableError(f"Groupby takes the {self.how} of {types[0]}.", "Take it of numbers.")
-        return ColumnType(types[0].dtype if self.how in ("min", "max") else "float32")
-
-    def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:
-        """Add ``ReduceSum``, ``ReduceMin`` or ``ReduceMax`` over the slots that are elements."""
-        value = values[0]
-        there = self._there(builder, value)
-        whole = value.type.is_integer and self.how in ("min", "max")
-        within = ColumnType("int64" if whole else "float64")
-        numbers = builder.add("Cast", value.name, to=within.onnx)
-        bounds = np.iinfo(np.int64) if whole else np.finfo(np.float64)
-        neutral = {"min": bounds.max, "max": bounds.min}.get(self.how, 0)
-        numbers = builder.add("Where", there, numbers, builder.constant(neutral, within.numpy))
-        count = builder.add("ReduceSum", builder.add("Cast", there, to=INT64), builder.constant([1], np.int64), keepdims=1)
-        none = builder.add("Equal", count, builder.constant([[0]], np.int64))
-        if self.how in ("min", "max"):
-            found = builder.add(f"Reduce{self.how.capitalize()}", numbers, axes=[1], keepdims=1)
-            found = builder.add("Where", none, builder.constant(0 if whole else np.nan, within.numpy), found)
-        else:
-            found = builder.add("ReduceSum", numbers, builder.constant([1], np.int64), keepdims=1)
-            if self.how == "mean":
-                found = builder.add("Div", found, builder.add("Cast", count, to=within.onnx))  # 0 / 0 is NaN
-        result = self.result([value.type])
-        return Value(builder.add("Cast", found, to=result.onnx), result)
-
-    def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
-        """Sum up without NaN and null."""
-        whole = types[0].is_integer and self.how in ("min", "max")
-        element = pl.element().cast(pl.Int64 if whole else pl.Float64)
-        element = (element if types[0].is_integer else element.fill_nan(None)).drop_nulls()
-        found: pl.Expr = getattr(columns[0].list.eval(element).list, self.how)()
-        return found.fill_null(0 if whole or self.how == "sum" else float("nan")).cast(self.result(types).polars)
-
-    def _there(self, builder: GraphBuilder, value: Value) -> str:
-        """Return a bool [B, L] that is true where there is an element, and it is not missing."""
-        width = builder.add("Squeeze", builder.add("Shape", value.name, start=1, end=2))
-        slots = builder.add("Range", builder.constant(0, np.int64), width, builder.constant(1, np.int64))
-        there = builder.add("Less", slots, _lengths(builder, value))
-        missing = builder.add("IsNaN", value.name) if value.type.is_float else value.missing
-        return there if missing is None else builder.add("And", there, builder.add("Not", missing))
-
-
-def _lengths(builder: GraphBuilder, value: Value) -> str:
-    """Return the lengths of lists, int64 [B, 1]."""
-    rows, width = (builder.add("Shape", value.name, start=axis, end=axis + 1) for axis in (0, 1))
-    column = builder.add("Concat", rows, builder.constant([1], np.int64), axis=0)
-    return builder.add("Expand", value.lengths or width, column)
 
 
 def group_keys(workflow: Any) -> frozenset[str] | None:
@@ -197,11 +129,11 @@ def read_groupby(applied: Applied) -> Made:
         "first": (EndOfList(last=not ascending),),
         "last": (EndOfList(last=ascending),),
         "count": (ListLength(),),
-        **{each: (ListStatistic(each),) for each in ("sum", "mean", "min", "max")},
+        **{each: (ListStatistic(each),) for each in STATISTICS},
     }
     if how not in steps:
         raise applied.refuse(
             f"makes the {how} of a group",
-            "Use list, first, last, count, sum, mean, min or max, or compute it before the workflow.",
+            f"Use one of {', '.join(steps)}, or compute it before the workflow.",
         )
     return Made(steps[how], (source,))

@@ -135,6 +135,7 @@ class Applied:
         available: every column that reaches the operator, with its type.
         groups: the operator's selection: a name for a column by itself, a tuple of names for a group.
         fitting: whether what comes out is what later operators are fitted on, and not what is served.
+        grouped_by: the columns that a later ``Groupby`` groups by, where all others come as a list a group; None where nothing is grouped.
     """
 
     operator: Any
@@ -143,6 +144,7 @@ class Applied:
     available: Mapping[str, ColumnType]
     groups: tuple[str | tuple[str, ...], ...] = ()
     fitting: bool = False
+    grouped_by: frozenset[str] | None = None
 
     @property
     def kind(self) -> str:

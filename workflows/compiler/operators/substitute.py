@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from workflows.compiler.operators.step import Made
 from workflows.compiler.plan.types import ColumnType
@@ -28,11 +28,10 @@ class Substitute(ABC):
         """
 
 
+Substitutes: TypeAlias = Mapping[tuple[int, str], Substitute]
+"""By the address of the operator and the column that it makes: several functions may make columns of one name, which are renamed later."""
+
+
 def is_lambda(operator: Any) -> bool:
     """Whether an operator is a Python function."""
     return type(operator).__name__ in _LAMBDAS
-
-
-def is_substituted(operator: Any, column: str, substitutes: Mapping[str, Substitute]) -> bool:
-    """Whether something else makes a column in the place of a ``LambdaOp``."""
-    return column in substitutes and is_lambda(operator)

@@ -16,6 +16,7 @@ from workflows.compiler.operators.bucketize import read_bucketize
 from workflows.compiler.operators.categorify import read_categorify, read_shared_categorify
 from workflows.compiler.operators.clip import read_clip
 from workflows.compiler.operators.column_similarity import read_column_similarity
+from workflows.compiler.operators.difference_lag import read_difference_lag
 from workflows.compiler.operators.dropna import read_dropna
 from workflows.compiler.operators.fill import read_fill_median, read_fill_missing
 from workflows.compiler.operators.filter import read_filter
@@ -64,6 +65,7 @@ READERS: Final[Mapping[str, Reader]] = MappingProxyType(
         "nvtabular.ops.clip.Clip": read_clip,
         "nvtabular.ops.column_similarity.ColumnSimilarity": read_column_similarity,
         "nvtabular.ops.data_stats.DataStats": _nothing,
+        "nvtabular.ops.difference_lag.DifferenceLag": read_difference_lag,
         "nvtabular.ops.drop_low_cardinality.DropLowCardinality": _nothing,
         "nvtabular.ops.fill.FillMedian": read_fill_median,
         "nvtabular.ops.fill.FillMissing": read_fill_missing,
@@ -88,7 +90,6 @@ _INSTEAD: Final = {
     "LambdaOp": "give a Polars or SQL expression for it (`--lambda COLUMN=SQL` of `cartwheel compile` and `serve-model`), use "
     "workflows.compiler.column_arithmetic.Arithmetic for arithmetic, or compute the column when the examples are made and give the "
     "workflow the result",
-    "DifferenceLag": "let the events be read in time order when the examples are made, and give the workflow the differences",
     "Groupby": "group the table before it is given to the workflow: a request gives each list by itself; save the part of the workflow "
     "behind it as one of its own",
 }

@@ -74,10 +74,45 @@ class KeysOfFold(Step):
         return self.keys.polars([fold, *columns[1:]], types)
 
 
+@dataclass(frozen=True)
+class FoldOfRow(Step):
+    """Gives the fold that a row of a table is drawn into; it takes the row's place first.
+
+    Attributes:
+        folds: how many there are.
+        seed: of the draw.
+    """
+
+    folds: int
+    seed: int | None
+
+    def result(self, types: Sequence[ColumnType]) -> ColumnType:  # noqa: ARG002  (the interface's)
+        """Return the narrowest unsigned integers."""
+        return ColumnType(np.min_scalar_type(self.folds * 2).name)
+
+    def onnx(self, builder: GraphBuilder, values: Sequence[Value]) -> Value:  # noqa: ARG002  (the interface's)
+        """Refuse: a request is a row by itself.
+
+        Raises:
+            NotCompilableError: always.
+        """
+        raise NotCompilableError("The fold of a row has no ONNX form.", "Use drop_folds=True.")
+
+    def polars(self, columns: Sequence[pl.Expr], types: Sequence[ColumnType]) -> pl.Expr:
+        """Draw the fold."""
+        folds, kind = Folds(self.folds, self.seed), self.result(types)
+
+        def drawn(rows: pl.Series) -> pl.Series:
+            return pl.Series(rows.name, folds.at(rows.fill_null(0).to_numpy()).astype(kind.numpy))
+
+        return columns[0].map_batches(drawn, return_dtype=kind.polars, is_elementwise=True)
+
+
 def read_target_encoding(applied: Applied) -> Made:
     """Read NVTabular's ``TargetEncoding``, whatever its number of folds."""
     if not applied.sources:
-        raise applied.refuse("gives the fold of each row, which no request has", "Use drop_folds=True.")
+        fold = FoldOfRow(applied.operator.kfold, applied.operator.fold_seed)
+        return Made((fold,), (next(iter(applied.available)),), by_row=True)  # of any column: its rows are numbered
     target, *group = applied.sources  # the order of its column_mapping
     operator = applied.operator
     dtype = np.dtype(operator.output_dtype)

@@ -17,7 +17,7 @@ from workflows.compiler.operators.described import described
 from workflows.compiler.operators.groupby import group_keys, is_groupby, read_groupby
 from workflows.compiler.operators.row_number import RowNumber
 from workflows.compiler.operators.step import Applied, Step
-from workflows.compiler.operators.substitute import Substitute, is_substituted
+from workflows.compiler.operators.substitute import Substitutes
 from workflows.compiler.operators.table import drops_rows, fits_to_dependencies, makes_columns, read_column, read_rows
 from workflows.compiler.plan.graph import Node, Plan, RowFilter
 from workflows.compiler.plan.types import DTYPES, ColumnType
@@ -44,14 +44,14 @@ def read_plan(workflow: Any) -> Plan:
 
 
 def read_parts(
-    workflow: Any, *, refuse: bool = False, substitutes: Mapping[str, Substitute] | None = None, keep_rows: bool = False
+    workflow: Any, *, refuse: bool = False, substitutes: Substitutes | None = None, keep_rows: bool = False
 ) -> tuple[Plan, dict[str, CartwheelError]]:
     """Read as much of the graph of a fitted workflow as has an exact form.
 
     Args:
         workflow: as for :func:`read_plan`.
         refuse: whether a column without an exact form is an error, and not only left out.
-        substitutes: encoded column -> what makes it in the place of a ``LambdaOp``.
+        substitutes: what makes a column in the place of a ``LambdaOp``.
         keep_rows: whether it is read for requests, each of whose rows is answered: ``Dropna`` and ``Filter`` drop nothing, and what
             ``Groupby`` groups comes as lists, a group a row.
 
@@ -133,7 +133,7 @@ class _Reading:
         *,
         fitting: bool = False,
         refuse: bool = True,
-        substitutes: Mapping[str, Substitute] | None = None,
+        substitutes: Substitutes | None = None,
         keep_rows: bool = False,
     ) -> None:
         self.refused: dict[int, CartwheelError] = {}
@@ -208,10 +208,8 @@ class _Reading:
         self, operator: Any, name: str, sources: tuple[str, ...], available: Mapping[str, int], groups: tuple[Any, ...]
     ) -> int:
         """Return the place of a column that an operator makes."""
-        if is_substituted(operator, name, self._substitutes):
-            how = self._substitutes[name].made(
-                name, {each: self.nodes[place].type for each, place in available.items() if place >= 0}
-            )
+        if (substitute := self._substitutes.get((id(operator), name))) is not None:
+            how = substitute.made(name, {each: self.nodes[place].type for each, place in available.items() if place >= 0})
         else:
             for source in sources:
                 if available.get(source, 0) < 0 and operator is not None and not fits_to_dependencies(operator):
@@ -220,7 +218,7 @@ class _Reading:
             grouping = self.grouped_by is not None and is_groupby(operator)
             if operator is None and available.get(sources[0], 0) < 0:
                 return available[sources[0]]
-            applied = Applied(operator, name, sources, types, groups, self._fitting)
+            applied = Applied(operator, name, sources, types, groups, self._fitting, self.grouped_by)
             how = read_groupby(applied) if grouping else read_column(applied)
         if absent := [source for source in how.sources if source not in available]:
             raise NotCompilableError(
