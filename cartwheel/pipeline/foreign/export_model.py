@@ -166,7 +166,7 @@ def _checker(
     top: TopItems | None,
 ) -> Callable[[Path], None]:
     from cartwheel.pipeline.foreign.checking import check_model
-    from cartwheel.pipeline.foreign.rows import drawn_rows
+    from cartwheel.pipeline.foreign.rows import drawn_rows, in_order
 
     wanted = {column.name: plan.raw[column.name] for column in form.columns}
     nullable = {column.name for column in form.columns if column.nullable}
@@ -180,6 +180,8 @@ def _checker(
         strange = drawn_rows(plan, wanted, min(count, 64), strange=True)
         whole = drawn_rows(plan, wanted, min(count, 64), strange=False)
         strange = strange.with_columns(whole[name] for name in wanted if name not in nullable)
+
+    complete = in_order(fitted, complete)
 
     def check(repository: Path) -> None:
         checks[:] = check_model(repository, fitted, plan, model, form, complete, strange, top)

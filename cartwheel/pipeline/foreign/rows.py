@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from workflows.compiler.operators.categorify import Lookup
+from workflows.compiler.operators.groupby import find_groupby
 from workflows.compiler.operators.keys import Keys
 from workflows.compiler.operators.normalize import Standardize
 
@@ -43,6 +44,25 @@ def drawn_rows(plan: Plan, raw: Mapping[str, ColumnType], rows: int, *, strange:
             values = _values(generator, kind, known, rows, strange)
         columns[name] = pl.Series(name, values, dtype=kind.polars)
     return pl.DataFrame(columns)
+
+
+def in_order(workflow: Any, rows: pl.DataFrame) -> pl.DataFrame:
+    """Bring the events of each row, which come as lists, into the order of a workflow's ``Groupby``, as a request has them."""
+    grouping = find_groupby(workflow)
+    sorted_by = [name for name in grouping.sort_cols if isinstance(rows.schema.get(name), pl.List)] if grouping else []
+    if not sorted_by:
+        return rows
+    lists = [name for name, kind in rows.schema.items() if isinstance(kind, pl.List)]
+    found: dict[str, list[Any]] = {name: [] for name in lists}
+    for row in rows.select(lists).iter_rows(named=True):
+        keys = list(zip(*(row[name] or [] for name in sorted_by), strict=True))
+        order = sorted(range(len(keys)), key=lambda place: [(value is None, value) for value in keys[place]])
+        if not grouping.ascending:
+            order.sort(key=lambda place: [(value is not None, value) for value in keys[place]], reverse=True)
+        for name in lists:
+            values = row[name]
+            found[name].append([values[place] for place in order] if values is not None and len(values) == len(order) else values)
+    return rows.with_columns(pl.Series(name, values, dtype=rows.schema[name]) for name, values in found.items())
 
 
 def _values(generator: np.random.Generator, kind: ColumnType, known: pl.Series | None, count: int, strange: bool) -> list[Any]:

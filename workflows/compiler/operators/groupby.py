@@ -90,12 +90,22 @@ def group_keys(workflow: Any) -> frozenset[str] | None:
     Raises:
         NotCompilableError: if it groups more than once.
     """
+    grouping = find_groupby(workflow)
+    return None if grouping is None else frozenset(grouping.groupby_cols)
+
+
+def find_groupby(workflow: Any) -> Any:
+    """Return the ``Groupby`` of a workflow; None where it has none.
+
+    Raises:
+        NotCompilableError: if it groups more than once.
+    """
     found = list(_groupbys(workflow.output_node))
     if len(found) > 1:
         raise NotCompilableError(
             "The workflow groups more than once.", "Save the part behind the last Groupby as a workflow of its own."
         )
-    return frozenset(found[0].groupby_cols) if found else None
+    return found[0] if found else None
 
 
 def _groupbys(output: Any) -> Iterator[Any]:
