@@ -1,4 +1,4 @@
-"""How often a test split has been judged, and on how many configurations.
+"""How often a test split has been evaluated, and with how many configurations.
 
 A figure of the test split is an honest forecast of the first configuration that is judged on it. Whoever judges several and keeps the
 best has chosen on the test split, and the best figure flatters (Cawley and Talbot, JMLR 2010, https://jmlr.org/papers/v11/cawley10a.html).
@@ -25,7 +25,7 @@ FILE: Final = RELATIVE.test_set_usage
 
 @dataclass(frozen=True)
 class Touches:
-    """What was judged on one test split.
+    """The evaluations of one test split.
 
     Attributes:
         configurations: hash of each configuration that was judged -> how often.
@@ -35,25 +35,25 @@ class Touches:
 
     @property
     def is_clean(self) -> bool:
-        """Whether no more than one configuration has been judged."""
+        """Whether at most one configuration has been evaluated."""
         return len(self.configurations) <= 1
 
     @property
     def sentence(self) -> str:
-        """What a reader of the figures has to know.
+        """A sentence for readers of the metrics.
 
         >>> Touches({"5e7a": 1}).sentence
-        'The test split has been judged once, with one configuration: nothing was chosen on it.'
+        'The test split has been evaluated once, with one configuration: nothing was selected on it.'
         """
         times = sum(self.configurations.values())
         often = {1: "once", 2: "twice"}.get(times, f"{times} times")
         if not times:
-            return "The test split has not been judged."
+            return "The test split has not been evaluated."
         if self.is_clean:
-            return f"The test split has been judged {often}, with one configuration: nothing was chosen on it."
+            return f"The test split has been evaluated {often}, with one configuration: nothing was selected on it."
         return (
-            f"The test split has been judged {often}, with {len(self.configurations)} configurations. If one of them was kept because of "
-            "its figures here, these figures flatter it; choose by `cartwheel tune`, which sees the validation split alone."
+            f"The test split has been evaluated {often}, with {len(self.configurations)} configurations. If one was selected by its "
+            "metrics here, these metrics are too optimistic; select by `cartwheel tune`, which uses only the validation split."
         )
 
 
@@ -63,7 +63,7 @@ def configuration_hash(settings: Mapping[str, Any]) -> str:
 
 
 def record_touch(run: Path, configuration: str) -> Touches:
-    """Write into ``evaluation/touched.json`` that a configuration has been judged on the test split.
+    """Write into ``evaluation/touched.json`` that a configuration has been evaluated on the test split.
 
     Args:
         run: run directory after evaluation.
@@ -84,7 +84,7 @@ def record_touch(run: Path, configuration: str) -> Touches:
 
 
 def read_touches(run: Path) -> Touches:
-    """Read what was judged on the test split of a run.
+    """Read the evaluations of the test split of a run.
 
     Raises:
         RunError: if the file is there but cannot be read.
@@ -93,17 +93,17 @@ def read_touches(run: Path) -> Touches:
 
 
 def _split(run: Path) -> str:
-    """Return what names the test split: other features or examples of the same part of the same log are the same split."""
+    """Return the identity of the test split, which depends on the log and the start of the split only."""
     events = sha256(RunLayout(run).events)
     return hashlib.sha256(f"{events} {split_start(run, 'test')}".encode()).hexdigest()[:16]
 
 
 def _read(path: Path) -> dict[str, dict[str, int]]:
-    """Return split -> configuration -> how often it was judged."""
+    """Return split -> configuration -> number of evaluations."""
     if not path.exists():
         return {}
     content = read_json(path)
     try:
         return {**content["other_splits"], content["split"]: content["configurations"]}
     except (KeyError, TypeError) as error:
-        raise RunError(f"{path} does not say what was judged ({error!r}).", "Delete it; the count begins anew.") from error
+        raise RunError(f"{path} has no valid record of evaluations ({error!r}).", "Delete it to restart the count.") from error

@@ -1,4 +1,4 @@
-"""The first part of the page: the answer in words."""
+"""The first part of the page: the summary in words."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from workflows.tasks.task_names import JUST_ADDED
 
 
 def answer(views: Sequence[TaskView], details: Details | None, lineage: Lineage) -> Html:
-    """Return the answer in words."""
+    """Return the summary in words."""
     if not views:
-        return tag("section", tag("h2", "The answer"), tag("p", "Nothing was evaluated."), id="answer")
+        return tag("section", tag("h2", "Summary"), tag("p", "Nothing was evaluated."), id="answer")
     first = views[0]
     verdict = task_verdict(first)
     signs = can_it_be_believed(first, views, lineage)
@@ -33,11 +33,14 @@ def answer(views: Sequence[TaskView], details: Details | None, lineage: Lineage)
         tag(
             "div",
             tag(
-                "div", tag("h3", "For whom?"), paragraphs(for_whom(None if details is None else details.segments)), class_="card"
+                "div",
+                tag("h3", "For which segments?"),
+                paragraphs(for_whom(None if details is None else details.segments)),
+                class_="card",
             ),
             tag(
                 "div",
-                tag("h3", "Can I believe it?"),
+                tag("h3", "Can I trust it?"),
                 tag("ul", [tag("li", text, class_="good" if good else "doubt") for good, text in signs], class_="signs"),
                 class_="card",
             ),

@@ -39,10 +39,10 @@ def calibration_and_gains(task: ChanceCurves) -> Html:
             tips.on(line, f"{model_name(curve.model)}: {_tenth(curve)}")
         left.plot([0, 1], [0, 1], **_DIAGONAL)
         right.plot([0, 100], [0, 100], **_DIAGONAL)
-        left.set_title("Calibration: said and seen")
-        right.set_title("Gains: found among the highest scores")
-        left.set_xlabel("predicted chance")
-        left.set_ylabel("share that came true")
+        left.set_title("Calibration: predicted and observed")
+        right.set_title("Cumulative gains")
+        left.set_xlabel("predicted probability")
+        left.set_ylabel("observed frequency")
         right.set_xlabel("highest-scored rows taken, %")
         right.set_ylabel("positives found, %")
         for axis in (left, right):
@@ -53,8 +53,8 @@ def calibration_and_gains(task: ChanceCurves) -> Html:
     says = f"{task_name(task.task)}: calibration, and cumulative gains"
     lift = next((curve for curve in task.curves if curve.role == "model"), None)
     caption = (
-        f"{task.rows:,} rows, {task.positives:,} of them positive. Left: on the diagonal a chance means what it says; larger dots hold "
-        "more rows. Right: the diagonal is a random order."
+        f"{task.rows:,} rows, {task.positives:,} of them positive. Left: on the diagonal, predictions are calibrated; larger dots have "
+        "more rows. Right: the diagonal is a random ranking."
     )
     if lift is not None:
         caption += f" {model_name(lift.model)}: {_tenth(lift)}."
@@ -65,7 +65,7 @@ def _tenth(curve: ChanceCurve) -> str:
     """Say what the tenth of the rows with the highest scores holds."""
     place = min(range(len(curve.asked)), key=lambda number: abs(curve.asked[number] - 0.1))
     found = curve.found[place]
-    return f"the highest tenth holds {found:.0%} of the positives, {found / curve.asked[place]:.1f} times its share"
+    return f"the top tenth has {found:.0%} of the positives, {found / curve.asked[place]:.1f} times its share"
 
 
 def _calibration(axis: Any, tips: Tips, curve: ChanceCurve, colour: str) -> None:
@@ -120,8 +120,8 @@ def learning_curves(curves: list[LearningCurve]) -> Html:
             below.set_xlabel("epoch")
         axes[0][0].set_ylabel("training loss")
 
-    caption = "The dashed line is the epoch whose weights were kept: the best by the validation figure."
-    return drawing("learning", "Training loss and validation figure by epoch", (WIDTH, 3.8), draw, caption)
+    caption = "The dashed line is the epoch whose weights were kept: the best by the validation metric."
+    return drawing("learning", "Training loss and validation metric by epoch", (WIDTH, 3.8), draw, caption)
 
 
 def days(timeline: Timeline, cuts: dict[str, date]) -> Html:

@@ -14,7 +14,7 @@ from cartwheel.core.run_layout import RELATIVE
 from evaluation.figures import Role
 
 DETAILS_FILE: Final = RELATIVE.details
-NO_DETAILS: Final = "The evaluation kept no details. Delete evaluation/metrics.json and run cartwheel evaluate: it makes both."
+NO_DETAILS: Final = "The evaluation has no details. Delete evaluation/metrics.json and run cartwheel evaluate to write both."
 """What the page says where there is no such file."""
 
 

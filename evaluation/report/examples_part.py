@@ -13,8 +13,8 @@ def examples(details: Details | None) -> list[Html]:
     if details is None:
         return [tag("p", NO_DETAILS, class_="missing")]
     if not details.examples:
-        return [tag("p", "No anchor of the test split has a truth item, so there are no examples.", class_="missing")]
-    intro = "Moments of the test split, drawn at random and not picked: first with a hit, then without. Marked items came true."
+        return [tag("p", "No anchor of the test split has a true item, so there are no examples.", class_="missing")]
+    intro = "A random sample of the test split: first moments with a hit, then without. Marked items are hits."
     return [
         tag("p", intro),
         tag("div", [_example(each, number) for number, each in enumerate(details.examples, 1)], class_="examples"),
@@ -25,12 +25,12 @@ def _example(each: Example, number: int) -> Html:
     hits = set(each.hits)
     return tag(
         "article",
-        tag("h4", f"Moment {number}: ", f"{len(hits)} of the first {len(each.recommended)} came true" if hits else "no hit"),
+        tag("h4", f"Moment {number}: ", f"{len(hits)} of the first {len(each.recommended)} are hits" if hits else "no hit"),
         tag(
             "div",
-            tag("div", tag("h5", "Looked at last"), _items(each.recent, set(), "nothing yet")),
-            tag("div", tag("h5", "Was recommended"), _items(each.recommended, hits, "nothing", ordered=True)),
-            tag("div", tag("h5", "Turned to"), _items(each.turned_to, hits, "nothing")),
+            tag("div", tag("h5", "Recent items"), _items(each.recent, set(), "nothing yet")),
+            tag("div", tag("h5", "Recommended"), _items(each.recommended, hits, "nothing", ordered=True)),
+            tag("div", tag("h5", "True items"), _items(each.turned_to, hits, "nothing")),
             class_="columns",
         ),
         class_="card",

@@ -73,7 +73,7 @@ def differences(view: TaskView) -> Html:
         )
 
     says = f"{task_name(view.task)}: paired differences of {model_name(view.model or '')} from each baseline"
-    caption = "Right of zero the model is better. A hollow dot decides nothing: the difference could be chance."
+    caption = "Right of zero the model is better. Differences with a hollow dot are not significant."
     return drawing(f"differences-{slug(view.task)}", says, (WIDTH, 0.75 + _ROW * len(standings)), draw, caption)
 
 
@@ -156,7 +156,7 @@ def tradeoffs(view: TaskView) -> Html:
         name_dots(figure, named)
 
     says = f"{task_name(view.task)}: accuracy against coverage and novelty"
-    caption = "Up is more accurate. Right is more of the catalogue shown, and rarer items shown."
+    caption = "Up is more accurate. Right is more of the catalogue, and rarer items."
     return drawing(f"tradeoffs-{slug(view.task)}", says, (WIDTH, 3.6), draw, caption)
 
 
@@ -189,7 +189,9 @@ def segments(table: SegmentTable) -> Html:
         figure.legend(list(seen.values()), [model_name(model) for model in seen], loc="outside lower center", ncols=4)
 
     says = f"{metric_name(table.metric, table.k)} by kind of shopper and of item"
-    caption = "Lines are 95% intervals. A hollow dot decides nothing once corrected for the number of segments."
+    caption = (
+        "Lines are 95% intervals. Differences with a hollow dot are not significant after correction for the number of segments."
+    )
     return drawing("segments", says, (WIDTH, 1.2 + 0.5 * len(known)), draw, caption)
 
 

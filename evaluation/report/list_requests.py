@@ -12,10 +12,10 @@ from models.families.tabular.logistic_regression import POPULARITY
 from workflows.tasks.task_names import RECOMMEND_OF
 
 _METRIC: Final = "ndcg"
-_BADGES: Final = {"better": "beaten", "worse": "ahead", "tied": "could be chance", "unknown": "undecided"}
+_BADGES: Final = {"better": "beaten", "worse": "ahead", "tied": "not significant", "unknown": "undecided"}
 _NOTE: Final = (
-    "A stranger without recent items is an empty request: all that ask at one hour get one list. A stranger has no id that the snapshot "
-    "knows; a known user is as the last refresh of the state knew them; recent items are those of the running session."
+    "A stranger without recent items is an empty request: all such requests in one hour get one list. A stranger has no id in the "
+    "snapshot. A known user has the state of the last refresh. Recent items are those of the current session."
 )
 
 
@@ -27,7 +27,7 @@ def list_requests(evaluation: Evaluation) -> list[Html]:
     head = ["", "moments", metric_name(_METRIC, _cutoff(evaluation)), *map(model_name, POPULARITY)]
     beside = [cell for name in POPULARITY for cell in (f"minus {model_name(name)}", "p (Holm)", "")]
     return [
-        tag("h3", "Lists as requests ask for them"),
+        tag("h3", "Lists by form of request"),
         tag("div", table([*head, *beside], rows), tag("p", _NOTE, class_="note")),
     ]
 

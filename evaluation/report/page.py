@@ -54,20 +54,20 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
     everything = task_views(evaluation)
     views = without_forms(everything)
     parts: dict[str, tuple[str, list[Html]]] = {
-        "leaderboards": ("Who leads, and is it real?", sections.leaderboards(views)),
-        "chances": ("Do the chances mean what they say?", sections.chances(details, views)),
+        "leaderboards": ("Leaderboards and significance", sections.leaderboards(views)),
+        "chances": ("Calibration and decisions", sections.chances(details, views)),
         "segments-part": (
-            "Where it wins and loses",
+            "Results by segment",
             [*sections.segment_part(details), *sections.retrievers(details), *list_requests(evaluation)],
         ),
-        "learning-part": ("How the models learnt", sections.learning(curves)),
-        "examples": ("What it recommends", examples(details)),
-        "data": ("The data and its quality", provenance.data(lineage, details)),
+        "learning-part": ("Training curves", sections.learning(curves)),
+        "examples": ("Example recommendations", examples(details)),
+        "data": ("Data and data quality", provenance.data(lineage, details)),
         "lineage": ("Protocol and lineage", provenance.lineage_part(lineage, everything)),
-        "glossary": ("What the metrics mean", [provenance.glossary(views)]),
+        "glossary": ("Glossary of metrics", [provenance.glossary(views)]),
     }
     body = [tag("section", tag("h2", heading), content, id=name) for name, (heading, content) in parts.items()]
-    contents = [("answer", "The answer"), *((name, heading) for name, (heading, _) in parts.items())]
+    contents = [("answer", "Summary"), *((name, heading) for name, (heading, _) in parts.items())]
     return document(
         "Offline evaluation",
         tag(
@@ -90,10 +90,10 @@ def _subtitle(lineage: Lineage) -> str:
 
 def _footer(lineage: Lineage) -> Child:
     version = lineage.versions.get("cartwheel")
-    told = "Offline figures favour items that the shop already showed: they decide what is worth an online test, and do not replace one."
+    told = "Offline metrics favour items that the shop already showed: they decide what is worth an online test, and do not replace one."
     return [
         tag("p", told),
-        tag("p", f"Written by Cartwheel{f' {version}' if version else ''}. `cartwheel report` writes it again.".replace("`", "")),
+        tag("p", f"Written by Cartwheel{f' {version}' if version else ''}. `cartwheel report` rewrites it.".replace("`", "")),
     ]
 
 

@@ -17,7 +17,7 @@ def data(lineage: Lineage, details: Details | None) -> list[Html]:
     """Return the summary of the data and of its quality."""
     summary, report = lineage.summary, lineage.examples
     if not summary and not report:
-        return [tag("p", "The run holds neither events/summary.json nor examples/report.json.", class_="missing")]
+        return [tag("p", "The run has neither events/summary.json nor examples/report.json.", class_="missing")]
     parts: list[Html] = []
     if summary:
         sizes = f"{summary['rows']:,} events of {summary['users']:,} users and {summary['items']:,} items"
@@ -33,7 +33,7 @@ def data(lineage: Lineage, details: Details | None) -> list[Html]:
     if "rows" in report:
         told = [tag("p", f"Split {report['split']}.")] if report.get("split") else []
         parts += [tag("h3", "Splits"), *told, _splits(lineage)]
-    parts += [tag("h3", "What was refused or left out"), *_refused(lineage), tag("h3", "Leakage audit"), *_audit(lineage)]
+    parts += [tag("h3", "Rejected and dropped rows"), *_refused(lineage), tag("h3", "Leakage audit"), *_audit(lineage)]
     return parts
 
 
@@ -55,7 +55,7 @@ def _splits(lineage: Lineage) -> Html:
         for name in ("train", "valid", "test")
     ]
     heads = {
-        "recommend": "moments to recommend at",
+        "recommend": "recommendation queries",
         "ranking": "rows to rank",
         "cart": "cart lines",
         "catalogue": "items on sale",
@@ -72,24 +72,24 @@ def _refused(lineage: Lineage) -> list[Html]:
         for reason, count in sorted(counts.items())
         if count
     ]
-    sentence = "The run holds no summary of its events."
+    sentence = "The run has no summary of its events."
     if summary:
-        refused = f"{summary['quarantined']:,} of {summary['rows_read']:,} rows of the log were refused"
+        refused = f"{summary['quarantined']:,} of {summary['rows_read']:,} rows of the log were rejected"
         sentence = (
-            f"{refused}; each lies with its reason in events/quarantine.parquet." if summary["quarantined"] else f"{refused}."
+            f"{refused}; they are in events/quarantine.parquet with their reasons." if summary["quarantined"] else f"{refused}."
         )
     return [tag("p", sentence), *([table(["what", "why", "rows"], reasons, numbers_from=2)] if reasons else [])]
 
 
 def _audit(lineage: Lineage) -> list[Html]:
     if not lineage.audit:
-        return [tag("p", "The run holds no audit.", class_="missing")]
+        return [tag("p", "The run has no audit.", class_="missing")]
     rows = [[name.replace("_", " "), f"{count:,}"] for name, count in sorted(lineage.audit.items())]
     warnings = [tag("li", warning) for warning in lineage.warnings]
     return [
         tag("p", "Every check passed: a leak stops the run before anything is trained."),
-        table(["check", "looked at or found"], rows),
-        *([tag("p", "What the audit lets pass, and a reader should know:"), tag("ul", warnings)] if warnings else []),
+        table(["check", "checked or found"], rows),
+        *([tag("p", "Findings that are not leaks:"), tag("ul", warnings)] if warnings else []),
     ]
 
 
@@ -97,7 +97,7 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
     """Return protocols, versions, settings and content hashes."""
     parts = [tag("p", *_touched(lineage)), tag("details", tag("summary", "Protocols by hash"), _protocols(views))]
     if not lineage.keys:
-        return [*parts, tag("p", "The run holds no manifest, so versions, settings and hashes are not known.", class_="missing")]
+        return [*parts, tag("p", "The run has no manifest, so versions, settings and hashes are unknown.", class_="missing")]
     parts += [
         tag("h3", "Versions and seed"),
         tag(
@@ -106,7 +106,7 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
         ),
         tag("h3", "Stages"),
         table(
-            ["stage", "key: its settings, versions and what it builds on"],
+            ["stage", "key: hash of its settings, versions and inputs"],
             [[name, tag("code", key)] for name, key in lineage.keys.items()],
             numbers_from=9,
         ),
@@ -119,11 +119,11 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
 def _touched(lineage: Lineage) -> list[Child]:
     once = (
         "Epochs, the weights of the sum, the weight of the retrieval score, calibration and thresholds were "
-        "chosen on validation; where the model that retrieves was then trained anew, it has learnt from "
-        "training and validation. Evaluation alone reads the test split. "
+        "chosen on validation. If the retrieval model was then trained again, its training data includes "
+        "validation. Only the evaluation reads the test split. "
     )
     if lineage.touches is None:
-        return [once, "How often it did was not counted."]
+        return [once, "The number of evaluations was not recorded."]
     return [once, tag("span" if lineage.touches.is_clean else "b", lineage.touches.sentence)]
 
 
@@ -133,7 +133,7 @@ def _protocols(views: Sequence[TaskView]) -> Html:
         for record in view.records:
             about = record.protocol
             rows.setdefault(about.hash, [about.hash, task_name(view.task), about.tie_rule, about.excluded, about.data])
-    return table(["hash", "task", "ties", "left out", "rows asked for"], rows.values(), numbers_from=9)
+    return table(["hash", "task", "ties", "left out", "rows requested"], rows.values(), numbers_from=9)
 
 
 def _settings(lineage: Lineage) -> Html:

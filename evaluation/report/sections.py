@@ -1,4 +1,4 @@
-"""The parts of the page about figures: who leads and whether it is real, chances, segments, and training."""
+"""The parts of the page about metrics: leaderboards and significance, probabilities, segments, and training."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _VARIETY: Final = ("coverage", "novelty", "diversity", "serendipity", "gini", "a
 _CHANCES: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
 _DECISIONS: Final = ("brier", *AT_THRESHOLD.values())
 _NOT_COMPARED: Final = (*_VARIETY, "calibration_error", AT_THRESHOLD["precision"], AT_THRESHOLD["recall"])
-"""What can be had by giving up something else."""
-_BADGES: Final = {"better": "beaten", "worse": "ahead", "tied": "could be chance", "unknown": "undecided"}
+"""Metrics that can be improved at the expense of others."""
+_BADGES: Final = {"better": "beaten", "worse": "ahead", "tied": "not significant", "unknown": "undecided"}
 
 
 def leaderboards(views: Sequence[TaskView]) -> list[Html]:
-    """Return for each task who leads, by how much, and whether the lead is real."""
+    """Return the leaderboard of each task, with the significance of the lead."""
     return [_leaderboard(view) for view in views]
 
 
@@ -34,17 +34,17 @@ def _leaderboard(view: TaskView) -> Html:
         return tag(
             "div",
             head,
-            tag("p", f"No figures: {view.why_none}.", class_="missing"),
+            tag("p", f"No metrics: {view.why_none}.", class_="missing"),
             class_="task",
             id=f"task-{list_drawings.slug(view.task)}",
         )
     parts: list[Child] = [list_drawings.leaderboard(view), _figures(view, _LISTS if view.has_lists else _CHANCES)]
     if any(each.difference.value is not None for each in view.standings):
-        parts += [tag("h4", "Is the lead real?"), list_drawings.differences(view), _standings(view)]
+        parts += [tag("h4", "Is the lead significant?"), list_drawings.differences(view), _standings(view)]
     if view.has_lists and len(view.cutoffs("recall")) > 1:
-        parts += [tag("h4", "How it goes with k"), list_drawings.by_cutoff(view)]
+        parts += [tag("h4", "Metrics by k"), list_drawings.by_cutoff(view)]
     if view.has_lists and view.k in view.cutoffs("coverage"):
-        parts += [tag("h4", "What accuracy costs in variety"), list_drawings.tradeoffs(view), _figures(view, _VARIETY)]
+        parts += [tag("h4", "Accuracy and variety"), list_drawings.tradeoffs(view), _figures(view, _VARIETY)]
     return tag("div", head, parts, _protocol(view), class_="task", id=f"task-{list_drawings.slug(view.task)}")
 
 
@@ -121,18 +121,18 @@ def _protocol(view: TaskView) -> Html:
 
 
 def _warning(view: TaskView) -> list[Child]:
-    """Return what a reader of the figures of a task must know first; nothing where there is nothing."""
+    """Return the warnings about the metrics of a task."""
     told = dict.fromkeys(each.protocol.warning for each in view.records if each.protocol.warning)
     return [tag("b", f" Warning: {sentence}") for sentence in told]
 
 
 def chances(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
-    """Return calibration, gains and decisions of each task with chances."""
+    """Return calibration, gains and decisions of each task with probabilities."""
     parts = []
     if details is None:
         parts.append(tag("p", NO_DETAILS, class_="missing"))
     elif not details.chances:
-        nothing = "No task of this run has both outcomes among its test rows, so there are no chances to look at."
+        nothing = "No task of this run has both outcomes among its test rows, so there are no probabilities to evaluate."
         parts.append(tag("p", nothing, class_="missing"))
     drawn = {each.task: chance_drawings.calibration_and_gains(each) for each in (details.chances if details else ())}
     for view in views:
@@ -146,7 +146,7 @@ def chances(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
 
 
 def _decisions(view: TaskView) -> list[Html]:
-    """Return what becomes of yes and no at each model's threshold; nothing where the task has none."""
+    """Return the metrics of decisions at each model's threshold; nothing if the task has none."""
     told = [record for record in view.records if record.metric in AT_THRESHOLD.values() and record.value is not None]
     if not told:
         return []
@@ -165,31 +165,31 @@ def _decisions(view: TaskView) -> list[Html]:
 
 
 def segment_part(details: Details | None) -> list[Html]:
-    """Return where the served lists win and lose, and where the cart model does."""
+    """Return the results of the served lists and of the cart model by segment."""
     if details is None:
         return [tag("p", NO_DETAILS, class_="missing")]
     lines = [tag("h3", "Cart lines by the shopper's history"), _line_table(details.lines)] if details.lines else []
     if details.requests:
         lines += [
-            tag("h3", "Cart lines as requests ask for them"),
+            tag("h3", "Cart lines by form of request"),
             _line_table(details.requests),
             _request_note(details.requests),
         ]
     if details.segments is None or not any(each.value is not None for row in details.segments.rows for each in row.figures):
-        return [tag("p", "No anchor of the test split has a truth item, so there are no segments.", class_="missing"), *lines]
+        return [tag("p", "No anchor of the test split has a true item, so there are no segments.", class_="missing"), *lines]
     return [list_drawings.segments(details.segments), _segment_table(details.segments), *lines]
 
 
 def retrievers(details: Details | None) -> list[Html]:
-    """Return what each retriever of a sum finds by itself; nothing where one retrieves alone."""
+    """Return the recall of each retriever of the sum; nothing if there is only one."""
     if details is None or details.retrievers is None:
         return []
     told = details.retrievers
-    head = ("retriever", f"true items among its first {told.candidates}", "found by no other")
+    head = ("retriever", f"true items among its first {told.candidates}", "found by no other retriever")
     rows = [[each.retriever, f"{each.found:.1%}", f"{each.only:.1%}"] for each in (*told.shares, told.sum)]
     note = (
-        f"Shares of {told.truth:,} true items of the test split. The last line is the sum that is served, and what it finds that no "
-        f"part of it finds by itself. {told.none:.1%} are found by none of them, and cannot be recommended whatever orders the rest."
+        f"Shares of {told.truth:,} true items of the test split. The last line is the served sum, and what it finds but none of its "
+        f"parts. {told.none:.1%} are found by no retriever, and no second stage can recommend them."
     )
     return [tag("h3", "What each retriever finds"), table(head, rows, class_="figures"), tag("p", note, class_="note")]
 
@@ -197,8 +197,8 @@ def retrievers(details: Details | None) -> list[Html]:
 def _request_note(requests: Sequence[LineSegment]) -> Html:
     """Return what a form of request is, and in which of them the base rate is answered."""
     sentences = [
-        "A stranger has no id that the snapshot knows; a known user is as the last refresh of the state knew them; recent items are those "
-        "of the running session. Each form has a calibration of its own, and a base rate of its own in training.",
+        "A stranger has no id in the snapshot. A known user has the state of the last refresh. Recent items are those of the session. "
+        "Each form has its own calibration and its own base rate in training.",
         *(f"{each.name}: {each.remark}." for each in requests if each.remark),
     ]
     return tag("p", " ".join(sentences), class_="note")
@@ -231,7 +231,9 @@ def _line_table(segments: Sequence[LineSegment]) -> Html:
         f"ROC AUC of {model_name(segments[0].roc_auc.model)}",
         *(["calibration error"] if segments[0].calibration_error is not None else []),
     ]
-    note = "A lower log loss is better. The base rate says of every line the share that was bought in training; its ROC AUC is one half."
+    note = (
+        "A lower log loss is better. The base rate predicts the share bought in training for every line; its ROC AUC is one half."
+    )
     return tag("div", table(head, rows), tag("p", note, class_="note"))
 
 
@@ -273,7 +275,7 @@ def _segment_table(told: SegmentTable) -> Html:
 def learning(curves: list[LearningCurve]) -> list[Html]:
     """Return the learning curves."""
     if not curves:
-        return [tag("p", "The run holds no training history.", class_="missing")]
+        return [tag("p", "The run has no training history.", class_="missing")]
     sentences = []
     for curve in curves:
         ended = "stopped early" if curve.stopped_early else "ran all its epochs"
@@ -282,5 +284,5 @@ def learning(curves: list[LearningCurve]) -> list[Html]:
         curve.name for curve in curves if not curve.stopped_early and curve.valid and curve.best_epoch == len(curve.loss) - 1
     ]
     if open_end:
-        sentences.append(f"Still improving when training ended: {', '.join(open_end)}; more epochs may help.")
+        sentences.append(f"Still improving at the end of training: {', '.join(open_end)}; more epochs may help.")
     return [chance_drawings.learning_curves(curves), tag("p", " ".join(sentences))]

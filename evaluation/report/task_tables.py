@@ -87,7 +87,7 @@ def metrics_shown(found: TaskEvaluation) -> dict[str, str]:
 
 
 def sentences(found: TaskEvaluation) -> list[str]:
-    """Say what is served and why, how it stands to the rules, and what its decisions cost."""
+    """Return sentences about the served learner, its comparison with the rules, and the cost of its decisions."""
     result = [f"served: {found.served}; {found.reason}"]
     metric = DECIDES[found.answer]
     result += [f"{each.title}: {each.meaning.rstrip('.')}; {each.better} is better" for each in found.added]
@@ -97,14 +97,14 @@ def sentences(found: TaskEvaluation) -> list[str]:
     if decision is not None:
         ends = "" if decision.low is None else f" ({decision.low:.4f} to {decision.high:.4f})"
         result.append(
-            f"decision: yes to {decision.yes:.1%} of the rows, from {decision.threshold:.4f} on, which {decision.rule}; it costs "
-            f"{decision.cost:.4f} a row{ends}, always yes {decision.always_yes:.4f}, always no {decision.always_no:.4f}"
+            f"decision: positive for {decision.yes:.1%} of the rows, from {decision.threshold:.4f} on, which {decision.rule}; it costs "
+            f"{decision.cost:.4f} per row{ends}, always positive {decision.always_yes:.4f}, always negative {decision.always_no:.4f}"
         )
     return result + _ranged(found) + _targeted(found)
 
 
 def _targeted(found: TaskEvaluation) -> list[str]:
-    """Say whether effects are told apart, and what treating by them is worth."""
+    """Return sentences about the ranking by effect and the value of the policy."""
     policy = found.policy
     if policy is None:
         return []
@@ -117,19 +117,19 @@ def _targeted(found: TaskEvaluation) -> list[str]:
             "better than random" if each.low > 0 else "worse than random" if each.high < 0 else "not distinguishable from random"
         )
         said.append(
-            f"the order of {model_name(model)} is {told} (Qini {each.value:+.4f}, 95% {each.low:+.4f} to {each.high:+.4f})"
+            f"the ranking of {model_name(model)} is {told} (Qini {each.value:+.4f}, 95% {each.low:+.4f} to {each.high:+.4f})"
         )
     ends = "" if policy.low is None or policy.high is None else f" (95% {policy.low:+.4f} to {policy.high:+.4f})"
     return [
         *said,
-        f"policy: at {policy.cost:g} a treatment and {policy.value:g} a unit of the outcome, {model_name(found.served)} treats "
-        f"{policy.treats:.1%}, which is worth {policy.worth:.4f} a row; treating all {policy.treat_all:.4f}, none {policy.treat_none:.4f}; "
+        f"policy: at {policy.cost:g} per treatment and {policy.value:g} per unit of the outcome, {model_name(found.served)} treats "
+        f"{policy.treats:.1%}, worth {policy.worth:.4f} per row; treating all {policy.treat_all:.4f}, none {policy.treat_none:.4f}; "
         f"it gains {policy.gain:+.4f}{ends} over the better of these",
     ]
 
 
 def _ranged(found: TaskEvaluation) -> list[str]:
-    """Say what the intervals of quantities hold, and what orders cost."""
+    """Return sentences about the coverage of intervals and the cost of order quantities."""
     ranges = found.ranges
     if ranges is None:
         return []
@@ -137,16 +137,16 @@ def _ranged(found: TaskEvaluation) -> list[str]:
     rule = min((name for name in ranges.expected if name in RULES), key=lambda name: ranges.expected[name], default=found.served)
     served = model_name(found.served)
     return [
-        f"interval: it holds {ranges.coverage:.1%}{ends} of test rows, where {ranges.wanted:.0%} are wanted; its mean width is "
+        f"interval: it covers {ranges.coverage:.1%}{ends} of test rows, with a target of {ranges.wanted:.0%}; its mean width is "
         f"{ranges.width:.4f}",
-        f"order: at {ranges.too_much:g} one too many and {ranges.too_little:g} one too few, having what {served} says costs "
-        f"{ranges.ordered[found.served]:.4f} a row, what it expects {ranges.expected[found.served]:.4f}, and what the {model_name(rule)} "
-        f"expects {ranges.expected[rule]:.4f}",
+        f"order quantity: at {ranges.too_much:g} for one too many and {ranges.too_little:g} for one too few, that of {served} costs "
+        f"{ranges.ordered[found.served]:.4f} per row, its expected value {ranges.expected[found.served]:.4f}, that of the "
+        f"{model_name(rule)} {ranges.expected[rule]:.4f}",
     ]
 
 
 def protocol(found: TaskEvaluation) -> str:
-    """Say on what the metrics rest."""
+    """Return a sentence about the sample behind the metrics."""
     kind = "base rate" if found.answer is Answer.PROBABILITY else "mean label"
     return (
         f"test split; {found.rows:,} rows of {found.entities:,} {found.entity}s, {kind} {found.base_rate:.4f}; "
@@ -201,8 +201,8 @@ def _importance(found: TaskEvaluation) -> list[Html]:
     unit = units.get(found.answer, "the quantity")
     rows = [[column, f"{value:.4f}"] for column, value in list(found.importance.items())[:_COLUMNS]]
     return [
-        tag("h4", "What the answers rest on"),
-        html_table(["column", f"mean change of {unit} from its typical value"], rows),
+        tag("h4", "Feature importance"),
+        html_table(["column", f"mean change of {unit} from the column's typical value"], rows),
     ]
 
 

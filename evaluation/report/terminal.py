@@ -1,4 +1,4 @@
-"""The figures of an evaluation as tables for a terminal, with a verdict in words under each task."""
+"""The metrics of an evaluation as tables for a terminal, with a verdict in words below each task."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from workflows.tasks.task_names import OF_FORMS
 _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
 _CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "f1_at_threshold")
 JUDGED_BY: Final = ("ndcg", "roc_auc")
-"""The metric that a verdict is about: the first of these that a task has."""
+"""The metric of a verdict: the first of these that a task has."""
 LEVEL: Final = 0.05
-"""A lead whose p-value, after Holm's correction, is not below this could be chance."""
+"""A lead whose p-value, after Holm's correction, is not below this is not significant."""
 MIN_P: Final = 0.001
 _HEADLINES: Final = (("recall", 20), ("ndcg", 10), ("roc_auc", None), ("log_loss", None))
 Outcome = Literal["better", "worse", "tied", "unknown"]
-"""How a model stands to a baseline: ``tied`` where the difference could be chance, ``unknown`` where there is none or no interval."""
+"""How a model compares with a baseline: ``tied`` if the difference is not significant, ``unknown`` without a difference or an interval."""
 _WORDS: Final = {"better": "better than", "worse": "worse than", "tied": "not distinguishable from"}
 _ROLE_STYLES: Final = {"model": "bold", "baseline": "", "oracle": "dim"}
 
@@ -63,7 +63,7 @@ def report(evaluation: Evaluation) -> Group:
 
 
 def headlines(evaluation: Evaluation) -> Group:
-    """Return the figures that matter most of each task, one model a line, with half of their 95% intervals.
+    """Return the main metrics of each task, one line per model, with half of their 95% intervals.
 
     The forms of request are left out.
 
@@ -89,7 +89,7 @@ def _warnings(evaluation: Evaluation, task: str) -> list[Text]:
 
 
 def verdicts(records: list[Record]) -> list[str]:
-    """Say of each model of a task whether it beats each baseline beyond the interval of the paired difference.
+    """Return for each model of a task whether it beats each baseline, by the interval of the paired difference.
 
     Args:
         records: all records of one task.
@@ -107,7 +107,7 @@ def verdicts(records: list[Record]) -> list[str]:
 
 
 def _ways_to_the_oracle(records: list[Record], column: _Column) -> list[str]:
-    """Say how much of the distance between the best baseline and the oracle each model covers."""
+    """Return how much of the distance between the best baseline and the oracle each model covers."""
     figures = [
         record for record in records if (record.metric, record.k) == (column.metric, column.k) and record.value is not None
     ]
@@ -123,7 +123,7 @@ def _ways_to_the_oracle(records: list[Record], column: _Column) -> list[str]:
 
 
 def outcome(difference: Record) -> Outcome:
-    """Return what a paired difference decides: a lead must exclude 0 by its interval, and by its corrected p-value where it has one."""
+    """Return the outcome of a paired difference: significant if its interval excludes 0 and its corrected p-value, if any, is small."""
     if difference.value is None or difference.low is None or difference.high is None:
         return "unknown"
     lower = difference.metric.partition(DIFFERENCE)[0] in LOWER_IS_BETTER
@@ -149,14 +149,14 @@ def _verdict(difference: Record, metric: str) -> str:
 
 
 def _unused_stage(records: list[Record]) -> list[str]:
-    """Say it where the second stage is not used."""
+    """Return remarks about second stages that are not used."""
     remarks = {record.model: record.protocol.remark for record in records if record.protocol.remark.startswith(UNUSED)}
     return [f"{model} {remark}" for model, remark in remarks.items()]
 
 
 def _unknown(records: list[Record]) -> list[str]:
     reasons = dict.fromkeys(record.reason for record in records if record.value is None and record.reason)
-    return [f"no figures: {reason}" for reason in reasons]
+    return [f"no metrics: {reason}" for reason in reasons]
 
 
 def _table(task: str, records: list[Record]) -> Table:

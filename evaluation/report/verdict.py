@@ -1,4 +1,4 @@
-"""The answer in words: is it better than the simple ones, by how much, for whom, and can it be believed."""
+"""The summary in words: whether the model beats the simple baselines, by how much, for which segments, and how reliable this is."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from workflows.tasks.task_names import CART, CART_LINE
 
 Tone = Literal["good", "mixed", "bad", "none"]
 FEW_USERS: Final = 100
-"""Below so many users behind a figure, intervals of resampled users are rough."""
+"""With fewer users behind a metric, bootstrap intervals over users are rough."""
 CALIBRATED: Final = 0.05
-"""A calibration error up to which chances are said to mean what they say."""
+"""Maximum calibration error of probabilities that are reported as well calibrated."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What one task says of its model."""
+    """The result of one task for its model."""
 
     title: str
     tone: Tone
@@ -31,18 +31,16 @@ class Verdict:
 
 
 def task_verdict(view: TaskView) -> Verdict:
-    """Say how the model of a task stands to the simple baselines.
+    """Compare the model of a task with the simple baselines.
 
     Args:
         view: the task.
     """
     standings = [each for each in view.standings if each.baseline in view.simple]
     if view.model is None or view.value(view.model) is None:
-        return Verdict("Not measured", "none", (f"There are no figures: {view.why_none}.",))
+        return Verdict("Not measured", "none", (f"There are no metrics: {view.why_none}.",))
     if not standings:
-        return Verdict(
-            "Measured beside nothing", "none", ("No simple baseline has a figure, so there is nothing to compare with.",)
-        )
+        return Verdict("No baseline", "none", ("No simple baseline has a metric, so there is nothing to compare with.",))
     title, tone = _title(view.model, standings)
     strongest = standings[0]
     return Verdict(title, tone, (_by_how_much(view, strongest), *_groups(standings[1:]), *_second_stage(view), *_ceiling(view)))
@@ -57,9 +55,9 @@ def _title(model: str, standings: Sequence[Standing]) -> tuple[str, Tone]:
     if not counts["better"]:
         tone: Tone = "bad" if counts["worse"] else "mixed"
         rivals = f"any of the {everyone} simple baselines" if everyone > 1 else model_name(standings[0].baseline)
-        return _sentence(f"{name} does not beat {rivals} beyond chance"), tone
+        return _sentence(f"{name} does not significantly beat {rivals}"), tone
     parts = [f"beats {counts['better']} of {everyone} simple baselines"]
-    parts += [f"is level with {counts['tied']}"] if counts["tied"] else []
+    parts += [f"ties with {counts['tied']}"] if counts["tied"] else []
     parts += [f"is behind {counts['worse']}"] if counts["worse"] else []
     parts += [f"leaves {counts['unknown']} undecided"] if counts["unknown"] else []
     return _sentence(f"{name} {listing(parts)}"), "bad" if counts["worse"] else "mixed"
@@ -72,7 +70,7 @@ def _sentence(text: str) -> str:
 def _by_how_much(view: TaskView, against: Standing) -> str:
     name, record = metric_name(view.metric or "", view.k), against.difference
     model, other = view.value(view.model or ""), view.value(against.baseline)
-    told = f"{name} is {model:.4f} against {other:.4f} of {model_name(against.baseline)}, the strongest of them"
+    told = f"{name} is {model:.4f}, compared with {other:.4f} of {model_name(against.baseline)}, the best of them"
     if record.value is None or record.low is None or record.high is None or not other:
         return f"{told}; {record.reason or 'the difference has no interval'}."
     share = f"{record.value / other:+.1%}"
@@ -80,9 +78,9 @@ def _by_how_much(view: TaskView, against: Standing) -> str:
     p_value = chance(record.p_holm)
     corrected = f"{p_value} after Holm's correction" if p_value else ""
     words = {
-        "better": "more than chance explains",
-        "worse": "behind by more than chance explains",
-        "tied": "a difference that could be chance",
+        "better": "significantly better",
+        "worse": "significantly worse",
+        "tied": "not significant",
     }
     return f"{told}: {share} ({', '.join(part for part in (ends, corrected) if part)}), {words[against.outcome]}."
 
@@ -103,9 +101,9 @@ def _second_stage(view: TaskView) -> list[str]:
     if served is not None and served.protocol.remark.startswith(UNUSED):
         return [f"{_sentence(model_name(model))} {served.protocol.remark}."]
     words = {
-        "better": "adds to",
-        "tied": "adds nothing certain to",
-        "worse": "loses against",
+        "better": "improves on",
+        "tied": "does not significantly improve on",
+        "worse": "is worse than",
         "unknown": "cannot be compared with",
     }
     return [
@@ -123,20 +121,22 @@ def _ceiling(view: TaskView) -> list[str]:
         return []
     way = (model - best) / (oracle - best)
     if way <= 0:
-        return [f"The oracle, which knows the shoppers' tastes, reaches {oracle:.4f}: all of the way to it is left."]
+        return [
+            f"The oracle, which knows the shoppers' tastes, reaches {oracle:.4f}; the model covers none of the distance to it."
+        ]
     return [
-        f"That is {way:.0%} of the way from the strongest baseline to the oracle ({oracle:.4f}), which knows the shoppers' tastes."
+        f"That is {way:.0%} of the way from the best baseline to the oracle ({oracle:.4f}), which knows the shoppers' tastes."
     ]
 
 
 def for_whom(table: SegmentTable | None) -> list[str]:
-    """Say for which segments the model is better or worse than the strongest baseline, beyond chance.
+    """Return for which segments the model is significantly better or worse than the best baseline.
 
     Args:
-        table: None where segments were not judged.
+        table: None if segments were not evaluated.
     """
     if table is None:
-        return ["Segments were not judged."]
+        return ["Segments were not evaluated."]
     sides: dict[str, list[str]] = {"better": [], "worse": [], "open": []}
     for row in table.rows:
         for each in row.differences:
@@ -147,10 +147,10 @@ def for_whom(table: SegmentTable | None) -> list[str]:
     words = {
         "better": f"Better than {against} for {{}}.",
         "worse": f"Worse than {against} for {{}}.",
-        "open": f"Nothing certain against {against} for {{}}.",
+        "open": f"No significant difference from {against} for {{}}.",
     }
     told = [words[side].format(listing(names)) for side, names in sides.items() if names]
-    return told or ["No segment has a difference to speak of."]
+    return told or ["No segment has a difference."]
 
 
 def _called(row: SegmentRow) -> str:
@@ -159,7 +159,7 @@ def _called(row: SegmentRow) -> str:
 
 
 def can_it_be_believed(view: TaskView, views: Sequence[TaskView], lineage: Lineage) -> list[tuple[bool, str]]:
-    """Return what speaks for and against the figures, each with whether it is a good sign.
+    """Return signs for and against the reliability of the metrics, each with whether it is good.
 
     Args:
         view: the task of the headline.
@@ -172,7 +172,7 @@ def can_it_be_believed(view: TaskView, views: Sequence[TaskView], lineage: Linea
 def _sample_signs(view: TaskView) -> list[tuple[bool, str]]:
     record = view.find(view.model or "", view.metric or "", view.k)
     if record is None or record.value is None:
-        return [(False, "There is no figure to believe.")]
+        return [(False, "There is no metric.")]
     sizes = record.protocol.sample_size
     users = sizes.get("users", record.n)
     signs = [
@@ -184,7 +184,7 @@ def _sample_signs(view: TaskView) -> list[tuple[bool, str]]:
     signs.append(
         (True, f"Every list was ranked over {record.protocol.candidate_set}; no candidates were sampled.")
         if view.has_lists
-        else (not record.protocol.warning, f"Judged on {record.protocol.candidate_set}. {record.protocol.warning}".rstrip())
+        else (not record.protocol.warning, f"Evaluated on {record.protocol.candidate_set}. {record.protocol.warning}".rstrip())
     )
     signs.append(
         (True, "Intervals and p-values resample users, not rows; p-values are corrected (Holm) for every comparison of a metric.")
@@ -192,9 +192,7 @@ def _sample_signs(view: TaskView) -> list[tuple[bool, str]]:
     reachable = view.find("catalogue", "reachable", None)
     if reachable is not None and reachable.value is not None:
         far = reachable.value < 0.8
-        signs.append(
-            (not far, f"{reachable.value:.1%} of what shoppers turned to was in the catalogue; the rest no model could find.")
-        )
+        signs.append((not far, f"{reachable.value:.1%} of the true items were in the catalogue; no model could find the rest."))
     return signs
 
 
@@ -205,12 +203,12 @@ def _data_signs(lineage: Lineage) -> list[tuple[bool, str]]:
     if lineage.audit:
         signs.append((True, f"The leakage audit passed, {len(lineage.audit)} checks; a leak would have stopped the run."))
     else:
-        signs.append((False, "The run holds no leakage audit."))
+        signs.append((False, "The run has no leakage audit."))
     signs += [(False, f"The audit notes: {warning}") for warning in lineage.warnings]
     rows, refused = lineage.summary.get("rows_read"), lineage.summary.get("quarantined")
     if rows and refused is not None:
         share = refused / rows
-        signs.append((share <= 0.01, f"{refused:,} of {rows:,} rows of the log were refused ({share:.2%})."))
+        signs.append((share <= 0.01, f"{refused:,} of {rows:,} rows of the log were rejected ({share:.2%})."))
     return signs
 
 
@@ -220,7 +218,7 @@ def _calibration_signs(views: Sequence[TaskView]) -> list[tuple[bool, str]]:
         found = view.find(view.model or "", "calibration_error", None)
         if view.task in (CART, CART_LINE) and found is not None and found.value is not None:
             good = found.value <= CALIBRATED
-            word = "mean what they say" if good else "are off"
+            word = "are well calibrated" if good else "are poorly calibrated"
             about = "carts" if view.task == "cart" else "cart lines"
-            signs.append((good, f"The chances of {about} {word}: calibration error {found.value:.3f}."))
+            signs.append((good, f"The probabilities of {about} {word}: calibration error {found.value:.3f}."))
     return signs

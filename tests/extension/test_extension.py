@@ -212,7 +212,7 @@ def test_reports_say_what_intervals_hold_and_what_treating_is_worth(shop: Path) 
         "one too few",
         "is better than random",
         "over the better of these",
-        "What decisions cost",
+        "Cost of decisions",
     ):
         assert said in page
     policy = read_json(RunLayout(shop / "run").task("offer").metrics)["policy"]

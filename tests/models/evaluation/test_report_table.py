@@ -68,7 +68,7 @@ def test_what_is_not_known_says_why() -> None:
     nothing = record(
         "ranking", "dlrm", "roc_auc", float("nan"), Interval(None, None), PROTOCOL, n=0, role="model", undefined="no rows"
     )
-    assert "no figures: no rows" in report_text(Evaluation((nothing,)))
+    assert "no metrics: no rows" in report_text(Evaluation((nothing,)))
     assert "Nothing was evaluated" in report_text(Evaluation())
     lonely = record(
         "ranking", "dlrm", "roc_auc_minus_base_rate", 0.1, Interval(None, None, "one user"), PROTOCOL, n=3, role="model"

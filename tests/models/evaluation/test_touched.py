@@ -18,7 +18,7 @@ def test_one_configuration_is_clean_however_often_it_is_judged(own_run: Path) ->
     touches = record_touch(own_run, FIRST)
     assert touches == read_touches(own_run) == Touches({FIRST: 2})
     assert touches.is_clean
-    assert touches.sentence == "The test split has been judged twice, with one configuration: nothing was chosen on it."
+    assert touches.sentence == "The test split has been evaluated twice, with one configuration: nothing was selected on it."
 
 
 def test_a_second_configuration_is_told(own_run: Path) -> None:
@@ -26,7 +26,7 @@ def test_a_second_configuration_is_told(own_run: Path) -> None:
         touches = record_touch(own_run, configuration)
     assert touches.configurations == {FIRST: 2, SECOND: 1}
     assert not touches.is_clean
-    assert touches.sentence.startswith("The test split has been judged 3 times, with 2 configurations.")
+    assert touches.sentence.startswith("The test split has been evaluated 3 times, with 2 configurations.")
     assert "cartwheel tune" in touches.sentence
     assert json.loads((own_run / FILE).read_text())["configurations"] == {FIRST: 2, SECOND: 1}
 
@@ -65,5 +65,5 @@ def test_a_file_that_says_nothing_is_told(own_run: Path, content: str) -> None:
 
 
 def test_never_and_once() -> None:
-    assert Touches({}).sentence == "The test split has not been judged."
-    assert "judged once" in Touches({FIRST: 1}).sentence
+    assert Touches({}).sentence == "The test split has not been evaluated."
+    assert "evaluated once" in Touches({FIRST: 1}).sentence

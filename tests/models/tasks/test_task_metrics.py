@@ -112,7 +112,7 @@ def test_the_curve_of_costs_holds_what_is_served_and_both_extremes(found: dict[A
     assert decision.cost < min(decision.always_no, decision.always_yes)
     assert 'data-figure="costs-probability"' in str(task_section(result))
     assert found[Answer.QUANTITY].costs is None
-    assert "What decisions cost" not in str(task_section(found[Answer.QUANTITY]))
+    assert "Cost of decisions" not in str(task_section(found[Answer.QUANTITY]))
 
 
 def test_the_calibration_table_holds_every_row(found: dict[Answer, TaskEvaluation]) -> None:

@@ -122,7 +122,7 @@ def test_what_the_log_says_is_text_and_not_markup(page: Page) -> None:
 
 def test_the_quality_of_the_data_and_the_lineage_are_told(page: Page) -> None:
     for part in (
-        "100 of 1,000 rows of the log were refused (10.00%)",
+        "100 of 1,000 rows of the log were rejected (10.00%)",
         "no_item",
         "carts censored",
         "7 sessions straddle the split",
@@ -130,7 +130,7 @@ def test_the_quality_of_the_data_and_the_lineage_are_told(page: Page) -> None:
         "Seed 3. cartwheel 9.9.9, polars 1.2.3.",
         "cd34cd34cd34cd34",
         "ab12" * 16,
-        "Evaluation alone reads the test split. The test split has been judged once, with one configuration",
+        "Only the evaluation reads the test split. The test split has been evaluated once, with one configuration",
     ):
         assert part in page.text
 
@@ -154,7 +154,7 @@ def test_each_form_of_request_is_told_of(page: Page, evaluated: Path) -> None:
     details = Details.read(evaluated)
     assert details is not None
     assert [each.name for each in details.requests] == list(FORMS)
-    assert "Cart lines as requests ask for them" in page.text
+    assert "Cart lines by form of request" in page.text
     for each in details.requests:
         assert each.calibration_error is not None
         assert f"{each.calibration_error.value:.4f} ({each.calibration_error.low:.4f} to" in page.text
@@ -208,10 +208,10 @@ def test_a_run_without_its_telling_files_says_so(own_evaluated: Path) -> None:
     page = page_of(own_evaluated)
     for part in (
         NO_DETAILS,
-        "holds no manifest",
-        "holds neither events/summary.json",
-        "holds no training history",
-        "holds no leakage audit",
+        "has no manifest",
+        "has neither events/summary.json",
+        "has no training history",
+        "has no leakage audit",
     ):
         assert part in page.text
     assert "segments" not in page.figures
@@ -238,7 +238,7 @@ def test_a_split_in_which_nothing_came_true_is_told_and_not_drawn(own_evaluated:
         pl.read_parquet(path).with_columns(label=pl.lit(0, pl.Int8), cart_label=pl.lit(0, pl.Int8)).write_parquet(path)
     evaluate_run(own_evaluated, SETTINGS, SEED)
     page = page_of(own_evaluated)
-    for part in ("No anchor of the test split has a truth item", "Not measured", "No task of this run has both outcomes"):
+    for part in ("No anchor of the test split has a true item", "Not measured", "No task of this run has both outcomes"):
         assert part in page.text
     assert page.figures == ["learning", "days"]
 
