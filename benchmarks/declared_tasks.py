@@ -28,7 +28,7 @@ from cartwheel.core.run_layout import RunLayout  # noqa: E402
 from cartwheel.pipeline import task_work, work  # noqa: E402
 from evaluation.figures import Record  # noqa: E402
 from evaluation.task_metrics import TaskEvaluation  # noqa: E402
-from models.families.row_registry import RULES  # noqa: E402
+from models.families.row_registry import BASELINES  # noqa: E402
 from workflows.tasks.task import Answer  # noqa: E402
 
 _METRIC: Final = {Answer.PROBABILITY: "roc_auc", Answer.QUANTITY: "wape"}
@@ -142,7 +142,7 @@ def judged(question: Question, data: Path, folder: Path) -> Iterator[TaskEvaluat
 def row(question: Question, found: TaskEvaluation) -> list[str]:
     """Return the cells of a task."""
     metric = _METRIC[found.answer]
-    rules = [each for name in RULES if (each := found.find(name, metric)) is not None and each.value is not None]
+    rules = [each for name in BASELINES if (each := found.find(name, metric)) is not None and each.value is not None]
     best = (max if found.answer is Answer.PROBABILITY else min)(rules, key=lambda each: each.value, default=None)
     reference = "" if question.reference is None else f"{question.reference:.3f}"
     return [

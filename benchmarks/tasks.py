@@ -32,7 +32,7 @@ from evaluation.figures import LOWER_IS_BETTER, Record  # noqa: E402
 from evaluation.report.names import metric_name, model_name  # noqa: E402
 from evaluation.report.task_tables import METRICS, models, sentences  # noqa: E402
 from evaluation.task_metrics import TaskEvaluation  # noqa: E402
-from models.families.row_registry import RULES  # noqa: E402
+from models.families.row_registry import BASELINES  # noqa: E402
 
 PAGE: Final = ROOT / "benchmarks" / "tasks.md"
 SECONDS: Final = "seconds.json"
@@ -63,7 +63,7 @@ class Bar:
     @property
     def lower(self) -> bool:
         """Whether lower is better."""
-        return self.metric in LOWER_IS_BETTER or self.metric == "total_error"
+        return self.metric in LOWER_IS_BETTER
 
     def standing(self, found: Record | None) -> str:
         """Say whether a metric meets it."""
@@ -198,7 +198,7 @@ def section(row: Row, found: TaskEvaluation, seconds: float) -> str:
         lines.append(f"| {name} | {' | '.join(_cell(found.find(model, metric)) for metric in metrics)} |")
     lines.append("")
     for bar in row.bars:
-        learnt = [each for each in models(found) if each not in RULES]
+        learnt = [each for each in models(found) if each not in BASELINES]
         best = (min if bar.lower else max)(learnt, key=lambda model: _order(found.find(model, bar.metric), bar))
         lines.append(
             f"- {metric_name(bar.metric)}, reference {bar.value:g} ({bar.about}): {bar.standing(found.find(found.served, bar.metric))} by "

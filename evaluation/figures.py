@@ -26,7 +26,9 @@ Role = Literal["model", "baseline", "oracle", "task"]
 METRICS_FILE: Final = RELATIVE.metrics
 DIFFERENCE: Final = "_minus_"
 """Joins a metric with a baseline in the name of a paired difference, for example ``recall_minus_most_popular``."""
-LOWER_IS_BETTER: Final = frozenset({"log_loss", "brier", "calibration_error", "mae", "rmse", "poisson_deviance", "wape"})
+LOWER_IS_BETTER: Final = frozenset(
+    {"log_loss", "brier", "calibration_error", "mae", "rmse", "poisson_deviance", "wape", "rmsse", "total_error"}
+)
 
 _UNSAID: Final = ("interval", "remark", "cut", "warning")
 _DIGITS = 9

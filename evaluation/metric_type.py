@@ -21,17 +21,23 @@ class Outcome:
     Attributes:
         predicted: float64; probabilities in [0, 1], or quantities of at least 0.
         truth: float64; 0 or 1 of probabilities.
+        series: the entity that each row is about; None where nothing is known of it.
+        scale: float64, mean squared change of the row's entity from one window to the next before the test split, NaN where it is not
+            known; None where the task is not asked for windows that follow one another.
     """
 
     predicted: Floats
     truth: Floats
+    series: npt.NDArray[Any] | None = None
+    scale: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.truth)
 
     def take(self, rows: npt.NDArray[Any]) -> Outcome:
         """Return the rows at ``rows``, which may repeat."""
-        return Outcome(self.predicted[rows], self.truth[rows])
+        series = None if self.series is None else self.series[rows]
+        return Outcome(self.predicted[rows], self.truth[rows], series, None if self.scale is None else self.scale[rows])
 
     @property
     def label(self) -> npt.NDArray[np.int64]:

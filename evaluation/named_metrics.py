@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from evaluation.metric_type import Metric, Outcome
+from evaluation.metric_type import Floats, Metric, Outcome
+from models.metrics.quantities import row_rmsse
 from workflows.tasks.task import Answer
 
 FALSE_ALARMS: Final = 0.001
@@ -57,6 +58,18 @@ def total_error(outcome: Outcome) -> float:
     return float(abs(outcome.predicted.sum() / total - 1.0)) if total else float("nan")
 
 
+def rmsse_rows(outcome: Outcome) -> Floats:
+    """Return [n] values whose mean is the mean over series of ``row_rmsse``; NaN where no series has a scale.
+
+    >>> several = np.array(["a", "a", "b"])
+    >>> rmsse_rows(Outcome(np.zeros(3), np.array([1.0, 1.0, 6.0]), several, np.array([1.0, 1.0, 9.0]))).mean()
+    1.5
+    """
+    if outcome.series is None or outcome.scale is None:
+        return np.full(len(outcome), np.nan)
+    return row_rmsse(outcome.truth, outcome.predicted, outcome.series, outcome.scale)
+
+
 NAMED: Final[Mapping[str, Metric]] = {
     metric.name: metric
     for metric in (
@@ -73,6 +86,11 @@ NAMED: Final[Mapping[str, Metric]] = {
         Metric(
             "total_error", "Error of the total", "Distance of the predicted total from the true one, as a share of the true one.",
             "lower", frozenset({Answer.QUANTITY}), whole=total_error,
+        ),
+        Metric(
+            "rmsse", "Mean RMSSE",
+            "Mean over entities of the root mean squared error, in units of how much each changed from one window to the next before.",
+            "lower", frozenset({Answer.QUANTITY}), rows=rmsse_rows,
         ),
     )
 }  # fmt: skip

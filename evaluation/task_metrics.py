@@ -24,7 +24,7 @@ from evaluation.report.details import Calibration
 from evaluation.settings import EvaluateSettings
 from evaluation.task_decisions import CostCurve, Outcome, Ranges, cost_curve, outcome_of, ranges_of, rounded
 from evaluation.thresholds import Threshold
-from models.families.row_registry import RULES
+from models.families.row_registry import BASELINES
 from models.metrics.classification import Floats
 from models.metrics.curves import reliability
 from models.metrics.intervals import UserBootstrap
@@ -234,7 +234,7 @@ def _judge(layout: TaskLayout, name: str, model: TaskModel, test: Rows) -> _Judg
 
 
 def _role(name: str) -> Any:
-    return "baseline" if name in RULES else "model"
+    return "baseline" if name in BASELINES else "model"
 
 
 def _protocol(spec: TaskSpec, test: Rows) -> Protocol:
@@ -278,7 +278,9 @@ def _effects(spec: TaskSpec, judged: dict[str, _Judged], test: Rows, bootstrap: 
 def _added(
     spec: TaskSpec, judged: dict[str, _Judged], test: Rows, metrics: tuple[Metric, ...], bootstrap: int, seed: int
 ) -> list[Record]:
-    answers = [Answers(name, _role(name), Predictions(each.answer, test.label)) for name, each in judged.items()]
+    answers = [
+        Answers(name, _role(name), Predictions(each.answer, test.label, test.entity, test.scale)) for name, each in judged.items()
+    ]
     records = added_records(spec.name, answers, test.entity, metrics, bootstrap, seed, _protocol(spec, test))
     return [_of_entities(each, spec) for each in records]
 

@@ -66,6 +66,22 @@ def read_table(path: Path, columns: Collection[str] | None = None) -> pa.Table:
         raise RunError(f"{path} cannot be read as Parquet ({first_line(error)}).", _REWRITE) from error
 
 
+def column_names(path: Path) -> list[str]:
+    """Return the columns that a Parquet file, or the first part of a folder, holds.
+
+    Raises:
+        RunError: if it is missing or cannot be read.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = table_files(path)[0]
+    try:
+        return list(pq.ParquetFile(file).schema_arrow.names)
+    except (pa.ArrowException, OSError) as error:
+        raise RunError(f"{path} cannot be read as Parquet ({first_line(error)}).", _REWRITE) from error
+
+
 def require_columns(path: Path, wanted: Collection[str], held: Collection[str]) -> None:
     """Refuse a table that lacks columns.
 

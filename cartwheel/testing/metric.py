@@ -9,6 +9,7 @@ Inherit it in a test file and name the metric::
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -17,6 +18,7 @@ from evaluation.metric import Metric, Outcome
 from workflows.tasks.task import Answer
 
 ROWS = 400
+SERIES = 40
 
 
 class MetricConformance:
@@ -27,11 +29,13 @@ class MetricConformance:
     def outcome(self, answer: Answer, seed: int = 0, rows: int = ROWS) -> Outcome:
         """Return predictions that tell something of the truth."""
         rng = np.random.default_rng(seed)
+        series = rng.integers(0, SERIES, rows)
+        about = series, 1.0 + series.astype(np.float64)
         if answer is Answer.PROBABILITY:
             predicted = rng.beta(1.0, 2.0, rows)
-            return Outcome(predicted, (rng.random(rows) < predicted).astype(np.float64))
+            return Outcome(predicted, (rng.random(rows) < predicted).astype(np.float64), *about)
         predicted = rng.gamma(2.0, 2.0, rows)
-        return Outcome(predicted, rng.poisson(predicted).astype(np.float64))
+        return Outcome(predicted, rng.poisson(predicted).astype(np.float64), *about)
 
     def test_it_is_a_finite_number(self) -> None:
         """Predictions that tell something have a metric."""
@@ -60,8 +64,8 @@ class MetricConformance:
         sign = 1.0 if self.metric.better == "higher" else -1.0
         for answer in self.metric.answers:
             outcome = self.outcome(answer)
-            perfect = Outcome(outcome.truth, outcome.truth)
-            shuffled = Outcome(np.random.default_rng(2).permutation(outcome.truth), outcome.truth)
+            perfect = replace(outcome, predicted=outcome.truth)
+            shuffled = replace(outcome, predicted=np.random.default_rng(2).permutation(outcome.truth))
             assert sign * self.metric.value(perfect) >= sign * self.metric.value(shuffled)
 
     def test_no_rows_have_no_metric(self) -> None:

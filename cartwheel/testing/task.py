@@ -49,7 +49,8 @@ class TaskConformance(ABC):
         assert ((at.anchor >= start) & (at.anchor < stop)).all()
         order = np.lexsort((at.entity, at.anchor))
         assert (order == np.arange(len(order))).all()
-        assert len(np.unique(np.stack([at.entity, at.anchor]), axis=1).T) == len(at)
+        ahead = np.zeros(len(at), np.int64) if at.ahead is None else at.ahead
+        assert len(np.unique(np.stack([at.entity, at.anchor, ahead]), axis=1).T) == len(at)
         half = (start + stop) // 2
         anchors, _ = self._parts()
         late = anchors.moments(log, half, stop)
@@ -66,11 +67,11 @@ class TaskConformance(ABC):
         found = label.of(log, at)
         column = "item" if entity is Entity.ITEM else "user"
         keys = log.items.gather(at.entity) if entity is Entity.ITEM else log.keys.gather(self._keys(log, at))
-        for name, key, anchor, value in zip(
-            ids_of(entity, log, at.entity), keys, at.anchor.tolist(), found.value.tolist(), strict=True
-        ):
+        ahead = np.zeros(len(at), np.int64) if at.ahead is None else at.ahead
+        rows = zip(ids_of(entity, log, at.entity), keys, at.anchor.tolist(), ahead.tolist(), found.value.tolist(), strict=True)
+        for name, key, anchor, window, value in rows:
             future = [event for event in plain.of(column, key) if event.time >= anchor]
-            again = label.recompute(Future(name, anchor, future))
+            again = label.recompute(Future(name, anchor, future, window))
             assert equal_values(value, again) or (np.isnan(value) and np.isnan(again)), (name, anchor, value, again)
             if label.answer is Answer.PROBABILITY:
                 assert value in (0.0, 1.0)
@@ -85,10 +86,10 @@ class TaskConformance(ABC):
         assert (found.known_at > at.anchor).all()
         events = with_sessions(self.log(seed), 30)
         for row in np.unique(np.linspace(0, len(at) - 1, 10).astype(int)) if len(at) else []:
-            one = Moments(at.entity[row : row + 1], at.anchor[row : row + 1])
+            one = at.take(np.array([row]))
             kept = events.filter(pl.col("timestamp").dt.epoch("us") < found.known_at[row])
             short = code_events(kept, self.interaction_types)
-            again = label.of(short, Moments(self._code_in(short, log, one), one.anchor))
+            again = label.of(short, Moments(self._code_in(short, log, one), one.anchor, one.ahead))
             assert (
                 equal_values(float(again.value[0]), float(found.value[row])) or np.isnan([again.value[0], found.value[row]]).all()
             )

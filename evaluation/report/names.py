@@ -26,6 +26,7 @@ _MODELS: Final = {
     "lightgbm": "gradient boosting",
     "poisson_regression": "Poisson regression",
     "one_feature": "best single column",
+    "recent_mean": "mean of the last 28 days",
     "buy_till_you_die": "BG/NBD with Gamma-Gamma",
     "s_linear": "S-learner, linear",
     "t_linear": "T-learner, linear",
@@ -69,6 +70,7 @@ _METRICS: Final = {
     "wape": "WAPE",
     "poisson_deviance": "Poisson deviance",
     "qini": "Qini",
+    "rmsse": "RMSSE",
 }
 GLOSSARY: Final = {
     "ndcg": "Normalised discounted cumulative gain: hits count more at higher ranks; 1 means every true item is ranked first.",

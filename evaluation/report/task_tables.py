@@ -16,7 +16,7 @@ from evaluation.report.names import ABSENT, metric_name, model_name
 from evaluation.report.task_drawings import costs
 from evaluation.report.terminal import outcome
 from evaluation.task_metrics import TaskEvaluation
-from models.families.row_registry import RULES
+from models.families.row_registry import BASELINES
 from workflows.tasks.task import Answer
 
 METRICS: Final = {
@@ -134,7 +134,9 @@ def _ranged(found: TaskEvaluation) -> list[str]:
     if ranges is None:
         return []
     ends = "" if ranges.low is None else f" ({ranges.low:.1%} to {ranges.high:.1%})"
-    rule = min((name for name in ranges.expected if name in RULES), key=lambda name: ranges.expected[name], default=found.served)
+    rule = min(
+        (name for name in ranges.expected if name in BASELINES), key=lambda name: ranges.expected[name], default=found.served
+    )
     served = model_name(found.served)
     return [
         f"interval: it covers {ranges.coverage:.1%}{ends} of test rows, with a target of {ranges.wanted:.0%}; its mean width is "

@@ -20,10 +20,16 @@ from workflows.tasks.task import Answer
 
 RULES: Final = ("base_rate", "one_feature")
 """The simple rules that stand beside every model of a declared task; of a ranking there are none here."""
+SERIES_RULES: Final = ("recent_mean", "seasonal_naive")
+"""Those that stand beside models of a quantity whose past windows the task sees."""
+BASELINES: Final = (*RULES, *SERIES_RULES)
+"""All that are no models."""
 
 FAMILIES: Final[Mapping[str, str]] = {
     "base_rate": "models.families.rows.base_rate:BaseRateLearner",
     "one_feature": "models.families.rows.one_feature:OneFeatureLearner",
+    "recent_mean": "models.families.rows.series:RecentMeanLearner",
+    "seasonal_naive": "models.families.rows.series:SeasonalNaiveLearner",
     "logistic_regression": "models.families.rows.linear:LogisticRegressionLearner",
     "poisson_regression": "models.families.rows.linear:PoissonRegressionLearner",
     "lightgbm": "models.families.rows.lightgbm:LightGBMLearner",
@@ -121,7 +127,7 @@ def learners_for(
     for name in names:
         if answer not in family(name, where, folder).tags.answers:
             raise ConfigError(f"{where}: {name!r} does not answer with a {answer.value}.", f"Give some of {', '.join(can)}.")
-    rules = [name for name in RULES if name in can]
+    rules = [name for name in BASELINES if name in can]
     wanted = dict.fromkeys([*rules, *(names or (name for name in can if name not in ON_REQUEST))])
     strange = [name for name in settings or {} if name not in wanted]
     if strange:

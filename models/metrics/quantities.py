@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from models.metrics.classification import Floats, Numbers
 
@@ -66,6 +69,34 @@ def poisson_deviance(actual: Numbers, predicted: Numbers) -> float:
     2.0
     """
     return float(np.mean(row_poisson_deviance(actual, predicted))) if len(actual) else float("nan")
+
+
+def row_rmsse(actual: Numbers, predicted: Numbers, series: npt.NDArray[Any], scale: Floats) -> Floats:
+    """Return [n] values whose mean is the mean RMSSE of the series.
+
+    The root mean squared scaled error of a series is sqrt(mean of (y - p)^2 / scale), where the scale is the mean squared one-step
+    difference of its history (Makridakis, Spiliotis and Assimakopoulos, "The M5 competition", International Journal of Forecasting 2022,
+    https://doi.org/10.1016/j.ijforecast.2021.07.007). Each series counts once, however many rows it has.
+
+    Args:
+        actual: [n] what came.
+        predicted: [n] expected quantities.
+        series: [n] whose row each is.
+        scale: [n] of the row's series; a series whose scale is not above 0 does not count. All NaN are returned where none does.
+
+    >>> row_rmsse(np.array([1.0, 3.0]), np.array([1.0, 5.0]), np.array([7, 7]), np.array([2.0, 2.0]))
+    array([1., 1.])
+    """
+    _, place = np.unique(series, return_inverse=True)
+    counts = scale > 0
+    rows = np.bincount(place, minlength=place.max() + 1 if len(place) else 0).astype(np.float64)
+    squared = np.zeros(len(scale))
+    squared[counts] = (predicted[counts] - actual[counts]) ** 2 / scale[counts]
+    found = np.sqrt(np.bincount(place, squared, minlength=len(rows)) / rows)
+    known = len(np.unique(place[counts]))
+    if not known:
+        return np.full(len(scale), np.nan)
+    return np.asarray(np.where(counts, found[place] * len(scale) / (known * rows[place]), 0.0), np.float64)
 
 
 def row_pinball(actual: Numbers, predicted: Numbers, quantile: float) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ from models.families.family import Floats
 from models.training.tables import PADDING_ID, Table, read_table
 from workflows.features.column import LISTS, Column, Kind
 
+SCALE: Final = "_scale"
+"""Column of a split that holds how much each row's entity changed from one window to the next."""
+
 
 @dataclass(frozen=True)
 class Rows:
@@ -27,12 +30,15 @@ class Rows:
         label: [N] float64.
         entity: [N] str, who or what each row is about; rows of one entity are not independent.
         treated: [N] float64, 1 where a row was treated and 0 where not; None where the task has no treatment.
+        scale: [N] float64, mean squared change of the entity from one window to the next before the test split; None where the split does
+            not have it.
     """
 
     table: Table
     label: Floats
     entity: npt.NDArray[Any]
     treated: Floats | None = None
+    scale: Floats | None = None
 
     def __len__(self) -> int:
         return len(self.label)
@@ -57,7 +63,8 @@ def read_rows(
     folder = layout.features(split)
     vectors = [column for column in columns if column.kind is Kind.VECTOR]
     others = [column for column in columns if column.kind is not Kind.VECTOR]
-    about = tables.read_table(folder, ["entity", "label", *(["treated"] if treated else [])])
+    scaled = SCALE in tables.column_names(folder)
+    about = tables.read_table(folder, ["entity", "label", *(["treated"] if treated else []), *([SCALE] if scaled else [])])
     if not about.num_rows:
         raise DataError(f"{folder} holds no row, where at least one is needed.", "Give the task a longer log, or move the split.")
     found = read_table(folder, [column.name for column in others], sizes).columns if others else {}
@@ -69,7 +76,8 @@ def read_rows(
     ordered = {column.name: found[column.name] for column in columns}
     label = np.asarray(about["label"].to_numpy(), np.float64)
     arm = np.asarray(about["treated"].to_numpy(), np.float64) if treated else None
-    return Rows(Table(folder, ordered), label, np.asarray(about["entity"].to_pylist(), dtype=str), arm)
+    scale = np.asarray(about[SCALE].to_numpy(), np.float64) if scaled else None
+    return Rows(Table(folder, ordered), label, np.asarray(about["entity"].to_pylist(), dtype=str), arm, scale)
 
 
 def inputs_of(table: Table, columns: Sequence[Column]) -> dict[str, npt.NDArray[Any]]:

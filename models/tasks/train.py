@@ -20,7 +20,7 @@ from cartwheel.core.run_layout import ModelLayout, TaskLayout
 from cartwheel.core.settings import Settings
 from cartwheel.core.tables import read_json
 from models.families.family import Fitted, Floats, Learner, TrainingData
-from models.families.row_registry import learners_for
+from models.families.row_registry import SERIES_RULES, learners_for
 from models.families.rows.one_feature import OneFeatureLearner, row_loss
 from models.metrics.classification import roc_auc, row_log_loss
 from models.tasks.calibrate import Level, calibrate, calibrate_level
@@ -161,7 +161,9 @@ def train_task(
         for learner in learners:
             own, notes = _readable(data, learner)
             why = learner.unsuitable(own.columns)
-            if why:
+            if why and learner.name in SERIES_RULES:
+                pass  # the task is not about a series, which is no news
+            elif why:
                 skipped[learner.name] = f"it {why}"
             else:
                 candidates.append(_train(layout, spec, learner, own, splits, seed, notes, settings.interval))

@@ -29,6 +29,15 @@ class TestOwn(MetricConformance):
     metric = BIAS
 
 
+def test_each_series_counts_once_in_the_rmsse_and_those_without_a_scale_do_not() -> None:
+    truth, series = np.array([1.0, 3.0, 2.0, 9.0]), np.array(["a", "a", "b", "c"])
+    outcome = Outcome(np.array([1.0, 1.0, 8.0, 0.0]), truth, series, np.array([2.0, 2.0, 4.0, np.nan]))
+    by_hand = (np.sqrt((0.0 + 4.0) / 2 / 2.0) + np.sqrt(36.0 / 4.0)) / 2
+    assert NAMED["rmsse"].value(outcome) == pytest.approx(by_hand)
+    assert math.isnan(NAMED["rmsse"].value(Outcome(truth, truth)))
+    assert math.isnan(NAMED["rmsse"].value(Outcome(truth, truth, series, np.full(4, np.nan))))
+
+
 def test_metrics_follow_the_kind_of_answer() -> None:
     assert [metric.name for metric in metrics_of(Answer.PROBABILITY, (BIAS,))] == [
         "log_loss", "roc_auc", "pr_auc", "brier", "calibration_error", "bias",

@@ -27,6 +27,8 @@ ROWS: Final = 40
 """Examples of each split that are computed again."""
 KEY: Final = "_key"
 """Column of examples, while they are made: history key of the session's shopper."""
+AHEAD: Final = "_ahead"
+"""Column of examples: ``Moments.ahead``, where there is more than one window."""
 _TOLERANCE: Final = 1e-5
 OWN_FIX: Final = (
     "Let it look at nothing at or after the anchor, and let compute and recompute agree; do not train on these examples."
@@ -150,7 +152,8 @@ def past_of(owner: Owner, entity: Entity, row: Mapping[str, Any], of: Sequence[E
     anchor = row["anchor"]
     name = row[KEY] if entity is Entity.SESSION and owner is Owner.SHOPPER else row["entity"]
     before = [event for event in of if event.time < anchor]
-    return Past(name, anchor, before, lambda item: [event for event in events.of("item", item) if event.time < anchor])
+    ahead = row.get(AHEAD, 0)
+    return Past(name, anchor, before, lambda item: [event for event in events.of("item", item) if event.time < anchor], ahead)
 
 
 def _events_of(entity: Entity, row: Mapping[str, Any], events: PlainEvents) -> list[Event]:
@@ -161,7 +164,8 @@ def _events_of(entity: Entity, row: Mapping[str, Any], events: PlainEvents) -> l
 
 def _check_label(where: str, label: Label, row: Mapping[str, Any], of: Sequence[Event]) -> None:
     anchor = row["anchor"]
-    again = label.recompute(Future(row["entity"], anchor, [event for event in of if event.time >= anchor]))
+    future = [event for event in of if event.time >= anchor]
+    again = label.recompute(Future(row["entity"], anchor, future, row.get(AHEAD, 0)))
     if not equal_values(row["label"], again):
         raise LeakageError(
             f"{where}, column label: {row['entity']!r} at {iso(anchor)} has {row['label']!r}, but its events from then on give {again!r}.",

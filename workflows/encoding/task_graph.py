@@ -105,7 +105,9 @@ def encode_task(layout: TaskLayout, columns: Sequence[Column], engine: str = "po
     for split, table in tables.items():
         raw = table.select(column.name for column in columns)
         values = compile_polars(plan, raw.lazy(), names).collect().with_columns(numbers)
-        kept = table.select(name for name in ("entity", "anchor", "label", "treated") if name in table.columns)
+        kept = table.select(
+            name for name in ("entity", "anchor", "label", "treated", "_ahead", "_scale") if name in table.columns
+        )
         with atomic_path(layout.features(split)) as folder:
             folder.mkdir()
             pl.concat([kept, values], how="horizontal").write_parquet(folder / "part.0.parquet")

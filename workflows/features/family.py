@@ -30,13 +30,20 @@ class Moments:
             log, see ``workflows.events.sessions.session_rows``), by the ``owner`` of the family that is asked; -1 for one that the log
             does not have.
         anchor: int64, microseconds since 1970 UTC; nothing at or after it may be looked at.
+        ahead: int64, how many windows of the label lie between the anchor and the one that is asked about; None where that is the one that
+            begins with the anchor.
     """
 
     entity: Ints
     anchor: Ints
+    ahead: Ints | None = None
 
     def __len__(self) -> int:
         return len(self.entity)
+
+    def take(self, rows: Ints) -> Moments:
+        """Return the moments at ``rows``."""
+        return Moments(self.entity[rows], self.anchor[rows], None if self.ahead is None else self.ahead[rows])
 
 
 @dataclass(frozen=True)
@@ -80,12 +87,14 @@ class Past:
         events: the events strictly before ``anchor`` in time order, those at one instant in file order: of the user; of the item; for a
             session those of its shopper, of which the session's own have its name in ``session``.
         of_item: returns the events of any item strictly before ``anchor``, likewise.
+        ahead: how many windows of the label lie between the anchor and the one that is asked about.
     """
 
     entity: str
     anchor: int
     events: Sequence[Event]
     of_item: Callable[[str], Sequence[Event]]
+    ahead: int = 0
 
 
 class FeatureFamily(ABC):
@@ -100,6 +109,15 @@ class FeatureFamily(ABC):
     name: ClassVar[str]
     owner: ClassVar[Owner]
     columns: tuple[Column, ...]
+
+    def for_label(self, label: Any) -> FeatureFamily:
+        """Return the family as a task with this ``workflows.tasks.task.Label`` sees it; most look at no label.
+
+        Raises:
+            ConfigError: if the family can say nothing beside such a label.
+        """
+        del label
+        return self
 
     @abstractmethod
     def compute(self, log: EventLog, at: Moments) -> pl.DataFrame:

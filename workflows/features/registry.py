@@ -19,6 +19,8 @@ FAMILIES: Final[Mapping[str, str]] = {
     "session_activity": "workflows.features.session_activity:SessionActivity",
     "session_items": "workflows.features.session_items:SessionItems",
     "calendar": "workflows.features.calendar:Calendar",
+    "past_windows": "workflows.tasks.past_windows:PastWindows",
+    "windows_ahead": "workflows.tasks.windows_ahead:WindowsAhead",
 }
 """Name -> the class, imported when it is asked for."""
 

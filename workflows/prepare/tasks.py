@@ -14,7 +14,7 @@ from cartwheel.core.errors import ConfigError, DataError
 from cartwheel.core.files import atomic_path, write_json
 from cartwheel.core.progress import progress
 from cartwheel.core.run_layout import RunLayout, TaskLayout
-from workflows.audit.tasks import KEY, PlainEvents, audit_columns, audit_task
+from workflows.audit.tasks import AHEAD, KEY, PlainEvents, audit_columns, audit_task
 from workflows.events.event_log import DAY_US, EventLog, code_events, instants, read_events
 from workflows.events.sessions import with_sessions
 from workflows.features.column import LISTS, Column, Kind, Owner, check_distinct
@@ -26,6 +26,8 @@ from workflows.prepare.row_tasks import rows_of
 from workflows.prepare.task_checks import check_labels, check_moments, check_values, checked
 from workflows.settings import PrepareSettings
 from workflows.tasks.entities import OWNERS, check_owner, everyone, ids_of, moments_of
+from workflows.tasks.future_events import FutureEvents
+from workflows.tasks.past_windows import squared_changes
 from workflows.tasks.settings import check_names
 from workflows.tasks.split import SPLITS, SplitName, iso, split_log
 from workflows.tasks.task import Answer, Entity, Labels, Task
@@ -33,6 +35,8 @@ from workflows.tasks.task_split import Asked, ask
 
 KEYS: Final = ("entity", "anchor", "label")
 """Columns of the examples that are no features; a task about rows has no ``anchor``."""
+SCALE: Final = "_scale"
+"""Column of test examples: how much the entity changed from one window to the next before test, see ``squared_changes``."""
 
 
 @dataclass
@@ -166,7 +170,8 @@ def examples_of(
     log = shop.log
     label = task.label
     checked(task, lambda: label.check(log))
-    families = (*make_families(task.families, folder), *(f for f in own if f.owner in OWNERS[task.entity]))
+    named = checked(task, lambda: tuple(family.for_label(label) for family in make_families(task.families, folder)))
+    families = (*named, *(f for f in own if f.owner in OWNERS[task.entity]))
     for family in families:
         check_owner(family, task.entity, task.name)
     columns = check_distinct(tuple(column for family in families for column in family.columns), f"[tasks.{task.name}]")
@@ -185,11 +190,11 @@ def examples_of(
     always = {name for family in families if isinstance(family, OwnFamily) for name in family.always_known}
     found = audit_columns(task.name, tables["train"], brought, always_known=always)
     kept, constant = _varying(columns, tables["train"])
-    tables = {name: table.select(*KEYS, *(column.name for column in kept)) for name, table in tables.items()}
+    tables = {name: table.select(*_keys(table), *(column.name for column in kept)) for name, table in tables.items()}
     spec = common_spec(task, label.answer, kept, tables) | {
         "families": [family.name for family in families],
         "constant": list(constant),
-        "horizon_days": label.horizon_us / DAY_US,
+        "horizon_days": label.window_us / DAY_US,
         "split": _split_spec(asked),
         "asked": {name: _span(table) for name, table in tables.items()},
         "dropped": counts.dropped,
@@ -236,15 +241,23 @@ def _table(
         counts.drop(name, "beyond_max_examples", len(kept) - task.max_examples)
         rng = np.random.default_rng([seed, SPLITS.index(name)])
         kept = np.sort(rng.choice(kept, size=task.max_examples, replace=False))
-    at = Moments(at.entity[kept], at.anchor[kept])
+    at = at.take(kept)
     columns = {
         "entity": ids_of(task.entity, log, at.entity),
         "anchor": instants(at.anchor),
         "label": pl.Series(labels.value[kept]),
     }
+    if at.ahead is not None:
+        columns[AHEAD] = pl.Series(at.ahead)
+    if name == "test" and anchors.every_us is not None and isinstance(label, FutureEvents) and label.adds_up:
+        columns[SCALE] = pl.Series(squared_changes(label, log, asked.split.t_test)[at.entity])
     if task.entity is Entity.SESSION:
         columns[KEY] = log.keys.gather(log.key[at.entity])
     return pl.DataFrame(columns).hstack(_features(task, log, families, at))
+
+
+def _keys(table: pl.DataFrame) -> list[str]:
+    return [*KEYS, *(name for name in (AHEAD, SCALE) if name in table.columns)]
 
 
 def _features(task: Task, log: EventLog, families: Sequence[FeatureFamily], at: Moments) -> pl.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,12 +29,14 @@ class EveryDays(AnchorRule):
         active_within_days: who had an event in so many days before the anchor, ``anchor - days <= time < anchor``, is active; None
             means ever before.
         active_events: the event types that show activity; empty for all interactions.
+        windows: how many windows of the label, one after another, are each asked about.
     """
 
     entity: Entity
     days: float
     active_within_days: float | None = None
     active_events: tuple[str, ...] = ()
+    windows: int = 1
 
     @property
     def every_us(self) -> int:  # type: ignore[override]
@@ -55,7 +57,11 @@ class EveryDays(AnchorRule):
             active = known[last > first]
             who.append(active)
             when.append(np.full(len(active), instant, dtype=np.int64))
-        return Moments(np.concatenate(who), np.concatenate(when))
+        at = Moments(np.concatenate(who), np.concatenate(when))
+        if self.windows == 1:
+            return at
+        rows = np.repeat(np.arange(len(at), dtype=np.int64), self.windows)
+        return replace(at.take(rows), ahead=np.tile(np.arange(self.windows, dtype=np.int64), len(at)))
 
 
 @dataclass(frozen=True)

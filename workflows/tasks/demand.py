@@ -11,6 +11,7 @@ DECLARATION: Final[Mapping[str, Any]] = {
     "every_days": 7,
     "active_events": ("purchase",),
     "predict": {"event": "purchase", "within_days": 7, "as": "sum", "column": "quantity"},
-    "features": ("item_activity", "calendar"),
+    "features": ("item_activity", "past_windows", "calendar"),
+    "metrics": ("rmsse",),
 }
 """What ``[tasks.<name>] use = "demand"`` fills in: asked each week of every item that was sold before."""

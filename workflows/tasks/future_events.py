@@ -41,6 +41,7 @@ class FutureEvents(Label):
         days: length of the window; None for the rest of the session.
         column: of ``NUMBERS``, ``DISTINCT`` or the shop's own.
         gap_minutes: a session is over when so much time has passed since its last event.
+        windows: how many windows, one after another, are each asked about; of a window of days.
     """
 
     entity: Entity
@@ -49,6 +50,7 @@ class FutureEvents(Label):
     days: float | None = None
     column: str = ""
     gap_minutes: int = 30
+    windows: int = 1
 
     @property
     def answer(self) -> Answer:  # type: ignore[override]
@@ -57,8 +59,26 @@ class FutureEvents(Label):
 
     @property
     def horizon_us(self) -> int:  # type: ignore[override]
-        """Length of the window in microseconds; 0 for the rest of the session."""
+        """From the anchor to the end of the last window, microseconds; 0 for the rest of the session."""
+        return self.window_us * self.windows
+
+    @property
+    def window_us(self) -> int:
+        """Length of a window in microseconds; 0 for the rest of the session."""
         return 0 if self.days is None else round(self.days * DAY_US)
+
+    @property
+    def adds_up(self) -> bool:
+        """Whether a window's label is the sum of those of its parts: of counts and sums over days."""
+        return self.how in ("count", "sum") and self.days is not None
+
+    def groups(self, log: EventLog) -> Ints:
+        """Return who each event belongs to, codes [N]; of users and items."""
+        return log.item if self.entity is Entity.ITEM else log.key
+
+    def amounts(self, log: EventLog) -> Floats:
+        """Return what each event adds to a label that adds up: float64 [N]."""
+        return np.ones(len(log.time)) if self.how == "count" else np.nan_to_num(_numbers(log, self.column))
 
     def check(self, log: EventLog) -> None:
         """Refuse event types and columns that the log does not have.
@@ -87,6 +107,8 @@ class FutureEvents(Label):
 
     def of(self, log: EventLog, at: Moments) -> Labels:
         """Return the labels: 0 or 1 of any and none, else the quantity; NaN where no event has a ``value``."""
+        if self.days is not None and at.ahead is not None:
+            at = Moments(at.entity, at.anchor + at.ahead * self.window_us)
         group, entity, end = self._window(log, at)
         events = Timeline(log, group, of_kinds(log, self.kinds))
         start = events.bounds(Moments(entity, at.anchor))[1]
@@ -98,7 +120,8 @@ class FutureEvents(Label):
         if self.days is None:
             events = [event for event in future.events if event.session == future.entity]
         else:
-            events = [event for event in future.events if event.time < future.anchor + self.horizon_us]
+            begin = future.anchor + future.ahead * self.window_us
+            events = [event for event in future.events if begin <= event.time < begin + self.window_us]
         events = [event for event in events if event.kind in self.kinds]
         if self.how in ("any", "none"):
             return float(bool(events) == (self.how == "any"))
@@ -112,7 +135,7 @@ class FutureEvents(Label):
     def _window(self, log: EventLog, at: Moments) -> tuple[Ints, Ints, Ints]:
         """Group of each event, group of each moment, and the end of its window."""
         if self.days is not None:
-            end = at.anchor + self.horizon_us
+            end = at.anchor + self.window_us
             if self.entity is Entity.ITEM:
                 return log.item, at.entity, end
             return log.key, log.key[at.entity] if self.entity is Entity.SESSION else at.entity, end

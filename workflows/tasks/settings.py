@@ -10,7 +10,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from typing_extensions import Self
 
 from cartwheel.core.errors import ConfigError
@@ -19,7 +19,8 @@ from cartwheel.core.settings import Settings
 from workflows.features.column import Kind
 from workflows.settings import Instant, PrepareSettings
 from workflows.tasks.anchor_rules import AfterEvents, EveryDays
-from workflows.tasks.future_events import FutureEvents, How
+from workflows.tasks.future_events import FutureEvents
+from workflows.tasks.predict_settings import Days, Names, PredictSettings
 from workflows.tasks.registry import DECLARATIONS, RESERVED, declaration
 from workflows.tasks.task import DECLARED_ANSWERS, AnchorRule, Entity, RowTable, Task, TaskSplit
 
@@ -32,6 +33,8 @@ _FAMILIES: Final[Mapping[str, tuple[str, ...]]] = {
     "row": (),
 }
 """The feature families of a task that names none."""
+AHEAD: Final = "windows_ahead"
+"""The feature family of a task that predicts several windows."""
 _BESIDE_PYTHON: Final[Mapping[str, str]] = {
     "title": "title",
     "features": "families",
@@ -48,43 +51,7 @@ _EVENT_KEYS: Final = ("predict", "features")
 _GRID_KEYS: Final = ("every_days", "active_within_days", "active_events", "test_at")
 
 
-def _several(value: Any) -> Any:
-    """Take one name for a list of one."""
-    return (value,) if isinstance(value, str) else value
-
-
-Names = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_several)]
-Days = Annotated[float, Field(gt=0.0, le=3660.0)]
 Cost = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
-
-
-class PredictSettings(Settings):
-    """The label of a task."""
-
-    model_config = ConfigDict(populate_by_name=True)
-
-    event: Annotated[Names, Field(min_length=1)]
-    """The event type to predict, such as ``"purchase"``, or a list of several."""
-    within_days: Days | None = None
-    """Length of the label window: ``anchor <= time < anchor + within_days``. In a task about sessions the default is the rest of the
-    session; other tasks need it."""
-    as_: Annotated[How, Field(alias="as")] = "any"
-    """``any`` and ``none``: the probability that there is such an event, or none. ``count``: how many. ``sum`` and ``distinct``: the sum,
-    or the number of distinct values, of ``column``. ``value``: ``column`` of the first such event; rows without one are left out."""
-    column: str = ""
-    """Of ``sum`` and ``value``: ``quantity``, ``price``, ``revenue`` or an own column of numbers. Of ``distinct``: ``item``, ``user``,
-    ``session``, ``category``, ``brand`` or an own column."""
-
-    @model_validator(mode="after")
-    def _a_column_where_one_is_read(self) -> Self:
-        needs = self.as_ in ("sum", "distinct", "value")
-        if needs and not self.column:
-            raise ValueError(
-                f'as = "{self.as_}" needs a column; write column = "{"item" if self.as_ == "distinct" else "quantity"}", say'
-            )
-        if self.column and not needs:
-            raise ValueError(f'as = "{self.as_}" reads no column; leave column out, or write as = "sum"')
-        return self
 
 
 class TaskSettings(Settings):
@@ -144,9 +111,9 @@ class TaskSettings(Settings):
     """The learners to try, by name or as ``module:Class``; by default all that support the answer except those that docs/learners.md lists
     as on request. Validation decides which of them is served."""
     metrics: Names = ()
-    """Metrics in addition to those of the kind of answer: ``recall_at_false_alarms`` of probabilities, ``top_decile_share`` and
-    ``total_error`` of quantities, or the shop's own as ``module:name``; computed on the test split for every learner and simple rule, with
-    intervals. They do not affect which learner is served."""
+    """Metrics in addition to those of the kind of answer: ``recall_at_false_alarms`` of probabilities, ``top_decile_share``,
+    ``total_error`` and ``rmsse`` of quantities, or the shop's own as ``module:name``; computed on the test split for every learner and
+    simple rule, with intervals. They do not affect which learner is served."""
     parameters: dict[str, dict[str, bool | int | float | str | list[int]]] = Field(default_factory=dict)
     """``[tasks.<name>.parameters.<learner>]``: non-default settings of a learner, such as those found by `cartwheel tune`."""
     cost_of_false_positive: Cost = 1.0
@@ -218,6 +185,8 @@ class TaskSettings(Settings):
             raise ValueError(
                 f"predict.within_days is missing, which a task about a {self.for_each} needs; write within_days = 30, say"
             )
+        elif self.predict.windows > 1 and self.for_each == "session":
+            raise ValueError('predict.windows is not read where for_each = "session"; leave it out, or write for_each = "user"')
         self._check_instants()
         return self
 
@@ -310,9 +279,10 @@ def declared(name: str, settings: TaskSettings, prepare: PrepareSettings, folder
             value_of_outcome=settings.value_of_outcome,
         )
     predict = settings.predict
-    label = FutureEvents(
-        common.entity, predict.event, predict.as_, predict.within_days, predict.column, prepare.session_gap_minutes
-    )
+    predicted = predict.event, predict.as_, predict.within_days, predict.column, prepare.session_gap_minutes, predict.windows
+    label = FutureEvents(common.entity, *predicted)
+    if predict.windows > 1 and AHEAD not in common.families:
+        common = dataclasses.replace(common, families=(*common.families, AHEAD))
     title = settings.title or _title(settings, predict)
     return dataclasses.replace(common, title=title, anchors=_rule(settings, predict), label=label, answer=label.answer)
 
@@ -370,7 +340,7 @@ def _rule(settings: TaskSettings, predict: PredictSettings) -> AnchorRule:
     if settings.for_each == "session":
         return AfterEvents(settings.after_events)
     events = settings.active_events or (predict.event if settings.for_each == "item" else ())
-    return EveryDays(Entity(settings.for_each), settings.every_days, settings.active_within_days, events)
+    return EveryDays(Entity(settings.for_each), settings.every_days, settings.active_within_days, events, predict.windows)
 
 
 def _title(settings: TaskSettings, predict: PredictSettings) -> str:

@@ -103,6 +103,11 @@ class Label(ABC):
     answer: Answer
     horizon_us: int
 
+    @property
+    def window_us(self) -> int:
+        """Length of one window, microseconds: the horizon, where only the window that begins with the anchor is asked about."""
+        return self.horizon_us
+
     @abstractmethod
     def of(self, log: EventLog, at: Moments) -> Labels:
         """Return the labels, vectorised; nothing before the anchor is looked at."""
@@ -125,11 +130,13 @@ class Future:
         anchor: microseconds since 1970 UTC.
         events: the events at or after ``anchor``, in time order: of the user; of the item; for a session those of its shopper, of which
             the session's own have its name in ``session``.
+        ahead: how many windows lie between the anchor and the one that is asked about.
     """
 
     entity: str
     anchor: int
     events: Sequence[Event]
+    ahead: int = 0
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ from models.families.rows.answers import add_score, ceiling, read_content, score
 from models.families.rows.design import Design
 from models.families.rows.lists import validation_ndcg
 from models.metrics.grouped import Lists
+from models.metrics.quantities import poisson_deviance
 from models.training.tables import Table
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.column import Column
 from workflows.tasks.task import Answer
 
 TREES: Final = "trees.txt"
+QUANTITY_LOSSES: Final = ("poisson", "tweedie")
 _CONVERTER_OPSET: Final = 15
 """The latest that onnxmltools converts trees to; what it needs has not changed since."""
 
@@ -59,8 +61,9 @@ class LightGBMSettings(Settings):
     """Share of the features that each tree may split on, drawn with the seed."""
     max_levels: Annotated[int, Field(ge=1, le=1000)] = 100
     """Maximum number of values of an id column that trees can split on: the most frequent ones."""
-    quantity: Literal["poisson", "tweedie"] = "poisson"
-    """Loss of quantities; ``tweedie`` suits sums of money with many zeros."""
+    quantity: Literal["poisson", "tweedie", "best"] = "poisson"
+    """Loss of quantities; ``tweedie`` suits sums of money with many zeros; ``best`` fits both and keeps the one with the lower Poisson
+    deviance on validation rows."""
     ranking: Literal["lambdarank", "binary"] = "lambdarank"
     """Loss for rankings: pairwise within a list, or binary per row, on whether its label is above 0."""
     truncation: Annotated[int, Field(ge=1)] = 20
@@ -139,6 +142,8 @@ class LightGBMLearner(Learner[LightGBMSettings]):
         """Grow trees until validation stops improving; errors as in ``Learner.fit``."""
         import lightgbm
 
+        if self.config.quantity == "best" and data.answer is Answer.QUANTITY:
+            return self._best(data, seed)
         self.check(data)
         design = Design.of(data.columns, data.train, self.config.max_levels, self.config.min_rows)
         parameters = self._parameters(data, seed)
@@ -155,6 +160,16 @@ class LightGBMLearner(Learner[LightGBMSettings]):
         grown = lightgbm.train(parameters, train, rounds, valid_sets=sets, feval=judge, callbacks=stopping)
         kept = grown.best_iteration if grown.best_iteration > 0 else rounds
         return Trees(design, _served(grown.model_to_string(num_iteration=kept)), ceiling(data.answer, data.label), notes)
+
+    def _best(self, data: TrainingData, seed: int) -> Trees:
+        """Return the trees of the loss that validation rows like better; of the first where there are none."""
+        if not len(data.valid_label):
+            return LightGBMLearner(self.config.model_copy(update={"quantity": QUANTITY_LOSSES[0]})).fit(data, seed)
+        made = [LightGBMLearner(self.config.model_copy(update={"quantity": loss})).fit(data, seed) for loss in QUANTITY_LOSSES]
+        deviance = [poisson_deviance(data.valid_label, trees.scores(data.valid)) for trees in made]
+        place = int(np.argmin(deviance))
+        made[place].notes = (*made[place].notes, f"it minimises the {QUANTITY_LOSSES[place]} loss, by validation")
+        return made[place]
 
     def _rows(self, design: Design, data: TrainingData, parameters: dict[str, Any]) -> Any:
         """Return the training rows; of pairs those of lists that hold an order, since no other has a pair."""

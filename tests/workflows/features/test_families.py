@@ -10,6 +10,8 @@ from cartwheel.core.errors import ConfigError
 from cartwheel.testing import FeatureFamilyConformance
 from workflows.features.family import FeatureFamily
 from workflows.features.registry import FAMILIES, make_family
+from workflows.tasks.future_events import FutureEvents
+from workflows.tasks.task import Entity
 
 
 class TestUserActivity(FeatureFamilyConformance):
@@ -40,6 +42,28 @@ class TestSessionItems(FeatureFamilyConformance):
 class TestCalendar(FeatureFamilyConformance):
     def family(self) -> FeatureFamily:
         return make_family("calendar")
+
+
+class TestPastWindows(FeatureFamilyConformance):
+    def family(self) -> FeatureFamily:
+        return make_family("past_windows")
+
+
+class TestPastWindowsOfUsers(FeatureFamilyConformance):
+    """Of windows of two and a half days, of how many events."""
+
+    def family(self) -> FeatureFamily:
+        return make_family("past_windows").for_label(FutureEvents(Entity.USER, ("view", "purchase"), "count", 2.5))
+
+
+class TestWindowsAhead(FeatureFamilyConformance):
+    def family(self) -> FeatureFamily:
+        return make_family("windows_ahead")
+
+
+def test_past_windows_of_what_does_not_add_up_are_refused() -> None:
+    with pytest.raises(ConfigError, match="the task predicts something else"):
+        make_family("past_windows").for_label(FutureEvents(Entity.USER, ("purchase",), "none", 30.0))
 
 
 def test_every_registered_family_is_tested_here() -> None:

@@ -40,6 +40,11 @@ class TestDemand(TaskConformance):
         return make(use="demand", every_days=5)
 
 
+class TestDemandOfEachDay(TaskConformance):
+    def task(self) -> Task:
+        return make(use="demand", every_days=5, predict={"within_days": 1, "windows": 4})
+
+
 class TestDistinctItems(TaskConformance):
     def task(self) -> Task:
         return make(every_days=8, predict={"event": ["view", "cart"], "within_days": 4.5, "as": "distinct", "column": "item"})
@@ -124,6 +129,8 @@ def test_the_defaults_follow_what_is_asked_about() -> None:
         ({"use": "churn", "predict": {"as": "sum"}}, 'as = "sum" needs a column; write column = "quantity"'),
         ({"use": "churn", "predict": {"column": "price"}}, 'as = "none" reads no column; leave column out'),
         ({"use": "churn", "predict": {"within_days": 0}}, "greater than 0"),
+        ({"use": "purchase_intent", "predict": {"windows": 2}}, "windows = 2 needs windows of days; write within_days = 1"),
+        ({"use": "purchase_intent", "predict": {"windows": 2, "within_days": 1}}, "windows is not read where for_each = "),
         ({"use": "churn", "test_at": "2024-01-01", "test_from": "2024-01-01"}, "leave test_from out"),
         ({"use": "churn", "valid_from": "2024-01-01"}, "give both"),
         ({"use": "churn", "valid_from": "2024-01-01", "test_from": "2023-01-01"}, "give an instant before 2023-01-01"),

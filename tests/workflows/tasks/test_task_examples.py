@@ -23,6 +23,7 @@ from workflows.prepare.tasks import TaskExamples, TaskLog, build_task, build_tas
 from workflows.settings import PrepareSettings
 from workflows.tasks.anchor_rules import AfterEvents, EveryDays
 from workflows.tasks.future_events import FutureEvents
+from workflows.tasks.past_windows import squared_changes
 from workflows.tasks.settings import TaskSettings, declared
 from workflows.tasks.task import Entity, Labels, Task
 
@@ -57,6 +58,7 @@ def build(shop: TaskLog, *families: FeatureFamily, **settings: Any) -> TaskExamp
         CHURN,
         {"use": "purchase_intent", "after_events": [1, 2]},
         {"use": "demand", "every_days": 2, "predict": {"within_days": 2}},
+        {"use": "churn", "every_days": 2, "predict": {"within_days": 1, "windows": 3}, "active_within_days": 9},
     ],
 )
 def test_no_label_reaches_over_a_border_and_equal_input_gives_equal_bytes(settings: dict[str, Any], tmp_path: Path) -> None:
@@ -70,8 +72,9 @@ def test_no_label_reaches_over_a_border_and_equal_input_gives_equal_bytes(settin
     names = [column["name"] for column in spec["columns"]]
     for split, start, end in zip(("train", "valid", "test"), (None, *borders[:2]), borders, strict=True):
         table = pl.read_parquet(layout.examples(split))
-        assert table.columns == ["entity", "anchor", "label", *names]
-        assert [Column.from_json(column).raw_type for column in spec["columns"]] == table.dtypes[3:]
+        keys = [name for name in ("_ahead", "_scale") if name in table.columns]
+        assert table.columns == ["entity", "anchor", "label", *keys, *names]
+        assert [Column.from_json(column).raw_type for column in spec["columns"]] == table.dtypes[3 + len(keys) :]
         assert table.select((pl.col("anchor") + horizon <= end).all()).item()
         assert start is None or table.select((pl.col("anchor") >= start).all()).item()
         assert spec["rows"][split] == len(table)
@@ -94,6 +97,38 @@ def test_windows_too_long_for_the_split_of_prepare_get_one_of_their_own_and_say_
     made = build(shop, **{**CHURN, "predict": {"event": "rating", "within_days": 22}}, active_events=["view"])
     assert "do not fit into the split of [prepare]" in made.spec["warnings"][0]
     assert "do not fit" not in "".join(build(shop, **CHURN).spec["warnings"])
+
+
+def test_each_window_ahead_is_asked_about_and_told_apart(shop: TaskLog) -> None:
+    made = build(shop, use="demand", every_days=3, predict={"within_days": 1, "windows": 3}, features=["past_windows"])
+    table = made.tables["test"].sort("entity", "anchor", "_ahead")
+    assert table["windows_ahead"].to_list() == [1.0, 2.0, 3.0] * (len(table) // 3)
+    units = EVENTS.filter(pl.col("event_type") == "purchase").select(
+        pl.col("item_id").alias("entity"), pl.col("timestamp").alias("time"), pl.col("quantity").fill_nan(None).fill_null(1.0)
+    )
+    begin = pl.col("anchor") + pl.duration(days=pl.col("_ahead"))
+    joined = table.select("entity", begin.alias("begin"), "label").join(units, on="entity", how="left")
+    within = (pl.col("time") >= pl.col("begin")) & (pl.col("time") < pl.col("begin") + pl.duration(days=1))
+    sold = joined.group_by("entity", "begin", maintain_order=True).agg(
+        pl.col("quantity").filter(within).sum(), pl.col("label").first()
+    )
+    assert sold["quantity"].to_list() == pytest.approx(sold["label"].to_list())
+    assert sold["label"].sum() > 0
+
+
+def test_the_scale_is_the_mean_squared_change_from_window_to_window(shop: TaskLog) -> None:
+    label = FutureEvents(Entity.ITEM, ("purchase",), "sum", 2.0, "quantity")
+    log = shop.log
+    before = int(log.time.min()) + 61 * DAY_US
+    found = squared_changes(label, log, before)
+    assert len(found) == len(log.items)
+    for item in range(len(log.items)):
+        at = np.arange(1, 32)[::-1]
+        series = label.of(log, Moments(np.full(31, item), before - at * label.window_us)).value
+        there = np.flatnonzero(series)
+        changes = np.diff(series[there[0] :]) if len(there) else np.zeros(0)
+        assert found[item] == pytest.approx(np.mean(changes**2)) if len(changes) else np.isnan(found[item])
+    assert np.isfinite(found).any()
 
 
 def test_test_at_asks_at_one_instant(shop: TaskLog) -> None:
