@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from matplotlib import rc_context
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from evaluation.report.html import Html, markup, tag
@@ -105,7 +106,8 @@ def drawing(name: str, says: str, size: tuple[float, float], draw: Callable[[Fig
         figure = Figure(figsize=size, layout="constrained")
         draw(figure, tips)
         stream = io.StringIO()
-        figure.savefig(stream, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        # savefig would go through the whole drawing once more, without output, before it draws
+        FigureCanvasSVG(figure).print_svg(stream, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     inner = _inlined(stream.getvalue(), name, says, tips.texts)
     return tag("figure", inner, tag("figcaption", caption) if caption else None, id=name, data_figure=name)
 
