@@ -26,24 +26,25 @@ else:
 STRANGER: Final = "nobody-has-seen-me"
 
 
-def demo_settings(run: Path) -> RunSettings:
-    """Return the settings of the demo, for the run directory ``run``."""
-    text = resources.files("cartwheel").joinpath("demo.toml").read_text(encoding="utf-8")
-    return parse_settings({**tomllib.loads(text), "run": str(run)}, "demo.toml", run.parent)
+def demo_settings(run: Path, shop: Path | None = None) -> RunSettings:
+    """Return the settings of the demo, for the run directory ``run``; ``shop`` as ``run_demo`` takes it."""
+    file = resources.files("cartwheel").joinpath("demo.toml") if shop is None else shop
+    return parse_settings({**tomllib.loads(file.read_text(encoding="utf-8")), "run": str(run)}, "demo.toml", run.parent)
 
 
-def run_demo(run: Path, console: Console) -> None:
+def run_demo(run: Path, console: Console, shop: Path | None = None) -> None:
     """Simulate, prepare, train, evaluate, export, serve and ask.
 
     Args:
         run: the run directory; what is done in it already is skipped.
         console: where to show it.
+        shop: the configuration of another simulated shop, which names no run directory; None is the ``demo.toml`` of the package.
 
     Raises:
         CartwheelError: whatever goes wrong.
     """
     started = time.monotonic()
-    settings = demo_settings(run.resolve())
+    settings = demo_settings(run.resolve(), shop)
     run_stages(settings, COMMANDS, Console(stderr=True))
     console.rule("how good it is, on later events that no model has seen", align="left")
     show_evaluation(settings.run, console, whole=False)

@@ -46,6 +46,18 @@ max_k = 40
 parity_rows = 100
 """
 
+QUICK = """
+[two_tower]
+epochs = 2
+refit = false
+[ranking]
+epochs = 2
+[evaluate]
+baselines = ["item_knn"]
+bootstrap = 100
+"""
+"""Training and evaluation cut short; all else is as a configuration has it."""
+
 
 def cartwheel(*arguments: str | Path, timeout: float = 900, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the command line as a user would."""

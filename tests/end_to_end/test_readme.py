@@ -12,7 +12,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from shop_runs import ROOT, serving
+from shop_runs import QUICK, ROOT, serving
 
 from benchmarks.leaders.data_sets import DATA_SETS
 from cartwheel.config import load_settings
@@ -30,6 +30,13 @@ ASKING = [command for command in COMMANDS if "--run runs/demo" in command]
 LOOKING = [command for command in COMMANDS if command.startswith(("cartwheel plan", "cartwheel report"))]
 LIVE = [text.splitlines() for language, text in BLOCKS if language == "sh" and re.search(r"8080|runs/variety\.toml", text)]
 FREE = ["cartwheel doctor", "cartwheel --help"]
+DEMO = "cartwheel/demo.toml"
+SMALLER = {"shoppers = 4000": "shoppers = 1300", "items = 2000": "items = 1100", "days = 60": "days = 35"}
+"""A shop of the demo's kind with all shoppers and items that the README names."""
+AS_DEMO = (
+    "from pathlib import Path; from rich.console import Console; from cartwheel.cli.demo import run_demo; "
+    'run_demo(Path("runs/demo"), Console(), Path("smaller.toml"))'
+)
 
 
 def shell(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -39,12 +46,21 @@ def shell(command: str, folder: Path = ROOT) -> subprocess.CompletedProcess[str]
     )
 
 
-@pytest.fixture(scope="module")
-def demo() -> Path:
-    """The run directory of `make demo`, which does not start it again where it is done."""
+@pytest.fixture(scope="module", params=["smaller", pytest.param("whole", marks=pytest.mark.thorough)])
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run directory of `make demo`, which does not start it again where it is done; or that of a smaller shop, elsewhere."""
     if not (ROOT / ".venv" / "bin" / "cartwheel").exists():
         pytest.skip("LOUD: there is no .venv here, so `make demo` and the commands of the README were not run")
-    result = shell("make demo")
+    if request.param == "whole":
+        folder, result = ROOT, shell("make demo")
+    else:
+        folder = tmp_path_factory.mktemp("demo")
+        shop = (ROOT / DEMO).read_text(encoding="utf-8")
+        for of_demo, less in SMALLER.items():
+            assert of_demo in shop
+            shop = shop.replace(of_demo, less)
+        (folder / "smaller.toml").write_text(shop)
+        result = shell(f"python -c '{AS_DEMO}'", folder)
     assert result.returncode == 0, result.stderr
     for said in (
         "two_tower+item_to_item",
@@ -55,7 +71,7 @@ def demo() -> Path:
         "own question lapse",
     ):
         assert said in result.stdout
-    return ROOT / "runs" / "demo"
+    return folder / "runs" / "demo"
 
 
 @pytest.fixture(scope="module")
@@ -100,14 +116,14 @@ def test_the_demo_keeps_its_promises(demo: Path) -> None:
 
 @pytest.mark.parametrize("command", LOOKING)
 def test_the_demo_can_be_looked_at(demo: Path, command: str) -> None:
-    result = shell(command)
+    result = shell(command, demo.parents[1])
     assert result.returncode == 0, result.stderr
     assert any(word in result.stdout for word in ("report.html", "item_price", "i0"))
 
 
 @pytest.mark.parametrize("command", ASKING)
-def test_the_demo_can_be_asked(address: str, command: str) -> None:
-    result = shell(command)
+def test_the_demo_can_be_asked(demo: Path, address: str, command: str) -> None:
+    result = shell(command, demo.parents[1])
     assert result.returncode == 0, result.stderr
     assert ("u00042" if "predict" in command else "i0") in result.stdout
 
@@ -134,9 +150,11 @@ def test_a_newcomer_asks_clicks_deploys_and_goes_back(demo: Path) -> None:
         shutil.rmtree(demo / left, ignore_errors=True)
         (demo / left).unlink(missing_ok=True)
     with serving(demo, "--http-port", "0") as (_, endpoint):
+        folder = demo.parents[1]
 
         def run(command: str) -> str:
-            result = shell(command.replace("localhost:8080", endpoint["http"]))
+            shop = str(ROOT / DEMO if folder == ROOT else folder / "smaller.toml")
+            result = shell(command.replace("localhost:8080", endpoint["http"]).replace(DEMO, shop), folder)
             assert result.returncode == 0, result.stderr
             return result.stdout
 
@@ -162,14 +180,16 @@ def test_a_newcomer_asks_clicks_deploys_and_goes_back(demo: Path) -> None:
             assert len(statuses) > 20
             assert set(statuses[:-1]) == {b"200"}
         finally:
-            run("(echo 'run = \"demo\"'; cat cartwheel/demo.toml) > runs/plain.toml; cartwheel export runs/plain.toml")
+            if folder == ROOT:  # the demo is left as it was, so that it is not exported anew
+                run("(echo 'run = \"demo\"'; cat cartwheel/demo.toml) > runs/plain.toml; cartwheel export runs/plain.toml")
 
 
 def test_a_shops_own_export_its_table_and_its_question_need_only_that_configuration(demo: Path, tmp_path: Path) -> None:
     names = {"user_id": "customer", "item_id": "sku", "timestamp": "time", "event_type": "action", "category": "department"}
     actions = {"view": "seen", "cart": "basket", "purchase": "bought"}
     whole = pl.read_parquet(demo / "events" / "events.parquet").filter(pl.col("event_type").is_in(list(actions)))
-    some = whole["user_id"].drop_nulls().unique().sort().gather_every(28)
+    users = whole["user_id"].drop_nulls().unique().sort()
+    some = users.gather_every(len(users) // 135)
     events = whole.filter(pl.col("user_id").is_in(some.implode()))
     export = (
         events.select(list(names))
@@ -182,7 +202,7 @@ def test_a_shops_own_export_its_table_and_its_question_need_only_that_configurat
     colours = pl.Series(["red", "green", "blue"]).gather(pl.int_range(len(items), eager=True) % 3)
     items = items.with_columns(colour=colours)
     pl.concat([items, pl.DataFrame({"item_id": ["listed today"], "colour": ["red"]})]).write_csv(tmp_path / "items.csv")
-    (tmp_path / "shop.toml").write_text(SHOP + OWN_COLUMNS + OWN_QUESTION)
+    (tmp_path / "shop.toml").write_text(SHOP + OWN_COLUMNS + OWN_QUESTION + QUICK)
     assert load_settings(tmp_path / "shop.toml").source.kind == "table"
     result = shell("cartwheel run shop.toml", tmp_path)
     assert result.returncode == 0, result.stderr

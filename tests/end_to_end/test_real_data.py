@@ -6,22 +6,10 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from shop_runs import ROOT, cartwheel, serving
+from shop_runs import QUICK, ROOT, cartwheel, serving
 
 from cartwheel.config import load_settings
 from serving.client.client import Client
-
-QUICK = """
-[two_tower]
-epochs = 2
-refit = false
-[ranking]
-epochs = 2
-[evaluate]
-baselines = ["item_knn"]
-bootstrap = 100
-"""
-"""Training and evaluation cut short; all else is as the configuration has it."""
 
 
 @pytest.fixture(scope="module", params=["quick", pytest.param("whole", marks=pytest.mark.thorough)])
