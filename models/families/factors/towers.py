@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, Final, Protocol
 
@@ -109,15 +110,17 @@ class ALSTowers(FactorTowers):
     columns: ClassVar[tuple[str, ...]] = (RECENT,)
 
     def encode_queries(self, table: Columns) -> Array:
-        """Return float32 ``[N, D]`` query vectors, each from its system of D unknowns."""
-        return np.stack([self._folded(np.unique(recent)) for recent in table[RECENT]])
-
-    def _folded(self, recent: Ints) -> Factors:
-        held = self.items[recent].astype(np.float64)
-        if not held.any():
-            return self.stranger
-        left = np.eye(held.shape[1]) + (self.alpha - 1.0) * held.T @ held
-        return np.linalg.solve(left, self.alpha * held.sum(axis=0)).astype(np.float32)
+        """Return float32 ``[N, D]`` query vectors, each from its system of as many unknowns as there are recent items."""
+        recent = table[RECENT]
+        vectors = np.empty((len(recent), self.items.shape[1]), np.float32)
+        for part in _parts(recent, vectors.shape[1]):
+            held = _held(self.items, recent[part])
+            products = held @ held.transpose(0, 2, 1)
+            right = np.full((*held.shape[:2], 1), self.alpha)
+            weights = np.linalg.solve(np.eye(held.shape[1]) + (self.alpha - 1.0) * products, right)
+            folded = (weights.transpose(0, 2, 1) @ held)[:, 0].astype(np.float32)
+            vectors[part] = np.where(held.any(axis=(1, 2))[:, None], folded, self.stranger)
+        return vectors
 
     def query_model(self) -> onnx.ModelProto:
         """Return the graph; the inverse is found by the iteration of Newton and Schulz, which needs matrix products alone.
@@ -190,14 +193,17 @@ class BPRTowers(FactorTowers):
     def encode_queries(self, table: Columns) -> Array:
         """Return float32 ``[N, D]`` query vectors."""
         own = self.users[table[USER]].astype(np.float64)
-        means = np.stack([self._mean(np.unique(recent)) for recent in table[RECENT]])
+        means = self._means(table[RECENT])
         factors = np.where(own.any(axis=1, keepdims=True), own, means)
         vectors: Array = np.concatenate([factors, np.full((len(factors), 1), self.constant)], axis=1).astype(np.float32)
         return vectors
 
-    def _mean(self, recent: Ints) -> npt.NDArray[np.float64]:
-        held = self.items[recent].astype(np.float64)
-        return np.asarray(held[:, :-1].sum(axis=0) / max(1, np.count_nonzero(held.any(axis=1))))
+    def _means(self, recent: Ints) -> npt.NDArray[np.float64]:
+        means = np.empty((len(recent), self.items.shape[1] - 1))
+        for part in _parts(recent, self.items.shape[1]):
+            held = _held(self.items, recent[part])
+            means[part] = held[..., :-1].sum(axis=1) / np.maximum(1, np.count_nonzero(held.any(axis=2), axis=1))[:, None]
+        return means
 
     def query_model(self) -> onnx.ModelProto:
         """Return the graph."""
@@ -249,6 +255,20 @@ def bpr_towers(model: BPR, items: Ints, users: Ints) -> BPRTowers:
     vectors[~model.item_known] = 0.0
     own = np.where(model.user_known[:, None], model.user_factors[:, :-1], 0.0)
     return BPRTowers(_by_id(vectors, items), _by_id(own, users), constant)
+
+
+def _parts(recent: Ints, width: int) -> Iterator[slice]:
+    """Return which lists ``[N, L]`` are looked at together, where each item has ``width`` numbers."""
+    step = max(1, _CELLS // max(1, recent.shape[1] * max(width, recent.shape[1])))
+    return (slice(at, at + step) for at in range(0, len(recent), step))
+
+
+def _held(items: Factors, recent: Ints) -> npt.NDArray[np.float64]:
+    """Return float64 ``[B, L, D]`` the vectors of the distinct items of lists ``[B, L]``, 0 where one stands there again."""
+    ids = np.sort(recent, axis=1)
+    held = items[ids].astype(np.float64)
+    held[:, 1:][ids[:, 1:] == ids[:, :-1]] = 0.0
+    return held
 
 
 def _lowest(shoppers: Factors, items: Factors) -> float:
