@@ -6,7 +6,8 @@ import hashlib
 import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -67,9 +68,9 @@ class Protocol:
         What the cut leaves to ask for is in ``data``; whether dates or shares put it there changes no figure. What is warned of follows
         from ``candidate_set``.
         """
-        return {name: value for name, value in asdict(self).items() if name not in _UNSAID}
+        return {name: value for name, value in _shallow(self).items() if name not in _UNSAID}
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """12 hexadecimal digits over ``said``."""
         return digest(self.said)
@@ -237,9 +238,12 @@ def fingerprint(*arrays: npt.NDArray[Any]) -> str:
 
 
 def _told(record: Record) -> dict[str, Any]:
-    told = asdict(record)
-    told["protocol"]["hash"] = record.protocol.hash
-    return told
+    return _shallow(record) | {"protocol": {**_shallow(record.protocol), "hash": record.protocol.hash}}
+
+
+def _shallow(told: Record | Protocol) -> dict[str, Any]:
+    """Return the fields by name; ``asdict`` would copy all that they hold, for each of some thousand records."""
+    return {each.name: getattr(told, each.name) for each in fields(told)}
 
 
 def _record(row: dict[str, Any]) -> Record:
