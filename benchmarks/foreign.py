@@ -1,12 +1,15 @@
-r"""A DLRM of Merlin Models behind its NVTabular workflow: as `cartwheel serve-model` serves it, and in a Python backend with TensorFlow.
+r"""A DLRM of Merlin Models behind its workflow: by `cartwheel serve-model`, in a Python backend with TensorFlow, and by Merlin Systems.
 
-    python benchmarks/foreign.py --folder build/foreign --seconds 10
+    python benchmarks/foreign.py --folder build/foreign --seconds 10 [--systems SITE_PACKAGES]
 
-Both stand behind the same embedded Triton on this machine, one after the other, and answer the same raw rows, one a request. The Python
+All stand behind the same embedded Triton on this machine, one after the other, and answer the same raw rows, one a request. The Python
 backend is written to be as good as the plain way can be: the workflow without its label and the model are loaded once, requests that Triton
 hands over together are one transform and one call of the SavedModel's compiled signature. They are held against each other first: unless
-scores are within 1e-5, nothing is timed. Merlin Systems' own executor is the same two calls with a copy between them; where the package
-`merlin-systems` can be imported, its export is served too, otherwise the benchmark says so.
+scores are within 1e-5, nothing is timed.
+
+With `--systems`, a folder of packages with merlin-systems (`pip install --no-deps --target FOLDER merlin-systems`), its executor is
+measured too. What it exports calls a model of Triton's TensorFlow backend, which Triton has dropped, so that its operators run within the
+executor here (`benchmarks/peer/systems_model.py` tells how).
 
 Measured: the time from start to the first answer, the memory of Triton and its processes once they answered (proportional, so that what
 they share counts once), and at 1, 8 and 64 requests under way the median latency and the answers a second.
@@ -15,7 +18,6 @@ they share counts once), and at 1, 8 and 64 requests under way the median latenc
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import json
 import os
 import shutil
@@ -25,7 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Optional
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -49,7 +51,8 @@ OURS: Final = "cartwheel"
 PEER: Final = "python_backend"
 UNDER_WAY: Final = (1, 8, 64)
 TOLERANCE: Final = 1e-5
-_PROGRAM: Final = Path(__file__).with_name("peer") / "foreign_model.py"
+SYSTEMS: Final = "merlin_systems"
+_PROGRAMS: Final = {PEER: "foreign_model.py", SYSTEMS: "systems_model.py"}
 _TYPES: Final = {"userId": ("INT64", "TYPE_INT64"), "movieId": ("INT64", "TYPE_INT64"), "age": ("FP32", "TYPE_FP32")}
 _NUMPY: Final = {"INT64": np.int64, "FP32": np.float32}
 _CONFIG: Final = """name: "{model}"
@@ -61,6 +64,7 @@ output [ {{ name: "score" data_type: TYPE_FP32 dims: [ 1 ] }} ]
 parameters {{ key: "queue" value: {{ string_value: "unbounded" }} }}
 parameters {{ key: "folder" value: {{ string_value: "{folder}" }} }}
 parameters {{ key: "model" value: {{ string_value: "{saved}" }} }}
+parameters {{ key: "packages" value: {{ string_value: "{packages}" }} }}
 instance_group [ {{ count: 1 kind: KIND_CPU }} ]
 """
 
@@ -72,7 +76,7 @@ class Measured:
     """One system at one number of requests under way.
 
     Attributes:
-        system: ``cartwheel`` or ``python_backend``.
+        system: ``cartwheel``, ``python_backend`` or ``merlin_systems``.
         under_way: requests at once.
         p50_ms: median latency.
         per_second: answers a second.
@@ -93,8 +97,9 @@ def main(
     folder: Annotated[Path, typer.Option(help="Where the pipeline and both repositories are made.")] = Path("build/foreign"),
     seconds: Annotated[float, typer.Option(help="How long each number of requests under way is measured.")] = 10.0,
     ratings: Annotated[int, typer.Option(help="How many ratings the pipeline is made of.")] = 5000,
+    systems: Annotated[Optional[Path], typer.Option(help="A folder of packages that holds merlin-systems.")] = None,  # noqa: UP045
 ) -> None:
-    """Make the pipeline where it is not there, and measure both systems."""
+    """Make the pipeline where it is not there, and measure each system."""
     from pipelines import inside, movielens
 
     import cartwheel
@@ -106,34 +111,38 @@ def main(
     if not (folder / "rows.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        made = inside(folder, lambda place: movielens(place, rows=ratings))
+        made = inside(folder, lambda place: movielens(place, rows=ratings, floats="float32"))
         cartwheel.export_model(made.workflow, made.model, folder / "served", name=OURS)
-        _write_peer(folder)
         write_json(folder / "rows.json", {name: [float(value) for value in values] for name, values in made.rows.items()})
     rows: dict[str, list[float]] = json.loads((folder / "rows.json").read_text())
     found: list[Measured] = []
     answers = {}
-    for system, repository in ((OURS, folder / "served" / "repository"), (PEER, folder / "peer")):
+    for system in (OURS, PEER, *([SYSTEMS] if systems else [])):
+        repository = folder / "served" / "repository" if system == OURS else folder / system
+        if system != OURS:
+            _write_peer(folder, system, systems)
         with _served(repository, system, rows) as (address, start, megabytes):
             answers[system] = asyncio.run(_answers(address, system, rows))
-            if system == PEER and (worst := float(np.abs(answers[OURS] - answers[PEER]).max())) > TOLERANCE:
-                raise ParityError(f"The two systems differ by {worst:.3g}.", "Nothing was compared.")
+            if (worst := float(np.abs(answers[OURS] - answers[system]).max())) > TOLERANCE:
+                raise ParityError(f"{system} and {OURS} differ by {worst:.3g}.", "Nothing was compared.")
             for under_way in UNDER_WAY:
                 p50, rate = asyncio.run(_load(address, system, rows, under_way, seconds))
                 found.append(Measured(system, under_way, p50, rate, start, megabytes()))
                 console.print(found[-1])
-    if importlib.util.find_spec("merlin.systems") is None:
-        console.print("merlin-systems is not installed here: its executor was not measured.")
+    if systems is None:
+        console.print("The executor of Merlin Systems was not measured: --systems names a folder of packages that holds it.")
     write_json(folder / "foreign.json", {"machine": described, "measured": [asdict(each) for each in found]})
     console.print(_table(found))
 
 
-def _write_peer(folder: Path) -> None:
-    version = folder / "peer" / PEER / "1"
-    version.mkdir(parents=True)
-    shutil.copyfile(_PROGRAM, version / "model.py")
+def _write_peer(folder: Path, system: str, packages: Path | None) -> None:
+    version = folder / system / system / "1"
+    version.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(Path(__file__).with_name("peer") / _PROGRAMS[system], version / "model.py")
     inputs = "\n".join(f'input [ {{ name: "{name}" data_type: {kind} dims: [ 1 ] }} ]' for name, (_, kind) in _TYPES.items())
-    text = _CONFIG.format(model=PEER, inputs=inputs, folder=folder / "workflow", saved=folder / "dlrm")
+    text = _CONFIG.format(
+        model=system, inputs=inputs, folder=folder / "workflow", saved=folder / "dlrm", packages=(packages or folder).resolve()
+    )
     (version.parent / "config.pbtxt").write_text(text, encoding="utf-8")
 
 

@@ -85,8 +85,11 @@ def movielens_table(generator: np.random.Generator, rows: int) -> tuple[pd.DataF
     return ratings, movies
 
 
-def movielens(folder: Path, kind: str = "dlrm", rows: int = 1200) -> Pipeline:
-    """MovieLens as in Merlin's examples: genres by a join, ids, the mean rating of a user, normalised numbers; DLRM or DCN."""
+def movielens(folder: Path, kind: str = "dlrm", rows: int = 1200, floats: str | None = None) -> Pipeline:
+    """MovieLens as in Merlin's examples: genres by a join, ids, the mean rating of a user, normalised numbers; DLRM or DCN.
+
+    ``floats`` is the type of what is normalised: NVTabular's float64 where it is left out.
+    """
     import nvtabular.ops as ops
     from merlin.schema import Tags
 
@@ -94,9 +97,11 @@ def movielens(folder: Path, kind: str = "dlrm", rows: int = 1200) -> Pipeline:
     ratings, movies = movielens_table(generator, rows)
     joined = ["userId", "movieId"] >> ops.JoinExternal(movies, on=["movieId"])
     ids = joined["userId", "movieId", "genres"] >> ops.Categorify(out_path=str(folder))
-    numbers = joined["year"] >> ops.FillMissing(fill_val=1990.0) >> ops.Normalize()
-    means = ["userId"] >> ops.TargetEncoding("rating", kfold=1, p_smooth=20, out_path=str(folder)) >> ops.Normalize()
-    age = ["age"] >> ops.FillMedian() >> ops.LogOp() >> ops.Normalize()
+    numbers = joined["year"] >> ops.FillMissing(fill_val=1990.0) >> ops.Normalize(out_dtype=floats)
+    means = (
+        ["userId"] >> ops.TargetEncoding("rating", kfold=1, p_smooth=20, out_path=str(folder)) >> ops.Normalize(out_dtype=floats)
+    )
+    age = ["age"] >> ops.FillMedian() >> ops.LogOp() >> ops.Normalize(out_dtype=floats)
     label = ["rating"] >> ops.AddMetadata(tags=[Tags.BINARY_CLASSIFICATION, Tags.TARGET])
     workflow, train = fitted(ids + numbers + means + age + label, ratings, folder)
     schema = train.schema

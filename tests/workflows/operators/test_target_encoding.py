@@ -197,6 +197,15 @@ def test_the_fold_of_a_row_is_that_of_nvtabular_and_no_request_has_one(seed: int
         compile_onnx(read, ["__fold__"], "f")
 
 
+def test_a_workflow_whose_target_was_removed_says_so(tmp_path: Path) -> None:
+    workflow = fitted(lambda ops, folder: ["a"] >> ops.TargetEncoding("y", kfold=1, out_path=folder), TRAINING, tmp_path)
+    without = workflow.remove_inputs(["y"])
+    with pytest.raises(NotCompilableError, match="lost its target"):
+        read_plan(without)
+    with pytest.raises(ValueError, match="Length mismatch"):
+        without.transform(TRAINING.to_pandas()[["a"]])
+
+
 def test_two_groups_of_one_name_are_refused(tmp_path: Path) -> None:
     workflow = fitted(lambda ops, folder: [["a", "b"]] >> ops.TargetEncoding("y", kfold=1, out_path=folder), TRAINING, tmp_path)
     applied = Applied(workflow.output_node.op, "TE_a_b_y", ("y", "a", "b"), {}, ("a_b", ("a", "b")))

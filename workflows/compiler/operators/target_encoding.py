@@ -113,6 +113,11 @@ def read_target_encoding(applied: Applied) -> Made:
     if not applied.sources:
         fold = FoldOfRow(applied.operator.kfold, applied.operator.fold_seed)
         return Made((fold,), (next(iter(applied.available)),), by_row=True)  # of any column: its rows are numbered
+    if not applied.operator.target_columns:
+        raise applied.refuse(
+            "lost its target, as Workflow.remove_inputs leaves it, with which NVTabular cannot run it either",
+            "Save the workflow with its target: a request need not give it.",
+        )
     target, *group = applied.sources  # the order of its column_mapping
     operator = applied.operator
     dtype = np.dtype(operator.output_dtype)
