@@ -30,7 +30,7 @@ class TritonPythonModel:
 
     def initialize(self, args: Mapping[str, str]) -> None:
         """Build the ensemble of the workflow and the model."""
-        from cartwheel.merlin_compat import tf
+        from cartwheel.merlin_compat import mm, tf  # noqa: F401 - mm makes the classes of its models known to Keras
 
         parameters = {key: value["string_value"] for key, value in json.loads(args["model_config"])["parameters"].items()}
         import merlin
