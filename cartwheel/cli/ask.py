@@ -11,21 +11,21 @@ from rich.console import Console
 from cartwheel.cli.rules_options import InCart, RulesFile, Where, parse_rules
 
 Server = Annotated[Optional[str], typer.Option("--server", metavar="HOST:PORT", help="The server's gRPC address.")]  # noqa: UP045 - typer on 3.10
-Served = Annotated[Optional[Path], typer.Option("--run", help="Run directory whose running server is asked.")]  # noqa: UP045
-User = Annotated[Optional[str], typer.Option("--user", metavar="ID", help="The shopper's id; left out for an anonymous one.")]  # noqa: UP045
+Served = Annotated[Optional[Path], typer.Option("--run", help="Run directory of the running server to query.")]  # noqa: UP045
+User = Annotated[Optional[str], typer.Option("--user", metavar="ID", help="The shopper's id; omit it for an anonymous one.")]  # noqa: UP045
 Recent = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--recent", metavar="ITEM", help="An item that the shopper just looked at; repeat it, the latest last."),
+    typer.Option("--recent", metavar="ITEM", help="A recently viewed item; repeat the option, latest last."),
 ]
 At = Annotated[
     str,
     typer.Option(
         "--at",
         metavar="INSTANT",
-        help="When it is asked: now, snapshot (the instant of the exported state), or an ISO 8601 instant, UTC unless it has an offset.",
+        help="Time of the request: now, snapshot (the time of the exported state), or an ISO 8601 time, UTC unless it has an offset.",
     ),
 ]
-K = Annotated[int, typer.Option("-k", help="How many items to answer.")]
+K = Annotated[int, typer.Option("-k", help="Number of items to return.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")]
 
 
@@ -36,7 +36,7 @@ def recommend(
     recent: Recent = None,
     exclude: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--exclude", metavar="ITEM", help="An item to leave out; repeat it for more."),
+        typer.Option("--exclude", metavar="ITEM", help="An item to leave out; may be repeated."),
     ] = None,
     where: Where = None,
     in_cart: InCart = None,
@@ -45,7 +45,7 @@ def recommend(
     k: K = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a running server what to recommend.
+    """Request recommendations from a running server.
 
     Ids are taken exactly as they are written, blanks and commas included; quote them for the shell where it needs that.
 
@@ -63,7 +63,7 @@ def recommend(
 
 
 def cart(
-    items: Annotated[list[str], typer.Argument(metavar="ITEM", help="The items in the cart, each an argument of its own.")],
+    items: Annotated[list[str], typer.Argument(metavar="ITEM", help="The items in the cart, one argument each.")],
     server: Server = None,
     run: Served = None,
     user: User = None,
@@ -72,7 +72,7 @@ def cart(
     k: K = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a running server whether a cart will be bought, and what completes it.
+    """Request the purchase probability of a cart and its lines, and items that complete it.
 
     Ids are taken exactly as they are written, blanks and commas included; quote them for the shell where it needs that.
 
@@ -93,19 +93,21 @@ def predict(
     task: Annotated[str, typer.Argument(help="The declared task.")],
     entities: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Argument(metavar="[ENTITY]...", help="Ids of users or items; left out where columns alone are given."),
+        typer.Argument(metavar="[ENTITY]...", help="Ids of users or items; omit them if only columns are given."),
     ] = None,
     server: Server = None,
     run: Served = None,
     given: Annotated[
         Optional[list[str]],  # noqa: UP045
         typer.Option(
-            "--set", metavar="COLUMN=VALUE", help="A column's value; repeat it for more columns, or more values of a list."
+            "--set",
+            metavar="COLUMN=VALUE",
+            help="Value of a column; repeat the option for more columns, or more values of a list.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a running server what a declared task predicts, how to decide, and why.
+    """Request the prediction, decision and reasons of a declared task.
 
     What --set gives replaces what the server has stored; nothing after the = stands for a value that is not known.
 

@@ -107,7 +107,7 @@ def show_recommendations(answer: Recommendations, console: Console, *, as_json: 
     table = Table("item", "score", "why")
     for item in answer.items:
         table.add_row(escape(str(item.item_id)), f"{item.score:.3f}", escape(item.sentence))
-    console.print(table if answer.items else "Nothing is left to recommend: every candidate is excluded.")
+    console.print(table if answer.items else "No recommendations: every candidate is excluded.")
     if answer.fewer:
         console.print(answer.fewer, markup=False, highlight=False, soft_wrap=True)
 

@@ -25,53 +25,53 @@ def audit(
             metavar="TABLE", help="Parquet, CSV or JSON, packed or not; a file, a folder or a glob. Each row is an example."
         ),
     ],
-    label: Annotated[str, typer.Option(metavar="COLUMN", help="What is to be predicted: yes or no, a few classes, or a number.")],
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="The target column: binary, a few classes, or a number.")],
     time: Annotated[
         Optional[str],  # noqa: UP045 - typer on 3.10
         typer.Option(
             metavar="COLUMN",
-            help="When each prediction is asked for. Dates and times in other columns that lie after it are leaks.",
+            help="Time of each prediction. Later dates and times in other columns are leaks.",
         ),
     ] = None,
     split: Annotated[
         Optional[str],  # noqa: UP045
-        typer.Option(metavar="COLUMN", help="Which split each row is in. The same row in two splits is a leak."),
+        typer.Option(metavar="COLUMN", help="Split of each row. The same row in two splits is a leak."),
     ] = None,
     group: Annotated[
         Optional[str],  # noqa: UP045
         typer.Option(
-            metavar="COLUMN", help="What makes rows dependent (a session, a customer); told if it is in several splits."
+            metavar="COLUMN", help="Group of dependent rows (a session, a customer); reported if it is in several splits."
         ),
     ] = None,
     ignore: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(metavar="COLUMN", help="A column that no model sees, such as a row number; may be given again."),
+        typer.Option(metavar="COLUMN", help="A column that no model uses, such as a row number; may be repeated."),
     ] = None,
     source: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
             metavar="CONFIG",
-            help="A configuration file whose [source] says how the files are laid out, where that cannot be detected.",
+            help="A configuration file whose [source] describes what cannot be detected in the files.",
         ),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
 ) -> None:
-    """Look for leaks in a table of examples: columns that know what they cannot know yet.
+    """Look for leaks in a table of examples: columns with information that is not available at prediction time.
 
-    A leak makes a model look better than it will ever be. `cartwheel prepare` audits its own examples; this command does it for any
-    table, before you train on it:
+    A leak makes a model look better than it will be in production. `cartwheel prepare` audits its own examples; this command audits any
+    table before you train on it:
 
-    - a column that is the label under another name, is filled only where it has one value, or tells it all (area under ROC above 0.99);
+    - a column that is the label under another name, is filled only for one value of it, or predicts it fully (ROC AUC above 0.99);
 
-    - a column that tells far more of the label than the next best one does, which is for you to judge;
+    - a column that is far more predictive than the next best one, which needs your judgement;
 
-    - with --time, instants that come after the prediction is asked for, such as a delivery date;
+    - with --time, times after the prediction, such as a delivery date;
 
     - with --split, rows in two splits; with --time too, splits that overlap in time; with --group too, groups in several.
 
     Example: cartwheel audit orders.csv --label returned --time ordered_at --split fold --ignore order_id
 
-    A finding called "leak" ends the command with exit code 5, so that a script stops there; one called "look" is for you to judge.
+    A finding marked "leak" ends the command with exit code 5; one marked "look" needs your judgement.
     """
     from cartwheel.config import load_settings
     from workflows.audit.reading import read_table

@@ -28,25 +28,22 @@ _Names = Optional[list[str]]  # noqa: UP045 - typer on 3.10
 
 def compare(
     first: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory after `cartwheel evaluate`.")],
-    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one; the difference is its figure less the first's.")],
-    task: Annotated[_Names, typer.Option("--task", metavar="NAME", help="Compare this task only; may be given again.")] = None,
-    model: Annotated[_Names, typer.Option("--model", metavar="NAME", help="Compare this model only; may be given again.")] = None,
-    metric: Annotated[
-        _Names, typer.Option("--metric", metavar="NAME", help="Compare this metric only; may be given again.")
-    ] = None,
+    second: Annotated[Path, typer.Argument(metavar="RUN", help="Another one; differences are its metrics minus the first's.")],
+    task: Annotated[_Names, typer.Option("--task", metavar="NAME", help="Compare this task only; may be repeated.")] = None,
+    model: Annotated[_Names, typer.Option("--model", metavar="NAME", help="Compare this model only; may be repeated.")] = None,
+    metric: Annotated[_Names, typer.Option("--metric", metavar="NAME", help="Compare this metric only; may be repeated.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the comparison as JSON.")] = False,
 ) -> None:
-    """Put the figures of two runs side by side, and refuse those that did not come about alike.
+    """Show the metrics of two runs side by side, and reject those with different protocols.
 
     \b
       cartwheel compare runs/shop runs/shop_longer --metric ndcg --metric recall
 
-    Every figure carries the hash of its protocol: the split, what competed, what was left out, the rule for ties, the sample and the
-    very rows that were asked for. Where both runs judged a figure under one protocol, both stand here with their 95% intervals and the
-    difference. Where the protocols differ there is no difference to tell: the command says in which fields they do, and ends with exit
-    code 12. What one run alone judged is counted.
+    Every metric carries the hash of its protocol: the split, the candidates, what was left out, the rule for ties, the sample and its
+    rows. Metrics with the same protocol in both runs are shown with their 95% intervals and the difference. If the protocols differ, the
+    command lists the fields that differ, and ends with exit code 12. Metrics that only one run has are counted.
 
-    Two runs compare when they are of one log, one [prepare] section and one seed; what was trained on it may differ.
+    Two runs can be compared if they have the same log, [prepare] section and seed; their models may differ.
     """  # noqa: D301 - click's mark of a paragraph that it must not wrap
     from evaluation.comparison import compare as compare_evaluations
 

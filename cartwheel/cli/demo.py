@@ -48,10 +48,12 @@ def run_demo(run: Path, console: Console, shop: Path | None = None) -> None:
     run_stages(settings, COMMANDS, Console(stderr=True))
     console.rule("how good it is, on later events that no model has seen", align="left")
     show_evaluation(settings.run, console, whole=False)
-    console.print("Every figure with its protocol: [bold]evaluation/metrics.json[/bold] in the run directory.")
+    console.print("All metrics with their protocols: [bold]evaluation/metrics.json[/bold] in the run directory.")
     _serve_and_ask(settings, console)
     console.rule(align="left", title=f"done in {time.monotonic() - started:.0f} s")
-    console.print(f"Ask again: `cartwheel serve {run}`, and beside it `cartwheel recommend --run {run} --user u00042`")
+    console.print(
+        f"To send more requests: `cartwheel serve {run}`, and in another terminal `cartwheel recommend --run {run} --user u00042`"
+    )
 
 
 def _serve_and_ask(settings: RunSettings, console: Console) -> None:
@@ -65,7 +67,7 @@ def _serve_and_ask(settings: RunSettings, console: Console) -> None:
         show_recommendations(client.recommend(shopper, k=5), console)
         console.print(f"[bold]a shopper never seen before[/bold] who looked at {' and '.join(recent)}")
         show_recommendations(client.recommend(STRANGER, recent_items=recent, k=5), console)
-        console.print("[bold]an anonymous visitor[/bold] of whom nothing is known")
+        console.print("[bold]an anonymous visitor[/bold] without any history")
         show_recommendations(client.recommend(k=5), console)
         console.print(f"[bold]a cart[/bold] of {shopper} with {', '.join(cart)}")
         show_cart(client.cart(cart, user_id=shopper, k=3), console)

@@ -24,37 +24,33 @@ if TYPE_CHECKING:
     from evaluation.off_policy.preview import Preview
 
 _JOURNAL: Final = 2_000_000
-Served = Annotated[
-    Path, typer.Argument(metavar="A", help="The run or configuration file that was served, whose exposures are read.")
-]
+Served = Annotated[Path, typer.Argument(metavar="A", help="The served run or configuration file, with exposures.")]
 Events = Annotated[
     Optional[Path],  # noqa: UP045 - typer on 3.10
-    typer.Option(help="Parquet of events, such as `cartwheel land` writes; left out, those that are not landed yet."),
+    typer.Option(help="Parquet of events, as written by `cartwheel land` [default: events that are not landed yet]."),
 ]
-Hours = Annotated[float, typer.Option(min=0.01, help="How long after it was shown a click belongs to an item.")]
-Kind = Annotated[str, typer.Option("--event", help="The type of event that counts as a click.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the figures as JSON.")]
+Hours = Annotated[float, typer.Option(min=0.01, help="Hours after an exposure within which a click counts.")]
+Kind = Annotated[str, typer.Option("--event", help="Event type that counts as a click.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the results as JSON.")]
 
 
 def preview(
     first: Served,
-    second: Annotated[
-        Path, typer.Argument(metavar="B", help="The run, repository or configuration file that might be served instead.")
-    ],
+    second: Annotated[Path, typer.Argument(metavar="B", help="The alternative run, repository or configuration file.")],
     events: Events = None,
     hours: Hours = 24.0,
     kind: Kind = "view",
-    least_effect: Annotated[float, typer.Option(help="Relative difference that the log must be able to show.")] = 0.1,
+    least_effect: Annotated[float, typer.Option(help="Relative difference that the log must be able to detect.")] = 0.1,
     min_effective: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Effective sample size below which nothing is decided, instead of what the least effect needs."),
+        typer.Option(help="Effective sample size below which there is no decision [default: derived from --least-effect]."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Estimate what B would have brought where A was served, from the exposures of A, of which a share was explored.
+    """Estimate how B would have performed on A's traffic, from the exposures of A with exploration.
 
-    B is asked the logged requests again, in this process, under the rules of each request and those of the shop: [serve.rules] of B where
-    B is a configuration file, else of A. Where the log has too few effective rows to show the least effect, the verdict
+    The logged requests are sent to B in this process, with the rules of each request and those of the shop: [serve.rules] of B if
+    B is a configuration file, else of A. If the log has too few effective rows to detect the least effect, the verdict
     is "refused", and the command ends with exit code 4.
     """
     from cartwheel.cli.serve import repository_of
@@ -83,16 +79,14 @@ def preview(
 
 def experiment(
     run: Served,
-    shares: Annotated[
-        list[str], typer.Option("--share", help="VERSION=SHARE as it was meant; for each version, the old one first.")
-    ],
+    shares: Annotated[list[str], typer.Option("--share", help="VERSION=SHARE as intended, once per version, the old one first.")],
     events: Events = None,
     hours: Hours = 24.0,
     kind: Kind = "view",
-    planned: Annotated[int, typer.Option(min=1, help="Shoppers at which the interval shall be narrowest.")] = 10_000,
+    planned: Annotated[int, typer.Option(min=1, help="Number of shoppers at which the interval is narrowest.")] = 10_000,
     as_json: AsJson = False,
 ) -> None:
-    """Compare two versions that were served side by side; it may be asked every day, and stopped as soon as it is sure."""
+    """Compare two versions that were served side by side. It may be run daily and stopped as soon as it is conclusive."""
     from evaluation.experiments.sample_ratio import sample_ratio
     from evaluation.experiments.sequential import replay
     from evaluation.off_policy.exposures import clicked, entered

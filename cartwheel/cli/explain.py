@@ -25,7 +25,7 @@ def explain(
     k: K = 10,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a running server which step or rule drops an item, and the least change that would bring it in.
+    """Show which step or rule drops an item, and the smallest change that would include it.
 
     Example: cartwheel explain anna lamp --run runs/shop --where 'price < 20'
     """

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="features",
-    help="The shop's own columns as features of every model.",
+    help="Own columns as features of every model.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -37,24 +37,24 @@ def _features() -> None:
 @app.command()
 def suggest(
     config: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="The configuration file; its [tables.<name>] and [source] say where to look.")
+        Path, typer.Argument(metavar="CONFIG", help="The configuration file, with [tables.<name>] and [source].")
     ] = Path("cartwheel.toml"),
     write: Annotated[bool, typer.Option("--write", help="Append the section to the configuration file.")] = False,
 ) -> None:
-    """Look at the side tables and the log's own columns, and propose [features.own.<name>] for each.
+    """Inspect the side tables and the log's own columns, and propose [features.own.<name>] for each.
 
-    Name the shop's tables first, then let this command look at their columns:
+    Name the shop's tables first, then let this command inspect their columns:
 
         [tables.items]
         path = "items.csv"          # Parquet, CSV or JSON lines; a file, a folder or a glob
-        key = "sku"                 # the column with the ids that the events have; item_id by default
-        valid_from = "changed_at"   # from when on a row is known; without it rows are taken as always known
+        key = "sku"                 # the column with the ids of the events; item_id by default
+        valid_from = "changed_at"   # time from which a row is valid; by default rows are assumed to be always known
 
-    `cartwheel features suggest shop.toml` prints a section for each column, with what was found above it: what its values mean (kind),
-    how many distinct ones there are and how many are missing. Ids, constants and copies of a key are left out, with the reason. Read
-    it, and leave out what is only known with the outcome; `--write` appends it to the configuration.
+    `cartwheel features suggest shop.toml` prints a section for each column with its findings: the kind of its values, and the number of
+    distinct and missing ones. Ids, constants and copies of a key are left out, with the reason. Review it, and remove columns that are
+    only known with the outcome; `--write` appends it to the configuration.
 
-    Own columns of the events are those that source.columns brings along.
+    Own columns of the events are those added by source.columns.
     """
     from cartwheel.config import load_settings
     from workflows.features.suggest import as_toml
@@ -70,7 +70,7 @@ def suggest(
     own = settings.features.own
     text = as_toml(propose(tables), {*own, *(feature.origin for feature in own.values())})
     if not text:
-        Console(stderr=True).print("Every column is declared already.")
+        Console(stderr=True).print("Every column is already declared.")
         return
     if write:
         _append(config, text)

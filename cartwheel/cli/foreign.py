@@ -24,20 +24,20 @@ def compile_workflow(
     out: Annotated[Path, typer.Option("--out", help="New folder to write features.onnx, plan.json and columns.json to.")],
     leave_out: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--except", metavar="COLUMN", help="An encoded column to do without, such as a label. May be given again."),
+        typer.Option("--except", metavar="COLUMN", help="An encoded column to leave out, such as a label; may be repeated."),
     ] = None,
     lambdas: Lambdas = None,
 ) -> None:
-    """Compile a fitted NVTabular workflow to ONNX, of which every column equals what NVTabular makes.
+    """Compile a fitted NVTabular workflow to ONNX, with the same output as NVTabular.
 
-    A workflow saved by NVTabular 23.8 is a Python pickle, which can run any code while it is loaded: give only one whose writer you trust.
-    One saved as graph.json, by NVTabular's main branch, runs nothing.
+    A workflow saved by NVTabular 23.8 is a Python pickle, which can run arbitrary code when it is loaded: use only one from a source you
+    trust. One saved as graph.json, by NVTabular's main branch, runs no code.
 
     \b
       cartwheel compile saved/workflow --out compiled --except rating
 
-    A column without an exact form is refused by name, with what to use instead; --except leaves it out and compiles the rest. What has a
-    form for tables alone, such as the hash of a string, is named in columns.json and left out of features.onnx.
+    A column that cannot be compiled exactly is reported with what to use instead; --except leaves it out and compiles the rest. Columns
+    that compile for tables only, such as the hash of a string, are listed in columns.json and left out of features.onnx.
     """  # noqa: D301 - click's mark of a paragraph that it must not wrap
     from cartwheel.pipeline.foreign.compiled import compile_workflow as compiled
     from cartwheel.pipeline.foreign.compiled import said_before
@@ -50,7 +50,7 @@ def compile_workflow(
     found.save(out)
     tables = found.on_tables_alone()
     for name, kind in found.columns.items():
-        _say(console, f"{name}: {kind}{f' (on tables alone: {tables[name]})' if name in tables else ''}")
+        _say(console, f"{name}: {kind}{f' (tables only: {tables[name]})' if name in tables else ''}")
     for name, why in found.left_out.items():
         _say(console, f"left out: {name}: {why}")
     _say(console, f"Written to {out}.")
@@ -63,12 +63,13 @@ def serve_model(
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the repository and its versions.")] = Path("served"),
     name: Annotated[
-        str, typer.Option("--name", help="What clients ask for [default: the name of the model's folder or file].")
+        str, typer.Option("--name", help="Model name for clients [default: the name of the model's folder or file].")
     ] = "",
     rows: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
-            "--rows", help="Parquet file of raw rows to check on [default: rows drawn from what the workflow was fitted to]."
+            "--rows",
+            help="Parquet file of raw rows for the comparison [default: rows drawn from the data the workflow was fitted on].",
         ),
     ] = None,
     lambdas: Lambdas = None,
@@ -81,21 +82,19 @@ def serve_model(
             " --item-model; or the encoded column of item ids whose vocabulary the model scores.",
         ),
     ] = "",
-    k: Annotated[int, typer.Option("--k", help="How many items are answered.", min=1)] = 10,
+    k: Annotated[int, typer.Option("--k", help="Number of items to return.", min=1)] = 10,
     item_model: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--item-model", help="The item tower, which makes vectors of the raw items of --top-k."),
+        typer.Option("--item-model", help="The item tower, which computes vectors for the raw items of --top-k."),
     ] = None,
-    item_id: Annotated[str, typer.Option("--item-id", help="The encoded column of item ids, where the file has several.")] = "",
-    only_write: Annotated[
-        bool, typer.Option("--only-write", help="Write the repository and end; `cartwheel serve` serves it.")
-    ] = False,
+    item_id: Annotated[str, typer.Option("--item-id", help="The encoded column of item ids, if the file has several.")] = "",
+    only_write: Annotated[bool, typer.Option("--only-write", help="Write the repository without serving it.")] = False,
     grpc_port: Annotated[int, typer.Option("--grpc-port", help="gRPC port; 0 picks a free one.", min=0, max=65535)] = 8001,
 ) -> None:
-    """Serve a model behind the NVTabular workflow that it was trained behind, on Triton: raw columns in, the model's answers out.
+    """Serve a model with the NVTabular workflow it was trained with, on Triton: raw columns in, the model's outputs out.
 
-    A workflow saved by NVTabular 23.8 is a Python pickle, which can run any code while it is loaded: give only one whose writer you trust.
-    One saved as graph.json, by NVTabular's main branch, runs nothing.
+    A workflow saved by NVTabular 23.8 is a Python pickle, which can run arbitrary code when it is loaded: use only one from a source you
+    trust. One saved as graph.json, by NVTabular's main branch, runs no code.
 
     \b
       cartwheel serve-model --workflow saved/workflow --model saved/dlrm
@@ -119,8 +118,8 @@ def serve_model(
     for check in written.checks:
         _say(console, f"equal: {check.what}: {check.rows} rows, largest difference {check.difference:.2g}")
     asked = ", ".join(f"{column.name}: {column}" for column in written.form.columns)
-    _say(console, f"{written.form.name} is asked with {asked}.")
-    _say(console, f"It answers {', '.join(f'{each.name}: {each.dtype}' for each in written.form.answers)}.")
+    _say(console, f"{written.form.name} takes {asked}.")
+    _say(console, f"It returns {', '.join(f'{each.name}: {each.dtype}' for each in written.form.answers)}.")
     _say(console, f"Written to {written.repository}, version {written.version}.")
     if not only_write:
         serve_run(out, {"grpc_port": grpc_port}, console)
@@ -131,26 +130,26 @@ def convert_systems(
         Path, typer.Argument(metavar="ENSEMBLE_FOLDER", help="The folder that Merlin Systems exported an ensemble to.")
     ],
     out: Annotated[Path, typer.Option("--out", help="Folder of the repository and its versions.")] = Path("served"),
-    name: Annotated[str, typer.Option("--name", help="What clients ask for.")] = "ensemble",
+    name: Annotated[str, typer.Option("--name", help="Model name for clients.")] = "ensemble",
     without: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--without", metavar="STEP", help="A step without a form here to do without. May be given again."),
+        typer.Option("--without", metavar="STEP", help="An unsupported step to leave out; may be repeated."),
     ] = None,
     top_k: Annotated[
         str, typer.Option("--top-k", metavar="ITEMS", help="The items of a Faiss index; see `cartwheel serve-model`.")
     ] = "",
-    k: Annotated[int, typer.Option("--k", help="How many items are answered.", min=1)] = 10,
+    k: Annotated[int, typer.Option("--k", help="Number of items to return.", min=1)] = 10,
 ) -> None:
-    """Write a repository of ours from an ensemble of Merlin Systems: its workflow, its TensorFlow model, and exact search for Faiss.
+    """Convert an ensemble of Merlin Systems to a repository: its workflow, its TensorFlow model, and exact search for Faiss.
 
-    The workflow in it is a Python pickle, which can run any code while it is loaded: give only a folder whose writer you trust. The
-    graph of its steps, a pickle too, is not loaded; which steps it has is read from the names in it.
+    The workflow in it is a Python pickle, which can run arbitrary code when it is loaded: use only a folder from a source you trust. The
+    graph of its steps, also a pickle, is not loaded; its steps are determined from the names in it.
 
     \b
       cartwheel convert-systems exported/ensemble --without SoftmaxSampling
       cartwheel serve served
 
-    Each step is told with what becomes of it; one without a form is refused with what to do instead, unless --without names it.
+    The result of each step is printed. An unsupported step is an error that says what to do instead, unless --without names it.
     """  # noqa: D301
     from cartwheel.pipeline.foreign.compiled import PICKLE_WARNING
     from cartwheel.pipeline.foreign.items import TopK
@@ -162,7 +161,7 @@ def convert_systems(
     console = Console(stderr=True)
     _say(console, PICKLE_WARNING.format(folder=ensemble))
     for step in read_steps(ensemble):
-        _say(console, f"{step.name}: {step.becomes or f'no form: {step.why}'}")
+        _say(console, f"{step.name}: {step.becomes or f'not supported: {step.why}'}")
     written = convert(ensemble, out, name=name, without=without or (), top_k=TopK(top_k, k) if top_k else None)
     _say(console, f"Written to {written.repository}, version {written.version}; `cartwheel serve {out}` serves it.")
 

@@ -19,20 +19,16 @@ _HEALTH: Final = "/v2/health/ready"
 
 
 def gateway(
-    path: Annotated[
-        Path, typer.Argument(help="The repository that Triton serves, or a configuration file, whose [serve] then counts.")
-    ],
+    path: Annotated[Path, typer.Argument(help="The repository that Triton serves, or a configuration file with [serve].")],
     triton: Annotated[str, typer.Option(help="host:port of Triton's gRPC.")] = "127.0.0.1:8001",
-    triton_http: Annotated[
-        str, typer.Option(help="host:port of Triton's HTTP, where it tells whether it is ready.")
-    ] = "127.0.0.1:8000",
+    triton_http: Annotated[str, typer.Option(help="host:port of Triton's HTTP, for readiness.")] = "127.0.0.1:8000",
     triton_metrics: Annotated[str, typer.Option(help="host:port of Triton's metrics.")] = "127.0.0.1:8002",
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     grpc_port: Annotated[int, typer.Option(help="gRPC port.", min=1, max=65535)] = 8101,
-    http_port: Annotated[int, typer.Option(help="Port of questions in JSON, health and metrics.", min=1, max=65535)] = 8100,
+    http_port: Annotated[int, typer.Option(help="Port for JSON requests, health and metrics.", min=1, max=65535)] = 8100,
     metrics_port: Annotated[int, typer.Option(help="Port of Prometheus metrics.", min=1, max=65535)] = 8102,
 ) -> None:
-    """Run the gateway alone, before a Triton that something else runs, until SIGTERM: what containers and Kubernetes need.
+    """Run only the gateway, in front of a separately managed Triton, until SIGTERM: for containers and Kubernetes.
 
     One version is served, that of the repository; `cartwheel deploy` needs `cartwheel serve`. Nothing but the gateway may reach Triton.
     """

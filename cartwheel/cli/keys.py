@@ -12,18 +12,18 @@ from rich.table import Table
 
 from serving.gateway.keys import KeyFile, Role
 
-app = typer.Typer(name="keys", help="Add, list and remove the keys with which a served shop may be asked.", no_args_is_help=True)
-File = Annotated[Path, typer.Option("--file", help="The file that serve.keys_file names; it holds hashes alone.")]
+app = typer.Typer(name="keys", help="Add, list and remove API keys.", no_args_is_help=True)
+File = Annotated[Path, typer.Option("--file", help="The file named by serve.keys_file; it contains only hashes.")]
 _DEFAULT_FILE = Path("keys.json")
 
 
 @app.command()
 def add(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    name: Annotated[str, typer.Argument(help="Name of the key.")],
     file: File = _DEFAULT_FILE,
-    role: Annotated[Optional[list[Role]], typer.Option(help="What it allows; may be given several times [default: ask].")] = None,  # noqa: UP045
+    role: Annotated[Optional[list[Role]], typer.Option(help="A permission of the key; may be repeated [default: ask].")] = None,  # noqa: UP045
     rate: Annotated[
-        float | None, typer.Option(help="Requests a second; 0 sets no limit [default: serve.rate_per_key].", min=0)
+        float | None, typer.Option(help="Requests per second; 0 means no limit [default: serve.rate_per_key].", min=0)
     ] = None,
 ) -> None:
     """Make a key and print it, once: the file holds its hash alone. A running server knows it within a second."""
@@ -42,6 +42,6 @@ def list_(file: File = _DEFAULT_FILE) -> None:
 
 
 @app.command()
-def remove(name: Annotated[str, typer.Argument(help="Whose key it is.")], file: File = _DEFAULT_FILE) -> None:
+def remove(name: Annotated[str, typer.Argument(help="Name of the key.")], file: File = _DEFAULT_FILE) -> None:
     """Remove a key; a running server refuses it within a second."""
     KeyFile.read(file).remove(name)

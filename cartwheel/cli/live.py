@@ -17,10 +17,8 @@ from serving.settings import ServeSettings
 if TYPE_CHECKING:
     from serving.intake.taking import Taker
 
-Path_ = Annotated[
-    Path, typer.Argument(help="A run directory, a repository, or a configuration file, as `cartwheel serve` takes it.")
-]
-Store = Annotated[Optional[str], typer.Option("--store", help="`sqlite` or a URL of Redis, instead of serve.store.")]  # noqa: UP045 - typer on 3.10
+Path_ = Annotated[Path, typer.Argument(help="A run directory, a repository, or a configuration file, as for `cartwheel serve`.")]
+Store = Annotated[Optional[str], typer.Option("--store", help="`sqlite` or a Redis URL, instead of serve.store.")]  # noqa: UP045 - typer on 3.10
 
 
 def consume(
@@ -28,34 +26,32 @@ def consume(
     stream: Annotated[
         str, typer.Option("--stream", help="Key of the stream, or the topic; each entry has the fields of an event.")
     ],
-    url: Annotated[str, typer.Option("--redis", help="URL of the Redis that holds the stream.")] = "redis://127.0.0.1:6379/0",
+    url: Annotated[str, typer.Option("--redis", help="URL of the Redis server of the stream.")] = "redis://127.0.0.1:6379/0",
     kafka: Annotated[
-        str, typer.Option("--kafka", help="HOST:PORT of a broker of Kafka, in place of a Redis; several by commas.")
+        str, typer.Option("--kafka", help="HOST:PORT of a Kafka broker, instead of Redis; separate several by commas.")
     ] = "",
     option: Annotated[
         Optional[list[str]],  # noqa: UP045 - typer on 3.10
-        typer.Option(
-            "--option", help="With --kafka: NAME=VALUE of librdkafka, such as security.protocol=SSL; may be given again."
-        ),
+        typer.Option("--option", help="With --kafka: NAME=VALUE of librdkafka, such as security.protocol=SSL; may be repeated."),
     ] = None,
     group: Annotated[str, typer.Option("--group", help="Consumer group; consumers of one group share the stream.")] = "cartwheel",
     store: Store = None,
 ) -> None:
-    """Take in events from a stream of Redis or a topic of Kafka, until it is stopped: checked, kept once, and acknowledged when durable.
+    """Consume events from a Redis stream or a Kafka topic until stopped: validated, deduplicated, and acknowledged when durable.
 
     \b
       cartwheel consume runs/shop --stream events --redis redis://10.0.0.5:6379/0
       cartwheel consume runs/shop --stream events --kafka 10.0.0.6:9092 --option security.protocol=SSL
 
     Entries of a stream have the fields of an event (user_id, item_id, event_type, timestamp, ...); a message of a topic is a JSON object
-    of them. Give event_id where an event may be sent twice. Kafka needs the extra `kafka`, Redis the extra `redis`.
+    of them. Set event_id if an event may be sent twice. Kafka needs the extra `kafka`, Redis the extra `redis`.
     """  # noqa: D301 - click's mark of a paragraph that it must not wrap
     from serving.intake.dead_letters import DEAD_LETTERS, DeadLetters
     from serving.store.opened import open_store
     from workflows.events.kinds import EVENT_TYPES
 
     if option and not kafka:
-        raise UsageError("--option belongs to --kafka.", "Add --kafka, or leave it out.")
+        raise UsageError("--option needs --kafka.", "Add --kafka, or omit --option.")
     settings, folder = _settings(path, store)
     ended = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -77,7 +73,7 @@ def consume(
         consumer.run(ended.is_set, lambda sentence: print(sentence, file=sys.stderr, flush=True))
         done = consumer.consumed
         consumer.close()
-    print(f"{done.accepted:,} events accepted, {done.duplicates:,} known already, {done.refused:,} refused.", file=sys.stderr)
+    print(f"{done.accepted:,} events accepted, {done.duplicates:,} duplicates, {done.refused:,} rejected.", file=sys.stderr)
 
 
 def _options(given: Sequence[str]) -> dict[str, str]:
@@ -92,7 +88,7 @@ def land(
     out: Annotated[Path, typer.Option("--out", help="Folder of the Parquet files, which `prepare` reads as a table.")],
     store: Store = None,
 ) -> None:
-    """Write the events that came in to Parquet for the next training, each once, and take them out of the journal."""
+    """Write the received events to Parquet for the next training, each once, and remove them from the journal."""
     from serving.intake.landing import land as write
     from serving.store.opened import open_store
 

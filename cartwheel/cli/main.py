@@ -75,7 +75,7 @@ app.command()(versions.deploy)
 app.command()(versions.rollback)
 
 Config = Annotated[Path, typer.Argument(help="The configuration file; see the folder configs for examples.")]
-Run = Annotated[Optional[Path], typer.Option("--run", help="Run directory, instead of the one that the configuration names.")]  # noqa: UP045 - typer on 3.10
+Run = Annotated[Optional[Path], typer.Option("--run", help="Run directory, instead of the one in the configuration.")]  # noqa: UP045 - typer on 3.10
 Data = Annotated[Optional[Path], typer.Option("--data", help="Events to read, instead of source.path of the configuration.")]  # noqa: UP045
 
 _INTERRUPTED = 130  # what a shell calls a program that was interrupted; typer exits with it by itself
@@ -126,12 +126,12 @@ def _run(commands: list[str], config: Path, run: Path | None, data: Path | None,
 @app.command()
 def simulate(
     out: Annotated[Path, typer.Argument(help="Folder to write events.parquet and truth/ to.")],
-    shoppers: Annotated[int, typer.Option(help="How many shoppers the shop ever has.", min=1)] = 4000,
-    items: Annotated[int, typer.Option(help="How many items the shop ever sells.", min=1)] = 2000,
-    days: Annotated[int, typer.Option(help="How many days the log covers.", min=7)] = 60,
-    seed: Annotated[int, typer.Option(help="The same seed writes the same bytes.", min=0)] = 1,
+    shoppers: Annotated[int, typer.Option(help="Total number of shoppers.", min=1)] = 4000,
+    items: Annotated[int, typer.Option(help="Total number of items.", min=1)] = 2000,
+    days: Annotated[int, typer.Option(help="Number of days in the log.", min=7)] = 60,
+    seed: Annotated[int, typer.Option(help="Random seed; the same seed gives the same bytes.", min=0)] = 1,
 ) -> None:
-    """Simulate a shop: an event log, and the truth that it was drawn from."""
+    """Simulate a shop: an event log, and the truth behind it."""
     from cartwheel.pipeline.stages import require_training_packages
     from cartwheel.pipeline.work import simulate_shop
 
@@ -142,7 +142,7 @@ def simulate(
 
 @app.command()
 def prepare(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
-    """Check the events, cut point-in-time examples and fit the NVTabular features."""
+    """Validate the events, build point-in-time examples and fit the NVTabular features."""
     _run(["prepare"], config, run, data)
 
 
@@ -154,7 +154,7 @@ def train(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) 
 
 @app.command()
 def evaluate(config: Config = _DEFAULT_CONFIG, run: Run = None, data: Data = None) -> None:
-    """Measure every model beside its baselines on the test split."""
+    """Evaluate every model and its baselines on the test split."""
     _run(["evaluate"], config, run, data)
 
 
@@ -168,7 +168,7 @@ def export(
         typer.Option(help="embedded: for `cartwheel serve`; native: for any Triton with the onnxruntime backend."),
     ] = None,
 ) -> None:
-    """Write the Triton model repository, once its answers equal the offline ones."""
+    """Write the Triton model repository, after checking that its answers equal the offline ones."""
     _run(["export"], config, run, data, target)
 
 
@@ -178,33 +178,33 @@ def run_all(
     run: Run = None,
     data: Data = None,
     go_on: Annotated[
-        bool, typer.Option("--continue", help="Go on from the version that is served, with what happened since, and bring it in.")
+        bool, typer.Option("--continue", help="Continue training the served version on new events, and deploy the result.")
     ] = False,
     landed: Annotated[
         Path | None,
         typer.Option(
-            "--landed", help="With --continue: folder that `cartwheel land` wrote [default: landed in the run directory]."
+            "--landed", help="With --continue: folder written by `cartwheel land` [default: landed in the run directory]."
         ),
     ] = None,
     deploy: Annotated[
-        bool, typer.Option("--deploy/--no-deploy", help="With --continue: whether a version that is not worse is brought in.")
+        bool, typer.Option("--deploy/--no-deploy", help="With --continue: whether to deploy a version that is not worse.")
     ] = True,
 ) -> None:
-    """Run all stages: prepare, train, evaluate, export. What is done and unchanged is skipped.
+    """Run all stages: prepare, train, evaluate, export. Finished, unchanged stages are skipped.
 
     \b
       cartwheel run shop.toml                         # the first time, and whenever the configuration has changed
-      cartwheel land runs/shop --out runs/shop/landed # what the gateway took in since; not needed where the source has it
-      cartwheel run shop.toml --continue              # every night: learn what is new, and serve it if it is not worse
+      cartwheel land runs/shop --out runs/shop/landed # events received by the gateway; not needed if the source has them
+      cartwheel run shop.toml --continue              # every night: train on new events, and deploy if not worse
 
-    With --continue nothing begins anew. The events that the source or the landed files have, and the log of the version that is served
-    has not, are appended to that log; known ids keep their numbers, new ones follow; both models are trained on from the weights of that
-    version, a third of the epochs and on the latest examples; what validation chose stays chosen. Then both versions are asked the same
-    questions of the newest days, which neither has seen. The new one is deployed if the lower end of the 95% interval of the difference in
-    NDCG@10 is no more than 5% of the served version's NDCG@10 below zero, by shares of the shoppers as `cartwheel deploy` does it where a
-    server runs, else from the next start on. Otherwise it stays in the folder continued of the run, and the command ends with exit code 12.
+    With --continue, training starts from the served version. New events of the source and the landed files are appended to that version's
+    log; known ids keep their numbers and new ones are appended; both models are trained from that version's weights, for a third of the
+    epochs and on the latest examples; choices made on validation are kept. Then both versions get the same questions from the newest
+    days, which neither has seen. The new one is deployed if the lower end of the 95% interval of the difference in NDCG@10 is no more than
+    5% of the served version's NDCG@10 below zero: by shares of the shoppers, as in `cartwheel deploy`, if a server is running, or else at
+    the next start. Otherwise it stays in the folder continued of the run, and the command ends with exit code 12.
 
-    Killed anywhere, the same command goes on from there.
+    After an interruption, the same command resumes.
     """  # noqa: D301 - click's mark of a paragraph that it must not wrap
     from cartwheel.pipeline.stages import COMMANDS
 
@@ -224,14 +224,14 @@ def serve(
     host: Annotated[Optional[str], typer.Option(help="Address to listen on [default: 127.0.0.1].")] = None,  # noqa: UP045
     grpc_port: Annotated[Optional[int], typer.Option(help="gRPC port; 0 picks a free one [default: 8001].")] = None,  # noqa: UP045
     http_port: Annotated[
-        int | None, typer.Option(help="Port of questions in JSON, health and metrics [default: a free one].")
+        int | None, typer.Option(help="Port for JSON requests, health and metrics [default: a free one].")
     ] = None,
     metrics_port: Annotated[Optional[int], typer.Option(help="Port of Prometheus metrics [default: a free one].")] = None,  # noqa: UP045
     health_port: Annotated[Optional[int], typer.Option(help="Port of /health/ready [default: a free one].")] = None,  # noqa: UP045
     threads: Annotated[Optional[int], typer.Option(help="ONNX Runtime threads within one step [default: 1].")] = None,  # noqa: UP045
     gateway: Annotated[
         Optional[Switch],  # noqa: UP045
-        typer.Option(help="off leaves Triton alone, for callers whom one trusts [default: on]."),
+        typer.Option(help="off runs Triton alone, for trusted clients [default: on]."),
     ] = None,
 ) -> None:
     """Serve a repository on the embedded Triton, behind the gateway, until SIGTERM or Ctrl-C. Options override the configuration file."""
@@ -261,7 +261,7 @@ app.command("recommend-all")(recommend_all.recommend_all)
 def demo(
     run: Annotated[Path, typer.Option("--run", help="Run directory of the demo.")] = Path("runs/demo"),
 ) -> None:
-    """Do everything once on a simulated shop: train, evaluate, export, serve, and ask over gRPC."""
+    """Run everything once on a simulated shop: train, evaluate, export, serve, and send requests over gRPC."""
     from cartwheel.cli.demo import run_demo
 
     run_demo(run, Console())
@@ -271,7 +271,7 @@ def demo(
 def doctor(
     grpc_port: Annotated[int, typer.Option(help="The gRPC port that a server would use.", min=1, max=65535)] = 8001,
 ) -> None:
-    """Say what of this machine, its packages and ports is fit, and what to do about the rest."""
+    """Check this machine, its packages and ports, and suggest fixes."""
     from cartwheel.cli.doctor import State, examine, show
 
     findings = examine(grpc_port)
@@ -300,7 +300,7 @@ def main() -> None:
             raise
         for number in (signal.SIGINT, signal.SIGTERM):  # whoever is impatient is told the same
             signal.signal(number, signal.SIG_IGN)
-        print("cartwheel: Stopped. What was finished is kept: the same command goes on from there.", file=sys.stderr)
+        print("cartwheel: Stopped. Finished stages are kept: the same command resumes from there.", file=sys.stderr)
         _end_at_once(_INTERRUPTED)
     except BrokenPipeError:
         os._exit(0)
@@ -315,7 +315,7 @@ def main() -> None:
 def _die_of_a_defect(error: Exception) -> None:
     if os.environ.get("CARTWHEEL_DEBUG"):
         traceback.print_exc()
-    _die(f"Unexpected {type(error).__name__}: {error}. This is a defect; CARTWHEEL_DEBUG=1 shows where it is.", 1)
+    _die(f"Unexpected {type(error).__name__}: {error}. This is a bug; set CARTWHEEL_DEBUG=1 for the traceback.", 1)
 
 
 def _end_at_once(code: int) -> NoReturn:

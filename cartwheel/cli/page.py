@@ -27,7 +27,7 @@ def page(
     user: User = None,
     item: Annotated[
         Optional[str],  # noqa: UP045 - typer on 3.10
-        typer.Option("--item", metavar="ITEM", help="The item that similar and bought_together are about."),
+        typer.Option("--item", metavar="ITEM", help="The item for similar and bought_together."),
     ] = None,
     recent: Recent = None,
     where: Where = None,
@@ -37,7 +37,7 @@ def page(
     k: K = 5,
     as_json: AsJson = False,
 ) -> None:
-    """Ask a running server for lists that are ready made, in which no item stands twice.
+    """Request placements from a running server, without repeated items.
 
     Example: cartwheel page for_you trending bought_together --item lamp --run runs/shop --user anna
     """

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="plan",
-    help="Look at fitted feature workflows: the steps of each column, what changed between two fits, the keys of ids.",
+    help="Inspect fitted feature workflows: the steps of each column, changes between two fits, the keys of ids.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -31,7 +31,7 @@ _PATH_HELP = (
 Saved = Annotated[Path, typer.Argument(metavar="PATH", help=_PATH_HELP)]
 Workflow = Annotated[
     Optional[str],  # noqa: UP045 - typer on 3.10
-    typer.Option(help="Which workflow of the run directory [default: recommend]."),
+    typer.Option(help="Workflow of the run directory [default: recommend]."),
 ]
 
 
@@ -51,17 +51,17 @@ def show(
     workflow: Workflow = None,
     column: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option(help="An encoded column to show with all that it is made from; may be given again."),
+        typer.Option(help="An encoded column to show with all its inputs; may be repeated."),
     ] = None,
     form: Annotated[
         Format,
         typer.Option(
             "--format",
-            help="drawing: for the terminal; text: a line a node, for diff; json; mermaid: for Markdown; dot: for Graphviz.",
+            help="drawing: for the terminal; text: one line per node, for diff; json; mermaid: for Markdown; dot: for Graphviz.",
         ),
     ] = Format.DRAWING,
 ) -> None:
-    """Show how each encoded column is made.
+    """Show how each encoded column is computed.
 
     For example, the price of an item from the raw column to what the models see:
 
@@ -92,7 +92,7 @@ def diff(
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="The same, of another fit.")],
     workflow: Workflow = None,
 ) -> None:
-    """Say what changed between two fits of a workflow.
+    """Show what changed between two fits of a workflow.
 
     For example, after a week of new events:
 
@@ -106,7 +106,7 @@ def diff(
     from workflows.compiler.plan.difference import difference
 
     lines = difference(read_saved(before, workflow), read_saved(after, workflow))
-    print("\n".join(lines) if lines else "Nothing changed: both encode alike.")
+    print("\n".join(lines) if lines else "Nothing changed: the encodings are equal.")
 
 
 @app.command()
@@ -114,9 +114,9 @@ def vocabulary(
     path: Saved,
     column: Annotated[str, typer.Argument(help="An encoded column of ids, for example item_id.")],
     workflow: Workflow = None,
-    head: Annotated[Optional[int], typer.Option(help="How many keys to print [default: all].", min=1)] = None,  # noqa: UP045
+    head: Annotated[Optional[int], typer.Option(help="Number of keys to print [default: all].", min=1)] = None,  # noqa: UP045
 ) -> None:
-    """Print the id of each key, a line each, in the order of ids.
+    """Print the id of each key, one per line, in the order of ids.
 
     For example, the items with the lowest ids, which are those seen most often:
 

@@ -14,15 +14,15 @@ from cartwheel.cli.rules_options import RulesFile, Where, parse_rules
 def recommend_all(
     run: Annotated[
         Path,
-        typer.Argument(help="A run directory after `cartwheel export`, or a configuration file, whose [serve.rules] then hold."),
+        typer.Argument(help="A run directory after `cartwheel export`, or a configuration file, whose [serve.rules] then apply."),
     ],
     out: Annotated[Path, typer.Option("--out", help="The Parquet file to write.")],
-    k: Annotated[int, typer.Option("-k", help="How many items for each user.")] = 10,
+    k: Annotated[int, typer.Option("-k", help="Number of items per user.")] = 10,
     where: Where = None,
     rules_file: RulesFile = None,
-    reasons: Annotated[bool, typer.Option("--reasons", help="Write why each item is there, too.")] = False,
+    reasons: Annotated[bool, typer.Option("--reasons", help="Also write why each item is recommended.")] = False,
 ) -> None:
-    """Write recommendations for every user of a run, as the served ensemble answers them at the instant of the export.
+    """Write recommendations for every user of a run, equal to those of the served ensemble at the time of the export.
 
     Killed and started again with the same options it goes on where it was.
 

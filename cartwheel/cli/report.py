@@ -14,7 +14,7 @@ from cartwheel.core.errors import RunError
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run directory after `cartwheel evaluate`.")],
 ) -> None:
-    """Write evaluation/report.html of a run again, and say where it lies; nothing is evaluated.
+    """Rewrite evaluation/report.html of a run and print its path; nothing is evaluated.
 
     \b
       cartwheel report runs/demo

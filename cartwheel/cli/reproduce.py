@@ -32,7 +32,7 @@ _COLOURS: Final[Mapping[bool | None, str]] = {True: "[green]{}[/green]", False: 
 
 
 def reproduce(
-    name: Annotated[Optional[str], typer.Argument(help="Name of the table; left out, all are listed.")] = None,  # noqa: UP045 - typer on 3.10
+    name: Annotated[Optional[str], typer.Argument(help="Name of the table [default: list all].")] = None,  # noqa: UP045 - typer on 3.10
     data: Annotated[
         Optional[Path],  # noqa: UP045
         typer.Option(
@@ -41,15 +41,15 @@ def reproduce(
     ] = None,
     only: Annotated[
         Optional[list[str]],  # noqa: UP045
-        typer.Option("--only", metavar="MODEL", help="Run this model of the table only; may be given again."),
+        typer.Option("--only", metavar="MODEL", help="Run this model of the table only; may be repeated."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what came out as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the results as JSON.")] = False,
     write: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--write", metavar="FILE", help="Write a page in Markdown too: figures, protocols, versions, the command."),
+        typer.Option("--write", metavar="FILE", help="Also write a Markdown page: metrics, protocols, versions, the command."),
     ] = None,
 ) -> None:
-    """Rerun a published table on your data and hold our figures to theirs.
+    """Rerun a published table on your data and compare our results with the published ones.
 
     Without a name, it lists the tables: what they compare, the file each needs and where to get it, and when a table counts as
     reproduced. Nothing is downloaded. The data must be the publisher's own, for other data has other figures.

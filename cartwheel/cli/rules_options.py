@@ -19,11 +19,11 @@ Where = Annotated[
 ]
 InCart = Annotated[
     Optional[list[str]],  # noqa: UP045
-    typer.Option("--in-cart", metavar="ITEM", help="An item of the cart, which is not answered; repeat it for more."),
+    typer.Option("--in-cart", metavar="ITEM", help="An item in the cart, which is not recommended; may be repeated."),
 ]
 RulesFile = Annotated[
     Optional[Path],  # noqa: UP045
-    typer.Option("--rules", metavar="FILE", help="JSON file of further rules, as the body of POST /v1/recommend has them."),
+    typer.Option("--rules", metavar="FILE", help="JSON file of more rules, in the format of the body of POST /v1/recommend."),
 ]
 
 

@@ -30,12 +30,12 @@ Before = Mapping[str, Any] | None
 
 
 def status(
-    run: Annotated[Path, typer.Argument(help="The run directory or repository that is served.")],
-    every: Annotated[float, typer.Option(min=0.2, help="Seconds between two looks.")] = 2.0,
-    once: Annotated[bool, typer.Option("--once", help="Look once, and end.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Look once, and print JSON.")] = False,
+    run: Annotated[Path, typer.Argument(help="The served run directory or repository.")],
+    every: Annotated[float, typer.Option(min=0.2, help="Seconds between updates.")] = 2.0,
+    once: Annotated[bool, typer.Option("--once", help="Print once and exit.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print once, as JSON.")] = False,
 ) -> None:
-    """Show a running server: versions, answers and latencies by ensemble, rungs, rejections, events, and drift against the export."""
+    """Show a running server: versions, answers and latencies by ensemble, fallbacks, rejections, events, and drift from the export."""
     endpoint = _endpoint(run)
     state = look(*endpoint)
     if as_json:

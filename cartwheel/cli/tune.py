@@ -35,7 +35,7 @@ _SHOWN: Final = 5
 
 
 def tune(
-    config: Annotated[Path, typer.Argument(help="The configuration file of a run that is prepared.")] = Path("cartwheel.toml"),
+    config: Annotated[Path, typer.Argument(help="The configuration file of a prepared run.")] = Path("cartwheel.toml"),
     model: Annotated[
         str,
         typer.Option(
@@ -45,28 +45,28 @@ def tune(
     ] = "two_tower",
     trials: Annotated[
         Optional[int],  # noqa: UP045 - typer on 3.10
-        typer.Option(help="Stop after so many trials [default: 20, unless --minutes is given].", min=1),
+        typer.Option(help="Number of trials [default: 20, unless --minutes is given].", min=1),
     ] = None,
     minutes: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="Begin no trial after so many minutes of trials."),
+        typer.Option(help="Start no trial after this many minutes of trials."),
     ] = None,
     write: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option(metavar="FILE", help="Write a copy of the configuration with the best settings; beside it, in its folder."),
+        typer.Option(metavar="FILE", help="Write a copy of the configuration with the best settings, in the same folder."),
     ] = None,
     run: Annotated[
         Optional[Path],  # noqa: UP045
-        typer.Option("--run", help="Run directory, instead of the one that the configuration names."),
+        typer.Option("--run", help="Run directory, instead of the one in the configuration."),
     ] = None,
 ) -> None:
-    """Search better settings of a model, on the validation split alone.
+    """Search for better settings of a model on the validation split.
 
-    Trials learn from the train split and are judged on the validation split, by NDCG@10 or, for chances, by log loss. They cannot see the
-    test split: they work on a folder that does not hold it. The first trial is what the configuration says now.
+    Trials are trained on the train split and evaluated on the validation split, by NDCG@10 or, for probabilities, by log loss. They cannot
+    see the test split: they work in a folder without it. The first trial uses the current configuration.
 
-    The search is kept in tuning/ of the run. The same command goes on where it stopped, and --trials and --minutes count what is done.
-    What is searched, and within which bounds, is told in docs/tuning.md.
+    The search is stored in tuning/ of the run. The same command resumes it, and --trials and --minutes include earlier calls.
+    See docs/tuning.md for the search spaces.
 
     Example: cartwheel tune shop.toml --model two_tower --minutes 30 --write tuned.toml
     """
@@ -83,9 +83,11 @@ def tune(
     values = found.best.values
     if write is not None:
         write_copy(config, write, found.subject.section, values, settings.run)
-        console.print(f"Written to {write}. Go on with `cartwheel train {write}`.", markup=False, highlight=False, soft_wrap=True)
+        console.print(
+            f"Written to {write}. Continue with `cartwheel train {write}`.", markup=False, highlight=False, soft_wrap=True
+        )
     else:
-        console.print("Put this into the configuration:\n")
+        console.print("Add this to the configuration:\n")
         print(section_text(found.subject.section, values))
 
 

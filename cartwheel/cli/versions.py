@@ -15,14 +15,12 @@ from cartwheel.core.errors import ServerError, UsageError
 from cartwheel.core.run_layout import RunLayout
 
 _DAY = len("2025-03-07")
-Served = Annotated[
-    Path, typer.Argument(help="A run directory, a repository, or a configuration file, as `cartwheel serve` takes it.")
-]
-Named = Annotated[Optional[str], typer.Argument(help="The version, or the beginning of its name.")]  # noqa: UP045 - typer on 3.10
+Served = Annotated[Path, typer.Argument(help="A run directory, a repository, or a configuration file, as for `cartwheel serve`.")]
+Named = Annotated[Optional[str], typer.Argument(help="The version, or a prefix of its name.")]  # noqa: UP045 - typer on 3.10
 
 
 def versions(run: Served) -> None:
-    """List the versions of a run, the latest first, and which of them answers how many of the shoppers."""
+    """List the versions of a run, latest first, with their shares of the shoppers."""
     store, _ = _opened(run)
     shares = _shares(run)
     table = Table("version", "filed", "events until", "answers")
@@ -31,7 +29,7 @@ def versions(run: Served) -> None:
         share = shares.get(version.name)
         told = f"{share:.0%} of the shoppers" if share is not None else "at the next start" if [version.name] == active else ""
         table.add_row(version.name, f"{version.filed:%Y-%m-%d %H:%M:%S}", version.as_of[:_DAY], told)
-    Console().print(table if store.all else "Nothing was exported yet; `cartwheel export` files each export.")
+    Console().print(table if store.all else "There are no versions yet; `cartwheel export` creates one.")
 
 
 def deploy(
@@ -39,18 +37,20 @@ def deploy(
     version: Named = None,
     share: Annotated[
         Optional[list[float]],  # noqa: UP045
-        typer.Option(help="Share of the shoppers that gets it first; repeat it, rising [default: deploy.shares]."),
+        typer.Option(
+            help="Share of the shoppers that gets the version first; repeat with growing shares [default: deploy.shares]."
+        ),
     ] = None,
     step_seconds: Annotated[
         Optional[float],  # noqa: UP045
-        typer.Option(help="How long each share stands [default: deploy.step_seconds]."),
+        typer.Option(help="Duration of each share [default: deploy.step_seconds]."),
     ] = None,
     source: Annotated[
-        Path | None, typer.Option("--from", help="Another run, whose export is filed among this run's versions and brought in.")
+        Path | None, typer.Option("--from", help="Another run, whose export is added to this run's versions and deployed.")
     ] = None,
-    at_once: Annotated[bool, typer.Option("--at-once", help="Let all shoppers have it as soon as it is checked.")] = False,
+    at_once: Annotated[bool, typer.Option("--at-once", help="Switch all shoppers as soon as the version is checked.")] = False,
 ) -> None:
-    """Bring a version in while the old one serves, the newest unless one is named; it is taken back by itself where it is worse."""
+    """Deploy a version, by default the newest, while the old one serves; it is rolled back automatically if it is worse."""
     from cartwheel.cli.serve import repository_of
 
     store, settings = _opened(run)
@@ -65,10 +65,10 @@ def deploy(
 
 
 def rollback(run: Served, version: Named = None) -> None:
-    """Go back to the version that was served before, or to a named one, at once; a deployment that is under way is called off."""
+    """Roll back to the previous version, or to a named one, immediately; this cancels a running deployment."""
     done = _order(run, {"do": "rollback", "version": version})
     if done.get("called_off"):
-        print(f"The deployment of {done['version']} is called off; what was served before serves all again.")
+        print(f"The deployment of {done['version']} is cancelled; the previous version serves all shoppers again.")
     else:
         print(f"The version {done['version']} is served again, in the place of {done['before']}.")
 

@@ -143,7 +143,7 @@ def run_stages(settings: RunSettings, commands: Sequence[str], console: Console,
         for stage in stages:
             if run.is_done(stage.name, wanted[stage.name].key):
                 if stage.command in commands:
-                    console.print(f"[dim]{stage.name}: done already, skipped[/dim]")
+                    console.print(f"[dim]{stage.name}: already done, skipped[/dim]")
             elif stage.command in commands:
                 _run_one(stage, settings, run, wanted[stage.name], console)
             elif any(stage.name in _needed_by(other, stages) for other in stages if other.command in commands):

@@ -132,7 +132,7 @@ class Deployer:
             before = store.add(server.repository)
         except CartwheelError as error:
             say(f"{served} is not there to come back to: {error.found}")
-        say(f"{version.name}: every file is as it was exported")
+        say(f"{version.name}: all checksums match")
 
         def activate() -> None:
             for one in (before, version):

@@ -451,7 +451,7 @@ def test_the_whole_command_at_a_tiny_size(data: Path, tmp_path: Path) -> None:
     (data / "movielens-latest-small" / "ratings.csv").write_text("userId,movieId,rating,timestamp\n1,9,4,20\n")
     second = leaderboard(*options, "--only", "amazon_beauty,movielens,rees46")
     assert second.returncode == DataError.exit_code
-    assert second.stderr.count("done already, skipped") == sum(stage.command != "export" for stage in STAGES)
+    assert second.stderr.count("already done, skipped") == sum(stage.command != "export" for stage in STAGES)
     report = (work / "quick" / "leaderboard.md").read_text()
     assert "## Amazon Beauty" in report
     assert "| MovieLens latest-small | not judged: the run failed (None of the 1 users has 3 interactions" in report

@@ -37,4 +37,4 @@ def test_an_interrupted_run_says_that_it_goes_on_from_there(tmp_path: Path, numb
         finally:
             process.kill()  # a test that fails would wait for it for ever
     assert process.returncode == 130, said
-    assert said.splitlines()[-1] == "cartwheel: Stopped. What was finished is kept: the same command goes on from there."
+    assert said.splitlines()[-1] == "cartwheel: Stopped. Finished stages are kept: the same command resumes from there."

@@ -77,7 +77,7 @@ def test_differences_are_printed(runs: tuple[Path, Path], run_command: Command) 
     assert lines[1].startswith("~ price: Standardize mean 2.5 -> 2.0, std ")
     assert run_command("plan", "diff", runs[0], runs[0] / "workflow/recommend") == (
         0,
-        "Nothing changed: both encode alike.\n",
+        "Nothing changed: the encodings are equal.\n",
         "",
     )
 

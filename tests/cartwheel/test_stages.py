@@ -398,14 +398,14 @@ class TestRunning:
 
     def test_all_run_once_in_order_and_then_none(self, folder: Path, ran: list[str]) -> None:
         settings = settings_of(TABLE)
-        assert "done already" not in self.run(settings)
+        assert "already done" not in self.run(settings)
         assert ran == [stage.name for stage in STAGES]
         manifest = RunDirectory(settings.run).manifest()
         assert {name: record.model_copy(update={"seconds": 0.0, "files": {}}) for name, record in manifest.stages.items()} == (
             wanted_records(settings, COMMANDS, {})
         )
         assert all(record.files for record in manifest.stages.values())
-        assert self.run(settings).count("done already, skipped") == len(STAGES)
+        assert self.run(settings).count("already done, skipped") == len(STAGES)
         assert len(ran) == len(STAGES)
 
     @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_a_shop_goes_on_and_its_server_with_it(copied: Path) -> None:
         assert not any(item.score for item in before.similar_items(NEW_ITEM, k=5)), "an item that nobody knows"
         done = cartwheel("run", copied, "--continue", timeout=600)
         assert done.returncode == 0, done.stderr
-        assert all(f"{stage}: done already, skipped" in done.stderr for stage in ("events", "examples", "features"))
+        assert all(f"{stage}: already done, skipped" in done.stderr for stage in ("events", "examples", "features"))
         outcome = Outcome.read(begun)
         assert outcome is not None
         assert (outcome.state, outcome.before) == ("deployed", first)

@@ -56,7 +56,7 @@ def test_a_finished_run_skips_everything(shop: Path, run: Path) -> None:
     before = (run / "manifest.json").read_bytes()
     result = cartwheel("run", shop)
     assert result.returncode == 0
-    assert result.stderr.count("done already, skipped") == len(STAGES)
+    assert result.stderr.count("already done, skipped") == len(STAGES)
     assert (run / "manifest.json").read_bytes() == before
 
 
@@ -65,7 +65,7 @@ def test_a_stage_can_be_run_again_alone_with_the_same_figures(shop: Path, run: P
     (run / "evaluation" / "metrics.json").unlink()
     result = cartwheel("evaluate", shop)
     assert result.returncode == 0, result.stderr
-    assert result.stderr.count("done already, skipped") == 1, "that of declared tasks"
+    assert result.stderr.count("already done, skipped") == 1, "that of declared tasks"
     assert (run / "evaluation" / "metrics.json").read_bytes() == before
 
 

@@ -79,7 +79,7 @@ def test_steps_are_told_by_name_without_loading_the_pickle(exported: Callable[..
 
 def test_a_step_without_a_form_is_refused_unless_one_does_without(exported: Callable[..., Path], tmp_path: Path) -> None:
     folder = exported("TransformWorkflow", "PredictTensorflow", "SoftmaxSampling")
-    with pytest.raises(NotCompilableError, match="SoftmaxSampling has no form: it draws items at random") as error:
+    with pytest.raises(NotCompilableError, match="SoftmaxSampling is not supported: it draws items at random") as error:
         cartwheel.convert_systems(folder, tmp_path / "out")
     assert "--without SoftmaxSampling" in error.value.fix
     with pytest.raises(UsageError, match=r"has no steps \['QueryFeast'\]"):

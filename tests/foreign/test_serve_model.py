@@ -128,7 +128,7 @@ def test_the_command_warns_of_the_pickle_first_and_tells_what_it_wrote(dlrm: Pip
     lines = done.output.splitlines()
     assert "is a Python pickle" in lines[0]
     assert any("NVTabular and SavedModel: 64 rows, largest difference" in line for line in lines)
-    assert "dlrm is asked with userId: int64, movieId: int64, age: float32." in lines
+    assert "dlrm takes userId: int64, movieId: int64, age: float32." in lines
     assert (tmp_path / "out/repository/dlrm_score/1/model.onnx").is_file()
 
 

@@ -58,7 +58,7 @@ def go_on(settings: RunSettings, landed: Path | None, console: Console) -> Conti
     outcome = Outcome(base=base.name, before=base.version, settings=said(settings))
     run.mkdir(parents=True, exist_ok=True)
     outcome.write(run)
-    console.print(f"{run} goes on from {base.run}, whose version {base.version} is served", highlight=False, soft_wrap=True)
+    console.print(f"{run} continues {base.run}, whose version {base.version} is served", highlight=False, soft_wrap=True)
     own = going_on(settings, base, run)
     stages = stages_of(own, base, arrivals)
     run_stages(own, (stages[0].command,), console, stages[:1])

@@ -112,7 +112,7 @@ def convert_systems(
         )
     lacking = [step for step in steps if not step.becomes and step.name not in without]
     if lacking:
-        told = " ".join(f"{step.name} has no form: {step.why}." for step in lacking)
+        told = " ".join(f"{step.name} is not supported: {step.why}." for step in lacking)
         options_ = " ".join(f"--without {step.name}" for step in lacking)
         raise NotCompilableError(f"{folder}: {told}", f"Convert the rest: {options_}.")
     if any(step.name == _BY_ITEMS for step in steps) and top_k is None and _BY_ITEMS not in without:

@@ -160,4 +160,4 @@ def test_the_command_takes_messages_in_and_stops(cluster: Cluster, tmp_path: Pat
     consuming.send_signal(signal.SIGTERM)
     _, said = consuming.communicate(timeout=60)
     assert consuming.returncode == 0, said
-    assert "20 events accepted, 0 known already, 0 refused." in said
+    assert "20 events accepted, 0 duplicates, 0 rejected." in said

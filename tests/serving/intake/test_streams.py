@@ -134,7 +134,7 @@ def test_the_command_takes_events_in_lands_them_and_stops(url: str, stream: str,
     consuming.send_signal(signal.SIGTERM)
     _, said = consuming.communicate(timeout=30)
     assert consuming.returncode == 0, said
-    assert "25 events accepted, 0 known already, 0 refused." in said
+    assert "25 events accepted, 0 duplicates, 0 rejected." in said
     landing = command("land", str(tmp_path / "run"), "--out", str(tmp_path / "landed"))
     told, said = landing.communicate(timeout=60)
     assert landing.returncode == 0, said
