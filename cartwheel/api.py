@@ -153,7 +153,7 @@ def open_run(config: Config) -> Run:
         return Run(load_settings(path))
     stages = RunDirectory(path).manifest().stages
     if not stages:
-        raise RunError(f"{path} holds no run.", "Give a configuration file, or the folder of a run that was prepared.")
+        raise RunError(f"{path} does not contain a run.", "Give a configuration file, or the folder of a run that was prepared.")
     return Run(
         parse_settings({**_merged([record.settings for record in stages.values()]), "run": str(path.resolve())}, _NAME, path)
     )

@@ -119,7 +119,7 @@ def load_settings(path: Path) -> RunSettings:
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"The configuration file {path} cannot be read: {error}.", "Give a readable UTF-8 text file.") from None
     except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}.", "Mend that line; see https://toml.io for the syntax.") from None
+        raise ConfigError(f"{path} is not valid TOML: {error}.", "Fix that line; see https://toml.io for the syntax.") from None
     content.setdefault("run", f"runs/{path.stem}")
     return parse_settings(content, str(path), path.resolve().parent)
 
@@ -168,7 +168,7 @@ def _check_event_types(settings: RunSettings, name: str) -> None:
         close = difflib.get_close_matches(unknown[0], known, n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
         raise ConfigError(
-            f"{name}: prepare.interaction_types names {unknown[0]!r}, which is no event type.{hint}",
+            f"{name}: prepare.interaction_types names {unknown[0]!r}, which is not an event type.{hint}",
             f"Event types are {', '.join(known)}; events.extra_types adds the shop's own.",
         )
 

@@ -48,7 +48,7 @@ def open_run(*stages: str) -> Path:
     lacking = [stage for stage in stages if stage not in done]
     if lacking:
         raise RunError(
-            f"{run} holds no run whose {' and '.join(lacking)} stage is done.",
+            f"{run} has no run whose {' and '.join(lacking)} stage is finished.",
             f"Run `cartwheel run` (or `cartwheel demo`) first, or set {RUN_VARIABLE} to a run's folder.",
         )
     return run

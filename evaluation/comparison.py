@@ -86,14 +86,14 @@ class Comparison:
         if refused:
             where = "; ".join(f"{refusal.task} in {refusal.fields}" for refusal in self.refusals)
             raise ComparisonError(
-                f"{refused} of {refused + len(self.pairs)} figures that both runs judged do not compare, for their protocols differ: "
+                f"{refused} of {refused + len(self.pairs)} metrics of both runs cannot be compared, because their protocols differ: "
                 f"{where}.",
                 "Evaluate both runs on one log with one [prepare] section, one seed and one [evaluate] section.",
             )
         if not self.pairs:
             raise ComparisonError(
-                f"The runs have no figure in common: {_models(self.only_first)} against {_models(self.only_second)}.",
-                "Name two runs of which both have judged a model of one name in one task.",
+                f"The runs have no metric in common: {_models(self.only_first)} against {_models(self.only_second)}.",
+                "Name two runs that both have metrics of a model with the same name in the same task.",
             )
 
 

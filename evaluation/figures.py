@@ -148,7 +148,7 @@ class Evaluation:
         except FileNotFoundError as error:
             raise RunError(f"{path} is missing.", "Run `cartwheel evaluate` on this run directory first.") from error
         except (ValueError, TypeError, KeyError) as error:
-            raise RunError(f"{path} does not hold evaluation records: {error}.", "Run `cartwheel evaluate` again.") from error
+            raise RunError(f"{path} does not contain evaluation records: {error}.", "Run `cartwheel evaluate` again.") from error
 
 
 def record(

@@ -78,7 +78,7 @@ def left_out(run: Path) -> str:
     path = RunLayout(run).state
     state = read_json(path)
     if "leave_out" not in state:
-        raise RunError(f"{path} lacks leave_out.", "Run `cartwheel prepare` again: the run is of an earlier release.")
+        raise RunError(f"{path} lacks leave_out.", "Run `cartwheel prepare` again: the run is from an earlier release.")
     told = {
         "recent": f"the shopper's recent items (at most {state['recent_items']})",
         "purchased": "what the shopper had bought and not returned, over the whole history",

@@ -89,12 +89,12 @@ def metrics_of(answer: Answer, added: tuple[Metric, ...] = ()) -> tuple[Metric, 
     for metric in added:
         if not _NAME.fullmatch(metric.name) or any(part in metric.name for part in _TAKEN):
             raise ConfigError(
-                f"A metric is called {metric.name!r}, where small letters, digits and underscores are expected, "
+                f"The metric name {metric.name!r} is invalid; use lower-case letters, digits and underscores, "
                 f"without {' or '.join(_TAKEN)}.",
                 "Give it another name.",
             )
         if metric.name in METRICS or metric.name in found or NAMED.get(metric.name, metric) is not metric:
-            raise ConfigError(f"There is a metric called {metric.name!r} already.", "Give yours another name.")
+            raise ConfigError(f"There is already a metric named {metric.name!r}.", "Give yours another name.")
         if answer not in metric.answers:
             judged = " and ".join(sorted(each.value for each in metric.answers))
             raise ConfigError(

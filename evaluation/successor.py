@@ -101,7 +101,7 @@ def compare_with_served(
     _require_unseen(since, served)
     if not len(anchors):
         raise DataError(
-            f"Nobody turned to something new since {since}, so there is nothing to compare by.", "Wait for more events."
+            f"No shopper turned to a new item since {since}, so there is nothing to compare.", "Wait for more events."
         )
     view = _as_it_is_served(run, served, scratch, features)
     try:

@@ -158,7 +158,9 @@ class TaskEvaluation:
                 }
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{layout.metrics} holds no metrics of a task ({error}).", "Run `cartwheel evaluate` again.") from None
+            raise RunError(
+                f"{layout.metrics} does not contain metrics of a task ({error}).", "Run `cartwheel evaluate` again."
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ def read_metadata(repository: Path) -> dict[str, Any]:
     try:
         content: dict[str, Any] = json.loads((repository / METADATA).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise RunError(f"{repository} is no Cartwheel repository: {error}.", "Write one with `cartwheel export`.") from None
+        raise RunError(f"{repository} is not a Cartwheel repository: {error}.", "Write one with `cartwheel export`.") from None
     return content
 
 

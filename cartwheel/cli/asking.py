@@ -41,9 +41,7 @@ def find_server(server: str | None, run: Path | None) -> str:
     if server is not None:
         return server
     if run is None:
-        raise UsageError(
-            "It is not said which server to ask.", "Give --server host:port, or --run with the folder of a served run."
-        )
+        raise UsageError("No server is given.", "Give --server host:port, or --run with the folder of a served run.")
     return Endpoint.read(state_folder(run) / ENDPOINT, run).grpc
 
 
@@ -175,7 +173,7 @@ def _number(column: TaskColumn, text: str) -> float | int | None:
     except ValueError:
         raise UsageError(
             f"--set {column.name}={text}: expected a {'whole ' if column.dtype == 'int64' else ''}number.",
-            "Write nothing after the = where it is not known.",
+            "Write nothing after the = for a missing value.",
         ) from None
 
 

@@ -72,7 +72,7 @@ def _require_known(wanted: dict[str, list[str]], both: Sequence[Evaluation]) -> 
         known = dict.fromkeys(getattr(record, field) for each in both for record in each.records if record.baseline is None)
         for name in names:
             if name not in known:
-                raise UsageError(f"--{field} is {name!r}; neither run has judged it.", f"They have {', '.join(known)}.")
+                raise UsageError(f"--{field} is {name!r}; neither run has it.", f"They have {', '.join(known)}.")
 
 
 def _chosen(evaluation: Evaluation, wanted: dict[str, list[str]]) -> Evaluation:

@@ -36,7 +36,7 @@ def continue_run(settings: RunSettings, landed: Path | None, config: Path, *, de
     if not done.is_not_worse:
         outcome = outcome.model_copy(update={"state": "kept"})
         outcome.write(done.run)
-        raise ComparisonError(outcome.sentence, f"`cartwheel deploy {settings.run} --from {done.run}` brings it in all the same.")
+        raise ComparisonError(outcome.sentence, f"`cartwheel deploy {settings.run} --from {done.run}` deploys it anyway.")
     if not deploy:
         outcome = outcome.model_copy(update={"state": "not_asked"})
     else:

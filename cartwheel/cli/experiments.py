@@ -156,11 +156,11 @@ def _read(run: Path, events: Path | None, kind: str) -> tuple[list[Exposure], pl
     settings, folder = _settings(run, None)
     exposures = read_exposures(folder / EXPOSURES)
     if not exposures:
-        raise DataError(f"{folder / EXPOSURES} holds no list that was ranked for a named user.", "Ask with user ids.")
+        raise DataError(f"{folder / EXPOSURES} has no list that was ranked for a named user.", "Send requests with user ids.")
     if events is not None:
         files = sorted(events.glob("*.parquet")) if events.is_dir() else [events]
         if not files or not all(path.is_file() for path in files):
-            raise DataError(f"There is no Parquet in {events}.", "Give the folder that `cartwheel land` writes to.")
+            raise DataError(f"There is no Parquet file in {events}.", "Give the folder that `cartwheel land` writes to.")
         found = pl.concat([pl.read_parquet(path, columns=["user_id", "item_id", "event_type", "timestamp"]) for path in files])
     else:
         found = _journal(settings, folder)

@@ -64,8 +64,8 @@ def suggest(
     tables = _tables(settings)
     if not tables:
         raise ConfigError(
-            f"{config}: there is nothing to look at, neither a table nor an own column of the events.",
-            "Declare a table as [tables.items], or bring columns of the events along in source.columns.",
+            f"{config}: there is neither a table nor an own column of the events.",
+            "Declare a table as [tables.items], or add columns of the events in source.columns.",
         )
     own = settings.features.own
     text = as_toml(propose(tables), {*own, *(feature.origin for feature in own.values())})
@@ -129,5 +129,6 @@ def _append(config: Path, text: str) -> None:
     except ConfigError as error:
         write_text(config, before)
         raise ConfigError(
-            f"{config} writes [features] in a way that cannot be added to ({error.found}).", f"Put this into it by hand:\n{text}"
+            f"{config} writes [features] in a form that cannot be extended automatically ({error.found}).",
+            f"Add this by hand:\n{text}",
         ) from None

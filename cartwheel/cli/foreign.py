@@ -112,7 +112,7 @@ def serve_model(
     console = Console(stderr=True)
     _say(console, said_before(workflow))
     if not top_k and (item_model or item_id):
-        raise UsageError("--item-model and --item-id have no meaning without --top-k.", "Give --top-k ITEMS.")
+        raise UsageError("--item-model and --item-id need --top-k.", "Give --top-k ITEMS.")
     top = TopK(top_k, k, item_model, item_id) if top_k else None
     written = export_model(workflow, model, out, name=name, rows=rows, lambdas=_lambdas(lambdas), top_k=top)
     for check in written.checks:
@@ -172,7 +172,7 @@ def _lambdas(given: list[str] | None) -> dict[str, Any]:
         column, equals, expression = text.partition("=")
         if not (column and equals and expression.strip()):
             raise UsageError(
-                f"--lambda {text!r} is no COLUMN=SQL.", "Give for example --lambda 'label=CAST(rating > 3 AS BIGINT)'."
+                f"--lambda {text!r} is not COLUMN=SQL.", "Give for example --lambda 'label=CAST(rating > 3 AS BIGINT)'."
             )
         found[column.strip()] = expression.strip()
     return found

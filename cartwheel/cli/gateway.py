@@ -75,4 +75,6 @@ def _address(host: str) -> str:
         try:
             return socket.gethostbyname(host)
         except OSError as error:
-            raise UsageError(f"--host {host} is no address ({error}).", "Give 0.0.0.0, or an address of this machine.") from None
+            raise UsageError(
+                f"--host {host} is not an address ({error}).", "Give 0.0.0.0, or an address of this machine."
+            ) from None

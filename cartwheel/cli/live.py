@@ -119,5 +119,5 @@ def _settings(path: Path, store: str | None) -> tuple[ServeSettings, Path]:
     if store is not None:
         settings = settings.model_copy(update={"store": store})
     if settings.store == "off":
-        raise UsageError("serve.store is off: no events are kept.", "Give --store sqlite, or a URL of Redis.")
+        raise UsageError("serve.store is off: no events are stored.", "Give --store sqlite, or a Redis URL.")
     return settings, live_folder(repository_of(run).resolve(), settings)

@@ -214,7 +214,7 @@ def run_all(
         continue_run(_settings(config, run, data), landed, config, deploy=deploy)
         return
     if landed is not None or not deploy:
-        raise UsageError("--landed and --no-deploy belong to --continue.", "Add --continue, or leave them out.")
+        raise UsageError("--landed and --no-deploy need --continue.", "Add --continue, or omit them.")
     _run(list(COMMANDS), config, run, data)
 
 

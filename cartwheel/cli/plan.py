@@ -157,7 +157,7 @@ def read_saved(path: Path, workflow: str | None) -> Plan:
 
     if (path / PICKLE).is_file():
         if workflow is not None:
-            raise UsageError(f"{path} is a workflow itself, so --workflow {workflow} has no meaning.", "Leave --workflow out.")
+            raise UsageError(f"{path} is a workflow itself, so --workflow {workflow} is not allowed.", "Omit --workflow.")
         return read_plan(load_saved(path))
     name = workflow or _DEFAULT_WORKFLOW
     folder = RunLayout(path).workflow_folder

@@ -41,10 +41,10 @@ def replay(
     if others:
         print(f"Skipped, because another version answers now: {others}; --any-version compares them.", file=sys.stderr)
     if not done.asked:
-        raise UsageError(f"{recorded} holds no request whose version is served.", "Deploy that version, or give --any-version.")
+        raise UsageError(f"{recorded} has no request whose version is served.", "Deploy that version, or give --any-version.")
     if done.differ:
         raise ParityError(
             f"{done.differ:,} of {done.asked:,} requests are answered differently now; the first: {'; '.join(done.first)}.",
-            "See whether the machine, its libraries or the exported files differ.",
+            "Check whether the machine, its libraries or the exported files differ.",
         )
     print(f"{done.asked:,} requests sent again: equal ids, largest difference of a number {done.largest:.1e}.")

@@ -67,13 +67,13 @@ def reproduce(
 
     if name is None:
         if data is not None or only or write is not None:
-            raise UsageError("No table is named.", f"Name one of {', '.join(TABLES)}, before the options.")
+            raise UsageError("No table is given.", f"Give one of {', '.join(TABLES)}, before the options.")
         _list(TABLES, as_json=as_json)
         return
     if name not in TABLES:
         raise UsageError(f"There is no table {name!r}.", f"There are {', '.join(TABLES)}.")
     if data is None:
-        raise UsageError(f"{name} needs its data.", f"Give it with --data: {TABLES[name].data}")
+        raise UsageError(f"{name} needs data.", f"Give it with --data: {TABLES[name].data}")
     if write is not None and write.is_dir():  # said before the minutes that the table takes
         raise UsageError(f"--write is the folder {write}; expected a file.", f"Give for example {write / 'reproduced.md'}.")
     # A path from the root would tell of this machine and help nobody else.

@@ -51,5 +51,5 @@ def _read(file: Path) -> Mapping[str, Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"--rules {file} cannot be read ({error}).", "Give a JSON object, as docs/rules.md shows it.") from None
     if not isinstance(content, dict):
-        raise UsageError(f"--rules {file} holds no JSON object.", 'Write for example {"where": "price < 20"}.')
+        raise UsageError(f"--rules {file} does not contain a JSON object.", 'Write for example {"where": "price < 20"}.')
     return content

@@ -161,10 +161,10 @@ def _check(config: Path, minutes: float | None, write: Path | None) -> None:
     if write is None:
         return
     if write.resolve() == config.resolve():
-        raise UsageError(f"--write names the configuration {config} itself.", "Name another file; the original is left as it is.")
+        raise UsageError(f"--write names the configuration {config} itself.", "Name another file; the original is not modified.")
     if write.resolve().parent != config.resolve().parent:
         raise UsageError(
-            f"--write names {write}, which is not in the folder of {config}, where relative paths start.",
+            f"--write names {write}, which is not in the folder of {config}; relative paths would change.",
             f"Name a file in {config.resolve().parent}.",
         )
 

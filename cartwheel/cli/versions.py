@@ -109,7 +109,7 @@ def _order(run: Path, content: Mapping[str, Any]) -> dict[str, Any]:
 
     name = _control(run)
     if not name:
-        raise UsageError(f"The server of {run} takes no orders.", "Start it with this version of Cartwheel.")
+        raise UsageError(f"The server of {run} does not accept deployments.", "Restart it with this version of Cartwheel.")
     return order(name, content, lambda sentence: print(sentence, file=sys.stderr, flush=True))
 
 

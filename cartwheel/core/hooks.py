@@ -27,9 +27,7 @@ def load_hook(reference: str, where: str, folder: Path | None = None) -> Any:
         ConfigError: it is no such reference, there is no such module or name, or the module raises.
     """
     if not _REFERENCE.fullmatch(reference):
-        raise ConfigError(
-            f"{where} is {reference!r}, which is no module and name of Python.", 'Write them as "my_shop.tasks:churn".'
-        )
+        raise ConfigError(f"{where} is {reference!r}, which is not a Python reference.", 'Write it as "my_shop.tasks:churn".')
     module_name, _, name = reference.partition(":")
     module = _import(module_name, where, folder)
     if not hasattr(module, name):
@@ -44,7 +42,7 @@ def module_file(reference: str, where: str, folder: Path | None = None) -> Path:
     load_hook(reference, where, folder)
     file = sys.modules[reference.partition(":")[0]].__file__
     if file is None:
-        raise ConfigError(f"{where} is {reference!r}, whose module has no file.", "Write it in a file of Python.")
+        raise ConfigError(f"{where} is {reference!r}, whose module has no file.", "Write it in a Python file.")
     return Path(file)
 
 

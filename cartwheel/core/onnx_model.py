@@ -53,7 +53,7 @@ def open_session(source: Path | bytes, threads: int | None = None) -> Any:
         return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors share no public base
         name = source if isinstance(source, Path) else "The graph"
-        raise RunError(f"{name} is no ONNX model that runs: {error}.", "Run the stage that writes it again.") from error
+        raise RunError(f"{name} is not a valid ONNX model: {error}.", "Run the stage that writes it again.") from error
 
 
 class OnnxModel:
@@ -83,7 +83,7 @@ class OnnxModel:
         lacking = [name for name in self.inputs if name not in columns]
         if lacking:
             raise RunError(
-                f"{self._name} needs the columns {lacking}, which the features do not hold.",
+                f"{self._name} needs the columns {lacking}, which are missing in the features.",
                 "The model was trained on other features; run prepare and train again.",
             )
 

@@ -25,7 +25,7 @@ def check_rooms() -> None:
         if origin is None or Path(origin).resolve().parent != _HOME / room:
             where = origin or _folder(room)
             raise UsageError(
-                f"Python finds {where} by the name {room!r}, which hides the part of Cartwheel that is called so.",
+                f"Python imports {where} as {room!r}, which shadows the package of Cartwheel with that name.",
                 f"Rename it, or work in a folder that has no file or folder called {room}.",
             )
 

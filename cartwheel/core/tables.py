@@ -35,7 +35,7 @@ def table_files(path: Path) -> list[Path]:
     """
     files = _files(path)
     if not files:
-        raise RunError(f"{path} is missing or holds no Parquet file.", _EARLIER)
+        raise RunError(f"{path} is missing or has no Parquet file.", _EARLIER)
     return files
 
 
@@ -90,7 +90,7 @@ def require_columns(path: Path, wanted: Collection[str], held: Collection[str]) 
     """
     lacking = [name for name in wanted if name not in held]
     if lacking:
-        raise RunError(f"{path} lacks the columns {lacking}; it holds {list(held)}.", _AGAIN)
+        raise RunError(f"{path} lacks the columns {lacking}; it has {list(held)}.", _AGAIN)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -106,7 +106,7 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}.", _REWRITE) from error
     if not isinstance(content, dict):
-        raise RunError(f"{path} holds {type(content).__name__}, expected a JSON object.", _REWRITE)
+        raise RunError(f"{path} contains {type(content).__name__}, expected a JSON object.", _REWRITE)
     return content
 
 

@@ -67,7 +67,7 @@ def ids_from(settings: RunSettings) -> object:
     workflow = RunLayout(earlier).workflow("recommend")
     if not workflow.is_dir():
         raise RunError(
-            f"features.keep_ids_of is {earlier}, which holds no fitted workflow ({workflow} is not there).",
+            f"features.keep_ids_of is {earlier}, which has no fitted workflow ({workflow} is not there).",
             "Name an earlier run that has been prepared, or leave keep_ids_of out for new ids.",
         )
     return sha256(workflow)
@@ -86,7 +86,7 @@ def weights_from(model: str) -> Callable[[RunSettings], object]:
         folder = RunLayout(earlier).model(model)
         if not folder.weights.is_file():
             raise RunError(
-                f"{model}.start_from is {earlier}, which holds no trained model ({folder.weights} is not there).",
+                f"{model}.start_from is {earlier}, which has no trained model ({folder.weights} is not there).",
                 "Name an earlier run that has been trained, or leave start_from out to train from the start.",
             )
         return [sha256(each.weights) for each in (folder, folder.validation) if each.weights.is_file()]

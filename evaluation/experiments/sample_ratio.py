@@ -54,7 +54,7 @@ def sample_ratio(counts: Mapping[Arm, int], shares: Mapping[Arm, float]) -> Samp
     """
     strange = [arm for arm in counts if arm not in shares]
     if strange:
-        raise UsageError(f"The arm {strange[0]!r} is counted and has no share.", f"Give a share to each of {list(counts)}.")
+        raise UsageError(f"The arm {strange[0]!r} has counts but no share.", f"Give a share to each of {list(counts)}.")
     if len(shares) < 2 or min(shares.values()) <= 0:
         raise UsageError(f"The shares are {dict(shares)}.", "Give at least two arms, each with a share above 0.")
     total = sum(counts.values())

@@ -82,7 +82,7 @@ def _read(path: Path) -> Iterator[Exposure]:
         except (ValueError, TypeError) as error:
             if number == len(lines):
                 return
-            raise DataError(f"{path}, line {number}: it is no exposure ({error}).", "Remove that line.") from None
+            raise DataError(f"{path}, line {number}: it is not an exposure ({error}).", "Remove that line.") from None
         if missing or len(told["items"]) != len(told["propensity"]):
             what = f"{missing[0]} is missing" if missing else "items and propensity differ in length"
             raise DataError(f"{path}, line {number}: {what}.", "Remove that line.")

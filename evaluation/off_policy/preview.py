@@ -98,7 +98,7 @@ def preview(first: Logged, second: Logged, least_effect: float = LEAST_EFFECT, n
     if least_effect <= 0 or (needed is not None and needed <= 0):
         raise UsageError(f"The least effect is {least_effect:g}, the wanted size {needed}.", "Give numbers above 0.")
     if len(first.rewards) != len(second.rewards) or not np.array_equal(first.rewards, second.rewards):
-        raise DataError("The two logs have other rewards.", "Give one log with two targets.")
+        raise DataError("The two logs have different rewards.", "Give one log with two targets.")
     sides = valued(first), valued(second)
     differences = {name: _difference(name, first, second) for name in sides[0].estimates if name in sides[1].estimates}
     wanted = needed if needed is not None else rows_needed(first.rewards, least_effect)

@@ -233,7 +233,7 @@ def require_same(first: dict[str, Any], second: dict[str, Any], names: tuple[str
     """
     if digest(first) != digest(second):
         raise ComparisonError(
-            f"{names[0]} (protocol {digest(first)}) and {names[1]} (protocol {digest(second)}) do not compare: "
+            f"{names[0]} (protocol {digest(first)}) and {names[1]} (protocol {digest(second)}) cannot be compared: "
             f"{'; '.join(differences(first, second))}.",
             "Evaluate both under one protocol.",
         )

@@ -267,6 +267,6 @@ def _some(interactions: Interactions, part: str) -> Interactions:
 def _require_questions(questions: Questions) -> Questions:
     if not len(questions):
         raise DataError(
-            "The split leaves nothing to ask: no user of the test part turns to an item that is not left out.", _LONGER
+            "The split leaves no test question: no user of the test part turns to an item that is not left out.", _LONGER
         )
     return questions

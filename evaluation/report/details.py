@@ -204,5 +204,5 @@ class Details(_Frozen):
         except (ValueError, ValidationError) as error:
             first = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
             raise RunError(
-                f"{path} does not hold the details of an evaluation: {first}.", "Run `cartwheel evaluate` again."
+                f"{path} does not contain the details of an evaluation: {first}.", "Run `cartwheel evaluate` again."
             ) from None

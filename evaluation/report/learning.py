@@ -54,4 +54,4 @@ def _curve(name: str, path: Path, told: dict[str, Any]) -> LearningCurve:
             bool(told["stopped_early"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{path} does not hold the epochs of a training: {error!r}.", "Run `cartwheel train` again.") from error
+        raise RunError(f"{path} does not contain the epochs of a training: {error!r}.", "Run `cartwheel train` again.") from error

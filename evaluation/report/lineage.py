@@ -104,5 +104,7 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise RunError(f"{path} is not JSON: {error}.", "Run the stage that writes it again.") from error
     if not isinstance(content, dict):
-        raise RunError(f"{path} holds {type(content).__name__}, expected a JSON object.", "Run the stage that writes it again.")
+        raise RunError(
+            f"{path} contains {type(content).__name__}, expected a JSON object.", "Run the stage that writes it again."
+        )
     return content

@@ -31,7 +31,7 @@ def read(path: Path) -> pl.DataFrame:
     """
     if not path.is_dir():
         raise DataError(
-            f"{path} is no folder; expected one with *train_full.txt and *test.txt.", "Give the folder of both files."
+            f"{path} is not a folder; expected one with *train_full.txt and *test.txt.", "Give the folder of both files."
         )
     parts = []
     for part, pattern in (("train", "*train_full.txt"), ("test", "*test.txt")):

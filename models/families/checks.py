@@ -51,7 +51,7 @@ def check_arms(treated: Floats | None, label: Floats, where: str) -> None:
         DataError: arms are not given, or an arm has no row, or labels of one value only.
     """
     if treated is None or treated.shape != label.shape:
-        raise DataError(f"{where} needs to know of each training row whether it was treated.", "Give the task a treatment.")
+        raise DataError(f"{where} needs the treatment of each training row.", "Give the task a treatment.")
     for arm, name in ((1.0, "treated"), (0.0, "not treated")):
         found = label[treated == arm]
         if len(np.unique(found)) < 2:
@@ -74,7 +74,7 @@ def check_lists(label: Floats, groups: Ints | None, valid_label: Floats, valid_g
             continue
         if given is None:
             raise DataError(
-                f"{where} orders lists, and the list of each {name} row is not given.",
+                f"{where} ranks lists, but the list of each {name} row is missing.",
                 f"Give {'groups' if name == 'training' else 'valid_groups'}.",
             )
         if given.shape != labels.shape or given.dtype.kind not in "iu":
@@ -87,8 +87,8 @@ def check_lists(label: Floats, groups: Ints | None, valid_label: Floats, valid_g
     lists = Lists.of(groups) if groups is not None else Lists(np.zeros(0, np.int64), np.zeros(0, np.int64))
     if not lists.differing(label).any():
         raise DataError(
-            f"{where}: none of the {len(lists)} training lists holds rows of different labels, so there is no order to learn.",
-            "Give lists that hold both what was chosen and what was not.",
+            f"{where}: none of the {len(lists)} training lists holds rows with different labels, so there is nothing to learn.",
+            "Give lists with both chosen and other rows.",
         )
 
 
@@ -124,7 +124,7 @@ def _check_grades(label: Floats, name: str, where: str) -> None:
     if len(bad):
         raise DataError(
             f"{where}: the label of {name} row {bad[0]} is {label[bad[0]]:g}, where a whole number from 0 to {MAX_GRADE} is expected.",
-            "Give 1 to what was chosen and 0 to the rest, or grades.",
+            "Label chosen rows 1 and the rest 0, or use grades.",
         )
 
 

@@ -66,11 +66,11 @@ def family(name: str, where: str = "learners", folder: Path | None = None) -> ty
     """
     if name not in FAMILIES and ":" not in name:
         raise ConfigError(
-            f"{where}: {name!r} is no model family.", f"Give one of {', '.join(FAMILIES)}, or module:Class of your own."
+            f"{where}: {name!r} is not a model family.", f"Give one of {', '.join(FAMILIES)}, or module:Class of your own."
         )
     found = load_hook(FAMILIES.get(name, name), where, folder)
     if not (isinstance(found, type) and issubclass(found, Learner)):
-        raise ConfigError(f"{where}: {name!r} is no model family.", "Derive the class from cartwheel.Learner.")
+        raise ConfigError(f"{where}: {name!r} is not a model family.", "Derive the class from cartwheel.Learner.")
     lacking = [each for each in ("name", "title", "complexity", "tags", "settings") if not hasattr(found, each)]
     if lacking or inspect.isabstract(found):
         what = f"has no {lacking[0]}" if lacking else f"does not define {', '.join(sorted(found.__abstractmethods__))}"
@@ -78,7 +78,7 @@ def family(name: str, where: str = "learners", folder: Path | None = None) -> ty
     if not _NAME.fullmatch(found.name):
         raise ConfigError(
             f"{where}: the model family {name!r} is called {found.name!r}, which cannot be the name of a folder.",
-            "Use small letters, digits and underscores.",
+            "Use lower-case letters, digits and underscores.",
         )
     return found
 

@@ -31,7 +31,7 @@ def read_keras_model(path: Path) -> ForeignModel:
         text = next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
         if "nknown layer" in text or "ould not locate class" in text or "ambda" in text:
             raise _only_python(path, text) from error
-        raise RunError(f"{path} is no Keras model that can be read ({text}).", "Save it again with `model.save`.") from error
+        raise RunError(f"{path} is not a readable Keras model ({text}).", "Save it again with `model.save`.") from error
     names = [tensor.name.split(":")[0] for tensor in model.inputs]
     specs = {
         name: tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype, name=name)
@@ -77,5 +77,7 @@ def _keras_of(path: Path) -> Any:
             with zipfile.ZipFile(path) as held:
                 version = str(json.loads(held.read("metadata.json"))["keras_version"])
         except (KeyError, ValueError, TypeError) as error:
-            raise RunError(f"{path} does not say which Keras wrote it.", "Save it again with `model.save`.") from error
+            raise RunError(
+                f"{path} does not name the Keras release that wrote it.", "Save it again with `model.save`."
+            ) from error
     return importlib.import_module("tf_keras" if version.startswith("2") else "keras")

@@ -36,7 +36,7 @@ def read_onnx_model(path: Path) -> ForeignModel:
             graph = version_converter.convert_version(graph, OPSET)
     except Exception as error:  # protobuf's and the converter's share no public base
         raise RunError(
-            f"{path} is no ONNX model of opset {OPSET} or one that can be brought to it ({next(iter(str(error).splitlines()), '')[:200]}).",
+            f"{path} is not an ONNX model of or convertible to opset {OPSET} ({next(iter(str(error).splitlines()), '')[:200]}).",
             f"Export it with opset {OPSET}.",
         ) from error
     graph.ir_version = min(graph.ir_version, IR_VERSION) if graph.ir_version <= _NEWEST else IR_VERSION

@@ -36,6 +36,6 @@ def read_model(path: Path) -> ForeignModel:
 
         return read_keras_model(path)
     raise RunError(
-        f"{path} is of no kind that is known: a file of a model ends with .onnx, .keras or .h5.",
+        f"{path} has an unknown format: a model file ends with .onnx, .keras or .h5.",
         "Save it as a SavedModel, a Keras file or ONNX.",
     )

@@ -117,7 +117,7 @@ def catalogue_codes(path: Path, log: Interactions) -> Ints:
     if (codes < 0).any():
         stranger = catalogue[int(np.argmin(codes))]
         raise RunError(
-            f"{path} holds the item {stranger!r}, of which the run's events know nothing.",
-            "Run `cartwheel prepare` again; catalogue and events are of two runs.",
+            f"{path} holds the item {stranger!r}, which is not in the run's events.",
+            "Run `cartwheel prepare` again; catalogue and events are from different runs.",
         )
     return codes

@@ -86,7 +86,7 @@ class Fusion:
         total = self.retrieval_weight * retrieval.astype(np.float64)
         if self.lists:
             if listed is None:
-                raise RunError("The ranker of candidates counts, and there is none.", "Run `cartwheel train` again.")
+                raise RunError("The candidate ranker is missing, although it has a weight.", "Run `cartwheel train` again.")
             total = total + self.list_weight * np.where(np.isneginf(logit), 0.0, listed.astype(np.float64))
         if self.ranks:
             return np.asarray(self.ranking_weight * logit.astype(np.float64) + total)

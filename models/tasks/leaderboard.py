@@ -97,7 +97,7 @@ class Leaderboard:
             alone = dict(sorted(content.pop("alone").items(), key=lambda each: -each[1]))
             return Leaderboard(**{**content, "answer": declared_answer(content["answer"])}, entries=entries, alone=alone)
         except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{layout.leaderboard} is no leaderboard ({error}).", "Run `cartwheel train` again.") from None
+            raise RunError(f"{layout.leaderboard} is not a leaderboard ({error}).", "Run `cartwheel train` again.") from None
 
 
 @dataclass(frozen=True)

@@ -63,4 +63,4 @@ class TaskSpec:
                 float(content.get("treatment", {}).get("value", 1.0)),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise RunError(f"{layout.spec} describes no task ({error}).", "Run `cartwheel prepare` again.") from None
+            raise RunError(f"{layout.spec} does not describe a task ({error}).", "Run `cartwheel prepare` again.") from None

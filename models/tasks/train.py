@@ -151,7 +151,7 @@ def train_task(
     data = data_of(spec, columns, sizes, splits["train"], splits["valid"], scales)
     if effect and settings.select != "none":
         raise ConfigError(
-            f"tasks.{spec.name}.select is {settings.select!r}, which looks at labels and not at effects.", "Leave select out."
+            f"tasks.{spec.name}.select is {settings.select!r}, which selects by labels and not by effects.", "Leave select out."
         )
     selection = select(data, settings.select, seed)
     alone = areas_alone(data)
@@ -248,7 +248,7 @@ def read_model(model: ModelLayout) -> TaskModel:
             Spread.from_json(calibration["spread"]) if calibration.get("spread") else None,
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"{model.config} describes no model of a task ({error}).", "Run `cartwheel train` again.") from None
+        raise RunError(f"{model.config} does not describe a model of a task ({error}).", "Run `cartwheel train` again.") from None
 
 
 def _readable(data: TrainingData, learner: Learner[Any]) -> tuple[TrainingData, tuple[str, ...]]:

@@ -112,7 +112,7 @@ def _name_ends(model: Any, names: Sequence[str], output: str) -> None:
 def _compare(content: bytes, feeds: Mapping[str, Array], expected: Array, target: Path, reference: str) -> float:
     found = open_session(content).run(None, dict(feeds))[0]
     if found.shape != expected.shape:
-        raise ParityError(f"{target} answers with shape {found.shape}, where {reference} gives {expected.shape}.", "Report this.")
+        raise ParityError(f"{target} returns shape {found.shape}, where {reference} returns {expected.shape}.", "Report this.")
     difference = np.abs(found - expected)
     if not np.all(difference <= TOLERANCE * np.maximum(1.0, np.abs(expected))):
         row = int(np.argmax(difference.max(axis=1)))

@@ -91,7 +91,7 @@ def require_same_ids(known: Mapping[str, Sequence[str]], ids: Mapping[str, Seque
     for domain, values in known.items():
         if list(ids.get(domain, ()))[: len(values)] != list(values):
             raise RunError(
-                f"The ids of {domain} are not {whose}, which training is to start from.",
+                f"The ids of {domain} are not {whose}, from which training should start.",
                 f"Set features.keep_ids_of to that run too, and prepare again, or {_LEAVE_OUT}.",
             )
 
@@ -103,7 +103,7 @@ def _values(folder: Path) -> list[Array]:
             return [stored[name] for name in sorted(stored.files)]
     except Exception as error:  # zipfile, numpy and the file system each raise their own
         raise RunError(
-            f"{path}, which training is to start from, cannot be read ({error}).",
+            f"{path}, from which training should start, cannot be read ({error}).",
             f"Name a run whose model is trained, or {_LEAVE_OUT}.",
         ) from error
 

@@ -168,7 +168,7 @@ def space_of(model: str) -> Space:
         UsageError: if there is none of that name, or none that has anything to tune.
     """
     if model not in TUNABLE:
-        raise UsageError(f"There is nothing to tune by the name {model!r}.", f"Give one of {', '.join(TUNABLE)}.")
+        raise UsageError(f"There is no model {model!r} to tune.", f"Give one of {', '.join(TUNABLE)}.")
     return {**MODELS, **BASELINES}[model]
 
 

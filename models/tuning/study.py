@@ -225,7 +225,7 @@ def _study(subject: Subject, folder: Path) -> Iterator[Any]:
         )
     except (SQLAlchemyError, RuntimeError, AssertionError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise RunError(f"{file} cannot be read as a study ({reason}).", "Delete it to begin the search anew.") from error
+        raise RunError(f"{file} cannot be read as a study ({reason}).", "Delete it to restart the search.") from error
     try:
         yield study
     finally:

@@ -91,7 +91,7 @@ class ValidationLists:
         self.data = data
         self.anchors: Anchors = sample(read_anchors(data, SPLIT), _MOST_ANCHORS, seed)
         if not len(self.anchors):
-            raise DataError("The validation split has no shopper who turns to anything new.", "Tune on a longer log.")
+            raise DataError("The validation split has no shopper who turns to a new item.", "Tune on a longer log.")
 
     def ndcg(self, scorer: Scorer) -> float:
         """Return the mean NDCG@10 of a scorer's lists over the catalogue."""

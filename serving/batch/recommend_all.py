@@ -100,7 +100,7 @@ def recommend_all(run: Path, out: Path, wanted: Wanted, threads: int | None = No
     layout = RunLayout(run)
     repository = LocalRepository(layout.repository, threads or cores())
     if "recommend" not in {ensemble.name for ensemble in repository.contract.ensembles}:
-        raise RunError(f"{layout.repository} recommends nothing.", "Run `cartwheel export` on a run with a recommender.")
+        raise RunError(f"{layout.repository} has no recommender.", "Run `cartwheel export` on a run with a recommender.")
     max_k = int(repository.metadata["max_k"])
     if not 1 <= wanted.k <= max_k:
         raise UsageError(
@@ -144,7 +144,7 @@ class _Answering:
             self._book = Book(repository.path, wanted.shop, max_k)
             self._barred = self._book.barred(self._rules, self._book.assortment.passing(self._rules))
         elif self._rules != Rules():
-            raise RunError(f"{repository.path} holds no items for rules.", "Write it again with `cartwheel export`.")
+            raise RunError(f"{repository.path} has no items for rules.", "Write it again with `cartwheel export`.")
 
     def table(self, blocks: Iterator[list[str]]) -> pa.Table:
         """Return the rows of some blocks of users."""

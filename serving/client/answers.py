@@ -270,4 +270,4 @@ def _id_type(name: str) -> IdType:
         return "string"
     if name == "int64":
         return "int64"
-    raise ValueError(f"{name!r} is no id type")
+    raise ValueError(f"{name!r} is not an id type")

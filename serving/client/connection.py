@@ -64,7 +64,7 @@ class Tls:
         """
         if (self.client_certificate is None) != (self.client_key is None):
             raise UsageError(
-                "Of client_certificate and client_key only one is given.", "Give both, or neither if the server wants none."
+                "Only one of client_certificate and client_key is given.", "Give both, or neither if the server requires none."
             )
         for name, path in vars(self).items():
             if path is not None and not Path(path).is_file():
@@ -148,25 +148,25 @@ class Attempts:
         if _is_full(error):
             return ServerError(
                 f"The server at {self._address} is at its limit and refused the request after {self._tries()}: {message}.",
-                "Ask later or less often; its operator can allow longer queues with serve.queue_size and serve.queue_seconds.",
+                "Retry later or less often; the operator can allow longer queues with serve.queue_size and serve.queue_seconds.",
             )
         if _is_ending(error):
             return ServerError(
                 f"The server at {self._address} is stopping or starting again; after {self._tries()} it still said: {message}.",
-                "Ask again a few seconds later, or another server.",
+                "Retry in a few seconds, or use another server.",
             )
         if status == "UNAVAILABLE":
             return self._unreachable(message)
         if status == "NOT_FOUND":
             return ServerError(
-                f"The server at {self._address} has not what was asked for: {message}.",
+                f"The server at {self._address} does not have the requested model: {message}.",
                 "It serves another repository; start `cartwheel serve` on one that `cartwheel export` wrote.",
             )
         if status == "UNIMPLEMENTED":
-            return ServerError(f"What answers at {self._address} is not Triton ({message}).", "Check the address.")
+            return ServerError(f"The server at {self._address} is not Triton ({message}).", "Check the address.")
         return ServerError(
             f"The server at {self._address} broke while answering ({status}): {message}.",
-            "Its log, logs/triton.log in the run, tells more.",
+            "See its log, logs/triton.log in the run.",
         )
 
     def _unreachable(self, message: str) -> ServerError:
@@ -174,7 +174,7 @@ class Attempts:
         if "handshake" in reason.lower():
             return ServerError(
                 f"No TLS connection to {self._address}: {reason}.",
-                "Check that the server speaks TLS, and that tls.root_certificates holds the authority of its certificate.",
+                "Check that the server uses TLS, and that tls.root_certificates has the authority of its certificate.",
             )
         return ServerError(
             f"No server answers at {self._address} after {self._tries()}: {reason}.",
@@ -187,7 +187,7 @@ class Attempts:
     def _late(self) -> ServerError:
         return ServerError(
             f"The server at {self._address} did not answer within {self._timeout_seconds:g} s.",
-            "Allow more with timeout_seconds, or ask a less busy server.",
+            "Increase timeout_seconds, or use a less busy server.",
         )
 
 

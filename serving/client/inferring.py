@@ -68,9 +68,7 @@ def parse_model(parameters: Mapping[str, str], model: str, address: str) -> Serv
         ServerError: if a parameter cannot be read.
     """
     if PARAMETER not in parameters:
-        raise UsageError(
-            f"{model!r} is no model of `cartwheel serve-model` at {address}.", "Ask it by the method that is named for it."
-        )
+        raise UsageError(f"{model!r} is not a model of `cartwheel serve-model` at {address}.", "Use the client's method for it.")
     try:
         limits = parameters.get(LIMITS)
         return ServedModelForm(ModelForm.parsed(parameters[PARAMETER]), Limits.parsed(limits) if limits is not None else None)
@@ -99,7 +97,7 @@ def ask_infer(served: ServedModelForm, columns: Mapping[str, Sequence[Given]]) -
     if lacking := [name for name in known if name not in columns]:
         raise UsageError(
             f"{form.name} needs the columns {', '.join(f'{name}: {known[name]}' for name in lacking)} too.",
-            "Give each a value for every row, None where it is not known.",
+            "Give each a value for every row, None for a missing one.",
         )
     counts = {name: len(values) for name, values in columns.items()}
     if len(set(counts.values())) != 1 or 0 in counts.values():
@@ -109,8 +107,8 @@ def ask_infer(served: ServedModelForm, columns: Mapping[str, Sequence[Given]]) -
     rows = next(iter(counts.values()))
     if served.limits is not None and rows > served.limits.rows:
         raise UsageError(
-            f"{rows:,} rows are asked about; this server answers at most {served.limits.rows:,} at once.",
-            "Ask in parts; `max_rows` under [serve] sets how many.",
+            f"{rows:,} rows are requested; this server answers at most {served.limits.rows:,} at once.",
+            "Split the request; `max_rows` under [serve] sets how many.",
         )
     inputs = [tensor for column in form.columns for tensor in _tensors(column, columns[column.name], served.limits)]
     return Question(form.name, inputs, lambda outputs: _parsed(form, outputs))
@@ -135,7 +133,9 @@ def _tensors(column: RawColumn, values: Sequence[Given], limits: Limits | None) 
             elif column.nullable:
                 missing[place, slot] = True
             else:
-                raise UsageError(f"{column.name} of row {place} is None, and the model has no value for that.", "Give one.")
+                raise UsageError(
+                    f"{column.name} of row {place} is None, and the model does not accept missing values.", "Give one."
+                )
     tensors = [_tensor(column.name, column.dtype, held)]
     if missing.any():
         tensors.append(_tensor(column.name + MISSING, "bool", missing))
@@ -182,7 +182,7 @@ def _value(column: RawColumn, value: Any, place: int) -> Any:
     if not fits:
         raise UsageError(
             f"{column.name} of row {place} is {value!r}; expected {_WORDS.get(kind, f'a whole number ({kind})')}.",
-            "Pass None where it is not known." if column.nullable else "Give it in the type that the workflow was fitted on.",
+            "Pass None for a missing value." if column.nullable else "Give it in the type that the workflow was fitted on.",
         )
     return value
 

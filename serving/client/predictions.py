@@ -98,7 +98,7 @@ def parse_task(parameters: Mapping[str, str], task: str, address: str) -> Served
     """
     if PARAMETER not in parameters:
         raise UsageError(
-            f"{task!r} is no declared task of the server at {address}.", "Ask a task that the run declares under [tasks]."
+            f"{task!r} is not a declared task of the server at {address}.", "Use a task that the run declares under [tasks]."
         )
     try:
         limits = parameters.get(LIMITS)
@@ -150,7 +150,7 @@ def _rows(task: ServedTask, entities: Sequence[ShopId] | None, columns: Mapping[
     form = task.form
     if entities is not None and not form.stored and not form.follows:
         raise UsageError(
-            f"{form.name} is asked about each {form.entity}, of which the server stores nothing.", "Give its columns alone."
+            f"{form.name} is about each {form.entity}, and the server stores nothing about it.", "Give only columns."
         )
     known = [column.name for column in form.columns]
     for name in columns:
@@ -159,14 +159,14 @@ def _rows(task: ServedTask, entities: Sequence[ShopId] | None, columns: Mapping[
     counts = {name: len(values) for name, values in columns.items()} | ({ENTITY: len(entities)} if entities is not None else {})
     if not counts or 0 in counts.values():
         named = form.stored or form.follows
-        raise UsageError(f"Nothing is asked of {form.name}.", "Give an entity or a column." if named else "Give a column.")
+        raise UsageError(f"The request to {form.name} is empty.", "Give an entity or a column." if named else "Give a column.")
     if len(set(counts.values())) > 1:
         raise UsageError(f"The inputs differ in their number of rows: {counts}.", "Give each a value for every row.")
     rows = next(iter(counts.values()))
     if task.limits is not None and rows > task.limits.rows:
         raise UsageError(
-            f"{rows:,} rows are asked about; this server answers at most {task.limits.rows:,} at once.",
-            "Ask in parts; `max_rows` under [serve] sets how many.",
+            f"{rows:,} rows are requested; this server answers at most {task.limits.rows:,} at once.",
+            "Split the request; `max_rows` under [serve] sets how many.",
         )
     return rows
 
@@ -174,11 +174,11 @@ def _rows(task: ServedTask, entities: Sequence[ShopId] | None, columns: Mapping[
 def _texts(column: TaskColumn, value: Value) -> list[bytes]:
     if not column.listed:
         if value is not None and not isinstance(value, (str, int, np.integer)):
-            raise UsageError(f"{column.name} is {value!r}; expected a text.", "Pass None where it is not known.")
+            raise UsageError(f"{column.name} is {value!r}; expected a string.", "Pass None for a missing value.")
         return [b"" if value is None else encoded(column.name, value)]
     values: Any = () if value is None else value
     if isinstance(values, (str, bytes)) or not isinstance(values, Sequence):
-        raise UsageError(f"{column.name} is {value!r}; expected a list of texts.", f"Pass [{value!r}] for a single one.")
+        raise UsageError(f"{column.name} is {value!r}; expected a list of strings.", f"Pass [{value!r}] for a single one.")
     if len(values) > column.width:
         raise UsageError(f"{column.name} holds {len(values)} values; at most {column.width} are read.", "Give fewer.")
     texts = [encoded(column.name, each, place) for place, each in enumerate(values)]
@@ -200,10 +200,10 @@ def _number(column: TaskColumn, value: Any) -> float:
     whole = column.dtype == "int64"
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer) if whole else (int, float, np.number)):
         raise UsageError(
-            f"{column.name} is {value!r}; expected a {'whole ' if whole else ''}number.", "Pass None where it is not known."
+            f"{column.name} is {value!r}; expected a {'whole ' if whole else ''}number.", "Pass None for a missing value."
         )
     if not abs(float(value)) <= (2.0**62 if whole else LARGEST):
-        raise UsageError(f"{column.name} is {value!r}; expected a finite number.", "Pass None where it is not known.")
+        raise UsageError(f"{column.name} is {value!r}; expected a finite number.", "Pass None for a missing value.")
     return int(value) if whole else float(value)
 
 

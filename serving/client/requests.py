@@ -113,7 +113,7 @@ def ask_recommend(
     if limits is not None and len(requests) > limits.rows:
         raise UsageError(
             f"requests holds {len(requests):,} shoppers; this server answers at most {limits.rows:,} at once.",
-            "Ask in parts; `max_rows` under [serve] sets how many.",
+            "Split the request; `max_rows` under [serve] sets how many.",
         )
     who = [_one("user_id", request.user_id) for request in requests]
     recent_items = [_many("recent_items", request.recent_items, limits) for request in requests]
@@ -244,7 +244,7 @@ def _diversity(value: float) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= HIGHEST_DIVERSITY:
         raise UsageError(
             f"diversity is {value!r}; expected a number of at least 0 and at most {HIGHEST_DIVERSITY:,.0f}.",
-            "0 orders by score alone.",
+            "0 ranks by score alone.",
         )
     return float(value)
 
@@ -292,7 +292,7 @@ def check_size(limits: Limits | None, *tensors: Sequence[list[bytes]]) -> None:
     if limits is not None and size > limits.message_bytes:
         raise UsageError(
             f"The request holds {size:,} bytes; this server reads at most {limits.message_bytes:,}.",
-            "Ask in parts or with fewer items; `max_message_bytes` under [serve] sets how many.",
+            "Split the request or use fewer items; `max_message_bytes` under [serve] sets how many.",
         )
 
 

@@ -39,7 +39,5 @@ def _said(address: str, error: Any) -> UsageError | ServerError:
     if code in _WRONG:
         return UsageError(details)
     if code is grpc.StatusCode.UNIMPLEMENTED:
-        return ServerError(
-            f"What answers at {address} is not Cartwheel's gateway.", "Start `cartwheel serve` with its gateway on."
-        )
+        return ServerError(f"The server at {address} is not Cartwheel's gateway.", "Start `cartwheel serve` with its gateway on.")
     return ServerError(f"The server at {address} did not answer ({code.name}: {details}).", "Check the address, and its log.")

@@ -74,7 +74,7 @@ def joined(
     try:
         merged = compose.merge_models(bridge, prefixed, io_map=pairs, outputs=[f"{_MODEL}{name}" for name in ranks])
     except (ValueError, onnx.checker.ValidationError) as error:
-        raise RunError(f"The workflow and the model do not make one graph: {error}.", "Report this.") from error
+        raise RunError(f"The workflow and the model cannot be joined into one graph: {error}.", "Report this.") from error
     for name, rank in ranks.items():
         _give(merged, f"{_MODEL}{name}", name, rank)
     helper.set_model_props(merged, {})

@@ -57,7 +57,7 @@ def write_model_repository(
     """
     if not form.name or set(form.name) - _PLAIN or form.name == READ:
         raise UsageError(
-            f"The name {form.name!r} is none for a served model.", "Give --name letters, digits, '_', '-' and '.' alone."
+            f"The name {form.name!r} is not valid for a served model.", "Use only letters, digits, '_', '-' and '.' in --name."
         )
     contract = model_contract(form, together=together)
     with atomic_path(target) as aside:

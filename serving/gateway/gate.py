@@ -276,7 +276,7 @@ class Gate:
             RefusedError: if they are not taken; see :meth:`serving.gateway.live.Live.track`.
         """
         if self.live is None:
-            raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no events (serve.store is off).", "unknown_method")
+            raise RefusedError(Code.UNIMPLEMENTED, "This server stores no events (serve.store is off).", "unknown_method")
         outcome = await self.live.track(events, visit.caller)
         if self.observer is not None:
             self.observer.tracked(self.routes.main, outcome.new, time.time_ns() // 1000)
@@ -291,7 +291,7 @@ class Gate:
             RefusedError: if it cannot be kept.
         """
         if self.live is None:
-            raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no state of items (serve.store is off).", "unknown_method")
+            raise RefusedError(Code.UNIMPLEMENTED, "This server stores no state of items (serve.store is off).", "unknown_method")
         await self.live.set_items(states)
         return self.routes.set_items(states)
 

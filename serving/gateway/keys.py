@@ -98,7 +98,7 @@ class KeyFile:
                 return cls(path)
             raise ConfigError(f"There is no file of keys at {path}.", fix) from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{path} is no file of keys ({error}).", fix) from None
+            raise ConfigError(f"{path} is not a file of keys ({error}).", fix) from None
 
     def add(self, name: str, roles: Sequence[Role], rate: float | None) -> str:
         """Make a key, write its hash, and return it: it stands nowhere else.
@@ -107,7 +107,7 @@ class KeyFile:
             UsageError: if there is a key of that name.
         """
         if any(key.name == name for key in self.keys):
-            raise UsageError(f"{self.path} holds a key named {name!r} already.", "Choose another name, or remove that key first.")
+            raise UsageError(f"{self.path} already has a key named {name!r}.", "Choose another name, or remove that key first.")
         text = _PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         self._write([*self.keys, Key(name, digest(text), tuple(roles), rate, now)])
@@ -122,7 +122,7 @@ class KeyFile:
         left = [key for key in self.keys if key.name != name]
         if len(left) == len(self.keys):
             there = ", ".join(key.name for key in self.keys) or "none"
-            raise UsageError(f"{self.path} holds no key named {name!r}.", f"It holds {there}.")
+            raise UsageError(f"{self.path} has no key named {name!r}.", f"It has {there}.")
         self._write(left)
 
     def _write(self, keys: list[Key]) -> None:
@@ -177,7 +177,9 @@ class Keys:
             raise RefusedError(Code.UNAUTHENTICATED, _UNKNOWN, "unknown_key")
         if role not in key.roles:
             has = ", ".join(each.value for each in key.roles)
-            raise RefusedError(Code.PERMISSION_DENIED, f"The key {key.name!r} has not the role {role.value!r} but {has}.", "role")
+            raise RefusedError(
+                Code.PERMISSION_DENIED, f"The key {key.name!r} does not have the role {role.value!r} but {has}.", "role"
+            )
         self._take(key, now)
         return key.name
 

@@ -48,7 +48,7 @@ class DeadLetters:
                     file.flush()
                     os.fsync(file.fileno())
         except OSError as error:
-            raise ServerError(f"{self.path} cannot be written: {error}.", "Nothing was kept; send the events again.") from error
+            raise ServerError(f"{self.path} cannot be written: {error}.", "Nothing was stored; send the events again.") from error
 
 
 def _line(letter: Mapping[str, Any]) -> str:

@@ -105,7 +105,7 @@ def _client(servers: str, group: str, options: Mapping[str, str]) -> Any:
         raise MissingDependencyError("Kafka needs the package confluent-kafka.", INSTALL.format("kafka")) from error
     taken = [name for name in options if name in _OWN]
     if taken:
-        raise UsageError(f"The option {taken[0]} of Kafka is not to be set.", "Leave it out.")
+        raise UsageError(f"The Kafka option {taken[0]} cannot be set.", "Omit it.")
     settings = {
         "auto.offset.reset": "earliest",
         "client.id": f"{socket.gethostname()}-{os.getpid()}",
@@ -118,7 +118,7 @@ def _client(servers: str, group: str, options: Mapping[str, str]) -> Any:
         return confluent_kafka.Consumer(settings)
     except (confluent_kafka.KafkaException, ValueError, TypeError) as error:
         told = error.args[0].str() if error.args and hasattr(error.args[0], "str") else str(error)
-        raise UsageError(f"An option of Kafka is wrong: {told}.", "See the configuration of librdkafka.") from None
+        raise UsageError(f"A Kafka option is invalid: {told}.", "See the configuration of librdkafka.") from None
 
 
 def _positions(messages: Any, behind: int = 1) -> list[Any]:

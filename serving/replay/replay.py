@@ -121,7 +121,7 @@ def _asked(ask: Any, recorded: Recorded, address: str, key: str) -> bytes:
         failed: Any = error
         raise ServerError(
             f"The request {recorded.request_id} is not answered by {address}: {failed.code().name}, {failed.details()}.",
-            "See that the server runs and serves the version that answered it (`cartwheel versions`).",
+            "Check that the server runs and serves the version that answered it (`cartwheel versions`).",
         ) from None
     return answer
 
@@ -131,7 +131,7 @@ def _read(line: str, where: str) -> Recorded:
         return _recorded(json.loads(line))
     except (ValueError, KeyError, TypeError, DecodeError) as error:
         raise DataError(
-            f"{where} is no recorded request ({type(error).__name__}: {error}).",
+            f"{where} is not a recorded request ({type(error).__name__}: {error}).",
             "Give a file that the gateway wrote (serve.record_share), or delete that line.",
         ) from None
 

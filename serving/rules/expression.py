@@ -106,15 +106,15 @@ class Expression:
             UsageError: if it is none, naming what is not understood.
         """
         if len(text) > MOST_LETTERS:
-            raise UsageError(f"{field} has {len(text):,} letters; at most {MOST_LETTERS:,} are read.", "Write a shorter one.")
+            raise UsageError(f"{field} has {len(text):,} letters; the limit is {MOST_LETTERS:,}.", "Write a shorter one.")
         try:
             tree = ast.parse(text.strip(), mode="eval").body
             parts = sum(1 for _ in ast.walk(tree))
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
             reason = error.msg if isinstance(error, SyntaxError) and error.msg else "it cannot be read"
-            raise UsageError(f"{field} is {_short(text)}, which is no expression: {reason}.", _EXAMPLE) from None
+            raise UsageError(f"{field} is {_short(text)}, which is not an expression: {reason}.", _EXAMPLE) from None
         if parts > _MOST_PARTS:
-            raise UsageError(f"{field} has {parts:,} parts; at most {_MOST_PARTS:,} are read.", "Write a shorter one.")
+            raise UsageError(f"{field} has {parts:,} parts; the limit is {_MOST_PARTS:,}.", "Write a shorter one.")
         found = cls(text, tree, field)
         _check_parts(found)
         return found
@@ -151,7 +151,9 @@ def _check_parts(expression: Expression) -> None:
                 f"{expression.field} has {_short(shown)}, which filters do not know: they compare columns and values.", _EXAMPLE
             )
         if isinstance(part, ast.Constant) and not isinstance(part.value, (str, int, float, type(None))):
-            raise UsageError(f"{expression.field} has {part.value!r}; values are numbers, texts, True, False and None.", _EXAMPLE)
+            raise UsageError(
+                f"{expression.field} has {part.value!r}; values are numbers, strings, True, False and None.", _EXAMPLE
+            )
 
 
 class _Evaluation:

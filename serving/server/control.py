@@ -99,7 +99,7 @@ def order(name: str, content: Mapping[str, Any], say: Say = lambda _sentence: No
         else:
             found: dict[str, Any] = told["done"]
             return found
-    raise ServerError("The server ended before it was done.", _ANOTHER)
+    raise ServerError("The server exited before it was done.", _ANOTHER)
 
 
 def _lines(name: str, content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

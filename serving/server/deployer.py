@@ -93,7 +93,7 @@ class Deployer:
         if order["do"] == "rollback" and self._under_way:
             return self._called_off("`cartwheel rollback` called it off")
         if not self._busy.acquire(blocking=False):
-            raise UsageError(f"The version {self._under_way} is being deployed already.", "Wait, or `cartwheel rollback` it.")
+            raise UsageError(f"The version {self._under_way} is already being deployed.", "Wait, or `cartwheel rollback` it.")
         try:
             return self._change(order, front, say)
         finally:
@@ -122,9 +122,7 @@ class Deployer:
             version = store.find(order["version"]) if order.get("version") else store.newest()
             settings = _settings(order.get("settings", {}))
         if version.name == served:
-            raise UsageError(
-                f"The version {version.name} is what is served already.", "See the others with `cartwheel versions`."
-            )
+            raise UsageError(f"The version {version.name} is already served.", "See the others with `cartwheel versions`.")
         self._under_way = version.name
         store.checked(version)
         before = None
@@ -149,7 +147,7 @@ class Deployer:
             ServerError: if it was.
         """
         if self._cancelled or self._host.is_ending:
-            raise ServerError(f"it was not finished, for {self._cancelled or 'the server was told to stop'}")
+            raise ServerError(f"it was not finished: {self._cancelled or 'the server was told to stop'}")
 
 
 class _Deployment:
@@ -187,7 +185,7 @@ class _Deployment:
         except CartwheelError as error:
             self._take_back(new)
             raise ServerError(
-                f"The version {version.name} was not brought in: {error.found.rstrip('.')}.", _GOES_ON.format(old=self._served)
+                f"The version {version.name} was not deployed: {error.found.rstrip('.')}.", _GOES_ON.format(old=self._served)
             ) from error
         except BaseException:
             self._take_back(new)

@@ -304,6 +304,6 @@ def check_callers(settings: ServeSettings, address: str) -> None:
     guarded = settings.keys_file is not None or settings.tls_client_roots is not None or settings.anyone
     if not guarded and not ipaddress.ip_address(address).is_loopback:
         raise UsageError(
-            f"The gateway would listen at {address}, where other machines may reach it, and ask nobody who they are.",
+            f"The gateway would listen at {address}, where other machines can reach it, without authentication.",
             "Set serve.keys_file (`cartwheel keys add`), serve.tls_client_roots, or serve.anyone = true if the network keeps others out.",
         )

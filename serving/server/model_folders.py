@@ -42,7 +42,7 @@ def checked_repository(repository: Path) -> Path:
         raise RunError(f"There is no model repository at {repository}.", "Write it with `cartwheel export`.")
     configs = sorted(repository.glob(f"*/{_CONFIG}"))
     if not configs:
-        raise RunError(f"{repository} is no model repository: no folder in it holds a {_CONFIG}.", _FIX)
+        raise RunError(f"{repository} is not a model repository: no folder in it has a {_CONFIG}.", _FIX)
     for config in configs:
         _check_model(config)
     _check_content(repository)

@@ -83,7 +83,7 @@ def _bind(host: str, port: int, option: str) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
     except socket.gaierror as error:
         raise UsageError(
-            f"serve.host is {host!r}, which is no address ({error.strerror}).",
+            f"serve.host is {host!r}, which is not an address ({error.strerror}).",
             "Set it to an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all.",
         ) from error
     held = socket.socket(family, kind, protocol)
@@ -107,7 +107,7 @@ def refusal(error: OSError, host: str, port: int, option: str) -> UsageError | S
         return taken(port, host, option)
     reason = os.strerror(error.errno or 0)
     return ServerError(
-        f"serve.{option} = {port} cannot be listened on at {host} ({reason}).",
+        f"serve.{option} = {port} cannot be opened at {host} ({reason}).",
         f"Set serve.{option} to a port above 1023, or to 0 for a free one.",
     )
 

@@ -308,7 +308,7 @@ class EmbeddedServer:
         try:
             return self._start_once(self._ports, cancelled)
         except _PassingError as error:
-            raise ServerError(f"Triton did not start again, for {error}.", f"See Triton's log, {self.log}.") from None
+            raise ServerError(f"Triton did not restart: {error}.", f"See Triton's log, {self.log}.") from None
 
     def serve_forever(self, on_ready: Callable[[Endpoint], None] | None = None) -> None:
         """Serve until SIGTERM or SIGINT, then drain and stop; a second signal stops at once. For the main thread.

@@ -196,7 +196,7 @@ def connect(url: str) -> redis.Redis:
     try:
         return redis.Redis.from_url(url, decode_responses=True, socket_timeout=_SECONDS, socket_connect_timeout=_SECONDS)
     except ValueError as error:
-        raise UsageError(f"{_without_secrets(url)!r} is no URL of Redis: {error}.", "Write redis://HOST:PORT/NUMBER.") from error
+        raise UsageError(f"{_without_secrets(url)!r} is not a Redis URL: {error}.", "Write redis://HOST:PORT/NUMBER.") from error
 
 
 def _packed(*values: str | float | None) -> str:

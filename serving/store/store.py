@@ -120,4 +120,4 @@ class Store(ABC):
 
 def unreachable(where: str, error: Exception) -> ServerError:
     """Return the error of a store that does not answer."""
-    return ServerError(f"The store of events, {where}, does not answer: {error}.", "Nothing was kept; send the events again.")
+    return ServerError(f"The store of events, {where}, does not answer: {error}.", "Nothing was stored; send the events again.")

@@ -106,9 +106,7 @@ class VersionStore:
         if len(found) != 1:
             known = ", ".join(version.name for version in self.all[:_SHOWN]) or "none"
             what = "no version" if not found else f"{len(found)} versions"
-            raise UsageError(
-                f"{text!r} is the beginning of {what} of {self._run}; there are {known}.", "See `cartwheel versions`."
-            )
+            raise UsageError(f"{text!r} is a prefix of {what} of {self._run}; there are {known}.", "See `cartwheel versions`.")
         return found[0]
 
     def newest(self) -> Version:
@@ -120,7 +118,7 @@ class VersionStore:
         if (self._layout.repository / METADATA).is_file():
             return self.add(self._layout.repository)
         if not self.all:
-            raise RunError(f"Nothing was exported in {self._run}.", "Write a repository with `cartwheel export`.")
+            raise RunError(f"There is no export in {self._run}.", "Write a repository with `cartwheel export`.")
         return self.all[0]
 
     def checked(self, version: Version) -> Version:
@@ -164,7 +162,7 @@ class VersionStore:
             write_json(self._active_file, {"history": history, "since": datetime.now(timezone.utc).isoformat(timespec="seconds")})
         except OSError as error:
             raise RunError(
-                f"Which version is served cannot be written to {self._active_file}: {_why(error)}.",
+                f"The active version cannot be written to {self._active_file}: {_why(error)}.",
                 "Make room there, then try again.",
             ) from error
 

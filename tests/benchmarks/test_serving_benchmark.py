@@ -66,7 +66,7 @@ def test_nothing_is_timed_where_the_answers_differ(shop: Path) -> None:
     ("arguments", "code", "message"),
     [
         (("--concurrency", "1,x"), 2, "--concurrency '1,x' is no list of whole numbers above 0. Give for example 1,8,64."),
-        (("--run", "nowhere"), 6, "nowhere/repository is no Cartwheel repository"),
+        (("--run", "nowhere"), 6, "nowhere/repository is not a Cartwheel repository"),
     ],
 )
 def test_bad_options_are_refused_in_a_sentence(arguments: tuple[str, str], code: int, message: str) -> None:

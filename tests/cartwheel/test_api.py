@@ -43,7 +43,7 @@ def test_a_folder_that_hides_a_part_of_cartwheel_is_named(tmp_path: Path) -> Non
         "import cartwheel\ntry:\n    cartwheel.open_run\nexcept Exception as error:\n    print(type(error).__name__, error)",
         tmp_path,
     )
-    assert f"UsageError Python finds {tmp_path / 'models' / '__init__.py'} by the name 'models'" in done.stdout, done.stderr
+    assert f"UsageError Python imports {tmp_path / 'models' / '__init__.py'} as 'models'" in done.stdout, done.stderr
 
 
 def test_a_run_opens_from_a_mapping_and_from_a_file(tmp_path: Path) -> None:
@@ -56,7 +56,7 @@ def test_a_run_opens_from_a_mapping_and_from_a_file(tmp_path: Path) -> None:
 
 
 def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(cartwheel.RunError, match="holds no run"):
+    with pytest.raises(cartwheel.RunError, match="does not contain a run"):
         open_run(tmp_path)
 
 

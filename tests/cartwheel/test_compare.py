@@ -110,7 +110,7 @@ def test_what_came_about_otherwise_has_no_difference_and_the_fields_are_told(car
         "NOT COMPARED: retrieval, ndcg@10 of two_tower. The protocols differ: sample_size.anchors: 1200 against 50 "
         "excluded: nothing against the shopper's recent items (at most 20)" in said
     )
-    assert "1 of 2 figures that both runs judged do not compare, for their protocols differ: retrieval in " in error
+    assert "1 of 2 metrics of both runs cannot be compared, because their protocols differ: retrieval in " in error
     assert "retrieval in sample_size.anchors, excluded. Evaluate both runs on one log" in error
     code, said, _ = cartwheel(*both, "--json")
     told = json.loads(said)
@@ -124,7 +124,7 @@ def test_what_came_about_otherwise_has_no_difference_and_the_fields_are_told(car
 def test_runs_without_a_common_figure_are_refused(cartwheel: Call, tmp_path: Path) -> None:
     code, _, error = cartwheel(*runs(tmp_path, FIRST[:1], (figure("als", "ndcg", 0.1),)))
     assert code == ComparisonError.exit_code
-    assert "no figure in common: two_tower in retrieval against als in retrieval" in error
+    assert "no metric in common: two_tower in retrieval against als in retrieval" in error
 
 
 def test_a_figure_without_a_value_says_why(cartwheel: Call, tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_tasks_models_and_metrics_can_be_chosen(cartwheel: Call, tmp_path: Path)
     assert [(each["model"], each["metric"]) for each in json.loads(said)["figures"]] == [("two_tower", "ndcg")]
     code, _, error = cartwheel(*both, "--metric", "ndgc")
     assert code == UsageError.exit_code
-    assert "--metric is 'ndgc'; neither run has judged it. They have ndcg, recall, roc_auc." in error
+    assert "--metric is 'ndgc'; neither run has it. They have ndcg, recall, roc_auc." in error
 
 
 def test_what_is_no_evaluated_run_is_one_sentence(cartwheel: Call, tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ def test_relative_paths_start_at_the_file(tmp_path: Path) -> None:
         ('[tables.items]\npath = "i.csv"\nkei = "sku"\n', "tables.items.kei is not a known key; did you mean 'key'?"),
         ('[features.own.colour]\nkind = "colour"\n', "features.own.colour.kind = 'colour' is not accepted"),
         ('[features.own."the colour"]\nkind = "category"\n', "expected a name of letters, digits and underscores"),
-        ('[prepare]\ninteraction_types = ["vew"]\n', "names 'vew', which is no event type. Did you mean 'view'?"),
+        ('[prepare]\ninteraction_types = ["vew"]\n', "names 'vew', which is not an event type. Did you mean 'view'?"),
         ('[events]\nextra_types = ["Scan"]\n', "events.extra_types.0 = 'Scan' is not accepted"),
         ("[source\n", "is not valid TOML"),
     ],

@@ -64,7 +64,7 @@ def test_a_section_that_cannot_be_added_to_is_left_as_it_is(config: Path) -> Non
         "[source]", "features = { min_item_events = 3 }\n[source]"
     )
     config.write_text(inline)
-    with pytest.raises(ConfigError, match="in a way that cannot be added to"):
+    with pytest.raises(ConfigError, match="in a form that cannot be extended"):
         suggest(config, "--write")
     assert config.read_text() == inline
 
@@ -72,7 +72,7 @@ def test_a_section_that_cannot_be_added_to_is_left_as_it_is(config: Path) -> Non
 def test_a_configuration_without_tables_is_told_what_to_do(tmp_path: Path) -> None:
     path = tmp_path / "shop.toml"
     path.write_text("")
-    with pytest.raises(ConfigError, match=r"there is nothing to look at.*Declare a table as \[tables\.items\]"):
+    with pytest.raises(ConfigError, match=r"there is neither a table nor an own column.*Declare a table as \[tables\.items\]"):
         suggest(path)
 
 

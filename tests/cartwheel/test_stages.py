@@ -350,7 +350,7 @@ class TestWhatLiesOutside:
         assert {name for name, key in keys(settings).items() if key != before[name]} == FROM_FEATURES
 
     def test_an_earlier_run_without_ids_is_refused_before_anything_runs(self, folder: Path) -> None:
-        with pytest.raises(RunError, match=r"features\.keep_ids_of is .*nowhere, which holds no fitted workflow"):
+        with pytest.raises(RunError, match=r"features\.keep_ids_of is .*nowhere, which has no fitted workflow"):
             keys(settings_of({"features": {"keep_ids_of": "nowhere"}}))
 
     @pytest.mark.parametrize("given", [TABLE, {"features": {"keep_ids_of": "earlier"}}], ids=["source", "ids"])

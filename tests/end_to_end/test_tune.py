@@ -63,10 +63,10 @@ def test_what_cannot_be_tuned_is_one_sentence(untested: Path, tmp_path: Path) ->
         assert result.returncode == code, result.stderr
         return result.stderr.strip().splitlines()[-1]
 
-    assert "nothing to tune by the name 'most_popular'" in refused(2, untested, "--model", "most_popular")
+    assert "no model 'most_popular' to tune" in refused(2, untested, "--model", "most_popular")
     assert "--minutes is 0.0" in refused(2, untested, "--minutes", "0")
     assert "the configuration" in refused(2, untested, "--write", untested)
-    assert "where relative paths start" in refused(2, untested, "--write", tmp_path / "tuned.toml")
+    assert "relative paths would change" in refused(2, untested, "--write", tmp_path / "tuned.toml")
     other = untested.parent / "other.toml"
     other.write_text(untested.read_text().replace("days = 30", "days = 31"))
     assert "The stage 'events' has not been run" in refused(6, other)

@@ -62,7 +62,7 @@ def test_the_sample_ratio_is_pearsons_test() -> None:
 @pytest.mark.parametrize(
     ("counts", "shares", "message"),
     [
-        ({"a": 1, "c": 2}, {"a": 1, "b": 1}, "The arm 'c' is counted and has no share."),
+        ({"a": 1, "c": 2}, {"a": 1, "b": 1}, "The arm 'c' has counts but no share."),
         ({"a": 1}, {"a": 1}, "Give at least two arms"),
         ({}, {"a": 1, "b": 1}, "No shopper is counted"),
     ],

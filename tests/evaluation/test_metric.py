@@ -71,7 +71,7 @@ def test_every_metric_that_a_task_is_judged_by_is_declared() -> None:
 
 @pytest.mark.parametrize("name", ["Lift", "at 10", "lift_minus_base_rate", "lift_at_threshold", ""])
 def test_a_name_that_records_cannot_have_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="small letters, digits and underscores"):
+    with pytest.raises(ConfigError, match="letters, digits and underscores"):
         metrics_of(Answer.QUANTITY, (Metric(name, "", "", "lower", BOTH, whole=lambda o: 0.0),))
 
 

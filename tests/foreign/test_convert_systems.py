@@ -97,5 +97,5 @@ def test_what_is_no_ensemble_is_refused(exported: Callable[..., Path], tmp_path:
         cartwheel.convert_systems(tmp_path, tmp_path / "out")
     folder = exported("TransformWorkflow")
     (folder / "executor_model/1/ensemble/ensemble.pkl").write_bytes(b"none")
-    with pytest.raises(RunError, match="is no pickle"):
+    with pytest.raises(RunError, match="is not a pickle"):
         read_steps(folder)

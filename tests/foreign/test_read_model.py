@@ -82,14 +82,14 @@ def test_an_onnx_file_is_read_and_brought_to_our_opset(opset: int, tmp_path: Pat
 
 def test_what_is_no_model_is_told_so(tmp_path: Path) -> None:
     (tmp_path / "model.onnx").write_bytes(b"none")
-    with pytest.raises(RunError, match="is no ONNX model"):
+    with pytest.raises(RunError, match="is not an ONNX model"):
         read_model(tmp_path / "model.onnx")
     (tmp_path / "model.bin").write_bytes(b"none")
-    with pytest.raises(RunError, match="of no kind that is known"):
+    with pytest.raises(RunError, match="has an unknown format"):
         read_model(tmp_path / "model.bin")
     with zipfile.ZipFile(tmp_path / "model.keras", "w") as held:
         held.writestr("nothing", "")
-    with pytest.raises(RunError, match="does not say which Keras wrote it"):
+    with pytest.raises(RunError, match="does not name the Keras release"):
         read_model(tmp_path / "model.keras")
 
 

@@ -97,9 +97,9 @@ def _cast_parts(
                 f"The table has no column {column!r}.{did_you_mean(column, table.columns)}", f"It has {', '.join(table.columns)}."
             )
         if (*parts, *ignore).count(column) > 1:
-            raise UsageError(f"Column {column!r} is given two parts.", "Name each column once.")
+            raise UsageError(f"Column {column!r} has two roles.", "Name each column once.")
     if time is not None and table[time].dtype.base_type() not in (pl.Date, pl.Datetime):
-        raise UsageError(f"Column {time!r} is {table[time].dtype}, no date or datetime.", "Convert it, or leave --time out.")
+        raise UsageError(f"Column {time!r} is {table[time].dtype}, not a date or datetime.", "Convert it, or omit --time.")
     labelled = table.filter(pl.col(label).is_not_null())
     if labelled[label].n_unique() < 2:
         raise DataError(

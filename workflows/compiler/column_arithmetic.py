@@ -41,7 +41,7 @@ class Arithmetic(Operator):  # type: ignore[misc]
 
     def __init__(self, operation: str, left: str | float, right: str | float, name: str, dtype: str = "float64") -> None:
         if operation not in OPERATIONS:
-            raise UsageError(f"Arithmetic knows no operation {operation!r}.", f"Use one of {', '.join(OPERATIONS)}.")
+            raise UsageError(f"Arithmetic does not support the operation {operation!r}.", f"Use one of {', '.join(OPERATIONS)}.")
         if not isinstance(left, str) and not isinstance(right, str):
             raise UsageError(f"Arithmetic is given two constants, {left!r} and {right!r}.", "Give it at least one column's name.")
         if dtype not in _DTYPES:

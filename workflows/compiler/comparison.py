@@ -71,7 +71,9 @@ class Comparison(Condition):
 
     def __post_init__(self) -> None:
         if self.comparator not in COMPARATORS:
-            raise UsageError(f"Comparison knows no comparator {self.comparator!r}.", f"Use one of {', '.join(COMPARATORS)}.")
+            raise UsageError(
+                f"Comparison does not support the comparator {self.comparator!r}.", f"Use one of {', '.join(COMPARATORS)}."
+            )
         _check_constant(self.constant)
 
     @property

@@ -173,7 +173,7 @@ def _treated(
     arm = logical.filter(kept)
     if arm.n_unique() < 2:
         raise DataError(
-            f"[tasks.{task}]: all {len(arm)} rows are {'treated' if len(arm) and arm[0] else 'not treated'}, so no effect can be told.",
+            f"[tasks.{task}]: all {len(arm)} rows are {'treated' if len(arm) and arm[0] else 'not treated'}, so there is no effect.",
             "Give a table that has both.",
         )
     return rows.filter(kept), {"treated": arm.cast(pl.Float64)}

@@ -176,9 +176,7 @@ def examples_of(
         check_owner(family, task.entity, task.name)
     columns = check_distinct(tuple(column for family in families for column in family.columns), f"[tasks.{task.name}]")
     if not columns:
-        raise ConfigError(
-            f"[tasks.{task.name}]: it sees no feature at all.", 'Name families, such as features = ["user_activity"].'
-        )
+        raise ConfigError(f"[tasks.{task.name}]: it has no features.", 'Name families, such as features = ["user_activity"].')
     asked = ask(task, int(log.time.min()), split_log(log.time, prepare), prepare)
     counts = _Counts()
     tables = {name: _table(task, shop, families, asked, name, seed, counts) for name in SPLITS}

@@ -144,7 +144,7 @@ class TaskSettings(Settings):
         if name not in DECLARATIONS:
             close = difflib.get_close_matches(str(name), DECLARATIONS, n=1)
             hint = f"did you mean {close[0]!r}?" if close else f"expected one of {', '.join(DECLARATIONS)}"
-            raise ValueError(f"use = {name!r} is no declaration; {hint}")
+            raise ValueError(f"use = {name!r} is not a built-in declaration; {hint}")
         start = declaration(name)
         filled = {**start, **content}
         predict = content.get("predict", {})

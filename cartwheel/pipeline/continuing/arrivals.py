@@ -52,7 +52,9 @@ def find_arrivals(settings: RunSettings, run: Path, landed: Path | None) -> Arri
         DataError: if the source has no files.
     """
     if landed is not None and not landed.is_dir():
-        raise ConfigError(f"--landed is {landed}, which is no folder.", "Give the folder that `cartwheel land --out` wrote to.")
+        raise ConfigError(
+            f"--landed is {landed}, which is not a folder.", "Give the folder that `cartwheel land --out` wrote to."
+        )
     folder = landed or RunLayout(settings.run).landed
     of_source, of_landed = _stamps(source_files(settings)), _stamps(sorted(folder.glob("events-*.parquet")))
     known = _known(settings, run, of_source)
@@ -122,7 +124,7 @@ def _known(settings: RunSettings, run: Path, of_source: Stamps) -> Stamps:
             found: Stamps = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise RunError(
-                f"{path} cannot be read ({error}).", "Delete it: every file of the source is then read again."
+                f"{path} cannot be read ({error}).", "Delete it; every file of the source is then read again."
             ) from None
         return found
     if is_simulated(settings):

@@ -48,9 +48,7 @@ def find_base(settings: RunSettings) -> Base:
     """
     home = settings.run
     if _NEEDED not in RunDirectory(home).manifest().stages:
-        raise RunError(
-            f"There is no finished run in {home} that could be continued.", "Run `cartwheel run` with this configuration first."
-        )
+        raise RunError(f"There is no finished run in {home} to continue.", "Run `cartwheel run` with this configuration first.")
     active = _served(home)
     for run in (*reversed(continuations(home)), home):
         if _version(run) == active:
@@ -80,8 +78,8 @@ def require_same_settings(settings: RunSettings, base: Base) -> None:
     different = [line for line in _differences(before, said(settings)) if line]
     if different:
         raise ConfigError(
-            f"The configuration is not that of the run that is to be continued, {base.run}: {'; '.join(different)}.",
-            "Put it back, or run `cartwheel run` for a run of the new configuration.",
+            f"The configuration differs from that of the run to continue, {base.run}: {'; '.join(different)}.",
+            "Restore it, or run `cartwheel run` for a run with the new configuration.",
         )
 
 

@@ -61,7 +61,7 @@ class Outcome(BaseModel):
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, ValidationError) as error:
-            raise RunError(f"{path} cannot be read ({error}).", f"Delete {run} to begin that run anew.") from None
+            raise RunError(f"{path} cannot be read ({error}).", f"Delete {run} to restart that run.") from None
 
 
 def continuations(home: Path) -> list[Path]:

@@ -105,7 +105,7 @@ class CompiledWorkflow:
         from workflows.compiler.plan import show as shown
 
         if folder.exists() and any(folder.iterdir()):
-            raise UsageError(f"{folder} holds something already.", "Give --out a new folder.")
+            raise UsageError(f"{folder} is not empty.", "Give --out a new folder.")
         tables = self.on_tables_alone()
         served = [name for name in self.plan if name not in tables]
         with atomic_path(folder) as aside:
@@ -174,4 +174,4 @@ def refusal(refused: Mapping[str, CartwheelError]) -> NotCompilableError:
         [error] = refused.values()
         return NotCompilableError(error.found, f"{error.fix} Or leave it out: {options}.")
     told = " ".join(error.found for error in refused.values())
-    return NotCompilableError(f"{len(refused)} columns have no exact form. {told}", f"Leave them out: {options}.")
+    return NotCompilableError(f"{len(refused)} columns cannot be compiled exactly. {told}", f"Leave them out: {options}.")

@@ -139,7 +139,7 @@ def features_of(plan: Plan, columns: list[str]) -> tuple[onnx.ModelProto, tuple[
         nullable -= sources
     if missing:
         raise NotCompilableError(
-            f"The column {missing[0].removesuffix('__encoded' + MISSING_SUFFIX)!r} may be missing whatever is given, as a join that finds "
+            f"The column {missing[0].removesuffix('__encoded' + MISSING_SUFFIX)!r} may be missing for any input, as a join that finds "
             "no key leaves it, and the model has no value for that.",
             "Put FillMissing behind the join.",
         )

@@ -75,7 +75,7 @@ def _of_vocabulary(known: Vocabulary, asked: TopK, output: str, width: int, mode
     if width and width != len(known):
         raise UsageError(
             f"The model {model.path} scores {width} ids, and the workflow makes {len(known)} of {asked.items!r}.",
-            "Give the workflow that the model was trained behind.",
+            "Give the workflow that the model was trained with.",
         )
     there = known.keys.is_not_null().to_numpy()
     return TopItems(output, _shop_ids(known.keys), min(asked.k, int(there.sum())), barred=~there)
@@ -145,9 +145,7 @@ def _vectors(plan: Plan, table: pl.DataFrame, column: str, path: str) -> tuple[A
     keys = known.decode(table[column].cast(pl.Int64))
     if keys.null_count():
         row = int(np.flatnonzero(keys.is_null().to_numpy())[0])
-        raise DataError(
-            f"{path}, row {row}: {column} is {table[column][row]}, an id that stands for no item.", "Leave that row out."
-        )
+        raise DataError(f"{path}, row {row}: {column} is {table[column][row]}, an id without an item.", "Leave that row out.")
     return _shop_ids(keys), vectors
 
 

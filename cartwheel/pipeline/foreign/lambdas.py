@@ -43,7 +43,7 @@ def read_lambdas(workflow: Any, given: Mapping[str, pl.Expr | str]) -> dict[tupl
             expression = pl.sql_expr(text) if isinstance(text, str) else text
         except pl.exceptions.PolarsError as error:
             raise UsageError(
-                f"The expression of {column!r}, {text!r}, is no SQL ({error}).", "Give an SQL expression."
+                f"The expression of {column!r}, {text!r}, is not valid SQL ({error}).", "Give an SQL expression."
             ) from error
         if isinstance(node.op.f, NamedFunction):
             node.op.f.trusted = True

@@ -35,8 +35,8 @@ def match(plan: Plan, refused: Mapping[str, CartwheelError], model: ForeignModel
         unread = sorted(set(plan) - {each.name for each in model.inputs})
         rest = f" The workflow also makes {', '.join(f'{name}: {plan.type(name)}' for name in unread)}." if unread else ""
         raise UsageError(
-            f"The model {model.path} reads what the workflow does not make: {'; '.join(wrong)}.{rest}",
-            "Give the workflow that the model was trained behind.",
+            f"The model {model.path} reads columns that the workflow does not provide: {'; '.join(wrong)}.{rest}",
+            "Give the workflow that the model was trained with.",
         )
     for each in model.inputs:
         _check_vocabulary(plan, each, model)
@@ -78,7 +78,7 @@ def _check_vocabulary(plan: Plan, each: ModelInput, model: ForeignModel) -> None
         raise UsageError(
             f"The workflow makes {lookup.cardinality} ids of {each.name!r}, and {model.path} has an embedding of {each.embedding} "
             f"rows: the ids from {each.embedding} on have none.",
-            "Give the workflow that the model was trained behind, or train the model on this one.",
+            "Give the workflow that the model was trained with, or train the model on this one.",
         )
 
 

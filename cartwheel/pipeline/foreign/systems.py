@@ -72,7 +72,7 @@ def read_steps(folder: Path) -> list[Step]:
             name.removesuffix("Triton") for module, name in _classes(graphs[0].read_bytes()) if _MODULE.match(module)
         )
     except Exception as error:  # what is no pickle fails anyhow
-        raise RunError(f"{graphs[0]} is no pickle ({error}).", "Export the ensemble again.") from error
+        raise RunError(f"{graphs[0]} is not a pickle ({error}).", "Export the ensemble again.") from error
     known = [name for name in names if name in {*_HERE, *_WITHOUT, _BY_ITEMS}]
     other = [
         name for name in names if name not in known and name[:1].isupper() and name not in ("TritonOperator", "InferenceOperator")

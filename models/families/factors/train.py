@@ -49,7 +49,7 @@ def unfitted(settings: RetrievalSettings, seed: int) -> ALS | BPR:
         else None
     )
     if not isinstance(made, ALS | BPR):
-        raise UsageError(f"retrieval.model is {settings.model!r}, which is no factor model.", 'Give "als" or "bpr".')
+        raise UsageError(f"retrieval.model is {settings.model!r}, which is not a factor model.", 'Give "als" or "bpr".')
     return made
 
 

@@ -102,5 +102,5 @@ class Neighbours:
                 f"{path} holds arrays of shapes {columns.shape} and {weights.shape}, where [{items}, K] twice is expected.", _FIX
             )
         if not ((columns >= -1) & (columns < items)).all() or not np.isfinite(weights).all():
-            raise RunError(f"{path} names items out of the catalogue, or holds a weight that is no number.", _FIX)
+            raise RunError(f"{path} names items outside the catalogue, or has a weight that is not a number.", _FIX)
         return Neighbours(columns.astype(np.int32), weights.astype(np.float32))

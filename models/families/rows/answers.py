@@ -66,5 +66,5 @@ def read_content(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise RunError(f"{path} cannot be read as a fitted model ({error}).", "Train the model again.") from error
     if not isinstance(content, dict):
-        raise RunError(f"{path} holds {type(content).__name__}, expected a JSON object.", "Train the model again.")
+        raise RunError(f"{path} contains {type(content).__name__}, expected a JSON object.", "Train the model again.")
     return content

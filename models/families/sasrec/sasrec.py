@@ -81,7 +81,7 @@ class SASRec(Recommender):
         require_not_negative(self.name, dropout=self.dropout)
         if self.dropout >= 1 or self.width % self.heads:
             raise UsageError(
-                f"sasrec: width {self.width}, heads {self.heads} and dropout {self.dropout} do not go together.",
+                f"sasrec: width {self.width}, heads {self.heads} and dropout {self.dropout} do not fit together.",
                 "Give a width that is a multiple of the heads, and a dropout below 1.",
             )
 

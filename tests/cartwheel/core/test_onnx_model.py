@@ -58,7 +58,7 @@ def test_what_is_missing_or_broken_is_named(file: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"absent\.onnx is missing"):
         OnnxModel(tmp_path / "absent.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"no model")
-    with pytest.raises(RunError, match=r"bad\.onnx is no ONNX model that runs"):
+    with pytest.raises(RunError, match=r"bad\.onnx is not a valid ONNX model"):
         open_session(tmp_path / "bad.onnx", threads=1)
-    with pytest.raises(RunError, match="The graph is no ONNX model that runs"):
+    with pytest.raises(RunError, match="The graph is not a valid ONNX model"):
         open_session(b"no model")

@@ -109,7 +109,7 @@ def test_figures_of_one_task_compare_and_those_of_others_are_refused_with_the_di
     assert difference(ours, theirs) == pytest.approx(ours.value - theirs.value)
     sampled = evaluation.find("two_stage", "most_popular", "recall", 5)
     assert sampled is not None
-    with pytest.raises(ComparisonError, match=r"do not compare: .*sample_size\.anchors: 118 against 50"):
+    with pytest.raises(ComparisonError, match=r"cannot be compared: .*sample_size\.anchors: 118 against 50"):
         difference(ours, sampled)
 
 
@@ -259,7 +259,7 @@ def test_an_item_that_no_event_names_is_refused(own_run: Path) -> None:
         "examples/test/catalogue.parquet",
         lambda table: table.with_columns(item_id=pl.col("item_id").replace("item007", "lamp")),
     )
-    with pytest.raises(RunError, match=r"catalogue\.parquet holds the item 'lamp', of which the run's events know nothing"):
+    with pytest.raises(RunError, match=r"catalogue\.parquet holds the item 'lamp', which is not in the run's events"):
         RunScorer(BASELINES["item_knn"](0), own_run, "test", log, questions)
 
 
@@ -328,7 +328,7 @@ def test_what_is_missing_is_named(own_run: Path, path: str, message: str) -> Non
         ("models/cart/calibration.json", "[1]", "expected a JSON object"),
         ("models/cart/calibration.json", '{"slope": 1.0, "intercept": 0.0}', "the calibration of requests cannot be read"),
         ("snapshot/state.json", "{", "is not JSON"),
-        ("models/ranking/model.onnx", "no model", "is no ONNX model that runs"),
+        ("models/ranking/model.onnx", "no model", "is not a valid ONNX model"),
     ],
 )
 def test_what_cannot_be_read_is_named(own_run: Path, path: str, content: str, message: str) -> None:

@@ -163,7 +163,7 @@ def test_both_ways_of_retrieving_are_judged(served: Path) -> None:
 def test_a_catalogue_that_the_events_lack_is_refused(served: Path) -> None:
     path = served / "events/events.parquet"
     pl.read_parquet(path).filter(pl.col("item_id") != "item003").write_parquet(path)
-    with pytest.raises(RunError, match=r"catalogue\.parquet holds the item 'item003', of which the run's events know nothing"):
+    with pytest.raises(RunError, match=r"catalogue\.parquet holds the item 'item003', which is not in the run's events"):
         fit(served, "item_knn")
 
 

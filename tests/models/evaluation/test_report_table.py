@@ -92,7 +92,7 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: str) -> None:
         Evaluation.read(tmp_path)
     (tmp_path / METRICS_FILE).parent.mkdir()
     (tmp_path / METRICS_FILE).write_text(content)
-    with pytest.raises(RunError, match="does not hold evaluation records"):
+    with pytest.raises(RunError, match="does not contain evaluation records"):
         Evaluation.read(tmp_path)
 
 

@@ -163,7 +163,7 @@ def test_only_a_factor_model_with_parameters_that_it_has_is_made() -> None:
     made = unfitted(RetrievalSettings(model="als", parameters={"factors": 8, "alpha": 3.0}), seed=4)
     assert isinstance(made, ALS)
     assert (made.factors, made.alpha, made.l2, made.seed) == (8, 3.0, ALS().l2, 4)
-    with pytest.raises(UsageError, match=r"retrieval\.model is 'two_tower', which is no factor model"):
+    with pytest.raises(UsageError, match=r"retrieval\.model is 'two_tower', which is not a factor model"):
         unfitted(RetrievalSettings(), seed=4)
     for key, value, words in (("factrs", 8, "is not a known key"), ("factors", 0.5, "where a whole number is expected")):
         with pytest.raises(ConfigError, match=rf"retrieval\.parameters\.{key} .*{words}"):

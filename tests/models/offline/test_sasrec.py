@@ -71,7 +71,7 @@ def test_examples_ask_for_the_next_item_and_draw_what_the_user_lacks() -> None:
 
 
 def test_parameters_out_of_range_are_refused() -> None:
-    with pytest.raises(UsageError, match=r"sasrec: width 10, heads 3 and dropout 0\.5 do not go together"):
+    with pytest.raises(UsageError, match=r"sasrec: width 10, heads 3 and dropout 0\.5 do not fit together"):
         SASRec(width=10, heads=3)
     with pytest.raises(UsageError, match="sasrec: epochs is 0"):
         SASRec(epochs=0)

@@ -170,5 +170,5 @@ def test_what_cannot_be_split_is_refused() -> None:
         folds(log, Protocol(Given("as the publisher did")))
     with pytest.raises(DataError, match="leave a part of the log"):
         folds(small([(0, 0, 1), (1, 1, 1)]), Protocol(GlobalTemporal()))
-    with pytest.raises(DataError, match="leaves nothing to ask"):
+    with pytest.raises(DataError, match="leaves no test question"):
         folds(log, Protocol(LeaveOneOut()))

@@ -168,7 +168,7 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 def test_bad_session_files_are_named(sessions: Path) -> None:
     read = TABLES["yoochoose"].read
     test = sessions / "clicks_test.txt"
-    with pytest.raises(DataError, match="is no folder; expected one with"):
+    with pytest.raises(DataError, match="is not a folder; expected one with"):
         read(test)
     test.write_text("SessionId\tItemId\tTime\n1\t2\tnoon\n")
     with pytest.raises(DataError, match=r"clicks_test.txt, line 2: '1\\t2\\tnoon'; expected SessionId, ItemId and Time"):

@@ -169,7 +169,7 @@ def test_missing_and_damaged_metrics_are_said(trained: dict[Answer, TaskLayout],
     layout = TaskLayout(tmp_path, "half")
     layout.metrics.parent.mkdir(parents=True)
     layout.metrics.write_text('{"task": "half"}')
-    with pytest.raises(RunError, match="holds no metrics of a task"):
+    with pytest.raises(RunError, match="does not contain metrics of a task"):
         TaskEvaluation.read(layout)
 
 

@@ -55,5 +55,5 @@ def test_what_cannot_be_tuned_is_said(tmp_path: Path) -> None:
         task_subject(layout, COLUMNS[:1], {}, "poisson_regression", {}, 0)
     with pytest.raises(UsageError, match="sequence needs a column of kind id_list"):
         task_subject(layout, COLUMNS[:1], {}, "sequence", {}, 0)
-    with pytest.raises(ConfigError, match="'forest' is no model family"):
+    with pytest.raises(ConfigError, match="'forest' is not a model family"):
         task_subject(layout, COLUMNS[:1], {}, "forest", {}, 0)

@@ -139,14 +139,14 @@ def test_what_is_missing_or_cannot_be_learnt_is_said(tmp_path: Path, trained: di
     copy.path.mkdir(parents=True)
     copy.config.write_text(json.dumps({**json.loads(damaged.config.read_text()), "answer": "rank"}))
     copy.calibration.write_text(damaged.calibration.read_text())
-    with pytest.raises(RunError, match="describes no model of a task"):
+    with pytest.raises(RunError, match="does not describe a model of a task"):
         read_model(copy)
 
 
 def test_learners_are_checked_before_anything_is_fitted() -> None:
     with pytest.raises(ConfigError, match="'poisson_regression' does not answer with a probability"):
         learners_for(Answer.PROBABILITY, ("poisson_regression",))
-    with pytest.raises(ConfigError, match="'forest' is no model family"):
+    with pytest.raises(ConfigError, match="'forest' is not a model family"):
         learners_for(Answer.PROBABILITY, ("forest",), where="tasks.churn.learners")
     with pytest.raises(ConfigError, match=r"lightgbm.leaves = 1 is not accepted"):
         learners_for(Answer.PROBABILITY, ("lightgbm",), {"lightgbm": {"leaves": 1}})
@@ -154,7 +154,7 @@ def test_learners_are_checked_before_anything_is_fitted() -> None:
         learners_for(Answer.PROBABILITY, ("lightgbm",), {"mlp": {"epochs": 1}})
     with pytest.raises(ConfigError, match="there is no module 'no_such_shop'"):
         learners_for(Answer.PROBABILITY, ("no_such_shop.models:Mine",))
-    with pytest.raises(ConfigError, match="is no model family"):
+    with pytest.raises(ConfigError, match="is not a model family"):
         learners_for(Answer.PROBABILITY, ("pathlib:Path",))
     assert [each.name for each in learners_for(Answer.QUANTITY)][:2] == list(RULES)
 

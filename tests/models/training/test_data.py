@@ -67,7 +67,7 @@ def test_a_missing_column_is_named(tmp_path: Path) -> None:
 
 
 def test_missing_and_corrupt_files_are_named(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="holds no Parquet file"):
+    with pytest.raises(RunError, match="has no Parquet file"):
         read_table(tmp_path, ["x"])
     (tmp_path / "part_0.parquet").write_bytes(b"not parquet")
     with pytest.raises(RunError, match="cannot be read as Parquet"):

@@ -224,5 +224,5 @@ def test_settings_of_now_that_no_bound_can_hold_are_told(tmp_path: Path) -> None
 
 def test_only_what_has_settings_can_be_tuned() -> None:
     assert all(space_of(model) for model in TUNABLE)
-    with pytest.raises(UsageError, match=r"nothing to tune by the name 'most_popular'.*two_tower"):
+    with pytest.raises(UsageError, match=r"no model 'most_popular' to tune.*two_tower"):
         space_of("most_popular")

@@ -228,7 +228,7 @@ def test_a_validation_split_with_nothing_to_find_is_told(tiny: Path, tmp_path: P
     run = Path(shutil.copytree(tiny, tmp_path / "run", ignore=shutil.ignore_patterns("tuning")))
     path = run / "examples" / "valid" / "recommend.parquet"
     pl.read_parquet(path).with_columns(target_items=pl.lit([], pl.List(pl.String))).write_parquet(path)
-    with pytest.raises(DataError, match="no shopper who turns to anything new"):
+    with pytest.raises(DataError, match="no shopper who turns to a new item"):
         subject_of(run, "als")
 
 

@@ -120,7 +120,7 @@ def test_a_model_of_another_form_or_none_is_refused_in_a_sentence(trained: Path,
         assert "\n" not in str(refused.value)
         return str(refused.value)
 
-    assert "which training is to start from, cannot be read" in refusal(tmp_path / "nowhere")
+    assert "from which training should start, cannot be read" in refusal(tmp_path / "nowhere")
     assert "it has weights of the shape" in refusal(trained, hidden=(8,))
     assert "arrays of weights, expected" in refusal(trained, history="gru")
     folder = tmp_path / "damaged" / "models" / "two_tower"

@@ -174,7 +174,7 @@ def test_what_cannot_be_is_refused_in_a_sentence(run: Path, tmp_path: Path) -> N
         recommend_all(run, out, Wanted(rules=Rules(where="pric < 2")))
     with pytest.raises(UsageError, match="is a folder"):
         recommend_all(run, tmp_path, Wanted())
-    with pytest.raises(RunError, match="is no Cartwheel repository"):
+    with pytest.raises(RunError, match="is not a Cartwheel repository"):
         recommend_all(tmp_path, out, Wanted())
     assert list(tmp_path.iterdir()) == []
 

@@ -156,7 +156,7 @@ def test_a_passed_deadline_is_an_error_and_is_kept(connect: Any, server: Embedde
     with connect(server.grpc_address, timeout_seconds=0.3) as client:
         client.metadata()
         begun = time.monotonic()
-        with pytest.raises(ServerError, match=r"did not answer within 0\.3 s\. Allow more with timeout_seconds"):
+        with pytest.raises(ServerError, match=r"did not answer within 0\.3 s\. Increase timeout_seconds"):
             client.recommend("sleep 0.8")
         assert time.monotonic() - begun < 0.6
     time.sleep(0.5)
@@ -208,7 +208,7 @@ def test_a_server_that_starts_late_or_is_replaced_is_found_again(write_repositor
         late = aside.submit(client.recommend, k=2)
         with EmbeddedServer(write_repository("recommend", id_type="string"), settings):
             assert late.result().item_ids == ("101", "102"), "the new server's run writes ids as strings"
-            with pytest.raises(ServerError, match=r"has not what was asked for: .*unknown model: 'similar_items'"):
+            with pytest.raises(ServerError, match=r"does not have the requested model: .*unknown model: 'similar_items'"):
                 client.similar_items("101")
 
 

@@ -215,7 +215,7 @@ def test_a_missing_or_empty_repository_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"no model repository at .*nowhere.*cartwheel export"):
         EmbeddedServer(tmp_path / "nowhere")
     (tmp_path / "recommend").mkdir()
-    with pytest.raises(RunError, match=r"no folder in it holds a config\.pbtxt"):
+    with pytest.raises(RunError, match=r"no folder in it has a config\.pbtxt"):
         EmbeddedServer(tmp_path)
 
 

@@ -107,7 +107,7 @@ def test_plain_text_to_a_tls_server_is_an_error(encrypted: EmbeddedServer) -> No
 
 
 def test_tls_to_a_plain_server_is_an_error(server: EmbeddedServer, shop_authority: Authority) -> None:
-    with pytest.raises(ServerError, match=r"No TLS connection to .*Check that the server speaks TLS"):
+    with pytest.raises(ServerError, match=r"No TLS connection to .*Check that the server uses TLS"):
         ask(server, Tls(root_certificates=shop_authority.root))
 
 
@@ -143,7 +143,7 @@ def test_files_that_are_missing_or_incomplete_are_named(tmp_path: Path, write_re
     file.touch()
     with pytest.raises(UsageError, match=r"root_certificates is .*none\.pem, which is not a file"):
         Tls(tmp_path / "none.pem")
-    with pytest.raises(UsageError, match=r"client_certificate and client_key only one"):
+    with pytest.raises(UsageError, match=r"Only one of client_certificate and client_key"):
         Tls(client_certificate=file)
     with pytest.raises(UsageError, match=r"serve\.tls_key is .*none\.pem, which is not a file"):
         EmbeddedServer(write_repository("recommend"), ServeSettings(tls_certificate=file, tls_key=tmp_path / "none.pem"))

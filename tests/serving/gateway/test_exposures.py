@@ -159,7 +159,7 @@ def test_a_log_that_cannot_be_read_is_refused_in_a_sentence(tmp_path: Path) -> N
     path.write_text(json.dumps(good) + "\n" + json.dumps(good)[:40])
     assert len(read_exposures(tmp_path)) == 1, "a line that was cut off as the server was killed"
     path.write_text("nothing\n" + json.dumps(good) + "\n")
-    with pytest.raises(DataError, match="line 1: it is no exposure"):
+    with pytest.raises(DataError, match="line 1: it is not an exposure"):
         read_exposures(tmp_path)
     path.write_text(json.dumps({**good, "propensity": []}) + "\n")
     with pytest.raises(DataError, match="items and propensity differ in length"):

@@ -216,7 +216,7 @@ def test_the_metadata_of_ruled_ensembles_name_the_input(channel: grpc.Channel) -
     ("rules", "sentence"),
     [
         ({"where": "pric < 20"}, "where names the column 'pric', which items do not have. Did you mean 'price'?"),
-        ({"where": "price <"}, "rules.where: where is 'price <', which is no expression"),
+        ({"where": "price <"}, "rules.where: where is 'price <', which is not an expression"),
         ({"min_price": -1}, "rules.min_price: Input should be greater than or equal to 0."),
         ({"variety": 1.5}, "rules.variety: Input should be less than or equal to 1."),
         (

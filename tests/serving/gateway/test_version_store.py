@@ -94,7 +94,7 @@ def test_a_full_disk_is_told_in_a_sentence_and_leaves_nothing_half(store: Versio
     assert "\n" not in str(refused.value)
     assert store.all == []
     version = store.newest()
-    with largest_file(10), pytest.raises(RunError, match=r"Which version is served cannot be written to .*File too large"):
+    with largest_file(10), pytest.raises(RunError, match=r"The active version cannot be written to .*File too large"):
         store.activate(version)
     assert store.history == []
 

@@ -192,7 +192,7 @@ def test_a_shopper_stays_with_one_version_what_is_clicked_counts_for_it_and_one_
         until(lambda: load.count > 4 * len(USERS), 60)
     assert load.faults == []
     assert {len(versions) for versions in load.versions.values()} == {1}
-    with pytest.raises(CartwheelError, match="is being deployed already"):
+    with pytest.raises(CartwheelError, match="is already being deployed"):
         shop.order("deploy", shop.b)
     [(version, user)] = [(*versions, user) for user, versions in load.versions.items() if user == "u1"]
     event = {"user_id": user, "item_id": str(shop.ask(user)["items"][0]["item_id"]), "event_type": "view"}
@@ -333,14 +333,14 @@ def _check_what_is_told_of_a_replay(copied: Path, address: str) -> None:
     assert done.first[0].startswith("off: scores[0, 0] is ")
     assert replay(copied, address, 1e-4, any_version=True).differ == 0
     copied.write_text(json.dumps(off) + "\nnonsense\n")
-    with pytest.raises(CartwheelError, match=r"copied\.jsonl, line 2 is no recorded request"):
+    with pytest.raises(CartwheelError, match=r"copied\.jsonl, line 2 is not a recorded request"):
         replay(copied, address, 1e-6)
     with pytest.raises(CartwheelError, match="cannot be read: No such file"):
         replay(copied.parent / "none.jsonl", address, 1e-6)
 
 
 def test_a_version_that_is_not_there_or_served_already_is_refused_in_a_sentence(shop: Shop) -> None:
-    for version, words in ((shop.a.name, "is what is served already"), ("0" * 12, "is the beginning of no version of")):
+    for version, words in ((shop.a.name, "is already served"), ("0" * 12, "is a prefix of no version of")):
         with pytest.raises(CartwheelError, match=words):
             shop.order("deploy", version)
     with pytest.raises(CartwheelError, match=r"deploy\.shares"):
@@ -365,7 +365,7 @@ def test_the_command_lists_versions_and_says_what_is_wrong_in_a_sentence(shop: S
     shutil.copytree(shop.a.path, other)
     served = command("deploy", shop.run, "--from", other.parent)
     assert (served.returncode, served.stderr.count("\n")) == (2, 1)
-    assert f"The version {shop.a.name} is what is served already." in served.stderr
+    assert f"The version {shop.a.name} is already served." in served.stderr
     assert "There is no exported repository in" in command("deploy", shop.run, "--from", tmp_path).stderr
     idle = Path(shutil.copytree(run, tmp_path / "idle", ignore=shutil.ignore_patterns("server.json", "logs", "live")))
     refusal = command("deploy", idle)

@@ -190,14 +190,14 @@ def test_many_are_asked_in_one_request_and_the_asyncio_client_answers_alike(shop
         ("churn", "u1", {"spent": math.nan}, "spent is nan; expected a finite number. Pass None"),
         ("churn", "u1", {"spent": True}, "spent is True; expected a number"),
         ("churn", "u1", {"weekday": 2.5}, "weekday is 2.5; expected a whole number"),
-        ("churn", "u1", {"favourite": 2.5}, "favourite is 2.5; expected a text"),
-        ("churn", "u1", {"liked": "books"}, r"liked is 'books'; expected a list of texts"),
+        ("churn", "u1", {"favourite": 2.5}, "favourite is 2.5; expected a string"),
+        ("churn", "u1", {"liked": "books"}, r"liked is 'books'; expected a list of strings"),
         ("churn", "u1", {"liked": ["a"] * 4}, "liked holds 4 values; at most 3 are read"),
         ("churn", "u1", {"taste": [1.0]}, "taste is 1 numbers; expected 2 numbers"),
         ("churn", "u1", {"taste": [1.0, math.inf]}, "taste is inf; expected a finite number"),
-        ("churn", None, {}, "Nothing is asked of churn. Give an entity or a column"),
+        ("churn", None, {}, "The request to churn is empty. Give an entity or a column"),
         ("churn", 2.5, {}, r"entity\[0\] is 2.5, a float; expected a string or a whole number"),
-        ("intent", "u1", {}, "intent is asked about each row, of which the server stores nothing. Give its columns"),
+        ("intent", "u1", {}, "intent is about each row, and the server stores nothing about it. Give only columns"),
     ],
 )
 def test_the_client_refuses_in_a_sentence(shop: Client, task: str, entity: Any, columns: dict[str, Any], words: str) -> None:
@@ -206,7 +206,7 @@ def test_the_client_refuses_in_a_sentence(shop: Client, task: str, entity: Any, 
 
 
 def test_too_many_rows_and_rows_that_differ_are_refused(shop: Client) -> None:
-    with pytest.raises(UsageError, match=r"65 rows are asked about; this server answers at most 64 at once"):
+    with pytest.raises(UsageError, match=r"65 rows are requested; this server answers at most 64 at once"):
         shop.predict_many("churn", ["u1"] * 65)
     with pytest.raises(UsageError, match=r"differ in their number of rows: {'spent': 1, 'entity': 2}"):
         shop.predict_many("churn", ["u1", "u2"], spent=[1.0])
@@ -242,7 +242,7 @@ def test_a_hostile_request_is_refused_and_the_next_answered(tasks_server: Embedd
 
 
 def test_a_task_that_is_not_there_is_refused(shop: Client) -> None:
-    with pytest.raises(Exception, match="has not what was asked for") as missing:
+    with pytest.raises(Exception, match="does not have the requested model") as missing:
         shop.predict("loyalty", "u1")
     assert not isinstance(missing.value, InferenceServerException)
 

@@ -74,7 +74,7 @@ def test_what_passes(text: str, items: list[int]) -> None:
     ("text", "sentence"),
     [
         ("pric < 20", r"names the column 'pric', which items do not have\. Did you mean 'price'\? There are brand, labels"),
-        ("price <", "which is no expression"),
+        ("price <", "which is not an expression"),
         ("__import__('os').system('true')", "which filters do not know"),
         ("price.real > 1", "which filters do not know"),
         ("[x for x in labels]", "which filters do not know"),

@@ -67,7 +67,7 @@ class TestSqlite(StoreConformance):
             pages = store._writer.execute("PRAGMA page_count").fetchone()[0]  # type: ignore[attr-defined]
             store._writer.execute(f"PRAGMA max_page_count = {pages}")  # type: ignore[attr-defined]
             many = [event(number, item_id="x" * 500) for number in range(2, 200)]
-            with pytest.raises(ServerError, match=r"is full.*Nothing was kept; send the events again"):
+            with pytest.raises(ServerError, match=r"is full.*Nothing was stored; send the events again"):
                 store.add(many, NOW_US)
             assert [kept.event_id for _, kept in store.journal(999)] == ["e1"]
             store._writer.execute("PRAGMA max_page_count = 100000")  # type: ignore[attr-defined]
@@ -123,5 +123,5 @@ class TestRedis(StoreConformance):
         assert "secret" not in str(caught.value)
 
     def test_a_url_of_something_else_is_named(self) -> None:
-        with pytest.raises(UsageError, match=r"'http://127\.0\.0\.1' is no URL of Redis"):
+        with pytest.raises(UsageError, match=r"'http://127\.0\.0\.1' is not a Redis URL"):
             RedisStore("http://127.0.0.1", Kept())

@@ -86,7 +86,7 @@ def test_a_name_with_a_typing_error_gets_the_right_one() -> None:
         ("import nowhere_at_all", "mood_e:Mood", "raised ModuleNotFoundError"),
         ("1 / 0", "mood_f:Mood", "raised ZeroDivisionError"),
         ("", "mood_of_nobody:Mood", "there is no module 'mood_of_nobody'"),
-        ("", "mood:", "no module and name of Python"),
+        ("", "mood:", "is not a Python reference"),
     ],
 )
 def test_a_hook_that_is_none_is_refused_in_a_sentence(tmp_path: Path, source: str, reference: str, said: str) -> None:

@@ -191,7 +191,7 @@ def test_says_so_where_the_gpu_engine_does_not_run(tmp_path: Path, monkeypatch: 
 
 def test_refuses_a_graph_that_is_no_workflow(tmp_path: Path) -> None:
     graph = make(features, tmp_path).output_node
-    with pytest.raises(UsageError, match=r"Node is no workflow, so there is nothing to fit\. Give nvtabular\.Workflow"):
+    with pytest.raises(UsageError, match=r"Node is not a workflow\. Give nvtabular\.Workflow"):
         fit_workflow(graph, EVENTS, tmp_path)
 
 

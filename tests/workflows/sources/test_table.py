@@ -197,7 +197,7 @@ def test_nested_columns_are_refused(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"event_types": {"seen": "veiw"}}, "Did you mean 'view'"),
-        ({"default_event_type": "buy"}, "no event type"),
+        ({"default_event_type": "buy"}, "not an event type"),
         ({"timestamp_format": "seconds"}, "no time format"),
         ({"timestamp_format": "%Y-%m-%d %H:%M:%S %Z"}, r"has %Z.*set source\.timezone"),
         ({"columns": {"categroy": "category"}}, r"source\.columns\.categroy.*Did you mean 'category'"),

@@ -115,7 +115,7 @@ def test_the_defaults_follow_what_is_asked_about() -> None:
         ({}, r"predict is missing; write predict = \{"),
         ({"predict": {"event": "purchase"}}, "within_days is missing, which a task about a user needs; write within_days = 30"),
         ({"for_each": "shop"}, "Input should be 'user', 'item', 'session' or 'row'"),
-        ({"use": "churns"}, "use = 'churns' is no declaration; did you mean 'churn'"),
+        ({"use": "churns"}, "use = 'churns' is not a built-in declaration; did you mean 'churn'"),
         ({"for_each": "row"}, 'needs a table; write table = "sessions.csv"'),
         ({"for_each": "row", "table": "a.csv"}, 'needs the column that is predicted; write label = "bought"'),
         ({"for_each": "row", "table": "a.csv", "label": "b", "leave_out": "b"}, "leave_out names the label 'b'"),
@@ -156,7 +156,7 @@ def test_two_tasks_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["Churn", "a b", "../x", "", "9lives"])
 def test_a_name_that_no_ensemble_can_have_is_refused(name: str) -> None:
-    with pytest.raises(ConfigError, match="small letters, digits and underscores"):
+    with pytest.raises(ConfigError, match="letters, digits and underscores"):
         make(name, use="churn")
 
 

@@ -274,7 +274,7 @@ def test_a_hook_that_raises_or_breaks_its_promise_is_refused(shop: TaskLog, fami
         ({"active_events": ["wishlist"]}, DataError, "the train split has no example: nobody is asked about from"),
         ({"features": ["item_activity"]}, ConfigError, r"'item_activity' belongs to the item, and the task asks about each user"),
         ({"features": ["user_activty"]}, ConfigError, "Did you mean 'user_activity'"),
-        ({"features": []}, ConfigError, "it sees no feature at all"),
+        ({"features": []}, ConfigError, "it has no features"),
         ({"features": ["user_activity", "user_activity"]}, ConfigError, "two features are called 'user_days_since_event'"),
     ],
 )

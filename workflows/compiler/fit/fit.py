@@ -69,7 +69,7 @@ def fit_workflow(
         raise UsageError("NVTabular cannot keep the ids of an earlier workflow.", 'Fit with engine="polars".')
     if not hasattr(workflow, "output_node"):
         raise UsageError(
-            f"{type(workflow).__name__} is no workflow, so there is nothing to fit.",
+            f"{type(workflow).__name__} is not a workflow.",
             "Give nvtabular.Workflow(graph), not the graph.",
         )
     scan = _scan(events)

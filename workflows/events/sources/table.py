@@ -106,6 +106,6 @@ def check_event_types(settings: SourceSettings, extra_types: Sequence[str]) -> N
     for where, event_type in named.items():
         if event_type not in known:
             raise ConfigError(
-                f"{where} is '{event_type}', which is no event type.{reading.did_you_mean(event_type, known)}",
+                f"{where} is '{event_type}', which is not an event type.{reading.did_you_mean(event_type, known)}",
                 f"Event types are {', '.join(known)}; events.extra_types adds the shop's own.",
             )

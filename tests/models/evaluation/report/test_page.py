@@ -252,12 +252,12 @@ def test_a_run_that_was_not_evaluated_has_no_report(own_evaluated: Path) -> None
 @pytest.mark.parametrize(
     ("path", "content", "told"),
     [
-        ("evaluation/details.json", "{", "does not hold the details of an evaluation"),
-        ("evaluation/details.json", '{"segments": 3}', "does not hold the details of an evaluation"),
+        ("evaluation/details.json", "{", "does not contain the details of an evaluation"),
+        ("evaluation/details.json", '{"segments": 3}', "does not contain the details of an evaluation"),
         (
             "models/two_tower/history.json",
             '{"epochs": [{"loss": "high"}], "best_epoch": 0}',
-            "does not hold the epochs of a training",
+            "does not contain the epochs of a training",
         ),
         ("events/summary.json", "[1]", "holds list, expected a JSON object"),
         ("manifest.json", "{", "is not JSON"),
