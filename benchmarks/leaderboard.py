@@ -73,11 +73,11 @@ def main(
 ) -> None:
     """Train on each data set, judge beside all baselines, and write the leaderboard.
 
-    RetailRocket, Online Retail and REES46 are split by time with the settings of configs/, the simulated shop is that of `cartwheel
-    demo`, three other shops are simulated as benchmarks/leaders/made.py says, MovieLens and Amazon Beauty are judged leave-one-out.
-    simulated_large, of ten million events, is judged only where it is named. Settings of one data set alone belong into its configuration:
-    configs/*.toml, benchmarks/leaders/*.toml. The report has every data set of which the work folder holds a result, whichever are run
-    now, and keeps what it says of the others; data that is not there is told and left out.
+    RetailRocket, Online Retail and REES46 are split by time with the settings of configs/, the simulated shop is that of `cartwheel demo`,
+    three other shops are simulated as benchmarks/leaders/made.py says, MovieLens and Amazon Beauty are evaluated leave-one-out.
+    simulated_large, of ten million events, is evaluated only where it is named. Settings of one data set alone belong into its
+    configuration: configs/*.toml, benchmarks/leaders/*.toml. The report has every data set of which the work folder holds a result,
+    whichever are run now, and keeps what it says of the others; data that is not there is told and left out.
 
     Example: .venv/bin/python benchmarks/leaderboard.py --only movielens,amazon_beauty
     """

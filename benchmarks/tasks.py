@@ -66,7 +66,7 @@ class Bar:
         return self.metric in LOWER_IS_BETTER
 
     def standing(self, found: Record | None) -> str:
-        """Say whether a metric meets it."""
+        """Return whether a metric meets it."""
         if found is None or found.value is None:
             return "not measured"
         if found.value <= self.value if self.lower else found.value >= self.value:

@@ -177,8 +177,8 @@ def main(
 ) -> None:
     """Train on the encoded features of a simulated shop: Cartwheel, Merlin Models' fit, and TensorFlow by hand.
 
-    All are judged alike, on validation rows that none learns from. The accuracy at which times are compared is one that all reach:
-    the best of the least accurate side. Figures are worth only what the machine's quiet is worth: the load average is printed.
+    All are evaluated alike, on validation rows that none learns from. The accuracy at which times are compared is one that all reach: the
+    best of the least accurate side. Figures are worth only what the machine's quiet is worth: the load average is printed.
     """
     try:
         if model and model not in MODELS:

@@ -79,7 +79,7 @@ class Report:
     figures: dict[str, Any] = field(default_factory=dict)
 
     def aim(self, what: str, *, met: bool, found: str) -> None:
-        """Say whether an aim was met."""
+        """Return whether an aim was met."""
         self.told.append(f"{what}: {'met' if met else 'MISSED'} ({found})")
 
 

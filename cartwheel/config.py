@@ -83,7 +83,7 @@ class RunSettings(Settings):
     tasks: dict[str, TaskSettings] = Field(default_factory=dict)
     """``[tasks.<name>]``: questions of the shop's own, each answered by an ensemble of its name."""
     evaluate: EvaluateSettings = EvaluateSettings()
-    """``[evaluate]``: how models are judged."""
+    """``[evaluate]``: how models are evaluated."""
     export: ExportSettings = ExportSettings()
     """``[export]``: how the model repository is written."""
     serve: ServeSettings = ServeSettings()

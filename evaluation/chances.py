@@ -140,7 +140,7 @@ def chance_records(
 
 
 def _p_value(figure: _Figure, against: _Figure, users: npt.NDArray[Any], seed: int) -> float | None:
-    """Test a lead: by permutation where the figures are means over rows, else by all resamples, since an area has no share a row."""
+    """Test a lead: by permutation where the metrics are means over rows, else by all resamples, since an area has no share a row."""
     if figure.rows is None or against.rows is None:
         return bootstrap_p_value(figure.draws - against.draws)
     return float(permutation_p_values((figure.rows - against.rows)[:, None], users, seed)[0])
@@ -176,7 +176,7 @@ def _figures(label: Labels, forecast: Forecast, bootstrap: UserBootstrap) -> dic
 def _decisions(
     label: Labels, model: str, probability: Floats, threshold: Threshold, bootstrap: UserBootstrap
 ) -> dict[str, _Figure]:
-    """Return the figures of the decisions at a threshold; each resample is judged at the same one."""
+    """Return the metrics of the decisions at a threshold; each resample is evaluated at the same one."""
     columns = np.full((len(label), 4), np.nan)
     reasons = dict.fromkeys(AT_THRESHOLD, NO_THRESHOLD)
     if not np.isnan(threshold.least):

@@ -1,4 +1,4 @@
-"""The figures of two runs side by side: those that came about alike with their difference, the others with why they do not compare."""
+"""The metrics of two runs side by side: those with the same protocol and their difference, the others with the fields that differ."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from evaluation.protocols.protocol import differences
 
 @dataclass(frozen=True)
 class Pair:
-    """A figure that both runs judged under one protocol."""
+    """A metric that both runs have under one protocol."""
 
     first: Record
     second: Record
@@ -22,7 +22,7 @@ class Pair:
 
     @property
     def warning(self) -> str:
-        """What a reader must know of either figure; a run of an earlier release may not tell it."""
+        """Warnings about either metric; a run of an earlier release may lack them."""
         return self.first.protocol.warning or self.second.protocol.warning
 
     @property
@@ -38,7 +38,7 @@ class Pair:
 
 @dataclass(frozen=True)
 class Refusal:
-    """Figures of a task that both runs judged, under protocols that differ in the same fields."""
+    """Metrics of a task that both runs have, under protocols that differ in the same fields."""
 
     task: str
     records: tuple[Record, ...]
@@ -59,7 +59,7 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two evaluations beside each other; every figure of either is in one of the parts, but for paired differences within a run."""
+    """Two evaluations side by side; every metric of either is in one of the parts, except for paired differences within a run."""
 
     pairs: tuple[Pair, ...]
     refusals: tuple[Refusal, ...]
@@ -77,10 +77,10 @@ class Comparison:
         }
 
     def require_alike(self) -> None:
-        """Check that all that both runs judged came about alike.
+        """Check that all metrics of both runs have the same protocol.
 
         Raises:
-            ComparisonError: if there is a figure that does not compare, or no figure that both judged.
+            ComparisonError: if there is a metric that cannot be compared, or no metric that both have.
         """
         refused = sum(len(refusal.records) for refusal in self.refusals)
         if refused:
@@ -98,13 +98,13 @@ class Comparison:
 
 
 def compare(first: Evaluation, second: Evaluation) -> Comparison:
-    """Put the figures of two runs beside each other.
+    """Compare the metrics of two runs.
 
     Differences that a run tells of itself (``ndcg_minus_most_popular``) are left out: they have their own intervals there.
 
     Args:
         first: of one run.
-        second: of the other, from whose figures those of the first are subtracted.
+        second: of the other, from whose metrics those of the first are subtracted.
     """
     theirs = {_key(record): record for record in second.records if record.baseline is None}
     pairs: list[Pair] = []

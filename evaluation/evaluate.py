@@ -39,7 +39,7 @@ __all__ = ["Evaluation", "Oracle", "evaluate_run"]
 
 @dataclass(frozen=True)
 class _Lists:
-    """What the list tasks share: the anchors, what was judged beside the models, and words for the protocol."""
+    """What the list tasks share: the anchors, what was evaluated beside the models, and words for the protocol."""
 
     run: Path
     settings: EvaluateSettings
@@ -48,14 +48,14 @@ class _Lists:
     facts: CatalogueFacts
     excluded: str
     beside: tuple[Entry, ...]
-    """The baselines, and the oracle where there is one, judged on all anchors."""
+    """The baselines, and the oracle where there is one, evaluated on all anchors."""
     first: tuple[Entry, ...]
-    """The retrieval model by itself and, where it retrieves with neighbours, both together, judged on all anchors."""
+    """The retrieval model by itself and, where it retrieves with neighbours, both together, evaluated on all anchors."""
     retrieved: Retrieved | None
     """What the last of them made of the catalogue, as deep as the candidates; None where there is no anchor."""
 
     def sampled(self) -> tuple[Anchors, Ints]:
-        """Return the anchors on which what is served is judged, and their numbers among all."""
+        """Return the anchors on which what is served is evaluated, and their numbers among all."""
         anchors = sample(self.anchors, self.settings.max_two_stage_anchors, self.seed)
         return anchors, np.searchsorted(self.anchors.row, anchors.row)
 
@@ -89,7 +89,7 @@ def evaluate_run(run: Path, settings: EvaluateSettings, seed: int, oracle: Oracl
         run: run directory after prepare and train.
         settings: cutoffs, resamples, candidates.
         seed: fixes samples and resamples; equal seeds give equal bytes.
-        oracle: the truth of a simulated shop, judged beside the models.
+        oracle: the truth of a simulated shop, evaluated beside the models.
 
     Returns:
         All records.

@@ -1,4 +1,4 @@
-"""Figures with their protocol: the records of ``evaluation/metrics.json``."""
+"""Metrics with their protocol: the records of ``evaluation/metrics.json``."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from models.metrics.intervals import Interval
 from models.metrics.significance import holm
 
 Role = Literal["model", "baseline", "oracle", "task"]
-"""What a figure is of: a trained model, a baseline beside it, the truth of simulated data, or the task itself."""
+"""What a metric describes: a trained model, a baseline, the oracle of simulated data, or the task itself."""
 
 METRICS_FILE: Final = RELATIVE.metrics
 DIFFERENCE: Final = "_minus_"
@@ -38,7 +38,7 @@ _DIGITS = 9
 
 @dataclass(frozen=True)
 class Protocol:
-    """How a figure came about; two figures compare only where these agree."""
+    """The protocol of a metric; two metrics can be compared only if these fields agree."""
 
     split: str
     """``valid`` or ``test``."""
@@ -63,7 +63,7 @@ class Protocol:
 
     @property
     def said(self) -> dict[str, Any]:
-        """All that must agree for two figures of one metric to compare: everything but ``_UNSAID``.
+        """The fields that must agree for two values of a metric to be comparable: all except ``_UNSAID``.
 
         What the cut leaves to ask for is in ``data``; whether dates or shares put it there changes no figure. What is warned of follows
         from ``candidate_set``.
@@ -78,7 +78,7 @@ class Protocol:
 
 @dataclass(frozen=True)
 class Record:
-    """One figure of one model in one task."""
+    """One metric of one model in one task."""
 
     task: str
     model: str
@@ -121,13 +121,13 @@ class Evaluation:
         return Evaluation(tuple(replace(each, protocol=replace(each.protocol, cut=how)) for each in self.records))
 
     def warnings(self, task: str) -> tuple[str, ...]:
-        """Return what a reader of a task's figures must know, each sentence once."""
+        """Return the warnings about a task's metrics, each sentence once."""
         told = (record.protocol.warning for record in self.records if record.task == task)
         return tuple(dict.fromkeys(each for each in told if each))
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """The tasks, in the order in which they were judged."""
+        """The tasks, in the order in which they were evaluated."""
         return tuple(dict.fromkeys(record.task for record in self.records))
 
     def write(self, run: Path) -> None:
@@ -171,7 +171,7 @@ def record(
         task: name of the task.
         model: name of the model.
         metric: name of the metric.
-        value: the figure; NaN where it is not defined.
+        value: the metric; NaN where it is not defined.
         interval: its interval.
         protocol: how it came about.
         n: independent rows behind it.

@@ -128,7 +128,7 @@ def read_forecasts(run: Path, task: str, seed: int) -> Forecasts:
     Args:
         run: run directory after prepare and train.
         task: ``ranking``, or ``cart`` for the lines of carts.
-        seed: fixes the sample that the baselines learn from; with the evaluation's own the figures are equal.
+        seed: fixes the sample that the baselines learn from; with the evaluation's own the metrics are equal.
 
     Raises:
         RunError: if a file or a column is missing or tables are not row-aligned.
@@ -145,7 +145,7 @@ def ranking_records(
         run: run directory.
         settings: resamples, and the threshold of decisions.
         seed: fixes samples and resamples.
-        oracle: the truth, judged by its order only: it knows the next view, not how negatives were sampled.
+        oracle: the truth, evaluated by its order only: it knows the next view, not how negatives were sampled.
 
     Returns:
         The records, and under the task's name what the model and its baselines predict.
@@ -177,7 +177,7 @@ def cart_records(
         run: run directory.
         settings: resamples, and the threshold of decisions.
         seed: fixes samples and resamples.
-        oracle: the truth; it knows the line that was just added, so it and the models are judged on those lines apart.
+        oracle: the truth; it knows the line that was just added, so it and the models are evaluated on those lines apart.
 
     Returns:
         The records, and under the name of the lines' task what the model and its baselines predict for them.

@@ -30,7 +30,7 @@ PAIRED: Final = "95% percentile of {} paired bootstrap resamples of users"
 JACKKNIFE: Final = "95% normal, jackknife over users"
 GROUP_JACKKNIFE: Final = "95% normal, jackknife over groups of users"
 SHOWN_TIES: Final = "ties broken by catalogue order"
-"""Of figures that look at the shown lists, not at where the truth stands in them."""
+"""Of metrics that look at the shown lists, not at where the truth stands in them."""
 NOTHING: Final = "nothing"
 """Is left out where all that was asked for counts."""
 NO_ANCHORS: Final = "no anchor of the split has a truth item"
@@ -50,13 +50,13 @@ _Key = tuple[str, int | None]
 
 @dataclass(frozen=True)
 class Entry:
-    """A scorer that was judged in a task."""
+    """A scorer that was evaluated in a task."""
 
     model: str
     role: Role
     judged: Judged
     remark: str = ""
-    """What a reader of its figures should know."""
+    """Warning for readers of its metrics."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ def list_records(
 
     Args:
         task: name of the task.
-        entries: what was judged, all of them on ``anchors``.
+        entries: what was evaluated, all of them on ``anchors``.
         anchors: A anchors; none gives records without values.
         facts: of the catalogue.
         settings: cutoffs and resamples.

@@ -40,7 +40,7 @@ class Oracle(Protocol):
         timestamps_us: Ints,
         session_ids: Sequence[str | None] | None = None,
     ) -> Floats:
-        """Return [B] the chance that the line put into the cart at that instant is bought; NaN where there is none.
+        """Return [B] the probability that the line put into the cart at that instant is bought; NaN where there is none.
 
         Args:
             user_ids: [B].
@@ -89,7 +89,7 @@ class OracleQueries:
 
 
 def line_probability(oracle: Oracle, lines: pl.DataFrame) -> Floats:
-    """Return [n] the oracle's chance of each cart line, NaN but for the line whose adding made the anchor.
+    """Return [n] the oracle's probability of each cart line, NaN but for the line whose adding made the anchor.
 
     Args:
         oracle: the truth.

@@ -20,7 +20,7 @@ def retriever_table(retrieval: Retrieval, done: Mapping[str, Judged], anchors: A
 
     Args:
         retrieval: the sum, over the anchors' split.
-        done: what has been judged of the anchors already, the sum among it; a retriever that is there is not asked again.
+        done: what has been evaluated of the anchors already, the sum among it; a retriever that is there is not asked again.
         anchors: A anchors.
         candidates: C, how many candidates are handed on.
 

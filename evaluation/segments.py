@@ -1,4 +1,4 @@
-"""Where the two stages win and lose: their lists and those of the baselines, judged apart for kinds of shoppers and of items."""
+"""Where the two stages win and lose: their lists and those of the baselines, evaluated apart for kinds of shoppers and of items."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def anchors_of(anchors: Anchors, part: Segment) -> Anchors:
 
 
 def judged_of(lists: Lists, anchors: Anchors, part: Segment) -> Judged:
-    """Return the same lists, judged at the segment's anchors by the segment's truth alone; other truth is just a candidate."""
+    """Return the same lists, evaluated at the segment's anchors by the segment's truth alone; other truth is just a candidate."""
     placement = lists.judged.placement
     truth = anchors.n_truth
     kept = part.anchors[placement.row]

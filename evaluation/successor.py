@@ -125,7 +125,7 @@ def compare_with_served(
 
 
 def _require_unseen(since: str, served: Path) -> None:
-    """Check that what is judged by lies after all that the served version knows."""
+    """Check that what is evaluated by lies after all that the served version knows."""
     last = int(read_json(RunLayout(served).state)["last_event_us"])
     if round(datetime.fromisoformat(since).timestamp() * 1_000_000) <= last:
         raise DataError(

@@ -178,7 +178,7 @@ def cost_curve(label: Floats, probability: Floats, false_positive: float, false_
 
 
 def rounded(value: float) -> float:
-    """Return a figure with the digits that are written: more would only record the order in which a machine adds."""
+    """Return a metric with the digits that are written: more would only record the order in which a machine adds."""
     return float(f"{value:.{_DIGITS}g}")
 
 

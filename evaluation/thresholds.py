@@ -1,4 +1,4 @@
-"""The least chance that counts as a yes: given, or chosen on validation rows, never on those that judge."""
+"""The decision threshold: given, or chosen on validation rows, never on those that judge."""
 
 from __future__ import annotations
 

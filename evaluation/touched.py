@@ -1,8 +1,8 @@
 """How often a test split has been evaluated, and with how many configurations.
 
-A figure of the test split is an honest forecast of the first configuration that is judged on it. Whoever judges several and keeps the
-best has chosen on the test split, and the best figure flatters (Cawley and Talbot, JMLR 2010, https://jmlr.org/papers/v11/cawley10a.html).
-Cartwheel cannot know what was kept, so it counts, and says so.
+A metric on the test split is an unbiased estimate for the first configuration that is evaluated on it. Selecting the best of several means
+selecting on the test split, and the best metric is then too optimistic (Cawley and Talbot, JMLR 2010,
+https://jmlr.org/papers/v11/cawley10a.html). Cartwheel cannot know what was kept, so it counts, and says so.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Touches:
     """The evaluations of one test split.
 
     Attributes:
-        configurations: hash of each configuration that was judged -> how often.
+        configurations: hash of each configuration that was evaluated -> how often.
     """
 
     configurations: Mapping[str, int]
@@ -67,10 +67,10 @@ def record_touch(run: Path, configuration: str) -> Touches:
 
     Args:
         run: run directory after evaluation.
-        configuration: ``configuration_hash`` of what was judged.
+        configuration: ``configuration_hash`` of what was evaluated.
 
     Returns:
-        All that was judged on this split.
+        All that was evaluated on this split.
 
     Raises:
         RunError: if the file is there but cannot be read.

@@ -91,7 +91,7 @@ def tied(judged: Judged, problem: Problem, k: int) -> dict[str, int]:
 
     Args:
         judged: whose lists are ``k + 1`` long.
-        problem: what was judged.
+        problem: what was evaluated.
         k: how many places are looked at.
     """
     placement = judged.placement

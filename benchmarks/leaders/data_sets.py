@@ -45,11 +45,11 @@ class DataSet:
         title: how the report calls it.
         path: where it lies in the folder of the data; None where it is made.
         config: its configuration file, from the root of the checkout; None is the demo's.
-        read: reads the interactions of one that is judged leave-one-out; None where the configuration says how to read it.
+        read: reads the interactions of one that is evaluated leave-one-out; None where the configuration says how to read it.
         needs: what must be in ``path`` where that is a folder.
         order: where the order of a user's interactions comes from, where it is not from the times alone.
-        make: writes the log that is judged; None where it is there, or the configuration simulates it.
-        by_name: whether it is judged only where it is named, for it takes hours.
+        make: writes the log that is evaluated; None where it is there, or the configuration simulates it.
+        by_name: whether it is evaluated only where it is named, for it takes hours.
     """
 
     name: str
@@ -135,7 +135,7 @@ class Plan:
     Attributes:
         data_set: of what.
         settings: of the run.
-        clocked: the log of one that is judged leave-one-out, already written; None where it is split by time.
+        clocked: the log of one that is evaluated leave-one-out, already written; None where it is split by time.
     """
 
     data_set: DataSet
@@ -165,7 +165,7 @@ class Plan:
 
 
 def planned(data_set: DataSet, data: Path, work: Path, changes: Mapping[str, Any], *, quick: bool) -> Plan:
-    """Read the settings of a data set, and put its log on the clock where it is judged leave-one-out.
+    """Read the settings of a data set, and put its log on the clock where it is evaluated leave-one-out.
 
     Args:
         data_set: which.

@@ -1,4 +1,4 @@
-"""The logs that are judged leave-one-out, read into each user's interactions in order."""
+"""The logs that are evaluated leave-one-out, read into each user's interactions in order."""
 
 from __future__ import annotations
 

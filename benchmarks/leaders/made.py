@@ -1,4 +1,4 @@
-"""Logs that are written before they are judged: simulated shops of different character, and a part of a published log."""
+"""Logs that are written before they are evaluated: simulated shops of different character, and a part of a published log."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ def page(standings: Sequence[Standing], missing: Mapping[str, str], former: str 
     """Return the whole report.
 
     Args:
-        standings: of the data sets that were judged, in the order of the report.
+        standings: of the data sets that were evaluated, in the order of the report.
         missing: data sets that were not -> why; where the former report has one, it keeps what it says there.
         former: the report that this one replaces, "" where there is none.
     """
@@ -30,11 +30,11 @@ def page(standings: Sequence[Standing], missing: Mapping[str, str], former: str 
 
 
 def verdict(standing: Standing) -> str:
-    """Say whether our best pipeline is first, tied for first or behind.
+    """Return whether our best pipeline is first, tied for first or behind.
 
-    It is first where it beats every baseline beyond chance, and behind where a baseline beats it so; otherwise it is tied with those that
-    it cannot be told from. A lead is beyond chance where its 95% interval leaves out 0 and its p-value, corrected for all baselines
-    by Holm, is below 0.05.
+    It is first if it is significantly better than every baseline, and behind if a baseline is significantly better; otherwise it is tied
+    with those that it cannot be distinguished from. A lead is significant if its 95% interval excludes 0 and its p-value, corrected for
+    all baselines by Holm, is below 0.05.
     """
     name = model_name(standing.best)
     groups = {word: [row for row in standing.rivals if row.lead and row.lead.outcome == word] for word in _SHORT}
@@ -51,7 +51,7 @@ def verdict(standing: Standing) -> str:
 
 
 def stage_alone(alone: Alone) -> str:
-    """Say which of the baselines that it has to beat a retrieval model beats by itself."""
+    """Return which of the baselines that it has to beat a retrieval model beats by itself."""
     parts = []
     for word, told in _SHORT.items():
         names = [f"{model_name(name)} ({_lead(lead)})" for name, lead in _in_order(alone) if lead.outcome == word]

@@ -71,7 +71,7 @@ class Row(_Kept):
 
 
 class Alone(_Kept):
-    """A retrieval model by itself, and its lead over each of ``MUST_BEAT`` that was judged."""
+    """A retrieval model by itself, and its lead over each of ``MUST_BEAT`` that was evaluated."""
 
     model: str
     ndcg: Figure
@@ -145,7 +145,7 @@ def named(metric: str, k: int) -> str:
 def read_standing(plan: Plan, options: str, *, quick: bool) -> Standing:
     """Read who leads in a run after evaluation.
 
-    Whatever was judged as a model in one of both tasks is ours, and so is what has its name or begins its name (the two-tower alone,
+    Whatever was evaluated as a model in one of both tasks is ours, and so is what has its name or begins its name (the two-tower alone,
     which stands among the baselines of both stages together); every other baseline is a rival.
 
     Args:

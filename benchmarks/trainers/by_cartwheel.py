@@ -18,7 +18,7 @@ from models.training.loop import fit
 
 
 class _Judged:
-    """A learner whose epochs are timed and judged; ``fit`` sees nothing of it.
+    """A learner whose epochs are timed and evaluated; ``fit`` sees nothing of it.
 
     Args:
         learner: the model with its data.

@@ -1,4 +1,4 @@
-"""The encoded tables that all sides learn from, and the one way in which all are judged."""
+"""The encoded tables that all sides learn from, and the one way in which all are evaluated."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Rows:
 
     Attributes:
         train: its columns and the label.
-        valid: the same of the rows on which it is judged.
+        valid: the same of the rows on which it is evaluated.
         sizes: ids of each categorical column.
     """
 
@@ -44,7 +44,7 @@ class Pairs:
 
     Attributes:
         train: QUERY and ITEM columns.
-        valid: the same of the queries on which it is judged: those whose target is in the catalogue.
+        valid: the same of the queries on which it is evaluated: those whose target is in the catalogue.
         catalogue: ITEM columns of the items among which a target is ranked.
         sizes: ids of each categorical column.
     """

@@ -38,7 +38,8 @@ def section_text(section: str, values: Mapping[str, Any]) -> str:
 def write_copy(config: Path, copy: Path, section: str, values: Mapping[str, Any], run: Path) -> None:
     """Write a copy of a configuration in which a section has other values.
 
-    The copy names the run directory of the original, so that it goes on in the same run, whose test split counts who has been judged on it.
+    The copy names the run directory of the original, so that it goes on in the same run, whose test split counts who has been evaluated on
+    it.
 
     Args:
         config: the original.

@@ -498,7 +498,7 @@ class RunLayout:
 
     @property
     def test_set_usage(self) -> Path:
-        """How often the test split was judged, and with which configurations."""
+        """How often the test split was evaluated, and with which configurations."""
         return self.evaluation_folder / "touched.json"
 
     def task(self, name: str) -> TaskLayout:

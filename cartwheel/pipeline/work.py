@@ -288,7 +288,7 @@ def evaluate(run: Path, settings: RunSettings) -> None:
 
 
 def judged_configuration(settings: RunSettings) -> str:
-    """Return the hash of the settings that decide what is judged; how it is judged, as by more resamples, is left out."""
+    """Return the hash of the settings that decide what is evaluated; how it is evaluated, as by more resamples, is left out."""
     from evaluation.touched import configuration_hash
 
     return configuration_hash(values_of(settings, fields_judged(settings)))

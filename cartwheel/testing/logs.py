@@ -17,7 +17,7 @@ def random_log(seed: int, events: int = 120, days: float = 40.0) -> pl.DataFrame
     """Make a log: named and unnamed sessions, anonymous ones, simultaneous events, changing prices, quantities and missing values.
 
     Args:
-        seed: the only source of chance.
+        seed: the only source of randomness.
         events: how many.
         days: how long.
 

@@ -24,7 +24,7 @@ class Valued:
 
     Attributes:
         estimates: name of the estimator -> estimate.
-        effective: effective sample size, the likeness of rows of one shopper taken off.
+        effective: effective sample size, the similarity of rows of one shopper taken off.
         weight: mean weight; far from 1 where propensities are wrong, or the log never made choices that the policy makes.
     """
 

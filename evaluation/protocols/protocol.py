@@ -1,7 +1,7 @@
 """Protocols as objects: how a log is split, what competes, what is left out, and what equal scores mean.
 
-Two figures compare only if they came about alike. A protocol has a hash of all that it says, every figure carries it, and a comparison
-across hashes is refused with the difference spelled out.
+Two metrics can be compared only if they were computed under the same protocol. A protocol has a hash of all that it says, every metric
+carries it, and a comparison across hashes is refused with the difference spelled out.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ Candidates = FullRanking | SampledRanking
 
 @dataclass(frozen=True)
 class Protocol:
-    """All that must agree for two figures to compare.
+    """The fields that must agree for two metrics to be comparable.
 
     Attributes:
         split: how the interactions were split.
@@ -195,7 +195,7 @@ class Protocol:
 
     @property
     def warning(self) -> str | None:
-        """What a reader of a figure should know, or None."""
+        """A warning about the metric, or None."""
         return SAMPLED_WARNING if isinstance(self.candidates, SampledRanking) else None
 
 
@@ -205,7 +205,7 @@ def digest(said: dict[str, Any]) -> str:
 
 
 def differences(first: dict[str, Any], second: dict[str, Any], path: str = "") -> list[str]:
-    """Say in what two protocols (as dictionaries) differ, one line a field.
+    """Return in which fields two protocols (as dictionaries) differ, one line a field.
 
     >>> differences({"split": {"test": 0.1}}, {"split": {"test": 0.2}})
     ['split.test: 0.1 against 0.2']
@@ -221,12 +221,12 @@ def differences(first: dict[str, Any], second: dict[str, Any], path: str = "") -
 
 
 def require_same(first: dict[str, Any], second: dict[str, Any], names: tuple[str, str]) -> None:
-    """Refuse to compare figures of two protocols.
+    """Refuse to compare metrics of two protocols.
 
     Args:
         first: what one protocol says.
         second: what the other says.
-        names: what the figures are called.
+        names: what the metrics are called.
 
     Raises:
         ComparisonError: if they differ; the message spells out in what.

@@ -66,7 +66,7 @@ class Fold:
     Attributes:
         train: what models learn from.
         valid: what they are tuned on; None where nothing could be asked.
-        test: what they are judged on, once.
+        test: what they are evaluated on, once.
     """
 
     train: Interactions

@@ -1,4 +1,4 @@
-"""Drawings of chances and of training: calibration, gains, learning curves, and the days of the log."""
+"""Drawings of probabilities and of training: calibration, gains, learning curves, and the days of the log."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ class _Frozen(BaseModel):
 
 
 class SegmentFigure(_Frozen):
-    """One scorer's figure in one segment."""
+    """One scorer's metric in one segment."""
 
     model: str
     role: Role
@@ -33,7 +33,7 @@ class SegmentFigure(_Frozen):
 
 
 class SegmentDifference(_Frozen):
-    """The model's figure minus a baseline's in one segment, paired by anchor."""
+    """The model's metric minus a baseline's in one segment, paired by anchor."""
 
     model: str
     baseline: str

@@ -66,7 +66,7 @@ def gather(
         run: run directory after train.
         evaluation: its records.
         shown: what both stages and everything beside them recommended; None where the split has no anchor.
-        forecasts: task -> what was predicted in it, of each task that predicts chances row by row.
+        forecasts: task -> what was predicted in it, of each task that predicts probabilities row by row.
         forms: form of request -> what was predicted for the cart lines that it asks for.
         settings: cutoffs and resamples.
         seed: fixes resamples and the examples; equal seeds give equal details.
@@ -109,7 +109,7 @@ def segment_table(shown: Shown, evaluation: Evaluation, settings: EvaluateSettin
 
 
 def _strongest(shown: Shown, evaluation: Evaluation, k: int) -> str:
-    """Return the baseline with the highest figure; the models' own first stage is none."""
+    """Return the baseline with the highest metric; the models' own first stage is none."""
     models = {record.model for record in evaluation.records if record.role == "model"}
     values = {}
     for each in shown.lists:
@@ -145,7 +145,7 @@ def _segment_row(part: Segment, records: Sequence[Record], corrected: dict[tuple
 
 
 def chance_curves(forecasts: Mapping[str, Forecasts], settings: EvaluateSettings, seed: int) -> list[ChanceCurves]:
-    """Return calibration and gains of everything that predicts a chance; tasks without rows or with one class are left out.
+    """Return calibration and gains of everything that predicts a probability; tasks without rows or with one class are left out.
 
     Args:
         forecasts: task -> what was predicted in it.

@@ -12,7 +12,7 @@ from cartwheel.core.tables import read_json
 
 _NAMES: Final = {"two_tower": "two-tower", "ranking": "ranking DLRM", "cart": "cart DLRM"}
 _VALID: Final = (("log_loss", "log loss"), ("score", "NDCG without cutoff"))
-"""Deciding validation figure -> its name; the score of a DLRM is its log loss, negated."""
+"""Deciding validation metric -> its name; the score of a DLRM is its log loss, negated."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class LearningCurve:
     loss: tuple[float, ...]
     """Mean training loss of each epoch."""
     valid: tuple[float, ...]
-    """Validation figure of each epoch; empty without validation rows."""
+    """Validation metric of each epoch; empty without validation rows."""
     valid_metric: str
     best_epoch: int
     """From 0."""

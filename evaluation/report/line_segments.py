@@ -1,4 +1,4 @@
-"""Cart lines judged apart for kinds of shoppers and for forms of request, beside the base rate."""
+"""Cart lines evaluated apart for kinds of shoppers and for forms of request, beside the base rate."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def line_segments(
 
 
 def form_segments(forms: Mapping[str, Forecasts], evaluation: Evaluation) -> list[LineSegment]:
-    """Return the forms of request that have cart lines of both labels, as the evaluation judged them.
+    """Return the forms of request that have cart lines of both labels, as the evaluation evaluated them.
 
     Holm's correction runs over the forms.
 

@@ -1,4 +1,4 @@
-"""Where the figures come from: the data, what was refused of it, its audit, versions, settings and content hashes."""
+"""Provenance of the metrics: the data, rejected rows, the audit, versions, settings and content hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEATURES: Final = RELATIVE.features_report
 MANIFEST: Final = RELATIVE.manifest
 EVENTS: Final = RELATIVE.events
 STAGES: Final = ("events", "examples", "features", "retrieval", "item_to_item", "ranking", "cart")
-"""What the figures rest on, in the order of a run. Later stages are left out, so that writing the report again gives equal bytes."""
+"""The inputs of the metrics, in the order of a run. Later stages are left out, so that writing the report again gives equal bytes."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class FileLine:
 
 @dataclass(frozen=True)
 class Lineage:
-    """Everything about the run that is no figure; what a file does not tell is empty."""
+    """Everything about the run except metrics; what a file lacks is empty."""
 
     summary: dict[str, Any] = field(default_factory=dict)
     """``events/summary.json``."""
@@ -46,7 +46,7 @@ class Lineage:
     warnings: tuple[str, ...] = ()
     """What the audit lets pass and a reader should know."""
     touches: Touches | None = None
-    """How often the test split was judged; None where that was not counted."""
+    """How often the test split was evaluated; None where that was not counted."""
     versions: dict[str, str] = field(default_factory=dict)
     settings: dict[str, Any] = field(default_factory=dict)
     """Section of the configuration -> its settings."""

@@ -24,7 +24,7 @@ _BY_K: Final = ("recall", "ndcg", "hit_rate")
 
 
 def colours(view: TaskView) -> dict[str, str]:
-    """Return a colour for each judged model: the trained one's, the oracle's, and contrasts for the strongest baselines."""
+    """Return a colour for each evaluated model: the trained one's, the oracle's, and contrasts for the strongest baselines."""
     result = {}
     contrasts = list(CONTRASTS)
     for model, role in view.roles.items():
@@ -196,7 +196,7 @@ def segments(table: SegmentTable) -> Html:
 
 
 def is_decided(difference: SegmentDifference) -> bool:
-    """Return whether a segment's difference is beyond chance, by its interval and its corrected p-value."""
+    """Return whether a segment's difference is significant, by its interval and its corrected p-value."""
     if difference.low is None or difference.high is None or difference.p_holm is None:
         return False
     return not difference.low <= 0 <= difference.high and difference.p_holm < 0.05

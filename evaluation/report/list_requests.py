@@ -20,7 +20,7 @@ _NOTE: Final = (
 
 
 def list_requests(evaluation: Evaluation) -> list[Html]:
-    """Return the table with its heading, or nothing where no form was judged."""
+    """Return the table with its heading, or nothing where no form was evaluated."""
     rows = [row for form, task in RECOMMEND_OF.items() if (row := _row(evaluation, form, task))]
     if not rows:
         return []
@@ -33,13 +33,13 @@ def list_requests(evaluation: Evaluation) -> list[Html]:
 
 
 def _cutoff(evaluation: Evaluation) -> int | None:
-    """Return the first cutoff at which the lists were judged."""
+    """Return the first cutoff at which the lists were evaluated."""
     tasks = set(RECOMMEND_OF.values())
     return next((each.k for each in evaluation.records if each.task in tasks and each.metric == _METRIC), None)
 
 
 def _row(evaluation: Evaluation, form: str, task: str) -> list[str | Html]:
-    """Return the cells of a form; none where it was not judged."""
+    """Return the cells of a form; none where it was not evaluated."""
     k = _cutoff(evaluation)
     served = next(
         (each for each in evaluation.records if (each.task, each.role, each.metric, each.k) == (task, "model", _METRIC, k)), None

@@ -1,4 +1,4 @@
-"""How the report calls models, tasks and metrics, and what each metric means."""
+"""Names of models, tasks and metrics in the report, and the meaning of each metric."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from evaluation.figures import Record
 from workflows.tasks.task_names import CART, CART_LINE, DLRM, JUST_ADDED, RANKING, RETRIEVAL, TWO_STAGE
 
 ABSENT: Final = "\u2013"
-"""Stands where there is no figure."""
+"""Placeholder for a missing value."""
 _MODELS: Final = {
     "two_tower": "two-tower",
     "item_to_item": "neighbours",
@@ -102,7 +102,7 @@ GLOSSARY: Final = {
 
 
 def model_name(model: str) -> str:
-    """Return what the report calls a model.
+    """Return the name of a model in the report.
 
     >>> model_name("two_tower+dlrm"), model_name("most_popular")
     ('two-tower + DLRM', 'most popular')
@@ -116,7 +116,7 @@ def task_name(task: str) -> str:
 
 
 def about_task(task: str) -> str:
-    """Return what is asked in a task; empty for one that the report does not know."""
+    """Return the description of a task; empty for an unknown one."""
     return _ABOUT_TASKS.get(task, "")
 
 
@@ -131,7 +131,7 @@ def metric_name(metric: str, k: int | None = None) -> str:
 
 
 def figure(value: float | None, digits: int = 4) -> str:
-    """Return a figure as text, a dash for none."""
+    """Return a metric as text, a dash for none."""
     return ABSENT if value is None else f"{value:.{digits}f}"
 
 

@@ -1,4 +1,4 @@
-"""Pictures of judged models for notebooks, on matplotlib axes: figures with their intervals, trade-offs, curves, learning."""
+"""Pictures of evaluated models for notebooks, on matplotlib axes: figures with their intervals, trade-offs, curves, learning."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def draw_dots(
 
 
 def ranked(evaluation: Evaluation, task: str, metric: str, k: int | None) -> list[Record]:
-    """Return one figure of everything that was judged in a task, the best first, those without a value last."""
+    """Return one figure of everything that was evaluated in a task, the best first, those without a value last."""
     found = [record for record in evaluation.records if (record.task, record.metric, record.k) == (task, metric, k)]
     return sorted(found, key=lambda record: float("inf") if record.value is None else -record.value)
 

@@ -1,4 +1,4 @@
-"""The parts of the page about where the figures come from: the data, its quality, protocols and lineage."""
+"""The parts of the page about where the metrics come from: the data, its quality, protocols and lineage."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One task's records as the report reads them: who was judged, in which order, and how the model stands to each baseline."""
+"""One task's records as the report reads them: who was evaluated, in which order, and how the model stands to each baseline."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class TaskView:
 
     @cached_property
     def roles(self) -> dict[str, Role]:
-        """Each judged model with its role, best by the metric of the verdict first, those without a figure last."""
+        """Each evaluated model with its role, best by the metric of the verdict first, those without a value last."""
         roles = {record.model: record.role for record in self.records if record.role != "task"}
         place = {model: number for number, model in enumerate(roles)}
 

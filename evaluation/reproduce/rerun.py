@@ -36,8 +36,8 @@ class Outcome:
         low: 2.5% point of ours over resampled users (or sessions, where these are asked); None where there is no interval.
         high: 97.5% point.
         published: theirs, None where there is none.
-        tolerance: by how much they may differ, None where they are not judged.
-        passed: None where it is not judged.
+        tolerance: by how much they may differ, None where they are not evaluated.
+        passed: None where it is not evaluated.
         note: how ours differs from what was published.
     """
 

@@ -30,7 +30,7 @@ class Figure:
         metric: a name of ``METRICS``, for example ``ndcg``.
         k: of how many first items.
         published: the number; None where only ours is shown.
-        tolerance: by how much ours may differ; None where the difference is told and not judged.
+        tolerance: by how much ours may differ; None where the difference is told and not evaluated.
     """
 
     metric: str
@@ -84,7 +84,7 @@ class Ordering:
 
 @dataclass(frozen=True)
 class Setting:
-    """Rows that are judged alike.
+    """Rows that are evaluated alike.
 
     Attributes:
         title: what makes this setting, in words.

@@ -21,7 +21,7 @@ class Recommender(ABC):
     - learn from the interactions it is given and nothing else, and answer from what it learnt and the question's own history;
     - answer a stranger (``user`` -1), an empty history, and items that it never saw, with finite scores;
     - order what it cannot tell apart by popularity in training, so that a question without a history gets the most popular items first
-      (``models.families.popularity_order``): ties would make it a list by chance;
+      (``models.families.popularity_order``): ties would make it a list at random;
     - answer alike whether questions come one by one or together;
     - be fixed by its ``seed`` where it draws at random.
     """

@@ -25,7 +25,7 @@ def row_brier(label: Labels, probability: Numbers) -> Floats:
 class Decisions:
     """How often a yes/no decision was right and wrong.
 
-    The table that all figures of decisions are defined on (Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 2006,
+    The table that all metrics of decisions are defined on (Fawcett, "An introduction to ROC analysis", Pattern Recognition Letters 2006,
     https://doi.org/10.1016/j.patrec.2005.10.010).
 
     Attributes:

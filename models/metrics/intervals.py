@@ -171,7 +171,7 @@ def group_jackknife_interval(value: float, users: Ints, figure: Callable[[npt.ND
 
 
 def more_than_an_error(ahead: Floats, users: npt.NDArray[np.generic]) -> bool:
-    """Tell whether questions that are ``ahead`` [A] are so, on average, by more than one standard error over shoppers.
+    """Return whether questions that are ``ahead`` [A] are so, on average, by more than one standard error over shoppers.
 
     By the rule of one standard error (Breiman et al., Classification and Regression Trees, 1984), the simpler of two is kept otherwise.
     """

@@ -1,8 +1,8 @@
 """Metrics of ranked lists, exact in expectation where scores tie.
 
-A model that gives many items the same score (a popularity count does) has not ranked them. Every figure here is the expected
-value over all orders of the tied items, so that a constant scorer gets exactly what chance gives it, whatever the order in
-which items happen to be stored (McSherry and Najork, ECIR 2008, https://doi.org/10.1007/978-3-540-78646-7_38).
+A model that gives many items the same score (a popularity count does) has not ranked them. Every metric here is the expected value over all
+orders of the tied items, so that a constant scorer gets exactly what chance gives it, whatever the order in which items happen to be stored
+(McSherry and Najork, ECIR 2008, https://doi.org/10.1007/978-3-540-78646-7_38).
 
 Notation: a list has n truth items. A truth item has ``above`` = a candidates with a higher score, and shares its score with
 ``tied`` = m candidates, itself included, of which ``tied_truth`` = r are true. Its rank is uniform on a+1 ... a+m.
@@ -131,7 +131,7 @@ def ndcg(placement: Placement, k: int) -> Floats:
 
 
 def hit_rate(placement: Placement, k: int) -> Floats:
-    """Return [A] the chance that a list's first k hold at least one truth item.
+    """Return [A] the probability that a list's first k hold at least one truth item.
 
     Of a group of m tied candidates, r of them true, the first t = clip(k - a, 0, m) are shown; none is true with chance
     C(m - r, t) / C(m, t) = product for i = 0 ... r-1 of (m - t - i) / (m - i). Groups are independent. (Deshpande and Karypis, TOIS
@@ -155,9 +155,9 @@ def hit_rate(placement: Placement, k: int) -> Floats:
 def reciprocal_rank(placement: Placement, k: int | None = None) -> Floats:
     """Return [A] the expected reciprocal rank of each list's first truth item, 0 where no truth item is a candidate.
 
-    Only the best group that holds a truth item matters. The first of its r truth items stands at place j of the m with chance
-    C(m - j, r - 1) / C(m, r), so the figure is the sum over j of that chance times 1 / (a + j).
-    (Voorhees, "The TREC-8 question answering track report", 1999.)
+    Only the best group that holds a truth item matters. The first of its r truth items stands at place j of the m with chance C(m - j, r -
+    1) / C(m, r), so the metric is the sum over j of that probability times 1 / (a + j). (Voorhees, "The TREC-8 question answering track
+    report", 1999.)
 
     Args:
         placement: where the truth items stand.

@@ -15,7 +15,7 @@ _CELLS = 4_000_000
 
 
 def permutation_p_values(differences: Floats, users: npt.NDArray[Any], seed: int, permutations: int = PERMUTATIONS) -> Floats:
-    """Return two-sided p-values of mean paired differences: the chance of one as large if the two models could be exchanged.
+    """Return two-sided p-values of mean paired differences: the probability of one as large if the two models could be exchanged.
 
     The sign of all differences of a user flips together, since the rows of one user are not independent (Fisher, 1935; for retrieval
     Smucker, Allan and Carterette, CIKM 2007, https://doi.org/10.1145/1321440.1321528). The observed one counts among the permutations, so
@@ -66,7 +66,7 @@ def bootstrap_p_value(draws: Floats) -> float | None:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Return the p-values corrected for how many there are, so that the chance of any false claim stays below the level.
+    """Return the p-values corrected for how many there are, so that the probability of any false claim stays below the level.
 
     The j-th smallest of m is multiplied by m - j + 1, and none is smaller than one before it (Holm, Scandinavian Journal of Statistics,
     1979).

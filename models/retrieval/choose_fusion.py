@@ -8,9 +8,9 @@ model that has learnt them, and would count for more than it does on new ones.
 
 Four orders are compared: retrieval alone (``v`` and ``u`` are 0, ``w`` is 1), with the ranker, with the DLRM, and with both. From the
 simplest on, each is taken if it is better on validation than the one taken before by more than one standard error, over shoppers and
-paired, with weights chosen on one half of the shoppers and judged on the other, each way round: a weight judged on what it was chosen
-by would flatter the second stage, for among the weights are some that leave it next to nothing to say. Of two orders that cannot be
-told apart, the simpler one is served, which costs less.
+paired, with weights chosen on one half of the shoppers and evaluated on the other, each way round: a weight evaluated on what it was chosen
+by would flatter the second stage, for among the weights are some that leave it next to nothing to say. Of two orders that cannot be told
+apart, the simpler one is served, which costs less.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def fuse(
 def _cross_fitted(scored: Scored, half: Array, *, dlrm: bool, lists: bool) -> Array:
     """Return ``[A]`` the NDCG@10 of an order, with the weights that the other half of the shoppers chose.
 
-    A lone shopper has no other half, and is judged by what it chose.
+    A lone shopper has no other half, and is evaluated by what it chose.
     """
     judged = np.zeros(len(half))
     for own in np.unique(half):

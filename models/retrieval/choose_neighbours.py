@@ -1,10 +1,9 @@
 """Learns tables of neighbours and factor models, and chooses on validation what counts how much beside the retrieval model.
 
-The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions.
-Four orders are compared by NDCG@10: the recently popular items, the retrieval model alone, the sum without factor models, and the sum
-with them. Sums are judged with weights that were fitted on the other half of the shoppers, for weights flatter themselves on what they
-were fitted on. From the simplest on, each is taken if it is better than the one taken before by more than one standard error, over
-shoppers and paired.
+The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions. Four
+orders are compared by NDCG@10: the recently popular items, the retrieval model alone, the sum without factor models, and the sum with them.
+Sums are evaluated with weights that were fitted on the other half of the shoppers, for weights flatter themselves on what they were fitted
+on. From the simplest on, each is taken if it is better than the one taken before by more than one standard error, over shoppers and paired.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from models.questions.run_log import catalogue_codes, split_start
 EASE_ITEMS: Final = 5_000
 """The most popular items, which are all that EASE learns: its time grows with their cube, and it is learnt up to five times."""
 _JUDGED: Final = "test"
-"""The split whose baselines are judged: what they share with the sum is kept for them."""
+"""The split whose baselines are evaluated: what they share with the sum is kept for them."""
 
 
 def learners(most: int) -> Mapping[str, Callable[[], ItemToItem]]:
@@ -68,7 +68,7 @@ class Learnt:
         return factor_scores(model, before, columns)
 
     def _fit(self, model: Recommender, before: Interactions, split: str, name: str) -> None:
-        """Fit a model, and keep what it has learnt where a baseline of the same parameters is judged later."""
+        """Fit a model, and keep what it has learnt where a baseline of the same parameters is evaluated later."""
         model.fit(before)
         if split != _JUDGED or name not in BASELINES or not isinstance(model, Keepable):
             return

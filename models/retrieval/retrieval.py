@@ -127,7 +127,7 @@ def _products(model: FactorScores, queries: Numbers, rows: Ints) -> Numbers:
 
 
 def has_history(recent: Ints) -> npt.NDArray[np.bool_]:
-    """Tell which rows of ``read_recent`` [A, L] hold an item, in the catalogue or not: [A]."""
+    """Return which rows of ``read_recent`` [A, L] hold an item, in the catalogue or not: [A]."""
     return np.asarray((recent >= 0).any(axis=1))
 
 

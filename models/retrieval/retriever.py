@@ -1,4 +1,4 @@
-"""Which model retrieves in a run: the folder that it left, and the names of what is judged with it."""
+"""Which model retrieves in a run: the folder that it left, and the names of what is evaluated with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which learner answers a task: judged on validation rows, and of those that they cannot tell apart the simplest."""
+"""Which learner answers a task: evaluated on validation rows, and of those that they cannot tell apart the simplest."""
 
 from __future__ import annotations
 

@@ -111,7 +111,7 @@ class ScoredItem:
 
 @dataclass(frozen=True)
 class CartLine:
-    """One line of a cart and the chance, 0 to 1, that it is bought; None where the run has no cart model."""
+    """One line of a cart and the probability, 0 to 1, that it is bought; None where the run has no cart model."""
 
     item_id: ShopId
     probability: float | None
@@ -123,7 +123,7 @@ class CartPrediction:
 
     Attributes:
         lines: the lines in the order in which they were asked.
-        probability: chance, 0 to 1, that any line is bought; None where the run has no cart model.
+        probability: between 0 and 1,  that any line is bought; None where the run has no cart model.
         completions: items that go with the cart, none of them in it, the best first.
         unavailable: why there are no probabilities, in a sentence; empty where there are.
     """

@@ -2,9 +2,9 @@
 
 Nothing here does input or output, so that the synchronous and the asyncio client follow the same rules.
 
-Every request only reads, so asking twice is harmless. Retried is yet only what a second try can mend: a connection that was
-refused, lost or not there, a server that is stopping or at its limit (all ``UNAVAILABLE``), and one that is being started again
-because a part of it is dead. An answer, even a bad one, and a passed deadline are final.
+Every request only reads, so asking twice is harmless. Retried is yet only what a second try can fix: a connection that was refused, lost or
+not there, a server that is stopping or at its limit (all ``UNAVAILABLE``), and one that is being started again because a part of it is
+dead. An answer, even a bad one, and a passed deadline are final.
 """
 
 from __future__ import annotations

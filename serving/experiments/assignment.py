@@ -47,6 +47,6 @@ def assign(key: str, experiment: str, shares: Mapping[str, float]) -> str:
 
 
 def _draw(key: str, experiment: str, arm: str, share: float) -> float:
-    """Return a number whose chance to be the largest is the share: an exponential waiting time of that rate, negated."""
+    """Return a number whose probability to be the largest is the share: an exponential waiting time of that rate, negated."""
     place = place_of(key, f"{experiment}\0{arm}")
     return math.log1p(-place) / share

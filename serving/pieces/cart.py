@@ -1,4 +1,4 @@
-"""Cart: the chance that each line, and that any line, of a cart is bought."""
+"""Cart: the probability that each line, and that any line, of a cart is bought."""
 
 from __future__ import annotations
 
@@ -99,14 +99,14 @@ def _value(graph: GraphBuilder, pairs: PairColumns, distinct: str) -> str:
 
 
 def _gets_base_rate(graph: GraphBuilder, own: _Calibration) -> str:
-    """Tell which requests get a base rate for the cart, but none for its lines [B, 1]."""
+    """Return which requests get a base rate for the cart, but none for its lines [B, 1]."""
     zero = graph.constant(0, np.float32)
     weight = graph.add("ReduceSum", graph.add("Abs", own.head), graph.constant([1], np.int64), keepdims=1)
     return graph.add("And", graph.add("Equal", weight, zero), graph.add("Greater", graph.add("Abs", own.slope), zero))
 
 
 def _whole(graph: GraphBuilder, own: _Calibration, logit: str, distinct: str, count: str) -> str:
-    """Return the chance that any line is bought [B, 1]; 0 for an empty cart."""
+    """Return the probability that any line is bought [B, 1]; 0 for an empty cart."""
     zero = graph.constant(0, np.float32)
     some = graph.add("Greater", count, zero)
     largest = graph.add(

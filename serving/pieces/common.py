@@ -98,7 +98,7 @@ def counting(graph: GraphBuilder, stop: str) -> str:
 
 
 def last_mentions(graph: GraphBuilder, codes: str, groups: str) -> str:
-    """Tell which places of a row hold the last mention of their item: bool [B, T].
+    """Return which places of a row hold the last mention of their item: bool [B, T].
 
     Args:
         graph: where to.

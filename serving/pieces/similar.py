@@ -16,8 +16,8 @@ from workflows.compiler.onnx_graph import GraphBuilder
 def neighbours_graph(step: StepModel, catalogue: Catalogue, neighbours: int) -> onnx.ModelProto:
     """Return the graph of ``similar_items_retrieve``.
 
-    An unknown item has no vector, and one that the retrieval model did not learn may have none but 0: it is answered with the most
-    popular items, and its scores are 0 (no likeness is known).
+    An unknown item has no vector, and one that the retrieval model did not learn may have none but 0: it is answered with the most popular
+    items, and its scores are 0 (no similarity is known).
 
     Args:
         step: its tensors.

@@ -192,7 +192,7 @@ class _Arranging:
         return pool[int(np.argmax(values))]
 
     def _note_similar(self, place: int) -> None:
-        """Raise the likeness of each candidate to what was chosen by that to one more item."""
+        """Raise the similarity of each candidate to what was chosen by that to one more item."""
         others = sorted({item.place for pool in self._pools.values() for item in pool})
         if self._plan.directions is None or not others:
             return

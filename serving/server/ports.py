@@ -72,7 +72,7 @@ def split(endpoint: str) -> tuple[str, int]:
 
 
 def accepts(endpoint: str) -> bool:
-    """Say whether something listens at ``host:port``, within a quarter of a second."""
+    """Return whether something listens at ``host:port``, within a quarter of a second."""
     with contextlib.suppress(OSError), socket.create_connection(split(endpoint), timeout=0.25):
         return True
     return False

@@ -456,7 +456,7 @@ def _not_started() -> ServerError:
 
 
 def _is_ready(endpoint: Endpoint, identity: str) -> bool:
-    """Say whether our own server answers that all its models are ready, and the last port it opens is open."""
+    """Return whether our own server answers that all its models are ready, and the last port it opens is open."""
     connection = http.client.HTTPConnection(*split(endpoint.http), timeout=1.0)
     try:
         connection.request("GET", "/v2/health/ready")

@@ -78,7 +78,7 @@ def check_features(
 
 
 def _choose(table: Table, log: EventIndex, size: int, rng: np.random.Generator) -> Ints:
-    """Choose rows by chance, and some more of those at whose instant other events lie."""
+    """Choose rows at random, and some more of those at whose instant other events lie."""
     names = table.lazy().collect_schema().names()
     named = read(table, *[name for name in ("user_key", "example_id") if name in names])
     chosen = _spread(named, log, rng.permutation(len(named)), size)

@@ -21,10 +21,10 @@ from workflows.audit.targets import (
 from workflows.events.asof import Bools
 
 OUTRUNS: Final = 1.5
-"""How many times as far from chance as the next column one must be to outrun it."""
+"""How many times as far from random as the next column one must be to outrun it."""
 MIN_LEAD: Final = 0.5
-"""How far from chance, between 0 and 1, a column must be before it is compared with the next: an area under the ROC curve of 0.75, or
-a rank correlation of 0.5."""
+"""How far from random, between 0 and 1, a column must be before it is compared with the next: an area under the ROC curve of 0.75, or a
+rank correlation of 0.5."""
 _SAMPLE: Final = 200_000
 _ROWS_OF_A_VALUE: Final = 50
 """Rows that a value has on average in a column that describes rows; with fewer it rather names a thing that several rows are about."""

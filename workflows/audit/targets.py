@@ -59,7 +59,7 @@ def check_labelled(table: Table, name: tuple[SplitName, str]) -> int:
 
 
 def _told(rows: pl.DataFrame, column: str) -> str | None:
-    """Say in what way a column tells the label, or None."""
+    """Return how a column tells the label, or None."""
     own = column not in _CONTRACT
     if own and (pairs := one_to_one(rows[column], rows["label"])):
         return f"it is the label under another name ({pairs}), as {len(rows)} rows show."
@@ -111,7 +111,7 @@ def check_left_out(tables: Tables, leave_out: LeaveOut) -> int:
 
 
 def one_to_one(values: pl.Series, label: pl.Series) -> str | None:
-    """Say which value stands for which label where the two are one-to-one functions of each other, else None.
+    """Return which value stands for which label where the two are one-to-one functions of each other, else None.
 
     Args:
         values: a column of any type, [N]; null is a value of its own.
@@ -144,8 +144,8 @@ def ordered_area(values: pl.Series, label: Bools) -> float:
 def area_by_value(values: pl.Series, label: Bools, seed: int = 0) -> float:
     """Compute the area under the ROC curve of what each value of a column tells of the label.
 
-    Each row is scored by the mean label of the rows with its value in the other of two halves, drawn by chance; a value that the other
-    half lacks has that half's mean. So a column of names that never recur, which tells each row's label in hindsight, scores about 0.5.
+    Each row is scored by the mean label of the rows with its value in the other of two halves, drawn at random; a value that the other half
+    lacks has that half's mean. So a column of names that never recur, which tells each row's label in hindsight, scores about 0.5.
 
     Args:
         values: a column of any type but lists and structs, for which the answer is 0.5; [N].

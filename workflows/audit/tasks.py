@@ -204,7 +204,7 @@ def recomputed(family: FeatureFamily, past: Past) -> Mapping[str, Any]:
 
 
 def equal_values(found: Any, expected: Any) -> bool:
-    """Tell whether a value and its recomputation are one, within the precision of 32-bit floats; empty lists and None are not."""
+    """Return whether a value and its recomputation are one, within the precision of 32-bit floats; empty lists and None are not."""
     if isinstance(found, (list, tuple)) or isinstance(expected, (list, tuple)):
         same_kind = isinstance(found, (list, tuple)) and isinstance(expected, (list, tuple)) and len(found) == len(expected)
         return same_kind and all(equal_values(a, b) for a, b in zip(found, expected, strict=True))

@@ -79,7 +79,7 @@ class EventLog:
         return int(self.time.max())
 
     def is_kind(self, kind: str) -> Bools:
-        """Tell which events are of type ``kind``: bool [N]."""
+        """Return which events are of type ``kind``: bool [N]."""
         return (self.kind == kind).to_numpy()
 
 

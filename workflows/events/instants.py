@@ -88,7 +88,7 @@ def clock_change(local: pl.Expr, zone: str) -> pl.Expr:
 
 
 def is_unit(form: str) -> bool:
-    """Tell whether ``form`` is a unit of Unix time."""
+    """Return whether ``form`` is a unit of Unix time."""
     return form in UNIX_UNITS
 
 

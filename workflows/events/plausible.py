@@ -36,7 +36,7 @@ _NANOSECONDS_TAKEN_FOR: Final = {"us": 10**3, "ms": 10**6, "s": 10**9}
 
 
 def in_another_unit(raw: pl.Expr, formats: Sequence[str], until: dt.datetime) -> pl.Expr:
-    """Tell which rows are no instant of a shop in the unit that is declared, but one in another; none where no unit is declared.
+    """Return which rows are no instant of a shop in the unit that is declared, but one in another; none where no unit is declared.
 
     Args:
         raw: the text of the time.

@@ -133,7 +133,7 @@ _NOTHING: Final = pl.lit(value=False).alias(_OVERLAP)
 
 
 def _overlaps(rows: pl.DataFrame, again: pl.DataFrame, how: Repeats) -> pl.Series:
-    """Tell which rows stand in an earlier file as well, where that goes for most rows of their file at that instant.
+    """Return which rows stand in an earlier file as well, where that goes for most rows of their file at that instant.
 
     The second of two equal rows of a file stands in another file only if that one has two of them as well.
     """

@@ -150,7 +150,7 @@ def kept_apart(column: str, ids: pl.Series) -> list[str]:
 
 
 def _are_truths(ids: pl.Series) -> bool:
-    """Tell whether ``ids`` are nothing but words for true and false."""
+    """Return whether ``ids`` are nothing but words for true and false."""
     return bool(ids.str.to_lowercase().is_in(list(_TRUTH)).all())
 
 

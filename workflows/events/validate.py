@@ -391,7 +391,7 @@ def _summarise(
 
 
 def all_integers(column: str) -> pl.Expr:
-    """Say whether there are ids and each is a 64-bit integer that comes back the same from ``str(int(id))``."""
+    """Return whether there are ids and each is a 64-bit integer that comes back the same from ``str(int(id))``."""
     text = pl.col(column)
     same = (text.cast(pl.Int64, strict=False).cast(pl.String) == text).fill_null(value=False) | text.is_null()
     return same.all() & text.is_not_null().any()

@@ -36,6 +36,6 @@ class OwnShoppers(FlatColumns):
         self._listed: Ints = np.array([*since, NEVER], np.int64)  # a stranger, key -1, reads the last
 
     def listed(self, key: Ints, instant: Ints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """Tell which shoppers the table of users lists strictly before instants: bool [Q]."""
+        """Return which shoppers the table of users lists strictly before instants: bool [Q]."""
         found: np.ndarray[tuple[int], np.dtype[np.bool_]] = self._listed[key] < instant
         return found

@@ -183,7 +183,7 @@ class History:
         return np.append(codes, -1)[recent]  # row -1 reads the appended -1
 
     def is_known(self, key: Ints, instant: Ints) -> Bools:
-        """Tell which shoppers a server would know by their id: those with an interaction, or listed, strictly before instants; bool [Q]."""
+        """Return which shoppers a server knows by id: with an interaction, or listed, strictly before instants; bool [Q]."""
         start, stop = self.bounds(key, instant)
         named = np.append((self._log.users != "").to_numpy(), False)[key]
         known: Bools = named & (stop > start)

@@ -98,7 +98,7 @@ def _days(at: Moments, time: Ints, place: Ints, there: Bools) -> Floats:
 
 
 def first_of(*parts: Ints) -> Bools:
-    """Tell which events are the first with their combination of ``parts``, [N] each in time order within a combination: bool [N]."""
+    """Return which events are the first with their combination of ``parts``, [N] each in time order within a combination: bool [N]."""
     rows = np.arange(len(parts[0]), dtype=np.int64)
     order = np.lexsort((rows, *reversed(parts)))
     new = np.ones(len(rows), dtype=bool)

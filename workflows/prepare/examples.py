@@ -128,7 +128,7 @@ def build_examples(
         events: the canonical events file, sorted by time.
         target: the run directory; ``examples/`` and ``snapshot/`` in it are replaced, each as a whole.
         settings: how examples are cut out of the log.
-        seed: the only source of chance.
+        seed: the only source of randomness.
         leave_out: what is neither asked for nor true.
         known: what the shop brings beside its events.
 

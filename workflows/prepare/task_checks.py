@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 def check_labels(name: str, answer: Answer, tables: dict[SplitName, pl.DataFrame]) -> None:
-    """Refuse labels that nothing can be learnt from or judged by.
+    """Refuse labels that nothing can be learnt from or evaluated by.
 
     Raises:
         DataError: a probability's label is always true or always false in a split, a quantity always the same, or below 0.

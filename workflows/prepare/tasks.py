@@ -104,7 +104,7 @@ def build_tasks(
         run: the run directory, with its checked events where a task is asked of them.
         tasks: the tasks.
         prepare: split, session gap and interaction types.
-        seed: the only source of chance.
+        seed: the only source of randomness.
         own: families of the shop's own columns, given to each task that can see them.
         folder: of the configuration file, where the shop's modules lie.
 

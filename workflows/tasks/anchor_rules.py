@@ -15,7 +15,7 @@ from workflows.tasks.task import AnchorRule, Entity
 
 
 def of_kinds(log: EventLog, kinds: tuple[str, ...]) -> Bools:
-    """Tell which events are of one of ``kinds``, of any interaction where there are none: bool [N]."""
+    """Return which events are of one of ``kinds``, of any interaction where there are none: bool [N]."""
     return log.kind.is_in(list(kinds)).to_numpy() if kinds else log.interaction
 
 

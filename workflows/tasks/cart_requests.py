@@ -82,7 +82,7 @@ def session_items(history: History, carts: Carts, settings: PrepareSettings) -> 
 def possible_forms(
     history: History, carts: Carts, session: Ints, settings: PrepareSettings
 ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
-    """Tell which carts can be asked for in which form: bool [C, forms]."""
+    """Return which carts can be asked for in which form: bool [C, forms]."""
     stored = state_instant(carts.anchor, settings.state_minutes)
     stop = history.bounds(carts.key, stored)[1]
     known = history.is_known(carts.key, stored)

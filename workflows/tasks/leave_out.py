@@ -63,7 +63,7 @@ class LeftOut:
         return key * self._width + item
 
     def hides(self, key: Ints, anchor: Ints, item: Ints, recent: Ints) -> Bools:
-        """Tell whether an item is left out.
+        """Return whether an item is left out.
 
         Args:
             key: int64 [Q], history key.

@@ -45,7 +45,7 @@ class NegativeSampler:
             instant: int64 [A], state instant of each anchor, microseconds.
             forbidden: (anchor number, item code), int64 [F] each: what must not be drawn for that anchor.
             count: negatives wanted for each anchor.
-            rng: the only source of chance.
+            rng: the only source of randomness.
             hides: tells of pairs of anchor number and item code whether they are forbidden too, where they are too many to be listed.
 
         Returns:

@@ -39,7 +39,7 @@ def ranking_frame(
         sampler: draws the negatives; see there for the rule.
         examples: the recommend examples of the split.
         settings: how many negatives and rows.
-        rng: the only source of chance.
+        rng: the only source of randomness.
         left_out: what is left out for a shopper is no negative either: it is no candidate, so nobody passed it over.
 
     Returns:

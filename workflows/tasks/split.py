@@ -40,7 +40,7 @@ class Split:
         return {"train": self.t_valid, "valid": self.t_test, "test": self.end}[name]
 
     def mask(self, name: SplitName, anchors: Ints) -> Bools:
-        """Tell which ``anchors`` [N] belong to the split ``name``: bool [N]. Test has no end: an anchor may follow the last event."""
+        """Return which ``anchors`` [N] belong to the split ``name``: bool [N]. Test has no end: an anchor may follow the last event."""
         late = anchors >= self.start_of(name)
         return late if name == "test" else late & (anchors < self.end_of(name))
 

@@ -165,7 +165,7 @@ class RowTable:
         positive: the value of a label of two values that counts as yes; empty for true, yes or 1.
         leave_out: its columns that are no features.
         kinds: column -> what it means, where its type does not show it (a category in digits).
-        shuffled: whether rows without a time are split by chance.
+        shuffled: whether rows without a time are split at random.
         treatment: its column that says what was done to a row; empty where nothing was. The answer is the effect of it on the label.
         treated: the value of that column that is the treatment; empty for true, yes or 1.
         control: the value that stands beside it; rows with other values are left out. Empty for all other values.

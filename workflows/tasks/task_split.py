@@ -102,7 +102,7 @@ def _shared_anew(task: Task, first: int, horizon: int, log_split: Split, prepare
 
 
 def _fault(task: Task, first: int, horizon: int, split: Split) -> str:
-    """Say why a split has no room for the task; empty where it has."""
+    """Return why a split has no room for the task; empty where it has."""
     spans = _spans(task, first, horizon, split)
     window = f"windows of {horizon / DAY_US:g} days"
     if not horizon and not first < split.t_valid < split.t_test < split.end:

@@ -18,7 +18,7 @@ from serving.contract.version import METADATA, version_of
 from serving.versions.store import VersionStore
 
 _FREE: Final = ("evaluate", "export", "task_evaluation")
-"""Stages that say how a run is judged and written, which may change from one to the next."""
+"""Stages that say how a run is evaluated and written, which may change from one to the next."""
 _NEEDED: Final = "export"
 
 

@@ -40,7 +40,7 @@ class Task:
 
     Attributes:
         continuous: its continuous columns.
-        chances_of_carts: whether its rows are lines of carts and its logits become their chances and those of whole carts, for which
+        chances_of_carts: whether its rows are lines of carts and its logits become their probabilities and those of whole carts, for which
             calibrations are fitted.
     """
 

@@ -22,7 +22,7 @@ class MarkovNextItem(Recommender):
 
         s(j) = (n(i, j) + m p(j)) / (n(i) + m),  i the last item of the history,
 
-    the Dirichlet-smoothed chance of j (MacKay and Peto, Natural Language Engineering 1995, https://doi.org/10.1017/S1351324900000218):
+    the Dirichlet-smoothed probability of j (MacKay and Peto, Natural Language Engineering 1995, https://doi.org/10.1017/S1351324900000218):
     an item that little is known of, and an empty history, back off to popularity. Equal scores are ordered by it.
 
     Attributes:

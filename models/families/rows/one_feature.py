@@ -1,7 +1,7 @@
 """The simple rule of the field: the one column that tells most, and the mean label of each of its values.
 
 For churn that is mostly how long ago the last purchase was, for demand last week's, for a session how far it has come: the column that
-predicts best on training rows is taken, each judged on rows that its means were not taken from. Of a number the means go one way only
+predicts best on training rows is taken, each evaluated on rows that its means were not taken from. Of a number the means go one way only
 (isotonic regression: Barlow et al., 1972), over bins that hold equally many rows.
 """
 

@@ -1,4 +1,4 @@
-"""What a baseline of chances is: learns from encoded rows and 0/1 labels, and gives log odds."""
+"""What a baseline of probabilities is: learns from encoded rows and 0/1 labels, and gives log odds."""
 
 from __future__ import annotations
 

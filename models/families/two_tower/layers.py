@@ -149,9 +149,9 @@ class FrequencySampler(mm.InBatchSamplerV2):  # type: ignore[misc]
     """The batch's other items, and items drawn uniformly where there are any, as negatives, each with how often it turns up.
 
     ``mm.ContrastiveOutput`` subtracts the logarithm of that from the logits (the log-Q correction, Yi et al., RecSys 2019,
-    https://doi.org/10.1145/3298689.3346996), so that popular items are not punished for turning up often. Of B items of the batch
-    and U of the n items that can be drawn, item i turns up with the chance (B p_i + U / n) / (B + U) (mixed negative sampling, Yang et
-    al., WWW 2020 companion, https://doi.org/10.1145/3366424.3386195).
+    https://doi.org/10.1145/3298689.3346996), so that popular items are not punished for turning up often. Of B items of the batch and U of
+    the n items that can be drawn, item i turns up with probability (B p_i + U / n) / (B + U) (mixed negative sampling, Yang et al., WWW
+    2020 companion, https://doi.org/10.1145/3366424.3386195).
 
     Args:
         probabilities: ``[number of item ids]`` float32, an item's share of the training targets, p_i.

@@ -24,7 +24,7 @@ _CELLS: Final = 20_000_000
 
 
 class UniformRows:
-    """Draws items, each of those that the training examples have as a target with the same chance.
+    """Draws items, each of those that the training examples have as a target with the same probability.
 
     An item comes with the columns of one of its own training examples, drawn at random, and so as it was before the anchor of that
     example. Nothing from after the training split is read, the state at its end that the validation catalogue holds included. Drawing

@@ -88,7 +88,7 @@ def fit_two_tower(
 def refit_two_tower(
     run: RunLayout, folder: Path, settings: TwoTowerSettings, seed: int, fitted: FittedTwoTower
 ) -> FittedTwoTower | None:
-    """Fit the retrieval model anew on ``train`` and the whole of ``valid``, for as many epochs as validation liked best.
+    """Fit the retrieval model anew on ``train`` and the whole of ``valid``, for as many epochs as validation selected.
 
     Args:
         run: the run whose features are read.

@@ -69,7 +69,7 @@ class ListRanker:
 
 
 def has_ranker(run: Path) -> bool:
-    """Tell whether training left a ranker; it leaves none where there was nothing to learn from."""
+    """Return whether training left a ranker; it leaves none where there was nothing to learn from."""
     return RunLayout(run).model(RANKER).scores.is_file()
 
 

@@ -66,7 +66,7 @@ class Records:
         return self.buffer.tobytes().isascii()
 
     def not_utf8(self) -> npt.NDArray[np.bool_] | None:
-        """Tell which records are not UTF-8 ``[R]``; None where all are."""
+        """Return which records are not UTF-8 ``[R]``; None where all are."""
         if self.is_ascii:
             return None
         content = self.buffer.tobytes()
@@ -78,7 +78,7 @@ class Records:
         return damaged if damaged.any() else None
 
     def with_other_than_ascii(self) -> npt.NDArray[np.bool_]:
-        """Tell which records hold anything but ASCII ``[R]``."""
+        """Return which records hold anything but ASCII ``[R]``."""
         holds = np.zeros(len(self), np.bool_)
         places = np.flatnonzero(self.buffer >= _NOT_ASCII)
         records = np.searchsorted(self.starts, places, side="right") - 1

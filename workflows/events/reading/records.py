@@ -47,14 +47,14 @@ _loop = compiled(nogil=True)
 
 @_loop
 def is_line_end(byte: int) -> bool:
-    """Tell whether the byte is a line feed or a carriage return."""
+    """Return whether the byte is a line feed or a carriage return."""
     is_feed = byte == LF
     return is_feed or byte == CR
 
 
 @_loop
 def is_separator(buffer: Any, at: int, size: int, separator: Any) -> bool:
-    """Tell whether the separator stands at ``at``."""
+    """Return whether the separator stands at ``at``."""
     if buffer[at] != separator[0] or at + len(separator) > size:
         return False
     for offset in range(1, len(separator)):  # noqa: SIM110 - this is compiled
@@ -65,7 +65,7 @@ def is_separator(buffer: Any, at: int, size: int, separator: Any) -> bool:
 
 @_loop
 def is_escaped(following: int, grammar: Grammar) -> bool:
-    """Tell whether the escape before ``following`` takes its meaning away; before anything else it is an ordinary character."""
+    """Return whether the escape before ``following`` takes its meaning away; before anything else it is an ordinary character."""
     if following == grammar.quote or following == grammar.escape:
         return True
     if not grammar.bare:
@@ -183,7 +183,7 @@ def _compare_line(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons
 
 @_loop
 def hides_rows(buffer: Any, begin: int, end: int, grammar: Grammar, skeletons: Any, lengths: Any) -> bool:
-    """Tell whether a record of several lines rather is several rows, of which the first and the last lack a quotation mark."""
+    """Return whether a record of several lines rather is several rows, of which the first and the last lack a quotation mark."""
     if len(lengths) == 0:
         return False
     first, _ = end_of_line(buffer, begin, end)

@@ -39,7 +39,7 @@ class Head:
 
 
 def looks_like_data(names: tuple[str, ...]) -> bool:
-    """Tell whether a header rather is a record: it holds a time, a number with a fraction or of many digits, or a UUID."""
+    """Return whether a header rather is a record: it holds a time, a number with a fraction or of many digits, or a UUID."""
     return any(_LOOKS_LIKE_DATA.fullmatch(name) for name in names)
 
 
@@ -105,7 +105,7 @@ def _preamble(head: bytes, *, has_header: bool) -> tuple[int, int, str]:
 
 
 def _is_comment(line: bytes, rest: bytes, *, has_header: bool) -> bool:
-    """Tell whether a line at the start that begins with # is a comment, not the header or, where there is none, a record."""
+    """Return whether a line at the start that begins with # is a comment, not the header or, where there is none, a record."""
     if not line.startswith(b"#"):
         return False
     following = rest.lstrip(b"\r\n").split(b"\n", 1)[0].split(b"\r", 1)[0]
@@ -147,7 +147,7 @@ def _separator(sample: bytes, dialect: Dialect, text: Text) -> str:
 
 
 def _skips_blanks(sample: bytes, dialect: Dialect) -> bool:
-    """Tell whether a blank follows each separator of the first lines, quoted fields among them."""
+    """Return whether a blank follows each separator of the first lines, quoted fields among them."""
     separator = dialect.separator.encode()
     lines = sample.splitlines()[:_RECORDS]
     together = b"\n".join(lines)

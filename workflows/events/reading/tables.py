@@ -257,7 +257,7 @@ def _marked(cells: pl.DataFrame, flaws: pl.Series, places: Sequence[tuple[TableF
 
 
 def _is_direct(inspected: CsvFile) -> bool:
-    """Tell whether Polars reads the file itself as a strict reader does."""
+    """Return whether Polars reads the file itself as a strict reader does."""
     dialect = inspected.dialect
     is_usual = len(dialect.separator) == 1 and not dialect.escape and not dialect.skips_blanks and not inspected.text.mark
     return is_usual and dialect.encoding == UTF_8 and not dialect.compression and inspected.is_plain and not inspected.flawed

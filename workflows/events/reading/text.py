@@ -122,7 +122,7 @@ def open_text(path: Path, layout: Layout) -> Text:
 
 
 def _is_utf8_after_all(head: bytes, encoding: str) -> bool:
-    """Tell whether text that is laid down to be of an encoding of one byte a character holds characters of several bytes alone."""
+    """Return whether text that is laid down to be of an encoding of one byte a character holds characters of several bytes alone."""
     if head.isascii() or codecs.lookup(encoding).name.startswith("utf"):
         return False
     try:

@@ -127,7 +127,7 @@ def _rate(results: int, trials: int, name: str) -> float:
 
 
 def _is_open(own: Events, place: int) -> bool:
-    """Tell whether an event opens a line of the cart that no later one of its item ends."""
+    """Return whether an event opens a line of the cart that no later one of its item ends."""
     later = own[place + 1 :]
     ended = np.isin(later["kind"], _ENDS) & (later["item"] == own["item"][place])
     return bool(own["kind"][place] == kind_code(CART) and not ended.any())
