@@ -198,17 +198,17 @@ USER_ID: Final = Tensor(
     "user_id",
     "string",
     ("B", 1),
-    'who asks; "" or an unknown id is a stranger',
+    'the shopper; "" or an unknown id is a stranger',
     optional=True,
 )
 RECENT_ITEMS: Final = Tensor(
     "recent_items",
     "string",
     ("B", "R"),
-    "items looked at since the snapshot, the latest last; they add to the stored ones",
+    "items viewed since the snapshot, latest last; they extend the stored ones",
     optional=True,
 )
-EXCLUDE: Final = Tensor("exclude", "string", ("B", "M"), "items that must not be answered", optional=True)
+EXCLUDE: Final = Tensor("exclude", "string", ("B", "M"), "items to exclude", optional=True)
 EVENTS: Final = (
     Tensor(
         "events_item",
@@ -228,7 +228,7 @@ EVENTS: Final = (
         "events_time",
         "int64",
         ("B", "E"),
-        "when they happened, Unix microseconds; 0 or absent means the microsecond before the request",
+        "their timestamps, Unix microseconds; 0 or absent means the microsecond before the request",
         optional=True,
         allowed={
             "low": EARLIEST_TIMESTAMP,
@@ -241,7 +241,7 @@ EVENTS: Final = (
         "events_price",
         "float32",
         ("B", "E"),
-        "the prices that were shown or paid; NaN or absent means what the snapshot knows of the item",
+        "the prices shown or paid; NaN or absent means the item's price in the snapshot",
         optional=True,
         allowed={"low": 0.0, "high": HIGHEST_PRICE, "nan": True, "sentence": "give a price of at least 0, or NaN for none"},
     ),
@@ -251,8 +251,8 @@ BARRED: Final = Tensor(
     "barred",
     "int32",
     ("B", "G"),
-    "items that must not be answered, as the gateway's rules find them: a number for eight items that lie side by side in the catalogue,"
-    " 256 times the place of the group plus a bit for each; 0 pads",
+    "items excluded by the gateway's rules: one number for eight adjacent items of the catalogue,"
+    " 256 times the index of the group plus one bit per item; 0 pads",
     optional=True,
     allowed={"low": 0, "high": 2**31 - 1, "sentence": "give numbers of at least 0, each 256 times a group plus its bits"},
 )
@@ -261,7 +261,7 @@ TIMESTAMP: Final = Tensor(
     "timestamp",
     "int64",
     ("B", 1),
-    "when it is asked, Unix microseconds; 0 or absent means the instant of the snapshot, or just after the last of the events if later",
+    "time of the request, Unix microseconds; 0 or absent means the time of the snapshot, or just after the last of the events if later",
     optional=True,
     allowed={
         "low": EARLIEST_TIMESTAMP,
@@ -274,7 +274,7 @@ DIVERSITY: Final = Tensor(
     "diversity",
     "float32",
     (1,),
-    "score taken off for each better item of the same category; absent means the exported setting",
+    "score penalty for each better item of the same category; absent means the exported setting",
     optional=True,
     allowed={
         "low": 0.0,
@@ -282,26 +282,26 @@ DIVERSITY: Final = Tensor(
         "sentence": f"give a number of at least 0 and at most {HIGHEST_DIVERSITY:,.0f}; 0 orders by score alone",
     },
 )
-ITEM_ID: Final = Tensor("item_id", "string", ("B", 1), "the item; an unknown one is answered with popular items, scores 0")
+ITEM_ID: Final = Tensor("item_id", "string", ("B", 1), "the item; for an unknown one, popular items with scores 0 are returned")
 
-ITEMS_OUT: Final = Tensor("items", "string", ("B", "k"), 'item ids, the best first; "" where no more items remain')
-SCORES_OUT: Final = Tensor("scores", "float32", ("B", "k"), "the score that orders them; -inf where no more items remain")
+ITEMS_OUT: Final = Tensor("items", "string", ("B", "k"), 'item ids, best first; "" if no more items remain')
+SCORES_OUT: Final = Tensor("scores", "float32", ("B", "k"), "the score they are sorted by; -inf if no more items remain")
 REASON_OUT: Final = Tensor(
     "reason",
     "int32",
     ("B", "k"),
-    "why: 0 popular, 1 because of the recent item `reason_item`, 2 the taste of a known user;"
-    " by rules of the gateway 3 pinned, 4 promoted",
+    "the reason: 0 popular, 1 because of the recent item `reason_item`, 2 the taste of a known user;"
+    " by the gateway's rules 3 pinned, 4 promoted",
 )
 REASON_ITEM_OUT: Final = Tensor("reason_item", "string", ("B", "k"), 'the recent item that explains reason 1, else ""')
 RETRIEVERS_OUT: Final = Tensor(
     "retrievers",
     "int32",
     ("B", "k"),
-    "which retrievers brought it, a bit for each of the parameter `retrievers`, the first the lowest; 0 where none is known",
+    "the retrievers that found it, one bit for each of the parameter `retrievers`, the first one lowest; 0 if unknown",
 )
-LINES_OUT: Final = Tensor("line_probability", "float32", ("B", "N"), 'chance that each line is bought; NaN for "" lines')
-CART_OUT: Final = Tensor("cart_probability", "float32", ("B", 1), "chance that any line is bought; 0 for an empty cart")
+LINES_OUT: Final = Tensor("line_probability", "float32", ("B", "N"), 'probability that each line is bought; NaN for "" lines')
+CART_OUT: Final = Tensor("cart_probability", "float32", ("B", 1), "probability that any line is bought; 0 for an empty cart")
 
 AFTER: Final = Tensor(
     "after", "float32", ("B", "A"), "not read; an ensemble that gives it has the step wait for it", optional=True
@@ -316,7 +316,7 @@ def k_tensor(max_k: int) -> Tensor:
         "k",
         "int32",
         (1,),
-        f"how many items to answer, 1 to {max_k}; absent means {DEFAULT_K}",
+        f"number of items to return, 1 to {max_k}; absent means {DEFAULT_K}",
         optional=True,
         allowed={
             "low": 1,

@@ -58,7 +58,7 @@ def _blank(column: TaskColumn) -> dict[str, Any]:
 
 
 def _entity(task: TaskForm) -> Tensor:
-    meaning = f"the {_WHO[task.entity]} that is asked about; an unknown one is answered from the columns that are given"
+    meaning = f"the {_WHO[task.entity]}; for an unknown one, only the given columns are used"
     return Tensor(ENTITY, "string", ("B", 1), meaning, optional=True)
 
 
@@ -72,12 +72,10 @@ def _column(column: TaskColumn) -> Tensor:
 
 def _answer(task: TaskForm) -> tuple[Tensor, ...]:
     one: tuple[int | str, ...] = ("B", 1)
-    tensors = [Tensor("score", "float32", one, "what the model gives, not calibrated: log odds, or the quantity")]
+    tensors = [Tensor("score", "float32", one, "model output before calibration: log odds, or the quantity")]
     if task.answer == "effect":
-        tensors.insert(0, Tensor("effect", "float32", one, "how much more of the outcome the treatment is expected to bring"))
-        tensors.append(
-            Tensor("decision", "int32", one, "1 where the effect is above the threshold, so that treating pays, else 0")
-        )
+        tensors.insert(0, Tensor("effect", "float32", one, "expected increase of the outcome due to the treatment"))
+        tensors.append(Tensor("decision", "int32", one, "1 if the effect is above the threshold, so that treating pays, else 0"))
         tensors.append(Tensor("threshold", "float32", one, "cost of a treatment / value of one unit of the outcome"))
     elif task.threshold is None:
         tensors.insert(0, Tensor("quantity", "float32", one, "the expected quantity"))
@@ -85,20 +83,24 @@ def _answer(task: TaskForm) -> tuple[Tensor, ...]:
             share = f"{task.coverage:.0%} of cases are to lie within the interval; its"
             tensors += [Tensor(f"quantity_{end}", "float32", one, f"{share} {end} end") for end in ("low", "high")]
             tensors.append(
-                Tensor("quantity_order", "float32", one, "how much to have, by what one too many and one too few cost")
+                Tensor("quantity_order", "float32", one, "how much to order, given the costs of one too many and one too few")
             )
     else:
-        tensors.insert(0, Tensor("probability", "float32", one, "the probability of yes"))
-        tensors.append(Tensor("decision", "int32", one, "1 where the probability is at least the threshold, else 0"))
-        tensors.append(Tensor("threshold", "float32", one, "cost of a wrong yes / (cost of a wrong yes + cost of a wrong no)"))
+        tensors.insert(0, Tensor("probability", "float32", one, "the probability of a positive"))
+        tensors.append(Tensor("decision", "int32", one, "1 if the probability is at least the threshold, else 0"))
+        tensors.append(
+            Tensor(
+                "threshold", "float32", one, "cost of a false positive / (cost of a false positive + cost of a false negative)"
+            )
+        )
     tensors += [
-        Tensor("base_rate", "float32", one, "share of yes, or mean, of the training examples"),
-        Tensor("calibrated", "int32", one, "1 where a calibration was applied to the score"),
-        Tensor("reasons", "string", ("B", REASONS), 'columns whose values move the score most, the strongest first; "" for none'),
-        Tensor("contributions", "float32", ("B", REASONS), "score less the score where that column is typical"),
+        Tensor("base_rate", "float32", one, "share of positives, or mean, of the training examples"),
+        Tensor("calibrated", "int32", one, "1 if a calibration was applied to the score"),
+        Tensor("reasons", "string", ("B", REASONS), 'columns whose values move the score most, in decreasing order; "" for none'),
+        Tensor("contributions", "float32", ("B", REASONS), "score minus the score with that column at its typical value"),
     ]
     if task.stored:
-        tensors.append(Tensor("known", "int32", one, "1 where the entity is stored"))
+        tensors.append(Tensor("known", "int32", one, "1 if the entity is stored"))
     return tuple(tensors)
 
 
