@@ -1,4 +1,4 @@
-"""What a program or a notebook works with: a run, opened from a configuration, its stages, and what they left.
+"""The API for programs and notebooks: a run, opened from a configuration, its stages and their results.
 
     >>> import cartwheel
     >>> run = cartwheel.open_run({"run": "runs/tiny", "source": {"shoppers": 300, "items": 60, "days": 20}})

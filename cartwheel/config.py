@@ -1,4 +1,4 @@
-"""One ``cartwheel.toml`` that says everything about a run."""
+"""The configuration of a run: ``cartwheel.toml``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one place where Merlin's packages of 2023 are made to run, unmodified, on current parts; one reason beside each repair.
+"""Patches that make Merlin's packages of 2023 run, unmodified, on current dependencies; each with its reason.
 
 NVTabular, merlin-core and merlin-dataloader 23.8 and Merlin Models 23.12 were written for pandas 1.5, Keras up to 2.12 and the Dask of
 their day. Nothing of them is copied here: names are redirected, each to the one object that the current part already has, or wrapped.

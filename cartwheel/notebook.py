@@ -1,4 +1,4 @@
-"""What every notebook begins with: the run that it reads, how its pictures look, and how tables and foreseen errors are shown."""
+"""Setup of every notebook: its run, the style of its figures, and the display of tables and expected errors."""
 
 from __future__ import annotations
 

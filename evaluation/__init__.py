@@ -1,1 +1,1 @@
-"""Measuring: protocols, metrics of a run, and its report."""
+"""Evaluation: protocols, metrics of a run, and its report."""

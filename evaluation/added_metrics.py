@@ -1,4 +1,4 @@
-"""From predictions of a declared task to records of the metrics that the shop added: values with intervals, and paired differences."""
+"""Metrics that the shop added to a declared task: values with intervals, and paired differences."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From predicted probabilities to records: order, losses, calibration and decisions, with intervals and differences."""
+"""Metrics of predicted probabilities: ranking, losses, calibration and decisions, with intervals and differences."""
 
 from __future__ import annotations
 

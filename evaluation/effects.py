@@ -1,4 +1,4 @@
-"""From predicted effects of a treatment to records: how well they order rows, and what treating by them is worth."""
+"""Metrics of predicted treatment effects: how well they rank rows, and the value of treating by them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging the models of a run on its test split: retrieval, ranking, carts, and the two stages together."""
+"""Evaluates the models of a run on its test split: retrieval, ranking, carts, and the two stages together."""
 
 from __future__ import annotations
 

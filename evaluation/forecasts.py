@@ -1,4 +1,4 @@
-"""Judging the ranking and the cart model on the rows that they predict."""
+"""Evaluates the ranking and the cart model on the rows that they predict."""
 
 from __future__ import annotations
 

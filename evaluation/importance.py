@@ -1,4 +1,4 @@
-"""What a trained model looks at: how much worse it orders rows once one of its inputs is shuffled among them."""
+"""Permutation importance: how much worse a model ranks rows after one of its inputs is shuffled."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Judging the served lists as requests ask for them: each form of request apart, beside the popularity baselines."""
+"""Evaluates the served lists by form of request, next to the popularity baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From ranked lists to records: accuracy, novelty, diversity and coverage, with intervals and differences from baselines."""
+"""Metrics of ranked lists: accuracy, novelty, diversity and coverage, with intervals and differences from baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a metric is: one declaration, which evaluation, leaderboards and reports iterate over.
+"""The registry of metrics: declarations that evaluation, leaderboards and reports iterate over.
 
 A shop adds one in a file of its own and names it, ``[tasks.churn] metrics = ["my_shop.metrics:LIFT"]``. The suite
 ``cartwheel.testing.MetricConformance`` holds every metric to the same laws.

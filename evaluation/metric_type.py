@@ -1,4 +1,4 @@
-"""What a metric is, and what it judges: predictions beside what came true."""
+"""The declaration of a metric, and its input: predictions and outcomes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics that a task asks for by name, beside those of its kind of answer: ``[tasks.risk] metrics = ["recall_at_false_alarms"]``."""
+"""Metrics that a task requests by name: ``[tasks.risk] metrics = ["recall_at_false_alarms"]``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The truth of a simulated shop, asked the questions that the models are asked: the ceiling above them."""
+"""The oracle of a simulated shop on the models' questions: the upper bound of their metrics."""
 
 from __future__ import annotations
 

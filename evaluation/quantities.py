@@ -1,4 +1,4 @@
-"""From predicted quantities to records: errors with intervals, and differences from baselines."""
+"""Metrics of predicted quantities: errors with intervals, and differences from baselines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shop may decide about its events, examples and features."""
+"""Settings of events, examples and features."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers of the server, as a person likes to read them."""
+"""Formats answers of the server for the terminal."""
 
 from __future__ import annotations
 

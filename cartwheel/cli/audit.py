@@ -1,4 +1,4 @@
-"""``cartwheel audit``: looks for leaks in any table that a model is to learn from."""
+"""``cartwheel audit``: looks for leaks in any table of training data."""
 
 from __future__ import annotations
 

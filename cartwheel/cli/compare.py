@@ -1,4 +1,4 @@
-"""``cartwheel compare``: the metrics of two runs side by side, as far as they came about alike."""
+"""``cartwheel compare``: the metrics of two runs side by side, as far as their protocols agree."""
 
 from __future__ import annotations
 

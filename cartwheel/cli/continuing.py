@@ -1,4 +1,4 @@
-"""``cartwheel run --continue``: goes on from what is served, and brings the new version in if it is not worse."""
+"""``cartwheel run --continue``: continues from the served version, and deploys the new one if it is not worse."""
 
 from __future__ import annotations
 

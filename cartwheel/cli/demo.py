@@ -1,4 +1,4 @@
-"""The main job, once, on a simulated shop: from no data at all to answers over gRPC."""
+"""``cartwheel demo``: all stages on a simulated shop, from no data to answers over gRPC."""
 
 from __future__ import annotations
 

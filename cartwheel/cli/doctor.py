@@ -1,4 +1,4 @@
-"""Says what of this machine is fit to run Cartwheel, and what to do about the rest."""
+"""``cartwheel doctor``: checks this machine and suggests fixes."""
 
 from __future__ import annotations
 

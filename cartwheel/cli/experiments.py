@@ -1,4 +1,4 @@
-"""``cartwheel preview`` and ``cartwheel experiment``: what another model would have brought, and what two versions did bring."""
+"""``cartwheel preview`` and ``cartwheel experiment``: off-policy estimates of another model, and comparison of two served versions."""
 
 from __future__ import annotations
 

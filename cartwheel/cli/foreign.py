@@ -1,4 +1,4 @@
-"""``cartwheel compile``, ``serve-model`` and ``convert-systems``: what was fitted, trained or exported elsewhere, compiled and served."""
+"""``cartwheel compile``, ``serve-model`` and ``convert-systems``: compile and serve workflows and models from elsewhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cartwheel gateway``: the gateway alone, before a Triton that something else runs."""
+"""``cartwheel gateway``: only the gateway, in front of a separately managed Triton."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cartwheel keys``: who may ask a served shop."""
+"""``cartwheel keys``: the API keys of a served shop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line: one command a stage, one for all of them, and the questions one can ask of a server."""
+"""The command line: one command per stage, one for all of them, and requests to a server."""
 
 from __future__ import annotations
 

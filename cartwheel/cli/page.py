@@ -1,4 +1,4 @@
-"""``cartwheel page``: lists that are ready made for places of a shop."""
+"""``cartwheel page``: ready-made lists for the pages of a shop."""
 
 from __future__ import annotations
 

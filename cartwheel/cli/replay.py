@@ -1,4 +1,4 @@
-"""``cartwheel replay``: asks recorded requests again, and says whether the answers are the same."""
+"""``cartwheel replay``: sends recorded requests again and compares the answers."""
 
 from __future__ import annotations
 

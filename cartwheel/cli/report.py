@@ -1,4 +1,4 @@
-"""``cartwheel report``: draws the report of an evaluated run again."""
+"""``cartwheel report``: rewrites the report of an evaluated run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cartwheel reproduce``: reruns a published table on data that the user has, and holds ours to theirs."""
+"""``cartwheel reproduce``: reruns a published table on the user's data and compares the results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``cartwheel tune``: searches better settings of one model on the validation split."""
+"""``cartwheel tune``: searches for better settings of one model on the validation split."""
 
 from __future__ import annotations
 

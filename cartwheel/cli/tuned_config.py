@@ -1,4 +1,4 @@
-"""Puts tuned settings into the text of a configuration file, and leaves all else of it as the user wrote it."""
+"""Writes tuned settings into the text of a configuration file, and leaves the rest unchanged."""
 
 from __future__ import annotations
 

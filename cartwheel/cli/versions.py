@@ -1,4 +1,4 @@
-"""``cartwheel versions``, ``cartwheel deploy`` and ``cartwheel rollback``: what was exported, and which of it answers."""
+"""``cartwheel versions``, ``cartwheel deploy`` and ``cartwheel rollback``: the exported versions and the one that serves."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What every other part may use and what uses none of them: errors, files, progress, the layout of a run, its tables and ONNX models."""
+"""The lowest layer: errors, files, progress, the layout of a run, its tables and ONNX models."""

@@ -1,4 +1,4 @@
-"""What a shop brings in Python: found by ``module:name``, and checked before anything is made of it."""
+"""Python hooks of a shop: imported by ``module:name`` and checked before use."""
 
 from __future__ import annotations
 

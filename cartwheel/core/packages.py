@@ -1,4 +1,4 @@
-"""Which of the declared packages are installed here, which are of another release than was declared, and which cannot stand together."""
+"""Which of the declared packages are installed, have another release than declared, or conflict."""
 
 from __future__ import annotations
 

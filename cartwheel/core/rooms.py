@@ -1,4 +1,4 @@
-"""Tells when a folder or file of the user's hides one of Cartwheel's top-level packages, whose names are common ones."""
+"""Detects user files and folders that shadow one of Cartwheel's top-level packages."""
 
 from __future__ import annotations
 

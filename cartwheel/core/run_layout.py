@@ -1,4 +1,4 @@
-"""Where everything lies in a run directory: the one place that spells out the names of its files and folders.
+"""The layout of a run directory: the only place that defines the names of its files and folders.
 
 A stage opens what it reads and writes through ``RunLayout``; nothing else joins paths of a run.
 """

@@ -1,4 +1,4 @@
-"""One folder that holds a whole run, and the manifest that says what of it is finished.
+"""A run directory and its manifest, which records the finished stages.
 
 A stage is done when the manifest holds its key: a hash of its settings, of the versions that matter and of the stages it
 builds on. A stage whose key and files are unchanged is skipped; one that was killed has no key and runs again.

@@ -1,1 +1,1 @@
-"""Experiments on live shoppers: are the arms as they were meant, and what do they differ in?"""
+"""Experiments on live shoppers: sample-ratio checks and differences between arms."""

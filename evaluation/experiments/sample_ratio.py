@@ -1,4 +1,4 @@
-"""Does every arm have as many shoppers as it was meant to have?
+"""Sample-ratio check: whether every arm has its intended share of the shoppers.
 
 Where it has not, something lost or moved shoppers of one arm more than of another, and no difference between the arms can be trusted
 (Fabijan et al., "Diagnosing Sample Ratio Mismatch in Online Controlled Experiments", KDD 2019, https://doi.org/10.1145/3292500.3330722).

@@ -1,4 +1,4 @@
-"""A test that may be looked at after every shopper and stopped whenever it is sure.
+"""A sequential test that is valid after every shopper and may be stopped early.
 
 An ordinary test that is looked at again and again rejects sooner or later whatever is true. A confidence sequence covers the true
 difference at all times together with its level, so that it may be watched, stopped early, or continued. The one here is the normal

@@ -1,1 +1,1 @@
-"""What would have come of another choice, estimated from a log of choices that were partly random."""
+"""Off-policy evaluation from a log of partly random choices."""

@@ -1,4 +1,4 @@
-"""Exposures of a served shop and the events that came of them, as rows that the estimators take.
+"""Exposures of a served shop and the clicks that followed, as input of the estimators.
 
 A line of the log is one list. A click belongs to the latest exposure of that shopper that held the item, at most some hours before; each
 shown item is worth 1 where it was clicked and 0 elsewhere.

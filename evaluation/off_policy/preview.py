@@ -1,4 +1,4 @@
-"""Two policies beside each other from one log, and whether it is enough to decide on."""
+"""Compares two policies on one log, and decides whether the log suffices."""
 
 from __future__ import annotations
 

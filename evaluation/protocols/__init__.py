@@ -1,1 +1,1 @@
-"""Offline protocols: splits, folds, candidates and judging."""
+"""Offline protocols: splits, folds, candidates and evaluation."""

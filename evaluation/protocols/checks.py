@@ -1,4 +1,4 @@
-"""Checks of what a protocol is told, so that a slip is named where it is made and not deep in a split."""
+"""Validation of protocol arguments, so that errors are reported early."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protocols as objects: how a log is split, what competes, what is left out, and what equal scores mean.
+"""Protocols as objects: split, candidates, excluded items, and ties.
 
 Two metrics can be compared only if they were computed under the same protocol. A protocol has a hash of all that it says, every metric
 carries it, and a comparison across hashes is refused with the difference spelled out.

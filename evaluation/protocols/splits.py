@@ -1,4 +1,4 @@
-"""Cuts interactions into what trains and what is asked for, as a protocol says."""
+"""Splits interactions into training data and questions by a protocol."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report draws beyond the records: ``evaluation/details.json``, kept so that no model need be asked to draw it again."""
+"""Data of the report beyond the records: ``evaluation/details.json``, stored so that the report can be redrawn without models."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Gathering what the report draws beyond the records: segments, curves, examples and the log's days. No drawing here."""
+"""Collects the data of the report beyond the records: segments, curves, examples and the log's days."""
 
 from __future__ import annotations
 

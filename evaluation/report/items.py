@@ -1,4 +1,4 @@
-"""What a reader can recognise items by: their titles in the log, and category, brand and price of the catalogue."""
+"""Descriptions of items for readers: titles from the log, and category, brand and price from the catalogue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training wrote of its epochs: ``models/<name>/history.json``."""
+"""Training history: ``models/<name>/history.json``."""
 
 from __future__ import annotations
 

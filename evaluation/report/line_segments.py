@@ -1,4 +1,4 @@
-"""Cart lines evaluated apart for kinds of shoppers and for forms of request, beside the base rate."""
+"""Metrics of cart lines by kind of shopper and by form of request, next to the base rate."""
 
 from __future__ import annotations
 

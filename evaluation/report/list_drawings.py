@@ -1,4 +1,4 @@
-"""Drawings of lists: who leads, what the lead is worth, how it goes with k, and what accuracy costs in variety."""
+"""Drawings of ranked lists: leaderboard, differences, metrics by k, and accuracy against variety."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why an event is refused; a module of its own, for the server reads it where Polars is not installed."""
+"""Reasons for rejecting an event; a separate module, because the server uses it without Polars."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What there is to remark about the values of a log that is no reason to refuse a row."""
+"""Remarks about the values of a log that are no reason to reject a row."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Tells rows that say the same twice: which are one event, told twice, and which happened again.
+"""Distinguishes duplicate rows from repeated events.
 
 A row is a duplicate only where a system cannot have meant it twice. Nobody views an item twice in one second, so equal views of one second
 are one view. But an order of three pieces may be three equal rows, and where times are those of a minute or a day, two equal rows are

@@ -1,4 +1,4 @@
-"""Checks the shop's other tables as events are checked: sound rows are kept, others go to the quarantine with a reason, keys are counted.
+"""Validates side tables like events: valid rows are kept, others are quarantined with a reason, keys are counted.
 
 A row belongs to a key: an item, a user, a session, a day, the category or the brand of an item. With ``valid_from`` a key may have several
 rows, each of which holds from its instant on; without it a key has one row, which is taken as always known.

@@ -1,1 +1,1 @@
-"""Raw features, each strictly from before its anchor."""
+"""Raw features, computed strictly from events before the anchor."""

@@ -1,4 +1,4 @@
-"""The rhythm in which a user buys: how long ago the first order was, the pauses between orders, and when the next one would be due."""
+"""Buying rhythm of a user: time since the first order, intervals between orders, and the expected time of the next."""
 
 from __future__ import annotations
 

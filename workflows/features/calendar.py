@@ -1,4 +1,4 @@
-"""When it is asked: hour, weekday and day of the month of the anchor, in UTC."""
+"""Calendar features: hour, weekday and day of the month of the anchor, in UTC."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a family gives, checked for what it promised: a shop's own family must not end a run with a traceback, or a wrong row."""
+"""Checks the output of a feature family against its declaration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a family of features is: its columns, and the same values computed fast, computed plainly, and kept for serving.
+"""The interface of a feature family: its columns, and the same values computed fast, recomputed plainly, and stored for serving.
 
 A family answers for *moments*: an entity and an instant each. It looks at what happened strictly before that instant. The conformance
 suite ``cartwheel.testing.FeatureFamilyConformance`` holds ``compute`` to ``recompute`` on random logs.

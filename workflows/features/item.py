@@ -1,4 +1,4 @@
-"""Item features: what the shop knew of an item at the last refresh of its statistics before the anchor."""
+"""Item features as of the last refresh of item statistics before the anchor."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an item sold and was looked at before the anchor, what it costs, and how that compares with its own past."""
+"""Sales, views and price of an item before the anchor, and their comparison with its past."""
 
 from __future__ import annotations
 

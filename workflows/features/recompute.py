@@ -1,4 +1,4 @@
-"""The features once more, in the plainest code: the definition that the leakage audit and the tests hold the fast code to.
+"""The features in plain code: the definition with which the leakage audit and the tests compare the fast code.
 
 Nothing here is shared with the fast code. Events are dictionaries with the canonical columns and ``time`` in microseconds, in time
 order (events at one instant in file order).

@@ -1,4 +1,4 @@
-"""What a request adds to what is stored of a shopper.
+"""Combines the events of a request with the stored state of a shopper.
 
 A request tells of recent items and of the lines of a cart. Each is one more event of the shopper, at the microsecond before the
 request: first the recent items, then the lines, in their order. An item that is told of several times is one event, where it stands

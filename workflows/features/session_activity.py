@@ -1,4 +1,4 @@
-"""What happened in a session before the anchor, and what its shopper did before the session."""
+"""Features of a session before the anchor, and of its shopper before the session."""
 
 from __future__ import annotations
 

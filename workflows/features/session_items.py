@@ -1,4 +1,4 @@
-"""What was known before the anchor of the items that a session has looked at: how they sell, and whether they cost less than usual."""
+"""Features of the items viewed in a session, as known before the anchor: their sales, and their price compared with usual."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Query features: what a shopper did strictly before the instant at which a prediction is asked for."""
+"""Query features: a shopper's history strictly before the anchor."""
 
 from __future__ import annotations
 

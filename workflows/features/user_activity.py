@@ -1,4 +1,4 @@
-"""What a user did before the anchor: recency, frequency and monetary value, and how much of each over the last week, month and quarter.
+"""User activity before the anchor: recency, frequency and monetary value, over the last week, month and quarter.
 
 R. C. Blattberg, B.-D. Kim and S. A. Neslin, Database Marketing (2008), chapter 12, describe recency, frequency and monetary value.
 """

@@ -1,4 +1,4 @@
-"""From checked events to point-in-time examples and the serving snapshot: the middle step of prepare."""
+"""Builds point-in-time examples and the serving snapshot from validated events: the middle step of prepare."""
 
 from __future__ import annotations
 

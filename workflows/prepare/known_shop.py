@@ -1,4 +1,4 @@
-"""What a shop brings beside its events for the recommender: own columns, families of its own, and whom and what its tables list."""
+"""The shop's additions to the recommender: own columns, own families, and the users and items of its tables."""
 
 from __future__ import annotations
 

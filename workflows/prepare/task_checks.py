@@ -1,4 +1,4 @@
-"""What a shop's own anchors, labels and families must give, checked before examples are made of it."""
+"""Checks the output of a shop's own anchors, labels and families before examples are built."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The raw examples of declared tasks: who was asked about and when, what came true, and what was known before."""
+"""The raw examples of declared tasks: entities, anchors, labels and features."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What each task asks, when, of whom, and what counts as true."""
+"""Tasks: their entities, anchors and labels."""

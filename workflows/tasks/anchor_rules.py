@@ -1,4 +1,4 @@
-"""When tasks ask: users and items every so many days, sessions after so many events."""
+"""Anchor rules: users and items every so many days, sessions after so many events."""
 
 from __future__ import annotations
 

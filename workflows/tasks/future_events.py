@@ -1,4 +1,4 @@
-"""What counts as true of an event log: what happens in the window that begins with the anchor, or in the rest of the session."""
+"""Labels from an event log: events in the window that begins at the anchor, or in the rest of the session."""
 
 from __future__ import annotations
 

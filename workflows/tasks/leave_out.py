@@ -1,4 +1,4 @@
-"""What must not be recommended to a shopper at an instant, by the shop's own rule, from all events strictly before it."""
+"""The items to leave out for a shopper at a time, by ``recommend.leave_out``, from all events strictly before it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sampled non-interactions for the ranking model."""
+"""Sampled negatives for the ranking model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Examples of the ranking model: the item a shopper turned to, beside items they could have turned to and did not."""
+"""Examples of the ranking model: the item a shopper turned to, and sampled items they did not."""
 
 from __future__ import annotations
 

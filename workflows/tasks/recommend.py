@@ -1,4 +1,4 @@
-"""Examples of the task "recommend": who asked when, what they had done by then, and what they turned to next."""
+"""Examples of the task "recommend": shopper, time, history, and the items they turned to next."""
 
 from __future__ import annotations
 

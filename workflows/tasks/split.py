@@ -1,4 +1,4 @@
-"""Where training ends and validation and test begin: by time, never by shuffling."""
+"""The split into training, validation and test: by time, never by shuffling."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a prediction is, in one object: who it is about, when it is asked, what counts as true, and who may answer.
+"""A task as one object: entity, anchors, label and learners.
 
 A task is declared: in the configuration (``[tasks.<name>]``), or in a Python file of the shop that builds a ``Task``. The engines that
 build examples, train, judge, export and serve iterate over declarations and know none by name.

@@ -1,4 +1,4 @@
-"""What evaluation judges, by name: its tasks, its split, and the scorers that stand in several of them."""
+"""Names of the evaluation's tasks, split and scorers."""
 
 from __future__ import annotations
 

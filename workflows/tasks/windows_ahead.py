@@ -1,4 +1,4 @@
-"""Which window is asked about, where a task asks about several: how far ahead it lies, and when it begins."""
+"""Features of the predicted window in tasks with several: how far ahead it is, and when it begins."""
 
 from __future__ import annotations
 

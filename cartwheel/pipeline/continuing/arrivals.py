@@ -1,4 +1,4 @@
-"""What is new since a run: files of the source that its log does not hold, and what ``cartwheel land`` has landed."""
+"""New data since a run: files of the source that are not in its log, and files of ``cartwheel land``."""
 
 from __future__ import annotations
 

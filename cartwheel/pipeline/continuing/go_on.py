@@ -1,4 +1,4 @@
-"""Goes on from the run whose version is served: all of it but bringing the new version in."""
+"""Continues the run whose version is served, up to the deployment of the new version."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What came of a run that went on from another: ``continued.json``, written when it begins and again when it is decided."""
+"""The outcome of a continued run: ``continued.json``, written at its start and again at its decision."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds the answers of a repository against NVTabular's transform and the library that trained the model."""
+"""Compares the answers of a repository with NVTabular's transform and the library that trained the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Expressions in the place of the Python functions of ``LambdaOp``, held against them on rows."""
+"""Expressions that replace the Python functions of ``LambdaOp``, compared with them on rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Holds what a model reads against what a workflow makes: names, types, lists, and ids against embeddings."""
+"""Compares the inputs of a model with the outputs of a workflow: names, types, lists, and ids with embeddings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The families that have a request's face."""
+"""The feature families with an implementation for requests."""
 
 from __future__ import annotations
 
