@@ -1,4 +1,4 @@
-"""Judging the cart model as requests ask it: each form of request apart, beside the base rate of that form."""
+"""Evaluates the cart model by form of request, next to the base rate of each form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each retriever of the sum finds by itself: how many of the true items stand among the first candidates of each, and of none."""
+"""Recall of each retriever of the sum: the share of true items among its first candidates, and of those that none finds."""
 
 from __future__ import annotations
 

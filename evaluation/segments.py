@@ -1,4 +1,4 @@
-"""Where the two stages win and lose: their lists and those of the baselines, evaluated apart for kinds of shoppers and of items."""
+"""Metrics of the two stages and the baselines by segment: kinds of shoppers and of items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be set about evaluation."""
+"""Settings of the evaluation."""
 
 from __future__ import annotations
 

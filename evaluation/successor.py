@@ -1,4 +1,4 @@
-"""Compares a run with the version that is served, on the newest events: the same questions to both, paired by shopper.
+"""Compares a run with the served version on the newest events: the same questions to both, paired by shopper.
 
 Each answers as it would have on the first of these days. The version that is served knows its export: its items, their statistics and what
 goes together, and of the shopper everything up to the question, as a server with live events does. The successor knows all that came before

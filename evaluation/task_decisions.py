@@ -1,4 +1,4 @@
-"""What decisions at the stated costs come to: those of the served threshold, and those of any other."""
+"""Cost of decisions at the stated costs, for the served threshold and all others."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Metrics of a declared task on its test split: every learner and simple rule, the decision at the stated costs, and what it rests on."""
+"""Metrics of a declared task on its test split: every learner and simple rule, the decision at the stated costs, and feature importance."""
 
 from __future__ import annotations
 

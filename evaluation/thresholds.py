@@ -1,4 +1,4 @@
-"""The decision threshold: given, or chosen on validation rows, never on those that judge."""
+"""The decision threshold: given, or chosen on validation rows, never on test rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What vectors of items say: which items are near each other, and whether shoppers look at near ones in one visit."""
+"""Neighbours by item vectors, and whether shoppers view neighbours in one visit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Published tables, one a file, that anybody can rerun on data of their own; ``TABLES`` lists them."""
+"""Published tables, one per file, that can be rerun on the original data; ``TABLES`` lists them."""
 
 from __future__ import annotations
 

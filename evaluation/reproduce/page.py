@@ -1,4 +1,4 @@
-"""Published tables that were rerun, as a page in Markdown: ours beside theirs, under which protocol, with what, and how long it took."""
+"""A Markdown page of rerun published tables: our results and the published ones, protocols, versions and times."""
 
 from __future__ import annotations
 

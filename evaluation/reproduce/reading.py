@@ -1,4 +1,4 @@
-"""Reads the publishers' text formats, and says which line is wrong."""
+"""Reads the publishers' text formats, and reports invalid lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reruns a published table on data that the user has, and holds ours to theirs."""
+"""Reruns a published table on the user's data and compares the results with the published ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a published table is: where it stands, the data it needs, the protocols, the models with their parameters, and the figures."""
+"""The definition of a published table: source, data, protocols, models with their parameters, and published metrics."""
 
 from __future__ import annotations
 

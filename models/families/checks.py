@@ -1,4 +1,4 @@
-"""What training data must be for a family to learn from it, each refusal in one sentence."""
+"""Validation of training data for model families."""
 
 from __future__ import annotations
 

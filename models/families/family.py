@@ -1,4 +1,4 @@
-"""What a model family is: a learner with typed settings that fits encoded rows, and what it leaves, which scores, exports and explains.
+"""The interface of model families: a learner with typed settings, and a fitted model that scores, exports and explains.
 
 A family that answers rows (``learns_from="rows"``) is one file: a ``Learner`` with its settings, registered by name in
 ``models.families.registry``. The suite ``cartwheel.testing.LearnerConformance`` holds every family to the same laws.

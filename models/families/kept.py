@@ -1,4 +1,4 @@
-"""What a recommender has learnt, kept in a file: a stage that needs the same one of the same interactions need not learn it again."""
+"""A cache of fitted recommenders, so that stages with the same model and interactions fit it once."""
 
 from __future__ import annotations
 

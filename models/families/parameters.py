@@ -1,4 +1,4 @@
-"""Checks of a recommender's parameters, said in one way."""
+"""Validation of a recommender's parameters."""
 
 from __future__ import annotations
 

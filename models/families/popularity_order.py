@@ -1,4 +1,4 @@
-"""Popularity as the second key of a ranking: what a model cannot tell apart is ordered by how often it was turned to."""
+"""Popularity as the second sort key of a ranking, which breaks ties of a model."""
 
 from __future__ import annotations
 

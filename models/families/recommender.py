@@ -1,4 +1,4 @@
-"""The one interface of everything that recommends offline: learn from interactions, score the catalogue for a question."""
+"""The interface of offline recommenders: fit on interactions, score the catalogue for a question."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Baselines that every model must beat, one a file.
+"""The registry of baselines.
 
 Those of ``evaluate.baselines`` run beside every model, and so do the two popularity baselines. Those the evaluation of a run reads off the
 catalogue's own counts (``models.families.tabular.logistic_regression.POPULARITY``): they are the counts of ``MostPopular``, and of

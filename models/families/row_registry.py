@@ -1,4 +1,4 @@
-"""Families that learn from rows, by name; a shop's own is named ``module:Class``.
+"""The registry of model families for rows; a shop's own is named ``module:Class``.
 
 A family is named here and imported when it is asked for: those that are not tried need not be installed.
 """

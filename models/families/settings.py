@@ -1,4 +1,4 @@
-"""Which family retrieves."""
+"""Settings of the retrieval family."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may be set about the two stages together."""
+"""Settings of the two stages together."""
 
 from __future__ import annotations
 

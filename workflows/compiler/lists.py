@@ -1,4 +1,4 @@
-"""What Polars lacks, or is about to change, for columns of lists."""
+"""Operations on list columns that Polars lacks or is about to change."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loads a workflow that NVTabular saved, or says in one sentence why it cannot be trusted.
+"""Loads a workflow that NVTabular saved, or raises an error that says why it cannot be trusted.
 
 NVTabular warns where it should refuse: a workflow of another release, a vocabulary of another fit. Both would give every shopper and
 item a wrong id without a word, so both are refused here, before anything is encoded or written (see ``workflows.compiler.file_digests``).

@@ -1,4 +1,4 @@
-"""What to do about refused rows: advice for each reason that there is, with a value that had it."""
+"""Advice about rejected rows: for each reason, with an example value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was known strictly before an instant: one exact, vectorised lookup that every point-in-time feature rests on."""
+"""As-of join: the exact, vectorised lookup strictly before a time that every point-in-time feature uses."""
 
 from __future__ import annotations
 

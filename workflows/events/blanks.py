@@ -1,4 +1,4 @@
-"""What stands around a value and is no part of it: blanks of any script, and characters that nobody sees.
+"""Characters around a value that are not part of it: blanks of any script, and invisible characters.
 
 Byte order marks end up before the first id of a file that was put together from several, and marks of direction or zero width come along
 with what was copied from a page. A module of its own, for the server reads it where Polars is not installed.

@@ -1,4 +1,4 @@
-"""Shoppers that are hardly people: keys with so many events that they outweigh the rest of the log."""
+"""Bots: keys with so many events that they outweigh the rest of the log."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The checked events as integer codes: what the point-in-time code works on."""
+"""The validated events as integer codes, for the point-in-time code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Joins visitors to the customers that they turn out to be: from the login on, an event of the visitor is one of the customer.
+"""Joins visitors to customers: from the login on, an event of the visitor belongs to the customer.
 
 The log gives an event one shopper. So that no example knows who a visitor was before anybody did, events from before the login stay the
 visitor's, unless the settings give them to the customer, of which the run then warns.

@@ -1,4 +1,4 @@
-"""Asks whether the instants of a log can be right: in the wrong unit or in several, missing and written as 1970, all of a minute."""
+"""Plausibility of timestamps: a wrong unit or several units, missing values written as 1970, all in one minute."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The canonical event: what every source is brought to and everything after reads.
+"""The canonical event: the output of every source and the input of everything after.
 
 One row is one thing that a shopper did to one item at one instant. Beside the columns of ``EVENT_SCHEMA`` a log may carry the
 shop's own columns, which pass through untouched.

@@ -1,1 +1,1 @@
-"""The DLRM that orders candidates and judges carts."""
+"""The DLRM that ranks candidates and scores carts."""

@@ -1,4 +1,4 @@
-"""What a training step computes of a DLRM: the logits of Merlin's model, from the same variables, in fewer and quicker operations.
+"""The training graph of a DLRM: the logits of Merlin's model, from the same variables, in fewer and faster operations.
 
 Merlin's graph takes each column by itself, and cuts the pairs out of all dot products by a mask, whose gradient puts them back one by
 one. Here columns come packed, and both ways are products with a matrix of zeros and ones. Inference, export and every saved file stay

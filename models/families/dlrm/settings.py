@@ -1,4 +1,4 @@
-"""What may be set about the DLRM."""
+"""Settings of the DLRM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the two factor models of the library ``implicit`` share: quiet training, and scores that do not depend on who else asks."""
+"""Common code of the two factor models of the library ``implicit``: quiet training, and scores independent of the batch."""
 
 from __future__ import annotations
 

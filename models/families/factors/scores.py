@@ -1,4 +1,4 @@
-"""A factor model as one of the retrievers that a sum of scores adds up: over a catalogue, and over shoppers by their ids.
+"""A factor model as one of the retrievers in a sum of scores: over a catalogue, and over shoppers by their ids.
 
 The models are those of ``models.families.factors.towers``, over places instead of encoded ids: item 0 is none, item n is row n - 1 of the
 catalogue, and the one behind the last is any item out of it; shopper 0 is a stranger. They are statistics of the log, as tables of

@@ -1,4 +1,4 @@
-"""Factor models as what a retrieval model is when it is served: a query vector and an item vector whose product is the score.
+"""Factor models in the served form of a retrieval model: query and item vectors whose dot product is the score.
 
 The query vector is computed from encoded columns, in NumPy to check serving by, and as an ONNX graph that is served. Items that
 training did not hold, and the ids of padding, null and out-of-vocabulary, have the vector 0 and score 0.

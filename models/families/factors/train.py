@@ -1,4 +1,4 @@
-"""Fits a factor model on the interactions of a run, and writes its folder as that of any retrieval model."""
+"""Fits a factor model on the interactions of a run, and writes the folder of a retrieval model."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Items that go together, by counting: nearest neighbours, EASE, rules and sessions."""
+"""Item neighbours by counting: nearest neighbours, EASE, rules and sessions."""

@@ -1,4 +1,4 @@
-"""How the scores of several retrievers add up: what ``models/item_to_item/blend.json`` holds.
+"""The weights of the sum of retrievers, stored in ``models/item_to_item/blend.json``.
 
 With L(i) = (log(1 + recent interactions), log(1 + all interactions)) of item i and n the steps back from the end of a history,
 

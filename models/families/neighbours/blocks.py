@@ -1,4 +1,4 @@
-"""A sparse matrix that several threads make, some rows at a time."""
+"""A sparse matrix built by several threads in blocks of rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items that go together with those of the history."""
+"""Item kNN: items with similar shoppers to those of the history."""
 
 from __future__ import annotations
 

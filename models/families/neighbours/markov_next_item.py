@@ -1,4 +1,4 @@
-"""What comes next after the last item, by counting."""
+"""A Markov chain: the next item after the last one, by counting."""
 
 from __future__ import annotations
 

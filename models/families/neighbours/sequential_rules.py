@@ -1,4 +1,4 @@
-"""What is turned to soon after an item, by counting."""
+"""Sequential rules: items that follow an item within a few steps, by counting."""
 
 from __future__ import annotations
 

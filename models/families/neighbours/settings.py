@@ -1,4 +1,4 @@
-"""What may be set about the table of items that go together."""
+"""Settings of the table of items that go together."""
 
 from __future__ import annotations
 

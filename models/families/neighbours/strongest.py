@@ -1,4 +1,4 @@
-"""The strongest entries of each row of a sparse matrix."""
+"""The k largest entries of each row of a sparse matrix."""
 
 from __future__ import annotations
 

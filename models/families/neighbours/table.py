@@ -1,4 +1,4 @@
-"""The table of neighbours: for each item of a catalogue the items that a history with it speaks for."""
+"""The neighbour table: for each item of a catalogue, the items recommended by a history that contains it."""
 
 from __future__ import annotations
 

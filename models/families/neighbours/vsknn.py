@@ -1,4 +1,4 @@
-"""Sessions like the running one, and what else is in them."""
+"""V-SkNN: similar sessions to the current one, and their other items."""
 
 from __future__ import annotations
 

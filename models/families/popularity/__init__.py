@@ -1,1 +1,1 @@
-"""What is bought most, lately, or in a category."""
+"""Popularity: overall, recent, or by category."""

@@ -1,4 +1,4 @@
-"""The same list for everybody: what was turned to most."""
+"""Most popular: the same list for everybody, by number of interactions."""
 
 from __future__ import annotations
 

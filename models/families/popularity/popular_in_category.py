@@ -1,4 +1,4 @@
-"""What is popular among items of the kind that the asker looked at last."""
+"""Popular items in the categories of the shopper's last items."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same list for everybody who asks at one time: what was turned to most in the days before."""
+"""Recently popular: the same list for all queries at one time, by interactions in the days before."""
 
 from __future__ import annotations
 

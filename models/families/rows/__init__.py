@@ -1,1 +1,1 @@
-"""Families that learn from encoded rows with labels, one a file."""
+"""Model families for encoded rows with labels, one per file."""

@@ -1,4 +1,4 @@
-"""What families have in common that find rows unlike most others: how strange a row is, and what that says of the label.
+"""Common code of anomaly detectors: anomaly scores, and their mapping to the label's probability.
 
 A detector learns what is usual from training rows that are labelled no. How strange a row is then becomes log odds by a logistic
 regression on that one number, fitted on all training rows.

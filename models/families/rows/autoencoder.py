@@ -1,4 +1,4 @@
-"""Autoencoder: rows that a narrow network, fitted to usual ones, cannot give back are strange.
+"""Autoencoder: anomalies are rows that a network with a bottleneck, trained on normal rows, cannot reconstruct.
 
 M. Sakurada and T. Yairi, "Anomaly Detection Using Autoencoders with Nonlinear Dimensionality Reduction", MLSDA 2014,
 https://doi.org/10.1145/2689746.2689747; the network is scikit-learn's.

@@ -1,4 +1,4 @@
-"""The base rate, or the mean effect: the same answer for everyone. A model that does not beat it has learnt nothing."""
+"""The base rate, or the mean effect: a constant prediction. A model that does not beat it has learned nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Buy till you die: BG/NBD for how often a user will order, Gamma-Gamma for how much, as a model of rows.
+"""Buy till you die: BG/NBD for the number of a user's orders and Gamma-Gamma for their value, as a model of rows.
 
 Users who never ordered get the mean of their like in training. A quantity is expected orders, or expected orders times the expected value
 of one, whichever suits the training labels better. Where the training total is within a quarter of it, that is the level, which the

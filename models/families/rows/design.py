@@ -1,4 +1,4 @@
-"""Encoded columns as one matrix of numbers, for models that read nothing else, and the same in ONNX.
+"""Design matrix: encoded columns as one numeric matrix, in NumPy and in ONNX.
 
 Numbers and vectors stand as they are; an id becomes one column a level, 1 where it is that level; of a list each level holds its share of
 the list's values. Levels are the ids that enough training rows hold, the most frequent where there are many; other ids are all zeros.

@@ -1,4 +1,4 @@
-"""How much a treatment moves each row: S-, T- and X-learners on linear models and on trees.
+"""Treatment effects: S-, T- and X-learners on linear models and on trees.
 
 S. R. Künzel, J. S. Sekhon, P. J. Bickel and B. Yu, "Metalearners for estimating heterogeneous treatment effects", PNAS 2019,
 https://doi.org/10.1073/pnas.1804597116. S: one model of the label with the treatment among its columns; T: a model of each arm; X: two

@@ -1,4 +1,4 @@
-"""Isolation forest: rows that few random splits set apart from the others are strange.
+"""Isolation forest: anomalies are rows that few random splits isolate.
 
 F. T. Liu, K. M. Ting and Z.-H. Zhou, "Isolation Forest", ICDM 2008, https://doi.org/10.1109/ICDM.2008.17; the trees are scikit-learn's.
 A row's path lengths are rounded to a 1,024th, so that their sum over trees is exact in float32 and a server answers as the model does.

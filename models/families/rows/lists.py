@@ -1,4 +1,4 @@
-"""What families that order lists share: how well validation lists are ordered, and the listwise loss in NumPy.
+"""Common code of ranking families: metrics of validation lists, and the listwise loss in NumPy.
 
 The loss of a list is the cross-entropy between its labels, divided by their sum, and the softmax of its scores: ListNet's (Cao et al.,
 ICML 2007) with labels as the distribution; with one chosen row the conditional logit (McFadden, 1974). Bruch et al. (ICTIR 2019) show

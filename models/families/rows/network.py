@@ -1,4 +1,4 @@
-"""What all networks that learn from rows have in common: how columns enter, how they are trained, scored, exported and kept.
+"""Common code of networks for rows: inputs, training, scoring, export and storage.
 
 Ids and the values of lists become embeddings, of lists their mean; numbers and vectors enter as they are, kept within a bound that few
 training values exceed. The last bias starts at the base rate. Training is the fit loop of every model, stopped early on validation rows.

@@ -1,4 +1,4 @@
-"""The simple rule of the field: the one column that tells most, and the mean label of each of its values.
+"""A simple rule: the single most predictive column, with the mean label of each of its values.
 
 For churn that is mostly how long ago the last purchase was, for demand last week's, for a session how far it has come: the column that
 predicts best on training rows is taken, each evaluated on rows that its means were not taken from. Of a number the means go one way only

@@ -1,5 +1,5 @@
 # ruff: noqa: D102 - what each method does is described once, in Ops.
-"""What networks are made of, three times: TensorFlow to train, NumPy in float64 to score, and ONNX to serve.
+"""Network layers in three versions: TensorFlow to train, NumPy in float64 to score, and ONNX to serve.
 
 A network writes its forward pass once, over ``Ops``; that all three give the same is held by the suite of learners.
 """

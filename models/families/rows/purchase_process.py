@@ -1,4 +1,4 @@
-"""How often and for how much customers buy until they stop: BG/NBD and Gamma-Gamma.
+"""The purchase process: BG/NBD and Gamma-Gamma.
 
 P. S. Fader, B. G. S. Hardie and K. L. Lee, "Counting Your Customers the Easy Way", Marketing Science 2005,
 https://doi.org/10.1287/mksc.1040.0098; P. S. Fader and B. G. S. Hardie, "The Gamma-Gamma Model of Monetary Value", 2013,

@@ -1,4 +1,4 @@
-"""Networks that read a list in its order, such as the last items of a session: a GRU, an LSTM, a convolution or self-attention.
+"""Networks over ordered lists, such as the last items of a session: a GRU, an LSTM, a convolution or self-attention.
 
 Each column of kind ``id_list`` is read by an encoder of its own; what it gives joins the embeddings and numbers of the other columns
 before the hidden layers. Cho et al., EMNLP 2014, https://arxiv.org/abs/1406.1078 (GRU); Hochreiter and Schmidhuber, 1997 (LSTM); Kim,

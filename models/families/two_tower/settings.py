@@ -1,4 +1,4 @@
-"""What may be set about the two-tower model."""
+"""Settings of the two-tower model."""
 
 from __future__ import annotations
 

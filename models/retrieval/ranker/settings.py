@@ -1,4 +1,4 @@
-"""What may be set about the ranker of candidates."""
+"""Settings of the ranker of candidates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every operator's fitter shares."""
+"""Common code of the operators' fitters."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The part of fitting that is about NVTabular's graph: what is fitted when, and the schemas, which tell what was fitted.
+"""The graph part of fitting: the order of the fits, and the schemas.
 
 Imports Merlin, so use it only where NVTabular is.
 """

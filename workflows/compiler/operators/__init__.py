@@ -1,1 +1,1 @@
-"""What each NVTabular operator means outside NVTabular: one small file an operator, and ``table`` that lists them all."""
+"""Implementations of NVTabular's operators, one file each; ``table`` lists them."""

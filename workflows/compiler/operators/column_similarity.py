@@ -1,4 +1,4 @@
-"""``ColumnSimilarity``: how alike two rows of given matrices are, each the row of an id; by their inner product.
+"""``ColumnSimilarity``: the inner product of two rows of given matrices, each selected by an id.
 
 NVTabular brings the matrices to the metric (tf-idf, cosine or none) before their first use, and looks up whatever lies behind their end if
 an id has no row. Here such an id, and a missing one, has no similarity.

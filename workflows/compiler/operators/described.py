@@ -1,4 +1,4 @@
-"""The parameters of a step as text: short, and different wherever the parameters are."""
+"""The parameters of a step as short text that identifies them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A Polars expression in the place of a ``LambdaOp``: as it is on tables, and in ONNX where each part of it has an exact form.
+"""A Polars expression that replaces a ``LambdaOp``: unchanged on tables, and in ONNX if each part of it compiles exactly.
 
 Inside, null is null, and a missing float is one; comparisons order NaN behind all numbers, as Polars does.
 """

@@ -1,4 +1,4 @@
-"""The ONNX form of a Polars expression, part by part; what has none is refused by its name."""
+"""Compiles a Polars expression to ONNX, part by part; unsupported parts are named in the error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every operator's file shares: the step, which is data that knows its meaning in both back ends, and how one is read."""
+"""The interface of operators: the step, data with an implementation in both back ends, and its reader."""
 
 from __future__ import annotations
 

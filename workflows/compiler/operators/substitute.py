@@ -1,4 +1,4 @@
-"""What stands in the place of a ``LambdaOp``, whose Python function has no form but itself."""
+"""Replacement of a ``LambdaOp``, whose Python function cannot be compiled."""
 
 from __future__ import annotations
 

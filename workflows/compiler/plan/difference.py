@@ -1,4 +1,4 @@
-"""What changed between two plans, as lines that a person reads: ``+`` for new, ``-`` for gone, ``~`` for changed.
+"""Differences between two plans, as readable lines: ``+`` for new, ``-`` for gone, ``~`` for changed.
 
 Columns are compared by name, and the steps on the way to a column in their order, so that a step put in between shifts nothing.
 """

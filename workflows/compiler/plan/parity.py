@@ -1,4 +1,4 @@
-"""Compares what two executors of one plan make of the same rows."""
+"""Compares the outputs of two executors of one plan on the same rows."""
 
 from __future__ import annotations
 

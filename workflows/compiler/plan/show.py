@@ -1,4 +1,4 @@
-"""A plan in forms that leave the program: text, JSON, Mermaid and DOT. Equal plans give equal characters."""
+"""Serialises a plan as text, JSON, Mermaid and DOT, deterministically."""
 
 from __future__ import annotations
 

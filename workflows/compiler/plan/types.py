@@ -1,4 +1,4 @@
-"""What is known of a column at every edge of the plan: its element type and whether it is a list."""
+"""Column types at every edge of the plan: element type, and whether it is a list."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is known of a text file before it is read, and what was found out about it."""
+"""The dialect of a text file: declared and detected properties."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What cannot be read, said in one sentence."""
+"""Errors about unreadable files."""
 
 from __future__ import annotations
 
