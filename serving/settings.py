@@ -1,4 +1,4 @@
-"""What may be decided about the repository and its server."""
+"""Settings of the repository and its server."""
 
 from __future__ import annotations
 

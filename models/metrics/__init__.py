@@ -1,1 +1,1 @@
-"""The figures that judge a model, each with its formula, its source and its rule for ties."""
+"""Metrics of models, each with its formula, source and rule for ties."""

@@ -1,4 +1,4 @@
-"""What a list is beside right: new to its reader, varied, surprising, and not always the same few items.
+"""Metrics beyond accuracy: novelty, diversity, serendipity and coverage.
 
 All of these look at the lists that are shown, whose ties are broken by item code as a server must do; -1 marks a place that nothing fills.
 """

@@ -1,4 +1,4 @@
-"""Metrics of yes/no predictions; each takes optional row weights, which is how a bootstrap resamples."""
+"""Metrics of binary predictions; each takes optional row weights, which the bootstrap uses to resample."""
 
 from __future__ import annotations
 

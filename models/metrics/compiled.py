@@ -1,4 +1,4 @@
-"""The two loops that look at every score of a list, compiled: the first k of it, and how many stand above some of it.
+"""Compiled loops over the scores of a list: its top k, and the ranks of given items.
 
 NumPy reads all scores once for each question and once more for each truth item; here each list is read while it is in the cache, and
 without the interpreter's lock, so that threads look at several lists at a time. Scores are first compared a block at a time, by a count

@@ -1,4 +1,4 @@
-"""Curves of yes/no predictions: the pictures behind ROC AUC and the calibration error."""
+"""Curves of binary predictions: calibration and cumulative gains."""
 
 from __future__ import annotations
 

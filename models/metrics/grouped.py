@@ -1,4 +1,4 @@
-"""Lists in long form: the rows of each follow one another, and how well scores order them.
+"""Ranking metrics of lists in long form, where the rows of a list are contiguous.
 
 Elsewhere the metrics of lists read one row a query over the whole catalogue (``models.metrics.ranking``); here a list is as long as it is.
 """

@@ -1,4 +1,4 @@
-"""Intervals around figures: what the figure would have been, had other users of the same shop been sampled.
+"""Confidence intervals of metrics, by resampling users.
 
 Rows of one user are not independent, so users are resampled, not rows (cluster bootstrap: Field and Welsh, 2007,
 https://doi.org/10.1111/j.1467-9868.2007.00593.x). All models of a task are resampled with the same users, so the interval of

@@ -1,4 +1,4 @@
-"""Could a difference be chance? Paired permutation tests over users, and Holm's correction over a table of them."""
+"""Significance of differences: paired permutation tests over users, with Holm's correction."""
 
 from __future__ import annotations
 

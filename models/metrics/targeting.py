@@ -1,4 +1,4 @@
-"""Metrics of targeting: does a score find those whom a treatment moves? For rows that were treated or not at random.
+"""Metrics of targeting: how well a score ranks rows by treatment effect, for randomly treated rows.
 
 People are treated in the order of their predicted uplift. Those of equal score are taken together, so a curve runs straight between
 groups and a constant score gets exactly what treating at random gets.

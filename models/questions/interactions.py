@@ -1,4 +1,4 @@
-"""Who interacted with what and when, as integer codes: what recommenders learn from, and what queries look back on."""
+"""Interactions as integer codes: training data of recommenders, and histories of queries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interactions of a run directory, and its anchors as questions: how any recommender stands beside the run's own models."""
+"""The interactions and questions of a run directory, for comparing any recommender with the run's own models."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Candidates and their order: which model retrieves, what is added to it, and the two stages together."""
+"""Retrieval and ranking: the retrieval model, the sum of retrievers, and the two stages together."""

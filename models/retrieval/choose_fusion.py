@@ -1,4 +1,4 @@
-"""How the scores of the second stage and of retrieval are joined, and whether the second stage is used at all.
+"""Chooses on validation how to combine the scores of both stages, and whether to use the second stage.
 
 final score = v * DLRM logit + w * retrieval score + u * score of the ranker of candidates. The retrieval score is the dot product of query
 and item vector and, where the run has them, what other retrievers add to it. The DLRM learnt from sampled negatives, the ranker from

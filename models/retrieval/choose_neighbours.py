@@ -1,4 +1,4 @@
-"""Learns tables of neighbours and factor models, and chooses on validation what counts how much beside the retrieval model.
+"""Fits neighbour tables and factor models, and chooses their weights beside the retrieval model on validation.
 
 The weights of ``Blend`` are those of a conditional logit (McFadden, 1974) over pools of good candidates of validation's questions. Four
 orders are compared by NDCG@10: the recently popular items, the retrieval model alone, the sum without factor models, and the sum with them.

@@ -1,4 +1,4 @@
-"""How the scores of retrieval and of the second stage are joined: what ``models/ranking/fusion.json`` of a run holds.
+"""The combination of the scores of retrieval and the second stage, stored in ``models/ranking/fusion.json``.
 
 final score = v * DLRM logit + w * retrieval score + u * score of the ranker of candidates; ``models.retrieval.choose_fusion`` chooses the
 weights.

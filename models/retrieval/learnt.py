@@ -1,4 +1,4 @@
-"""Tables of neighbours and factor models, learnt from what precedes a split, a window or the end of the log."""
+"""Neighbour tables and factor models, fitted on the events before a split, a window or the end of the log."""
 
 from __future__ import annotations
 

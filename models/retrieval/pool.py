@@ -1,4 +1,4 @@
-"""Good candidates of many questions, with the scores of every retriever: what weights are fitted on."""
+"""Candidates of many questions with the scores of every retriever: the training data of the weights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Retrieval as it is served: the dot products of the model's vectors and what validation adds to them, see ``Blend``."""
+"""Retrieval as served: dot products of the model's vectors plus the weighted retrievers of ``Blend``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which model retrieves in a run: the folder that it left, and the names of what is evaluated with it."""
+"""The retrieval model of a run: its folder, and the names used in evaluation."""
 
 from __future__ import annotations
 

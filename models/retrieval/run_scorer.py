@@ -1,4 +1,4 @@
-"""Recommenders and counts of a run as scorers of a catalogue: how any of them stands beside the run's own models."""
+"""Recommenders and counts of a run as scorers of a catalogue, for comparison with the run's own models."""
 
 from __future__ import annotations
 

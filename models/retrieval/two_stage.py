@@ -1,4 +1,4 @@
-"""Retrieval and ranking together: retrieval finds candidates; its score, the ranker of candidates and the DLRM order them.
+"""Retrieval and ranking together: retrieval finds candidates; its score, the candidate ranker and the DLRM rank them.
 
 How the scores are joined, ``models/ranking/fusion.json`` says; see ``models.retrieval.choose_fusion``.
 """

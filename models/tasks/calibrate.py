@@ -1,4 +1,4 @@
-"""Log odds into probabilities: Platt scaling on validation rows, shrunk towards leaving them as they are; and quantities to a level.
+"""Calibration: Platt scaling on validation rows, shrunk towards the identity, and rescaling of quantities.
 
 How far it is shrunk is decided by the log loss of rows that the calibration was not fitted on, the rows of an entity together; where no
 calibration lowers it, none is used.

@@ -1,4 +1,4 @@
-"""From which probability on the answer is yes: what costs least on validation rows."""
+"""The decision threshold with the lowest cost on validation rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What judges predicted effects: the loss that ranks them, and whether the treatment was given at random."""
+"""Validation of predicted effects: the ranking loss, and whether the treatment was random."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which learner answers a task: evaluated on validation rows, and of those that they cannot tell apart the simplest."""
+"""The leaderboard of a task: the simplest of the learners that validation rows cannot distinguish is served."""
 
 from __future__ import annotations
 

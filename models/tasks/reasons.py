@@ -1,4 +1,4 @@
-"""Why a model answers as it does: how far its score moves when one column is replaced by its typical value.
+"""Reasons: how far a model's score moves when one column is replaced by its typical value.
 
 The reason of column c in a row is score(row) - score(row with c typical): above 0 where the value raises the score. A number's typical
 value is the training median, an id's the most frequent one, a list's the empty one. Of a linear model, reasons of numbers are exactly

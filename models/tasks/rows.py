@@ -1,4 +1,4 @@
-"""The encoded rows of a declared task, with who each is about and what came true."""
+"""The encoded rows of a declared task, with entities and labels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which columns a task can do without: by an L1 penalty, by mutual information, or by permutation on validation rows.
+"""Feature selection: by an L1 penalty, by mutual information, or by permutation on validation rows.
 
 A number and the column that flags where it is missing stay or go together. At least one column stays.
 """

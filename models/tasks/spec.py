@@ -1,4 +1,4 @@
-"""What training and evaluation need to know of a declared task: its ``task.json``."""
+"""The specification of a declared task for training and evaluation: its ``task.json``."""
 
 from __future__ import annotations
 

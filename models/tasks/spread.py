@@ -1,4 +1,4 @@
-"""How far a quantity may be from what is expected: intervals that hold a stated share of cases, and how much to have at the costs.
+"""Prediction intervals with a stated coverage, and order quantities at the costs.
 
 Split conformal prediction on validation rows (Lei et al., JASA 2018, https://doi.org/10.1080/01621459.2017.1307116), the distance from what
 was expected in units of the root of the quantity, within bins of the quantity (Mondrian: Vovk et al., Algorithmic Learning in a Random

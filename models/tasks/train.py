@@ -1,4 +1,4 @@
-"""Fits every learner of a declared task, calibrates it, and leaves a folder that is served from, and a leaderboard."""
+"""Fits and calibrates every learner of a declared task, and writes its folder and the leaderboard."""
 
 from __future__ import annotations
 

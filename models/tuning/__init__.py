@@ -1,1 +1,1 @@
-"""Tuning: a search for better settings that sees the training and the validation split, and no other."""
+"""Tuning: a search for better settings that uses only the training and validation splits."""

@@ -1,4 +1,4 @@
-"""What tuning searches: for each model its settings, each within bounds.
+"""Search spaces: the settings of each model, with their bounds.
 
 The bounds are wide enough to hold what the literature and the defaults use, and narrow enough that a dozen trials say something.
 Searched on a log scale is what acts by its order of magnitude. Numbers are rounded to three digits before they are tried, so that what is

@@ -1,4 +1,4 @@
-"""The search: Optuna's TPE sampler with a median pruner, over a study that is kept on disk after every trial.
+"""The search: Optuna's TPE sampler with a median pruner, over a study that is stored on disk after every trial.
 
 The settings of a trial depend on the seed and on the trials that are finished, and on nothing else. So a search that is killed and
 started again repeats the trial that it lost and goes on as if nothing had happened.

@@ -1,4 +1,4 @@
-"""Something to tune, as the search sees it: a name, a space, and a function from settings to a figure on validation."""
+"""The interface of a tuning subject: a name, a space, and a function from settings to a validation metric."""
 
 from __future__ import annotations
 

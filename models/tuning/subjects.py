@@ -1,4 +1,4 @@
-"""Makes a subject of each trained model and each baseline: how one of its settings is tried on the validation split."""
+"""Tuning subjects of the trained models and baselines, evaluated on the validation split."""
 
 from __future__ import annotations
 

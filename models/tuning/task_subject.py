@@ -1,4 +1,4 @@
-"""A learner of a declared task as something to tune: the ranges come from its settings' own ``Tune``, the figure from validation rows."""
+"""Tuning subject of a declared task's learner: ranges from its settings' ``Tune``, metric from validation rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trial may read of a run: a folder laid out like a run directory that holds nothing from the test split's beginning on.
+"""The data of a trial: a folder with the layout of a run directory, without anything from the start of the test split on.
 
 Trials get the path of this folder and never that of the run, so no code that they call, now or later, can open the test split.
 """

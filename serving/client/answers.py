@@ -1,4 +1,4 @@
-"""What a client gets back: typed answers that carry the shop's own ids."""
+"""Typed answers of the client, with the shop's own ids."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a client reaches a server: its address, TLS, deadlines, retries, and the errors that tell what went wrong.
+"""A client's connection: address, TLS, deadlines, retries and errors.
 
 Nothing here does input or output, so that the synchronous and the asyncio client follow the same rules.
 

@@ -1,4 +1,4 @@
-"""Questions to a model of `cartwheel serve-model`: raw columns in, its answers out."""
+"""Requests to a model of ``cartwheel serve-model``: raw columns in, its outputs out."""
 
 from __future__ import annotations
 

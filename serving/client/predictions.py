@@ -1,4 +1,4 @@
-"""Questions to the ensemble of a declared task, and their typed answers."""
+"""Requests to the ensemble of a declared task, and their typed answers."""
 
 from __future__ import annotations
 

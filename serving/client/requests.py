@@ -1,4 +1,4 @@
-"""What a client asks, checked and put into tensors before anything is sent."""
+"""Requests of a client, validated and converted to tensors before anything is sent."""
 
 from __future__ import annotations
 

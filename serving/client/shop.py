@@ -1,4 +1,4 @@
-"""Calls of ``cartwheel.v1.Shop`` at a gateway that KServe v2 has no form for."""
+"""Calls of ``cartwheel.v1.Shop`` that KServe v2 does not support."""
 
 from __future__ import annotations
 

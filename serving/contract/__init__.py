@@ -1,1 +1,1 @@
-"""What passes over the wire: tensors, limits and model configurations."""
+"""The wire contract: tensors, limits and model configurations."""

@@ -1,4 +1,4 @@
-"""The file of a repository from which the gateway recommends where Triton does not answer."""
+"""The file of a repository for the gateway's fallback recommendations."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of a repository from which rules read items: their columns, and their vectors for diversity."""
+"""The files of a repository with item columns and vectors for rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How large a request may be: set by whoever serves, checked by the client before it sends and by the first step before it reads.
+"""Limits on request size, set by the operator and checked by the client and by the first step.
 
 The limits stand as JSON in the parameter ``limits`` of every model's configuration. ``cartwheel export`` writes the defaults there, and
 ``cartwheel serve`` writes what its settings allow into the copies of the configurations that it gives to Triton.

@@ -1,4 +1,4 @@
-"""A model that was not trained here, as its clients see it: the raw columns that it is asked with, and what it answers."""
+"""The client interface of a foreign model: its raw input columns and its outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which programs Triton runs: in a native repository one a step, in an embedded one the steps that always follow each other share one.
+"""The programs that Triton runs: one per step in a native repository; in an embedded one, consecutive steps share one.
 
 Handing tensors from one Python process to another costs more than most steps compute: on two CPU cores a step of 0.2 ms took 1 ms
 more in its own process. So the runner of an embedded repository runs encode, retrieve, rank and order one after the other, and both steps

@@ -1,4 +1,4 @@
-"""The question of an ensemble's own, by which the server asks it whether it answers; it stands in its configuration."""
+"""The health probe request of an ensemble, stored in its configuration."""
 
 from __future__ import annotations
 

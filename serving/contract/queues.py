@@ -1,4 +1,4 @@
-"""How many requests may wait for what computes them, and for how long, before the next ones are refused rather than answered too late.
+"""Queue limits: how many requests may wait and for how long before others are rejected.
 
 A refused request ends with UNAVAILABLE: "Exceeds maximum queue size" or "Request timeout expired".
 

@@ -1,4 +1,4 @@
-"""What an export expects to see in service: histograms of inputs and scores, against which the gateway measures drift.
+"""Reference histograms of inputs and scores of an export, for measuring drift in the gateway.
 
 The population stability index of observed shares p and expected shares q is the sum of (p - q) ln(p / q) (Siddiqi, "Credit Risk
 Scorecards", 2006): below .1 is usual, above .25 a population that has changed.

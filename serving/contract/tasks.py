@@ -1,4 +1,4 @@
-"""A declared task as its clients see it: what may be asked, in which types, and what the answer is."""
+"""The client interface of a declared task: inputs, types and outputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What names a version: the content of an export, and nothing else."""
+"""The name of a version: a hash of the content of an export."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What a client can ask for by name: one file each, and a registry that export, server, parity and the local repository iterate over."""
+"""Ensembles: one file each, and a registry that export, server, parity and the local repository iterate over."""

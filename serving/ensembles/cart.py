@@ -1,4 +1,4 @@
-"""``cart``: what of a cart will be bought, and what completes it."""
+"""``cart``: purchase probabilities of a cart and its lines, and items that complete it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``recommend``: the items that suit a shopper best."""
+"""``recommend``: the best items for a shopper."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The ensembles that Cartwheel serves; whoever exports, checks, asks or describes them iterates over these."""
+"""The registry of ensembles, for export, checks, requests and documentation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an ensemble is: its tensors, the pieces that compute it, a question that tells whether it answers, and its parity check."""
+"""The declaration of an ensemble: its tensors, pieces, health probe and parity check."""
 
 from __future__ import annotations
 

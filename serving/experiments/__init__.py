@@ -1,1 +1,1 @@
-"""Experiments on served shops: who sees which arm, what is shown at random, and the log of it."""
+"""Experiments on served shops: assignment, exploration, and the exposure log."""

@@ -1,4 +1,4 @@
-"""What another export would have answered to logged requests under its rules, computed in this process."""
+"""Answers of another export to logged requests under its rules, computed in this process."""
 
 from __future__ import annotations
 

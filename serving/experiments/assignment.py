@@ -1,4 +1,4 @@
-"""Who sees which arm of an experiment: a hash decides, so that nothing has to be remembered and every server decides alike."""
+"""Assignment of shoppers to arms by a hash, which is stateless and equal on every server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stated share of answers shown in a random order, so that a log of what was shown can tell what another order would have brought.
+"""Exploration: a share of answers in random order, for off-policy estimates of other rankings.
 
 Whether a request explores, and how, follows from its id: the same request asked again is shown the same. With a share e and m items that
 may move, an item at a place has the propensity (1 - e) [the model put it there] + e / m; what rules have pinned keeps its place.

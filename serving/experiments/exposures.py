@@ -1,4 +1,4 @@
-"""The log of what was shown, a JSON object a line and a file a day: what an experiment or a preview is computed from.
+"""The exposure log: one JSON object per line and one file per day, the input of experiments and previews.
 
 A line holds ``at_us``, ``request_id``, ``version`` (the arm), ``shopper`` (by what the version was chosen), ``user_id``, ``rung``,
 ``explored``, ``pool`` (how many items were answered), ``items`` with the ``propensity`` of each at its place, ``model`` (the items that

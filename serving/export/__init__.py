@@ -1,1 +1,1 @@
-"""From a run to a model repository that is proved equal to the offline models."""
+"""Export of a run to a model repository that is checked against the offline models."""

@@ -1,4 +1,4 @@
-"""What the gateway answers from where Triton does not: which items are popular, in which category they are, and what goes with them."""
+"""Tables of the gateway's fallbacks: popular items, their categories, and neighbours."""
 
 from __future__ import annotations
 

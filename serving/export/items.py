@@ -1,4 +1,4 @@
-"""What rules read of items at request time: every column of the snapshot that a filter can name, and the item vectors."""
+"""Item data for rules: every column of the snapshot that a filter can use, and the item vectors."""
 
 from __future__ import annotations
 

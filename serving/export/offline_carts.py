@@ -1,4 +1,4 @@
-"""``cart`` computed in NumPy from the run's offline files: what the repository's probabilities are held against."""
+"""``cart`` computed in NumPy from the run's offline files, as the reference of the parity check."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``recommend`` computed in NumPy from the run's offline files: what the repository's answers are held against."""
+"""``recommend`` computed in NumPy from the run's offline files, as the reference of the parity check."""
 
 from __future__ import annotations
 

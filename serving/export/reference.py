@@ -1,4 +1,4 @@
-"""Writes what an export expects to see in service: who its users are, which items are acted on, and which scores it gives."""
+"""Writes the reference histograms of an export: users, items acted on, and scores."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes the Triton model repository of a run: self-contained, relocatable, versioned, and checked before it is let in."""
+"""Writes the Triton model repository of a run: self-contained, relocatable, versioned, and checked before publication."""
 
 from __future__ import annotations
 

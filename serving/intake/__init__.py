@@ -1,1 +1,1 @@
-"""Events as they come in: checked as ``prepare`` checks a log, acknowledged when they are durable, and landed for the next training."""
+"""Event intake: validation as in ``prepare``, acknowledgement when durable, and landing for the next training."""

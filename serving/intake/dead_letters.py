@@ -1,4 +1,4 @@
-"""Events that are not taken, kept with their reasons in a file of JSON lines, so that whoever sends them can see and fix it."""
+"""The dead-letter file: rejected events with their reasons, as JSON lines."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Takes events in: checks them, keeps what is sound and durable, and answers only then.
+"""Validates and stores events, and acknowledges them when they are durable.
 
 Events that arrive while a commit is under way wait for the next one and share it. Where more wait than may, further ones are refused
 before anything is done with them.

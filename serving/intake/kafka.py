@@ -1,4 +1,4 @@
-"""Takes events from a topic of Kafka, as one consumer of a group: what one leaves behind, another takes up.
+"""Consumes events from a Kafka topic as one member of a consumer group.
 
 An offset is committed only when the events up to it are durable or among the dead letters. What is given again counts once, for its event
 id, or where it has none its topic, partition and offset, is known. https://kafka.apache.org/documentation/#consumerconfigs

@@ -1,4 +1,4 @@
-"""Takes events from a stream of Redis, as one consumer of a group: what one leaves behind, another takes up.
+"""Consumes events from a Redis stream as one member of a consumer group, which takes over pending entries.
 
 An entry is taken out of the group's care (XACK) only when its event is durable or among the dead letters. One that is killed before
 that is given again, and counts once, for its event id, or where it has none the name of the entry, is known.

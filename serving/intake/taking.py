@@ -1,4 +1,4 @@
-"""What consumers of every kind have in common: they take until the word comes, count, and try again where something fails."""
+"""Common code of stream consumers: the loop, counters and retries."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The steps of the ensembles as ONNX graphs, one module a step."""
+"""The steps of the ensembles as ONNX graphs, one module per step."""

@@ -1,4 +1,4 @@
-"""Order: sort, spread over categories, cut to k, and say why."""
+"""Order: sort, diversify over categories, truncate to k, and give reasons."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Recorded requests, asked again."""
+"""Replay of recorded requests."""

@@ -1,4 +1,4 @@
-"""Asks recorded requests again, one after the other, and holds the answers against those that were recorded."""
+"""Sends recorded requests again, one by one, and compares the answers with the recorded ones."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Rules at request time: which items may be answered, and how those that may are arranged; it needs neither a model nor a server."""
+"""Rules at request time: which items may be recommended, and how they are arranged; independent of models and servers."""

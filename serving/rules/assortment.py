@@ -1,4 +1,4 @@
-"""The items as rules see them: what the export knew of them, and what the shop has set since."""
+"""Items for rules: the export's values, and those the shop has set since."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Items that must not be answered, as a request tells Triton of them: the tensor ``barred``.
+"""Excluded items as a tensor of a request: ``barred``.
 
 One number stands for eight items that lie side by side in the catalogue: the place of the first, and a bit for each of them. So a few
 items are few numbers, and many are a number for eight.

@@ -1,4 +1,4 @@
-"""How ``cartwheel deploy`` and its kin speak with a running ``cartwheel serve``: JSON lines over a socket that has a name and no file.
+"""The control channel of a running ``cartwheel serve``: JSON lines over an abstract socket.
 
 The caller writes one line; every line that comes back tells how far it is, the last one what came of it. Only processes of the same user
 are heard, by what the kernel says of them. https://man7.org/linux/man-pages/man7/unix.7.html

@@ -1,4 +1,4 @@
-"""Brings a new version in while the old one serves, and takes it back where it is worse.
+"""Deploys a new version while the old one serves, and rolls it back if it is worse.
 
 The new version has a Triton of its own, beside that of the old one and behind the same gateway. One Triton could load both, under its
 explicit model control, but then it would have to survive what Triton 2.51 does not survive well: models that are unloaded while requests

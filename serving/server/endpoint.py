@@ -1,4 +1,4 @@
-"""Where a running server can be reached: told by the server, read by the command line."""
+"""The addresses of a running server: written by the server, read by the command line."""
 
 from __future__ import annotations
 

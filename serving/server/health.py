@@ -1,4 +1,4 @@
-"""What an orchestrator asks: ``/health/live`` and ``/health/ready`` over plain HTTP, answered by the process that owns Triton.
+"""Health endpoints for orchestrators: ``/health/live`` and ``/health/ready`` over plain HTTP.
 
 Live is whoever answers; ready is a server whose last real questions (:mod:`serving.server.questions`) were answered. The body is a
 JSON object: ``state``, ``detail`` and ``restarts``.

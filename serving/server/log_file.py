@@ -1,4 +1,4 @@
-"""The file of one server's log: begun anew with each server, kept from other servers while it is written."""
+"""The file of one server's log: rotated at each start, and locked while a server writes it."""
 
 from __future__ import annotations
 

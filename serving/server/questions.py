@@ -1,4 +1,4 @@
-"""The question that tells whether a server works: a real inference on every ensemble, through every process that takes part.
+"""Readiness probes: a real inference on every ensemble, through every process involved.
 
 Triton calls itself ready as long as its models are loaded, whether or not the processes that compute them are alive. The questions
 go the way of a client's, over gRPC. They carry a name by which the runner lets them pass when it refuses new requests.

@@ -1,4 +1,4 @@
-"""Where a server keeps what it writes while it runs: beside the repository, or elsewhere where that cannot be written."""
+"""The state folder of a server: beside the repository, or elsewhere if that is read-only."""
 
 from __future__ import annotations
 

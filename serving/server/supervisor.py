@@ -1,4 +1,4 @@
-"""Keeps one Triton answering: looks after it, starts it again when it is dead, and says so; ends it when it is told to.
+"""Supervises one Triton: monitors it, restarts it when it dies, and stops it on request.
 
 Triton is dead when it ends by itself, when one of the processes that run its models ends (Triton then answers every request with an
 error, and calls itself ready), or when it answers the real questions of :mod:`serving.server.questions` with errors, or not at all. It

@@ -1,1 +1,1 @@
-"""What shoppers did since the export, kept where every request finds it; it needs neither a run nor ONNX nor Polars."""
+"""The store of events since the export; needs neither a run nor ONNX nor Polars."""

@@ -1,4 +1,4 @@
-"""One event as it is kept, and what of it a request gives to the ensembles."""
+"""A stored event, and its representation in requests to the ensembles."""
 
 from __future__ import annotations
 

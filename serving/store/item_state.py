@@ -1,4 +1,4 @@
-"""What a shop sets of an item while it serves."""
+"""Item state that a shop sets while it serves."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""Versions: what was exported, kept beside one another, brought in under load, and taken back."""
+"""Versions: stored exports, their deployment under load, and rollback."""

@@ -1,4 +1,4 @@
-"""``python -m serving.versions.check``: holds what a Triton answers against the files that it serves, and times it beside another one.
+"""``python -m serving.versions.check``: compares a Triton's answers with its files, and its latency with another one's.
 
 A process of its own, so that what it loads is given back when it has ended. It reads a JSON object from standard input and writes one to
 standard output: ``{"compared": N, "largest": X, "wrong": "...", "old": {...}, "new": {...}}``, the last two with ``answered``, ``p50`` and

@@ -1,4 +1,4 @@
-"""The versions of a run: every export that was filed, each in a folder of its name, which is the hash of its content.
+"""The versions of a run: each export in a folder named by the hash of its content.
 
 A version is never changed once it is there. Which one is served stands in ``active.json`` among the state of the run's servers; where
 there is none, the newest export is.

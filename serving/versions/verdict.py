@@ -1,4 +1,4 @@
-"""Whether a new version is worse than the one that is served, by what both were asked at the same time."""
+"""Decides whether a new version is worse than the served one, by their traffic over the same time."""
 
 from __future__ import annotations
 

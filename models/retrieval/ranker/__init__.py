@@ -1,1 +1,1 @@
-"""A ranker of candidates that learns from the candidates of earlier windows."""
+"""The candidate ranker, trained on the candidates of earlier windows."""

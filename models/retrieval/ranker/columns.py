@@ -1,4 +1,4 @@
-"""What the ranker of candidates of a run reads, without what trains it: serving needs no more."""
+"""The input columns of the candidate ranker, without its training code, for serving."""
 
 from __future__ import annotations
 

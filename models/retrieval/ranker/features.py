@@ -1,4 +1,4 @@
-"""What a ranker of candidates reads beside the encoded columns of query, item and pair: how a candidate stands in its own list.
+"""List-relative features of the candidate ranker, in addition to the encoded columns of query, item and pair.
 
 Shapes: A questions, C candidates each. All of it is computed in float32, in the same steps when served, see
 ``serving.pieces.rank_lists``. The retrieval score is no feature: that of a window is the sum of fewer retrievers than the one that is

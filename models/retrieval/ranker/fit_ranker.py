@@ -1,4 +1,4 @@
-"""Fits the ranker of candidates on windows before validation.
+"""Fits the candidate ranker on windows before validation.
 
 What retrieves for a window is learnt from the interactions before it: tables of neighbours and popularity, added up with weights that are
 fitted on all windows. The retrieval model and factor models take no part: they have learnt from the windows' own events, or are too

@@ -1,4 +1,4 @@
-"""A fitted ranker of candidates: what ``models/ranker`` of a run holds."""
+"""A fitted candidate ranker, stored in ``models/ranker``."""
 
 from __future__ import annotations
 

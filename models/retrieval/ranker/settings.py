@@ -1,4 +1,4 @@
-"""Settings of the ranker of candidates."""
+"""Settings of the candidate ranker."""
 
 from __future__ import annotations
 
