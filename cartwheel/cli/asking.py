@@ -92,8 +92,8 @@ def age_of_state(when: When, metadata: Metadata) -> str:
     side = "after" if apart > timedelta(0) else "before"
     days = round(abs(apart) / timedelta(days=1))
     return (
-        f"Note: {named} lies {days:,} {'day' if days == 1 else 'days'} {side} the end of the log ({metadata.as_of.date()}), and shoppers "
-        f"are as they were then. --at {SNAPSHOT} asks as of the end of the log; a new export brings the state up to date."
+        f"Note: {named} is {days:,} {'day' if days == 1 else 'days'} {side} the end of the log ({metadata.as_of.date()}), and the state of "
+        f"shoppers is from then. Use --at {SNAPSHOT} for the end of the log, or export again to update the state."
     )
 
 
@@ -197,16 +197,16 @@ def show_predictions(answers: Sequence[Prediction], form: TaskForm, console: Con
     console.print(table)
     base = f"{form.base_rate:.1%} of the training examples" if of_probability else f"{form.base_rate:.3g} on average in training"
     unit = "log odds" if of_probability else f"units of the {form.answer}"
-    notes = [f"Base rate: {base}.", f"Reasons in {unit}, against a typical value of the column."]
+    notes = [f"Base rate: {base}.", f"Reasons in {unit}, compared with a typical value of the column."]
     if form.coverage is not None:
         notes.append(
-            f"{form.coverage:.0%} of cases are to lie within the interval; order is how much to have, by the task's costs."
+            f"The interval has a target coverage of {form.coverage:.0%}; order is the order quantity at the task's costs."
         )
     if form.answer == "effect":
-        notes.insert(1, f"Treating pays where the effect is above {form.threshold:.3g}.")
+        notes.insert(1, f"Treating pays if the effect is above {form.threshold:.3g}.")
     if of_probability:
-        notes.insert(1, f"Yes from {form.threshold:.1%} on, by the task's costs.")
-        notes.append("The probability is calibrated." if form.calibrated else "No calibration was needed or possible.")
+        notes.insert(1, f"Positive from {form.threshold:.1%} on, at the task's costs.")
+        notes.append("The probability is calibrated." if form.calibrated else "Calibration was not needed or not possible.")
     console.print(" ".join(notes), markup=False, highlight=False)
 
 

@@ -180,8 +180,8 @@ def _show(found: Tuned, console: Console) -> None:
     ended = [trial.outcome for trial in found.trials]
     counts = ", ".join(f"{ended.count(each)} {each}" for each in ("complete", "pruned", "diverged") if each in ended)
     console.print(
-        f"{len(ended)} trial{'s' * (len(ended) != 1)}: {counts}. The figures are of the split that they were chosen on, so they flatter; "
-        "`cartwheel evaluate` judges the choice on the test split.",
+        f"{len(ended)} trial{'s' * (len(ended) != 1)}: {counts}. The metrics are from the split used for selection and too optimistic; "
+        "`cartwheel evaluate` evaluates the choice on the test split.",
         markup=False,
         highlight=False,
     )

@@ -239,7 +239,7 @@ def ranker(run: Path, settings: RunSettings) -> None:
     from models.retrieval.ranker.fit_ranker import fit_ranker
 
     told = fit_ranker(run, settings.ranker, settings.evaluate.candidates, settings.item_to_item.neighbours, settings.seed)
-    Console(stderr=True).print(f"ranker of candidates {told}", highlight=False)
+    Console(stderr=True).print(f"candidate ranker {told}", highlight=False)
 
 
 def ranking(run: Path, settings: RunSettings) -> None:

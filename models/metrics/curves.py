@@ -1,4 +1,4 @@
-"""Curves of binary predictions: calibration and cumulative gains."""
+"""Curves of binary predictions: ROC, cumulative gains and reliability."""
 
 from __future__ import annotations
 

@@ -129,7 +129,7 @@ class Deployer:
         try:
             before = store.add(server.repository)
         except CartwheelError as error:
-            say(f"{served} is not there to come back to: {error.found}")
+            say(f"{served} is not available for rollback: {error.found}")
         say(f"{version.name}: all checksums match")
 
         def activate() -> None:
@@ -192,7 +192,7 @@ class _Deployment:
             raise
         self._host.adopt(new)
         self._old.stop(drain=True)
-        self._say(f"{version.name}: answers all shoppers; {self._served} has ended")
+        self._say(f"{version.name}: serves all shoppers; {self._served} has exited")
 
     def _is_called_off(self) -> bool:
         try:
@@ -225,8 +225,8 @@ class _Deployment:
         if wrong := told["wrong"] or slower(told["old"], told["new"], self._settings):
             raise ServerError(wrong)
         self._say(
-            f"{told['compared']:,} requests, {len(recorded):,} of them recorded, are answered as its files do"
-            f" (largest difference {told['largest']:.1e}), the median in {told['new'].get('p50', 0.0):.1f} ms"
+            f"{told['compared']:,} requests, {len(recorded):,} of them recorded, give the same answers as its files"
+            f" (largest difference {told['largest']:.1e}); median latency {told['new'].get('p50', 0.0):.1f} ms"
             f" ({self._served}: {told['old'].get('p50', 0.0):.1f} ms)"
         )
 

@@ -165,7 +165,7 @@ class Supervisor:
         assert front is not None
         self._count(reason, front.log)
         with self._health.without(reason):
-            self._say(f"{reason}; it is started again. Its log is {front.log}.")
+            self._say(f"{reason}; restarting it. See its log, {front.log}.")
             begun = time.monotonic()
             front.start()
             front.await_ready(lambda: self._signals > 0)
@@ -201,7 +201,7 @@ class Supervisor:
         while not self._signals:
             self._count(reason)
             self._now(State.RESTARTING, reason)
-            self._say(f"{reason}; it is started again. Its log is {self._server.log}.")
+            self._say(f"{reason}; restarting it. See its log, {self._server.log}.")
             begun = time.monotonic()
             try:
                 endpoint = self._server.restart(lambda: self._signals > 0)

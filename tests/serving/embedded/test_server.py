@@ -305,7 +305,7 @@ def test_a_server_that_dies_too_often_ends_its_owner_with_a_clear_error(one_mode
             assert eventually(lambda: served.process.poll() is not None or served.health()["state"] == "serving", 30)
         _, said = served.process.communicate(timeout=20)
     assert served.process.returncode == ServerError.exit_code
-    assert "Triton ended by itself (signal 9, SIGKILL); it is started again" in said
+    assert "Triton ended by itself (signal 9, SIGKILL); restarting it" in said
     assert "that is 2 times within 60 s, and serve.max_restarts allows 1" in said
     assert "Started Metrics Service" in said, "the last lines of the log are quoted"
     assert str(served.log) in said
@@ -323,7 +323,7 @@ def test_a_server_that_hangs_is_started_again(one_model: Path, tmp_path: Path) -
         assert served.process.wait(20) == 0
         assert isinstance(stuck.exception(), ServerError)
         assert (
-            "Triton has not answered for 1 s (recommend did not answer in time); it is started again"
+            "Triton has not answered for 1 s (recommend did not answer in time); restarting it"
             in served.process.stderr.read()
         )
 

@@ -169,7 +169,7 @@ def test_a_version_is_brought_in_by_shares_and_taken_back_without_a_failed_or_wr
     assert load.faults == []
     assert load.count > 50
     told = "\n".join(said)
-    for words in ("all checksums match", "recorded, are answered as its files do", "50% of the shoppers"):
+    for words in ("all checksums match", "recorded, give the same answers as its files", "50% of the shoppers"):
         assert words in told
     shop.settled(shop.a)
     assert shop.store.history[-1] == shop.a.name

@@ -221,7 +221,7 @@ def test_a_gateway_that_is_killed_is_started_again_at_the_same_address(serve: Se
     serve.recovered(restarts + 1)
     assert serve.answer() == before
     assert serve.processes("tritonserver") == triton
-    assert "The gateway ended by itself (signal 9, SIGKILL); it is started again." in serve.said
+    assert "The gateway ended by itself (signal 9, SIGKILL); restarting it." in serve.said
 
 
 def test_when_told_to_stop_it_answers_or_refuses_and_ends_soon(serve: Serve) -> None:
