@@ -235,7 +235,7 @@ def item_to_item(run: Path, settings: RunSettings) -> None:
 
 
 def ranker(run: Path, settings: RunSettings) -> None:
-    """Fit the ranker of candidates on windows before validation."""
+    """Fit the candidate ranker on windows before validation."""
     from models.retrieval.ranker.fit_ranker import fit_ranker
 
     told = fit_ranker(run, settings.ranker, settings.evaluate.candidates, settings.item_to_item.neighbours, settings.seed)

@@ -1,10 +1,10 @@
 """Chooses on validation how to combine the scores of both stages, and whether to use the second stage.
 
-final score = v * DLRM logit + w * retrieval score + u * score of the ranker of candidates. The retrieval score is the dot product of query
-and item vector and, where the run has them, what other retrievers add to it. The DLRM learnt from sampled negatives, the ranker from
-candidates of earlier windows and the retrieval model from the whole catalogue, so each knows what the others cannot; ``w`` and ``u`` are
-chosen on validation anchors by NDCG@10. The DLRM does not read the score as an input: on the rows that both train on it is the score of a
-model that has learnt them, and would count for more than it does on new ones.
+final score = v * DLRM logit + w * retrieval score + u * score of the candidate ranker. The retrieval score is the dot product of query and
+item vector and, where the run has them, what other retrievers add to it. The DLRM learnt from sampled negatives, the ranker from candidates
+of earlier windows and the retrieval model from the whole catalogue, so each knows what the others cannot; ``w`` and ``u`` are chosen on
+validation anchors by NDCG@10. The DLRM does not read the score as an input: on the rows that both train on it is the score of a model that
+has learnt them, and would count for more than it does on new ones.
 
 Four orders are compared: retrieval alone (``v`` and ``u`` are 0, ``w`` is 1), with the ranker, with the DLRM, and with both. From the
 simplest on, each is taken if it is better on validation than the one taken before by more than one standard error, over shoppers and
@@ -73,7 +73,7 @@ class Scored:
         logit: ``[A, C]`` of the DLRM, ``-inf`` where there is no candidate.
         relevant: ``[A, C]`` whether the candidate is true.
         n_relevant: ``[A]`` true items.
-        listed: ``[A, C]`` of the ranker of candidates; None where there is none.
+        listed: ``[A, C]`` of the candidate ranker; None where there is none.
     """
 
     dot: Array
@@ -134,7 +134,7 @@ def fuse(
         n_relevant: ``[A]`` likewise.
         users: ``[A]`` the shopper of each anchor.
         seed: draws the halves and the resamples.
-        listed: ``[A, C]`` scores of the ranker of candidates; None where there is none.
+        listed: ``[A, C]`` scores of the candidate ranker; None where there is none.
 
     Returns:
         The weights, and what the order that was taken, or else the most promising one, changes on validation.

@@ -1,6 +1,6 @@
 """The combination of the scores of retrieval and the second stage, stored in ``models/ranking/fusion.json``.
 
-final score = v * DLRM logit + w * retrieval score + u * score of the ranker of candidates; ``models.retrieval.choose_fusion`` chooses the
+final score = v * DLRM logit + w * retrieval score + u * score of the candidate ranker; ``models.retrieval.choose_fusion`` chooses the
 weights.
 """
 
@@ -65,7 +65,7 @@ class Fusion:
 
     @property
     def lists(self) -> bool:
-        """Whether the ranker of candidates is used."""
+        """Whether the candidate ranker is used."""
         return self.list_weight > 0
 
     @property

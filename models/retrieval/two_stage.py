@@ -61,7 +61,7 @@ class TwoStage:
     retrieved: Judged
     """What retrieval alone made of the whole catalogue, for the same anchors."""
     listed: npt.NDArray[np.float32] | None = None
-    """[A, C] scores of the ranker of candidates; None where the run has none, or it was not asked."""
+    """[A, C] scores of the candidate ranker; None where the run has none, or it was not asked."""
 
     def judged(self, fusion: Fusion) -> Judged:
         """Return where truth items stand by the final score; those that were not retrieved are missed."""

@@ -1,4 +1,4 @@
-"""The ranker of candidates in NumPy over the served catalogue, and how far its answers can be held to those of the served graph.
+"""The candidate ranker in NumPy over the served catalogue, and how far its answers can be held to those of the served graph.
 
 Trees jump at their thresholds. Where a number lies so close to one that rounding decides on which side, the answer for that candidate is no
 evidence of a fault.

@@ -1,4 +1,4 @@
-"""The ranker of candidates of a run, over the catalogue that is served."""
+"""The candidate ranker of a run, over the catalogue that is served."""
 
 from __future__ import annotations
 

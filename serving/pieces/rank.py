@@ -1,4 +1,4 @@
-"""Rank: the DLRM and the ranker of candidates over every candidate, joined with the retrieval score; those that validation chose."""
+"""Rank: the DLRM and the candidate ranker over every candidate, joined with the retrieval score; those that validation chose."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import GraphBuilder
 
 SCORE: Final = "score"
-"""Output of the ranker of candidates."""
+"""Output of the candidate ranker."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class RankingModels:
         ranking: ``models/ranking/model.onnx``.
         retrieval_weight: weight of the retrieval score beside the ranking logit.
         used: whether the ranking logit counts.
-        lists: the ranker of candidates; None where it does not count.
+        lists: the candidate ranker; None where it does not count.
     """
 
     cross: onnx.ModelProto

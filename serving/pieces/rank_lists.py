@@ -1,4 +1,4 @@
-"""How candidates stand in their own lists, as ``models.retrieval.ranker.features`` defines it: columns of the ranker of candidates.
+"""How candidates stand in their own lists, as ``models.retrieval.ranker.features`` defines it: columns of the candidate ranker.
 
 What tables of neighbours give is looked up for the candidates alone: every neighbour of every recent item finds the place of its item
 among the candidates in one array as long as the catalogue, and is added there.
@@ -38,7 +38,7 @@ class RankerTable:
 
 @dataclass(frozen=True)
 class Ranker:
-    """A ranker of candidates.
+    """A candidate ranker.
 
     Attributes:
         trees: from its columns, float32 [rows, 1] each, to ``score``.

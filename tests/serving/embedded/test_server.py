@@ -322,10 +322,7 @@ def test_a_server_that_hangs_is_started_again(one_model: Path, tmp_path: Path) -
         served.process.send_signal(signal.SIGTERM)
         assert served.process.wait(20) == 0
         assert isinstance(stuck.exception(), ServerError)
-        assert (
-            "Triton has not answered for 1 s (recommend did not answer in time); restarting it"
-            in served.process.stderr.read()
-        )
+        assert "Triton has not answered for 1 s (recommend did not answer in time); restarting it" in served.process.stderr.read()
 
 
 def test_a_signal_while_it_starts_again_ends_it(write_repository: Any, tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ def test_the_command_line_answers_in_words_and_in_json(tasks_server: EmbeddedSer
     words = runner.invoke(app, ["predict", "churn", "u1", "nobody", "--set", "spent=2", *where], env={"COLUMNS": "120"})
     assert words.exit_code == 0, words.output
     assert "nobody (not known)" in words.output
-    assert "Yes from 25.0% on" in words.output
+    assert "Positive from 25.0% on" in words.output
     told = runner.invoke(app, ["predict", "churn", "u1", "--set", "liked=books", "--set", "liked=garden", "--json", *where])
     assert json.loads(told.output)["entity"] == "u1"
     assert 0 < json.loads(told.output)["probability"] < 1
