@@ -76,7 +76,7 @@ def test_a_page_is_written_though_a_figure_differs(log: Path, tmp_path: Path) ->
     assert "numpy 1." in text
     assert str(tmp_path) not in text, "a page tells nothing of the machine's folders"
     code, _, error = reproduce("--write", str(page))
-    assert (code, "No table is named." in error) == (UsageError.exit_code, True)
+    assert (code, "No table is given." in error) == (UsageError.exit_code, True)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_a_page_is_written_though_a_figure_differs(log: Path, tmp_path: Path) ->
             DataError.exit_code,
             "missing.data is not there; expected lines of user, item",
         ),
-        (["--data", "x"], UsageError.exit_code, "No table is named."),
+        (["--data", "x"], UsageError.exit_code, "No table is given."),
         (
             ["yoochoose", "--data", "x", "--write", "."],
             UsageError.exit_code,

@@ -46,7 +46,7 @@ def test_metrics_follow_the_kind_of_answer() -> None:
 
 
 def test_a_name_that_is_taken_is_refused() -> None:
-    with pytest.raises(ConfigError, match="metric called 'mae' already"):
+    with pytest.raises(ConfigError, match="already a metric named 'mae'"):
         metrics_of(Answer.QUANTITY, (Metric("mae", "", "", "lower", BOTH, whole=lambda o: 0.0),))
 
 

@@ -118,7 +118,7 @@ def test_logs_that_are_wrong_are_refused(change: dict[str, Any], message: str) -
 
 
 def test_a_preview_of_two_logs_or_for_no_effect_is_refused() -> None:
-    with pytest.raises(DataError, match="other rewards"):
+    with pytest.raises(DataError, match="different rewards"):
         preview(log(1), log(2))
     with pytest.raises(UsageError, match="least effect is 0"):
         preview(log(1), log(1), least_effect=0)

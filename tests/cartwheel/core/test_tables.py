@@ -62,7 +62,7 @@ def test_a_name_that_looks_like_a_pattern_is_a_name(tmp_path: Path, read: Read) 
 def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path, read: Read) -> None:
     with pytest.raises(RunError, match=r"absent is missing or has no Parquet file\. Run the earlier stages"):
         read(tmp_path / "absent")
-    with pytest.raises(RunError, match=r"lacks the columns \['price'\]; it holds \['row', 'item', 'text'\]"):
+    with pytest.raises(RunError, match=r"lacks the columns \['price'\]; it has \['row', 'item', 'text'\]"):
         read(folder, ["row", "price"])
     (tmp_path / "bad.parquet").write_bytes(b"PAR1, but not really")
     with pytest.raises(RunError, match=r"bad\.parquet cannot be read as Parquet"):

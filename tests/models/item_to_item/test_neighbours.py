@@ -76,7 +76,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="out of the catalogue"):
         Neighbours.read(path, 3)
     Neighbours(TABLE.columns, TABLE.weights * np.nan).write(path)
-    with pytest.raises(RunError, match="no number"):
+    with pytest.raises(RunError, match="not a number"):
         Neighbours.read(path, 3)
 
 

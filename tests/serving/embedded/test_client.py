@@ -146,7 +146,7 @@ def test_a_refusal_of_the_server_is_told_in_its_words_and_not_tried_again(server
 
 def test_a_server_that_breaks_while_answering_is_not_asked_again(shop: Any, server: EmbeddedServer) -> None:
     before = questions(server, "recommend")
-    with pytest.raises(ServerError, match=r"broke while answering \(INTERNAL\): .*ValueError: the model broke\. Its log"):
+    with pytest.raises(ServerError, match=r"broke while answering \(INTERNAL\): .*ValueError: the model broke\. See its log"):
         shop.recommend("break")
     assert questions(server, "recommend") == before + 1
     assert shop.recommend(k=1).items, "and it answers the next request"

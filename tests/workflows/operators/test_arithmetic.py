@@ -67,7 +67,7 @@ def test_integers_do_not_wrap_around() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("power", "a", "b", "c"), "no operation 'power'. Use one of add, subtract"),
+        (("power", "a", "b", "c"), "operation 'power'. Use one of add, subtract"),
         (("add", 1, 2.5, "c"), "given two constants, 1 and 2.5"),
         (("add", "a", "b", "c", "int64"), "cannot give 'int64'"),
     ],
