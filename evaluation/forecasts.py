@@ -17,11 +17,11 @@ from cartwheel.core.frames import read_frame
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned, read_json
-from evaluation.chances import Forecast, chance_records
 from evaluation.figures import Protocol, Record
 from evaluation.lists import NOTHING
 from evaluation.oracle import Oracle, OracleQueries, line_probability
-from evaluation.protocols.protocol import SAMPLED_CHANCES_WARNING
+from evaluation.probabilities import Forecast, probability_records
+from evaluation.protocols.protocol import SAMPLED_PROBABILITIES_WARNING
 from evaluation.settings import EvaluateSettings
 from evaluation.thresholds import chosen_threshold, given_threshold
 from models.families.tabular.gradient_boosting import GRADIENT_BOOSTING, GradientBoostingBaseline, GradientBoostingCartBaseline
@@ -163,8 +163,8 @@ def ranking_records(
         row = _rows_of(queries.example_id, rows.examples["example_id"].to_numpy())
         forecasts.append(Forecast(ORACLE, "oracle", queries.pairs(row, rows.examples["item_id"].to_list())))
     candidates = "one item that the shopper turned to, and items sampled among those that the shopper did not"
-    protocol = replace(_protocol(rows, candidates), warning=SAMPLED_CHANCES_WARNING)
-    records = chance_records(RANKING, rows.label, rows.users, forecasts, settings, seed, protocol)
+    protocol = replace(_protocol(rows, candidates), warning=SAMPLED_PROBABILITIES_WARNING)
+    records = probability_records(RANKING, rows.label, rows.users, forecasts, settings, seed, protocol)
     return records, {RANKING: found}
 
 
@@ -192,7 +192,7 @@ def cart_records(
     found = _forecasts(run, CART, rows, baselines).decided(settings, lambda: _forecasts(run, CART, valid(), baselines))
     carts = _cart_forecasts(run, rows, cart_baselines).decided(settings, lambda: _cart_forecasts(run, valid(), cart_baselines))
     protocol = _protocol(rows, "the lines of each cart just after something was added to it")
-    records = chance_records(CART_LINE, rows.label, rows.users, found.forecasts, settings, seed, protocol)
+    records = probability_records(CART_LINE, rows.label, rows.users, found.forecasts, settings, seed, protocol)
     records += _whole_cart_records(carts, len(rows.label), settings, seed)
     if oracle is not None:
         records += _just_added_records(found, line_probability(oracle, rows.examples), settings, seed)
@@ -214,13 +214,13 @@ def _just_added_records(rows: Forecasts, truth: Floats, settings: EvaluateSettin
         "older lines of the cart, of which the oracle knows nothing",
         "",
     )
-    return chance_records(JUST_ADDED, rows.label[known], rows.users[known], same, settings, seed, protocol)
+    return probability_records(JUST_ADDED, rows.label[known], rows.users[known], same, settings, seed, protocol)
 
 
 def _whole_cart_records(carts: Forecasts, lines: int, settings: EvaluateSettings, seed: int) -> list[Record]:
     sizes = {"carts": len(carts.label), "lines": lines, "users": len(np.unique(carts.users))}
     protocol = Protocol(SPLIT, "carts just after something was added to them", "", sizes, NOTHING, "")
-    return chance_records(CART, carts.label, carts.users, carts.forecasts, settings, seed, protocol)
+    return probability_records(CART, carts.label, carts.users, carts.forecasts, settings, seed, protocol)
 
 
 def _learn_carts(run: Path, seed: int) -> _CartBaselines:

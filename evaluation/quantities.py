@@ -76,7 +76,7 @@ def quantity_records(
     for each in (forecast for forecast in forecasts if forecast.role == "model"):
         for other in (forecast for forecast in forecasts if forecast.role == "baseline"):
             apart = rows[each.model][:, [0, 2]] - rows[other.model][:, [0, 2]]
-            chances = permutation_p_values(apart, entities, seed)
+            p_values = permutation_p_values(apart, entities, seed)
             for place, metric in enumerate(METRICS):
                 interval = bootstrap.percentile(draws[each.model][place] - draws[other.model][place])
                 records.append(
@@ -90,7 +90,9 @@ def quantity_records(
                         n=len(actual),
                         role="model",
                         undefined=NO_QUANTITY,
-                        p_value=float(chances[_TESTED.index(metric)]) if metric in _TESTED and interval.low is not None else None,
+                        p_value=float(p_values[_TESTED.index(metric)])
+                        if metric in _TESTED and interval.low is not None
+                        else None,
                     )
                 )
     return corrected(records)

@@ -15,10 +15,10 @@ from cartwheel.core.frames import read_frame
 from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned
-from evaluation.chances import Forecast, chance_records
 from evaluation.figures import Protocol, Record
 from evaluation.forecasts import Forecasts
 from evaluation.lists import NOTHING
+from evaluation.probabilities import Forecast, probability_records
 from evaluation.settings import EvaluateSettings
 from models.families.tabular.logistic_regression import BASE_RATE
 from models.training.base_rates import BaseRates
@@ -108,5 +108,5 @@ def _records(
 ) -> list[Record]:
     sizes = {f"{what}s": len(found.label), "users": len(np.unique(found.users))}
     protocol = Protocol(SPLIT, f"{what}s of carts, asked for as a request of the form: {form}", "", sizes, NOTHING, "")
-    records = chance_records(task, found.label, found.users, found.forecasts, settings, seed, protocol)
+    records = probability_records(task, found.label, found.users, found.forecasts, settings, seed, protocol)
     return [replace(each, protocol=replace(each.protocol, remark=remark)) if each.model == DLRM else each for each in records]

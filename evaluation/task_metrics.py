@@ -14,11 +14,11 @@ from cartwheel.core.onnx_model import OnnxModel
 from cartwheel.core.run_layout import TaskLayout
 from cartwheel.core.tables import read_json
 from evaluation.added_metrics import Answers, added_records
-from evaluation.chances import Forecast, chance_records
 from evaluation.effects import Arms, Policy, effect_records, policy_outcome
 from evaluation.figures import Protocol, Record
 from evaluation.metric import Metric, added_metrics
 from evaluation.metric import Outcome as Predictions
+from evaluation.probabilities import Forecast, probability_records
 from evaluation.quantities import Quantities, quantity_records
 from evaluation.report.details import Calibration
 from evaluation.settings import EvaluateSettings
@@ -195,11 +195,11 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0, folde
     judged = {name: _judge(layout, name, model, test) for name, model in models.items()}
     users = UserBootstrap(test.entity, bootstrap, seed)
     served = judged[board.served]
-    chance = spec.answer is Answer.PROBABILITY
+    is_probability = spec.answer is Answer.PROBABILITY
     if effect:
         records = _effects(spec, judged, test, bootstrap, seed)
-    elif chance:
-        records = _chances(spec, board, judged, test, bootstrap, seed)
+    elif is_probability:
+        records = _probabilities(spec, board, judged, test, bootstrap, seed)
     else:
         records = _quantities(spec, judged, test, bootstrap, seed)
     records += _added(spec, judged, test, added, bootstrap, seed)
@@ -214,11 +214,11 @@ def evaluate_task(layout: TaskLayout, bootstrap: int = 500, seed: int = 0, folde
         entities=users.users,
         base_rate=rounded(float(test.label.mean())),
         records=tuple(records),
-        decision=_outcome(spec, served, test, users) if chance else None,
-        costs=_costs(spec, served, test) if chance else None,
+        decision=_outcome(spec, served, test, users) if is_probability else None,
+        costs=_costs(spec, served, test) if is_probability else None,
         ranges=_ranges(spec, board.served, judged, test, users) if spec.answer is Answer.QUANTITY else None,
         policy=policy_outcome(served.answer, _arms(spec, test), users) if effect else None,
-        calibration=_calibration(served, test, users) if chance else None,
+        calibration=_calibration(served, test, users) if is_probability else None,
         importance=_importance(layout, board.served, served.model, test),
         suspects=(),
         notes=tuple(f"{entry.title}: {note}" for entry in board.entries for note in entry.notes)
@@ -244,7 +244,7 @@ def _protocol(spec: TaskSpec, test: Rows) -> Protocol:
     return Protocol(SPLIT, f"every {spec.entity.value} of the task, when it asks", "", sizes, "nothing", "")
 
 
-def _chances(
+def _probabilities(
     spec: TaskSpec, board: Leaderboard, judged: dict[str, _Judged], test: Rows, bootstrap: int, seed: int
 ) -> list[Record]:
     forecasts = []
@@ -254,7 +254,7 @@ def _chances(
         threshold = Threshold(each.model.decision.threshold, rule) if each.model.decision else None
         forecasts.append(Forecast(entry.learner, _role(entry.learner), each.score, each.answer, threshold))
     settings = EvaluateSettings(bootstrap=bootstrap)
-    records = chance_records(
+    records = probability_records(
         spec.name, test.label.astype(np.int64), test.entity, forecasts, settings, seed, _protocol(spec, test)
     )
     return [_of_entities(each, spec) for each in records]

@@ -7,7 +7,7 @@ from typing import Final
 
 from benchmarks.leaders.data_sets import DATA_SETS
 from benchmarks.leaders.standing import METRICS, MUST_BEAT, Alone, Figure, Lead, Row, Standing, named, ranked
-from evaluation.report.names import ABSENT, chance, listing, metric_name, model_name
+from evaluation.report.names import ABSENT, listing, metric_name, model_name, p_value_text
 
 COMMAND: Final = ".venv/bin/python benchmarks/leaderboard.py"
 _TITLES: Final = {each.name: each.title for each in DATA_SETS}
@@ -177,7 +177,7 @@ def _told(rows: Sequence[Row]) -> str:
 
 
 def _lead(lead: Lead) -> str:
-    told = [_difference(lead), chance(lead.p_holm)]
+    told = [_difference(lead), p_value_text(lead.p_holm)]
     return ", ".join(part for part in told if part)
 
 

@@ -17,7 +17,7 @@ from cartwheel.pipeline.run_directory import RunDirectory
 from evaluation.figures import DIFFERENCE, Evaluation, Record
 from evaluation.report.names import ABSENT
 from evaluation.report.terminal import Outcome, outcome
-from evaluation.touched import read_touches
+from evaluation.test_set_usage import read_touches
 from workflows.tasks.task_names import RETRIEVAL, TWO_STAGE
 
 SORTED_BY: Final = ("ndcg", 10)

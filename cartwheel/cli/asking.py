@@ -115,11 +115,11 @@ def show_cart(answer: CartPrediction, console: Console, *, as_json: bool = False
     if as_json:
         _print_json(answer)
         return
-    table = Table("cart line", "chance of purchase")
+    table = Table("cart line", "purchase probability")
     for line in answer.lines:
-        table.add_row(escape(str(line.item_id)), _chance(line.probability))
+        table.add_row(escape(str(line.item_id)), _probability(line.probability))
     table.add_section()
-    table.add_row("the cart (any line)", _chance(answer.probability))
+    table.add_row("the cart (any line)", _probability(answer.probability))
     console.print(table)
     if answer.unavailable:
         console.print(answer.unavailable, markup=False, highlight=False)
@@ -129,7 +129,7 @@ def show_cart(answer: CartPrediction, console: Console, *, as_json: bool = False
     console.print(completions)
 
 
-def _chance(probability: float | None) -> str:
+def _probability(probability: float | None) -> str:
     return "not known" if probability is None else f"{probability:.1%}"
 
 

@@ -278,7 +278,7 @@ def evaluate(run: Path, settings: RunSettings) -> None:
     """Measure the models beside their baselines and, on simulated data, the oracle; draw the report."""
     from evaluation.evaluate import evaluate_run
     from evaluation.report.page import write_report
-    from evaluation.touched import record_touch
+    from evaluation.test_set_usage import record_touch
     from workflows.simulate.truth import Truth
 
     truth = RunLayout(run).simulation
@@ -289,7 +289,7 @@ def evaluate(run: Path, settings: RunSettings) -> None:
 
 def judged_configuration(settings: RunSettings) -> str:
     """Return the hash of the settings that decide what is evaluated; how it is evaluated, as by more resamples, is left out."""
-    from evaluation.touched import configuration_hash
+    from evaluation.test_set_usage import configuration_hash
 
     return configuration_hash(values_of(settings, fields_judged(settings)))
 
@@ -307,7 +307,7 @@ def show_evaluation(run: Path, console: Console, *, whole: bool = True) -> None:
     """Print ``evaluation/metrics.json`` as tables: every figure with its protocol, or the headlines alone."""
     from evaluation.figures import Evaluation
     from evaluation.report.terminal import headlines, report
-    from evaluation.touched import read_touches
+    from evaluation.test_set_usage import read_touches
 
     evaluation = Evaluation.read(run)
     console.print(report(evaluation) if whole else headlines(evaluation))

@@ -106,7 +106,7 @@ class ChanceCurve(_Frozen):
     """Share of the positive rows among those taken."""
 
 
-class ChanceCurves(_Frozen):
+class ProbabilityCurves(_Frozen):
     """The curves of a task whose answers are probabilities."""
 
     task: str
@@ -180,7 +180,7 @@ class Details(_Frozen):
     """Cart lines by the shopper's history; none where the log has no carts."""
     requests: tuple[LineSegment, ...] = ()
     """Cart lines as each form of request asks for them."""
-    chances: tuple[ChanceCurves, ...] = ()
+    chances: tuple[ProbabilityCurves, ...] = ()
     examples: tuple[Example, ...] = ()
     timeline: Timeline | None = None
     retrievers: RetrieverTable | None = None

@@ -14,16 +14,16 @@ import polars as pl
 
 from cartwheel.core.frames import scan_frame
 from cartwheel.core.run_layout import RunLayout
-from evaluation.chances import Forecast
 from evaluation.figures import DIFFERENCE, Evaluation, Record
 from evaluation.forecasts import Forecasts
+from evaluation.probabilities import Forecast
 from evaluation.report.details import (
     Calibration,
     ChanceCurve,
-    ChanceCurves,
     Details,
     Example,
     Item,
+    ProbabilityCurves,
     SegmentDifference,
     SegmentFigure,
     SegmentRow,
@@ -78,7 +78,7 @@ def gather(
         segments=None if shown is None else segment_table(shown, evaluation, settings, seed),
         lines=tuple(line_segments(run, forecasts[CART_LINE], settings, seed)) if CART_LINE in forecasts else (),
         requests=tuple(form_segments(forms, evaluation)),
-        chances=tuple(chance_curves(forecasts, settings, seed)),
+        chances=tuple(probability_curves(forecasts, settings, seed)),
         examples=() if shown is None else tuple(example_lists(shown, seed)),
         timeline=timeline(run),
     )
@@ -144,7 +144,7 @@ def _segment_row(part: Segment, records: Sequence[Record], corrected: dict[tuple
     )
 
 
-def chance_curves(forecasts: Mapping[str, Forecasts], settings: EvaluateSettings, seed: int) -> list[ChanceCurves]:
+def probability_curves(forecasts: Mapping[str, Forecasts], settings: EvaluateSettings, seed: int) -> list[ProbabilityCurves]:
     """Return calibration and gains of everything that predicts a probability; tasks without rows or with one class are left out.
 
     Args:
@@ -157,7 +157,7 @@ def chance_curves(forecasts: Mapping[str, Forecasts], settings: EvaluateSettings
         if 0 < rows.label.sum() < len(rows.label):
             bootstrap = UserBootstrap(rows.users, settings.bootstrap, seed)
             curves = tuple(_curve(rows, each, bootstrap) for each in rows.forecasts)
-            result.append(ChanceCurves(task=task, rows=len(rows.label), positives=int(rows.label.sum()), curves=curves))
+            result.append(ProbabilityCurves(task=task, rows=len(rows.label), positives=int(rows.label.sum()), curves=curves))
     return result
 
 

@@ -12,10 +12,10 @@ import numpy as np
 from cartwheel.core.frames import read_frame
 from cartwheel.core.run_layout import RunLayout
 from cartwheel.core.tables import check_aligned
-from evaluation.chances import chance_records
 from evaluation.figures import DIFFERENCE, Evaluation, Protocol, Record
 from evaluation.forecasts import Forecasts
 from evaluation.lists import NOTHING
+from evaluation.probabilities import probability_records
 from evaluation.report.details import LineSegment, SegmentDifference, SegmentFigure
 from evaluation.segments import HISTORY_EDGES, history_kinds
 from evaluation.settings import EvaluateSettings
@@ -116,7 +116,7 @@ def _records(lines: Forecasts, chosen: Ints, settings: EvaluateSettings, seed: i
         if each.model in (DLRM, BASE_RATE)
     ]
     protocol = Protocol(SPLIT, "the lines of carts of some shoppers", "", {"rows": len(chosen)}, NOTHING, "")
-    records = chance_records("segment", lines.label[chosen], lines.users[chosen], forecasts, settings, seed, protocol)
+    records = probability_records("segment", lines.label[chosen], lines.users[chosen], forecasts, settings, seed, protocol)
     return {(each.metric, each.model): each for each in records}
 
 

@@ -11,7 +11,7 @@ from cartwheel.core.errors import RunError
 from cartwheel.core.files import sha256
 from cartwheel.core.run_layout import RELATIVE
 from evaluation.figures import METRICS_FILE
-from evaluation.touched import FILE, Touches, read_touches
+from evaluation.test_set_usage import FILE, Touches, read_touches
 
 SUMMARY: Final = RELATIVE.events_summary
 EXAMPLES: Final = RELATIVE.examples_report

@@ -12,7 +12,7 @@ from evaluation.figures import Record
 from evaluation.report.details import SegmentDifference, SegmentTable
 from evaluation.report.dot_names import Dot, name_dots
 from evaluation.report.html import Html
-from evaluation.report.names import chance, interval, metric_name, model_name, task_name
+from evaluation.report.names import interval, metric_name, model_name, p_value_text, task_name
 from evaluation.report.svg import CONTRASTS, LIGHT, Tips, drawing
 from evaluation.report.views import TaskView
 
@@ -179,7 +179,7 @@ def segments(table: SegmentTable) -> Html:
                 if difference.baseline == table.strongest and difference.value is not None:
                     ends = (difference.value, difference.low, difference.high)
                     mark = _dot(right, place, ends, LIGHT["model"], filled=is_decided(difference))
-                    tips.on(mark, f"{row.name}: {difference.value:+.4f}, {chance(difference.p_holm)}")
+                    tips.on(mark, f"{row.name}: {difference.value:+.4f}, {p_value_text(difference.p_holm)}")
         right.axvline(0, color=LIGHT["ink"], linewidth=0.9)
         name_rows(left, [f"{row.name}, n = {row.anchors:,}" for row in known])
         right.grid(axis="x")
@@ -205,7 +205,7 @@ def is_decided(difference: SegmentDifference) -> bool:
 def dot(axis: Any, tips: Tips, record: Record, place: float, colour: str, *, filled: bool = True) -> None:
     """Draw a record as a dot with its interval, at a height."""
     mark = _dot(axis, place, (float(record.value or 0.0), record.low, record.high), colour, filled=filled)
-    told = f"{model_name(record.model)}: {record.value:.4f} ({interval(record)}) {chance(record.p_holm)}"
+    told = f"{model_name(record.model)}: {record.value:.4f} ({interval(record)}) {p_value_text(record.p_holm)}"
     tips.on(mark, told.strip())
 
 

@@ -6,7 +6,7 @@ from typing import Final
 
 from evaluation.figures import DIFFERENCE, Evaluation, Record
 from evaluation.report.html import Html, table, tag
-from evaluation.report.names import ABSENT, chance, figure, metric_name, model_name
+from evaluation.report.names import ABSENT, figure, metric_name, model_name, p_value_text
 from evaluation.report.terminal import outcome
 from models.families.tabular.logistic_regression import POPULARITY
 from workflows.tasks.task_names import RECOMMEND_OF
@@ -63,5 +63,5 @@ def _lead(record: Record | None) -> list[str | Html]:
     if record is None or record.value is None:
         return [ABSENT, ABSENT, ""]
     word = outcome(record)
-    p_value = chance(record.p_holm).removeprefix("p ").removeprefix("= ")
+    p_value = p_value_text(record.p_holm).removeprefix("p ").removeprefix("= ")
     return [f"{record.value:+.4f}", p_value or ABSENT, tag("span", _BADGES[word], class_=f"badge {word}")]

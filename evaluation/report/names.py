@@ -142,10 +142,10 @@ def interval(record: Record, digits: int = 4) -> str:
     return f"{record.low:.{digits}f} to {record.high:.{digits}f}"
 
 
-def chance(p_value: float | None) -> str:
+def p_value_text(p_value: float | None) -> str:
     """Return a p-value as text.
 
-    >>> chance(0.0123), chance(0.0004)
+    >>> p_value_text(0.0123), p_value_text(0.0004)
     ('p = 0.012', 'p < 0.001')
     """
     if p_value is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from evaluation.chances import Forecast
 from evaluation.figures import DIFFERENCE, Evaluation, Record
+from evaluation.probabilities import Forecast
 from evaluation.report.names import metric_name
 from evaluation.report.terminal import outcome
 from models.metrics.curves import reliability, roc_points
@@ -105,16 +105,16 @@ def draw_verdicts(axis: Any, evaluation: Evaluation, task: str, model: str, metr
         if (record.task, record.model, record.k) == (task, model, k) and record.metric.startswith(metric + DIFFERENCE)
     ]
     found.sort(key=lambda record: float("inf") if record.value is None else record.value)
-    names = [f"{spoken(record.baseline or '')}  (p {chance(record.p_holm)})" for record in found]
+    names = [f"{spoken(record.baseline or '')}  (p {p_value_text(record.p_holm)})" for record in found]
     draw_dots(axis, found, names, [_VERDICT_COLOURS.get(outcome(record), UNDECIDED) for record in found])
     axis.axvline(0, color="black", linewidth=1)
     axis.set_title(f"{spoken(task)}: {spoken(model)}'s {metric_name(metric, k)} minus that of …")
 
 
-def chance(p_value: float | None) -> str:
+def p_value_text(p_value: float | None) -> str:
     """Return a p-value as text.
 
-    >>> chance(0.0001), chance(0.25), chance(None)
+    >>> p_value_text(0.0001), p_value_text(0.25), p_value_text(None)
     ('< 0.001', '0.250', '-')
     """
     if p_value is None:

@@ -55,7 +55,7 @@ def page(evaluation: Evaluation, details: Details | None, curves: list[LearningC
     views = without_forms(everything)
     parts: dict[str, tuple[str, list[Html]]] = {
         "leaderboards": ("Leaderboards and significance", sections.leaderboards(views)),
-        "chances": ("Calibration and decisions", sections.chances(details, views)),
+        "chances": ("Calibration and decisions", sections.probabilities(details, views)),
         "segments-part": (
             "Results by segment",
             [*sections.segment_part(details), *sections.retrievers(details), *list_requests(evaluation)],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 
-from evaluation.report import chance_drawings
+from evaluation.report import probability_drawings
 from evaluation.report.details import Details
 from evaluation.report.html import Child, Html, table, tag
 from evaluation.report.lineage import Lineage
@@ -29,7 +29,7 @@ def data(lineage: Lineage, details: Details | None) -> list[Html]:
             for name, key in (("validation", "t_valid"), ("test", "t_test"))
             if report.get(key)
         }
-        parts.append(chance_drawings.days(details.timeline, cuts))
+        parts.append(probability_drawings.days(details.timeline, cuts))
     if "rows" in report:
         told = [tag("p", f"Split {report['split']}.")] if report.get("split") else []
         parts += [tag("h3", "Splits"), *told, _splits(lineage)]
@@ -95,7 +95,7 @@ def _audit(lineage: Lineage) -> list[Html]:
 
 def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
     """Return protocols, versions, settings and content hashes."""
-    parts = [tag("p", *_touched(lineage)), tag("details", tag("summary", "Protocols by hash"), _protocols(views))]
+    parts = [tag("p", *_test_set_usage(lineage)), tag("details", tag("summary", "Protocols by hash"), _protocols(views))]
     if not lineage.keys:
         return [*parts, tag("p", "The run has no manifest, so versions, settings and hashes are unknown.", class_="missing")]
     parts += [
@@ -116,7 +116,7 @@ def lineage_part(lineage: Lineage, views: Sequence[TaskView]) -> list[Html]:
     return parts
 
 
-def _touched(lineage: Lineage) -> list[Child]:
+def _test_set_usage(lineage: Lineage) -> list[Child]:
     once = (
         "Epochs, the weights of the sum, the weight of the retrieval score, calibration and thresholds were "
         "chosen on validation. If the retrieval model was then trained again, its training data includes "

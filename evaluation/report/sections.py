@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from evaluation.chances import AT_THRESHOLD
 from evaluation.figures import Record
-from evaluation.report import chance_drawings, list_drawings
+from evaluation.probabilities import AT_THRESHOLD
+from evaluation.report import list_drawings, probability_drawings
 from evaluation.report.details import NO_DETAILS, Details, LineSegment, SegmentFigure, SegmentTable
 from evaluation.report.html import Child, Html, cells, paragraphs, table, tag
 from evaluation.report.learning import LearningCurve
-from evaluation.report.names import ABSENT, about_task, chance, figure, metric_name, model_name, task_name
+from evaluation.report.names import ABSENT, about_task, figure, metric_name, model_name, p_value_text, task_name
 from evaluation.report.views import Standing, TaskView, is_better
 
 _LISTS: Final = ("recall", "ndcg", "mrr", "map", "hit_rate")
 _VARIETY: Final = ("coverage", "novelty", "diversity", "serendipity", "gini", "average_popularity")
-_CHANCES: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
+_PROBABILITIES: Final = ("roc_auc", "pr_auc", "log_loss", "calibration_error")
 _DECISIONS: Final = ("brier", *AT_THRESHOLD.values())
 _NOT_COMPARED: Final = (*_VARIETY, "calibration_error", AT_THRESHOLD["precision"], AT_THRESHOLD["recall"])
 """Metrics that can be improved at the expense of others."""
@@ -38,7 +38,7 @@ def _leaderboard(view: TaskView) -> Html:
             class_="task",
             id=f"task-{list_drawings.slug(view.task)}",
         )
-    parts: list[Child] = [list_drawings.leaderboard(view), _figures(view, _LISTS if view.has_lists else _CHANCES)]
+    parts: list[Child] = [list_drawings.leaderboard(view), _figures(view, _LISTS if view.has_lists else _PROBABILITIES)]
     if any(each.difference.value is not None for each in view.standings):
         parts += [tag("h4", "Is the lead significant?"), list_drawings.differences(view), _standings(view)]
     if view.has_lists and len(view.cutoffs("recall")) > 1:
@@ -102,7 +102,7 @@ def _difference(each: Standing) -> list[str]:
     return [
         ABSENT if record.value is None else f"{record.value:+.4f}",
         ends,
-        chance(record.p_holm).removeprefix("p ").removeprefix("= ") or ABSENT,
+        p_value_text(record.p_holm).removeprefix("p ").removeprefix("= ") or ABSENT,
     ]
 
 
@@ -126,7 +126,7 @@ def _warning(view: TaskView) -> list[Child]:
     return [tag("b", f" Warning: {sentence}") for sentence in told]
 
 
-def chances(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
+def probabilities(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
     """Return calibration, gains and decisions of each task with probabilities."""
     parts = []
     if details is None:
@@ -134,7 +134,7 @@ def chances(details: Details | None, views: Sequence[TaskView]) -> list[Html]:
     elif not details.chances:
         nothing = "No task of this run has both outcomes among its test rows, so there are no probabilities to evaluate."
         parts.append(tag("p", nothing, class_="missing"))
-    drawn = {each.task: chance_drawings.calibration_and_gains(each) for each in (details.chances if details else ())}
+    drawn = {each.task: probability_drawings.calibration_and_gains(each) for each in (details.chances if details else ())}
     for view in views:
         found = [*([drawn[view.task]] if view.task in drawn else []), *_decisions(view)]
         if found:
@@ -212,7 +212,7 @@ def _line_table(segments: Sequence[LineSegment]) -> Html:
         if lead.value is not None:
             told = f"{lead.value:+.4f}"
             word = "tied" if not list_drawings.is_decided(lead) else "better" if lead.value < 0 else "worse"
-        p_value = chance(lead.p_holm).removeprefix("p ").removeprefix("= ") or ABSENT
+        p_value = p_value_text(lead.p_holm).removeprefix("p ").removeprefix("= ") or ABSENT
         badge = tag("span", _BADGES[word], class_=f"badge {word}")
         losses = [figure(found.value) for found in each.log_loss]
         error = [] if each.calibration_error is None else [_with_interval(each.calibration_error)]
@@ -254,7 +254,7 @@ def _segment_table(told: SegmentTable) -> Html:
             lead = f"{found.value:+.4f}"
             word = "tied" if not list_drawings.is_decided(found) else "better" if found.value > 0 else "worse"
         badge = tag("span", _BADGES[word], class_=f"badge {word}")
-        p_value = chance(found.p_holm).removeprefix("p ").removeprefix("= ") if found is not None else ""
+        p_value = p_value_text(found.p_holm).removeprefix("p ").removeprefix("= ") if found is not None else ""
         rows.append(
             [row.name, f"{row.anchors:,}", *(figure(values.get(model)) for model in models), lead, p_value or ABSENT, badge]
         )
@@ -285,4 +285,4 @@ def learning(curves: list[LearningCurve]) -> list[Html]:
     ]
     if open_end:
         sentences.append(f"Still improving at the end of training: {', '.join(open_end)}; more epochs may help.")
-    return [chance_drawings.learning_curves(curves), tag("p", " ".join(sentences))]
+    return [probability_drawings.learning_curves(curves), tag("p", " ".join(sentences))]

@@ -15,7 +15,7 @@ from models.retrieval.fusion import UNUSED
 from workflows.tasks.task_names import OF_FORMS
 
 _LIST_METRICS: Final = ("recall", "ndcg", "mrr", "hit_rate", "coverage")
-_CHANCE_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "f1_at_threshold")
+_PROBABILITY_METRICS: Final = ("roc_auc", "pr_auc", "log_loss", "brier", "calibration_error", "f1_at_threshold")
 JUDGED_BY: Final = ("ndcg", "roc_auc")
 """The metric of a verdict: the first of these that a task has."""
 LEVEL: Final = 0.05
@@ -178,7 +178,7 @@ def _table(task: str, records: list[Record]) -> Table:
 def _columns(records: list[Record]) -> list[_Column]:
     """Return every cutoff of recall, the first cutoff of the other list metrics, and all that has no cutoff."""
     columns = []
-    for metric in (*_LIST_METRICS, *_CHANCE_METRICS):
+    for metric in (*_LIST_METRICS, *_PROBABILITY_METRICS):
         cutoffs = list(dict.fromkeys(record.k for record in records if record.metric == metric))
         columns += [_Column(metric, k) for k in (cutoffs if metric == "recall" else cutoffs[:1])]
     return columns

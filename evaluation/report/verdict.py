@@ -9,7 +9,7 @@ from typing import Final, Literal
 from evaluation.report.details import SegmentRow, SegmentTable
 from evaluation.report.lineage import Lineage
 from evaluation.report.list_drawings import is_decided
-from evaluation.report.names import chance, listing, metric_name, model_name
+from evaluation.report.names import listing, metric_name, model_name, p_value_text
 from evaluation.report.views import Standing, TaskView
 from models.retrieval.fusion import UNUSED
 from workflows.tasks.task_names import CART, CART_LINE
@@ -75,7 +75,7 @@ def _by_how_much(view: TaskView, against: Standing) -> str:
         return f"{told}; {record.reason or 'the difference has no interval'}."
     share = f"{record.value / other:+.1%}"
     ends = f"95% interval {record.low / other:+.1%} to {record.high / other:+.1%}"
-    p_value = chance(record.p_holm)
+    p_value = p_value_text(record.p_holm)
     corrected = f"{p_value} after Holm's correction" if p_value else ""
     words = {
         "better": "significantly better",
@@ -108,7 +108,7 @@ def _second_stage(view: TaskView) -> list[str]:
     }
     return [
         f"The second stage {words[each.outcome]} the {model_name(each.baseline)} alone "
-        f"({each.difference.value:+.4f}, {chance(each.difference.p_holm)})."
+        f"({each.difference.value:+.4f}, {p_value_text(each.difference.p_holm)})."
         for each in view.standings
         if each.baseline in view.model_names and each.difference.value is not None
     ]

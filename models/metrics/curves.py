@@ -76,7 +76,7 @@ class Reliability:
 
 
 def reliability(label: Labels, probability: Numbers, bootstrap: UserBootstrap, bins: int = ECE_BINS) -> Reliability:
-    """Compare the chances that a model gives with what happened, in bins of equal width.
+    """Compare predicted probabilities with outcomes, in bins of equal width.
 
     The reliability diagram (DeGroot and Fienberg, The Statistician 1983, https://doi.org/10.2307/2987588). Of the n_b rows of bin b,
     said_b = 1/n_b * sum of p and seen_b = 1/n_b * sum of y. The bins are those of ``expected_calibration_error``, which is the mean of

@@ -12,8 +12,8 @@ from models.families.factors.fit_scores import factor_scores, unfitted_factors
 from models.families.factors.scores import FactorScores
 from models.families.kept import Keepable, keep
 from models.families.neighbours.sequential_rules import SequentialRules
-from models.families.neighbours.strongest import strongest
 from models.families.neighbours.table import Neighbours
+from models.families.neighbours.top_k_per_row import top_k_per_row
 from models.families.recommender import ItemToItem, Recommender
 from models.families.registry import BASELINES, EASE, ItemKNN
 from models.metrics.ranking import Ints
@@ -58,7 +58,7 @@ class Learnt:
         model, (before, columns) = learners(self.most)[name](), self._of(split)
         self._fit(model, before, split, name)
         matrix: Any = model.similarities(self.most)
-        return Neighbours.from_matrix(strongest(matrix[columns][:, columns].tocsr(), self.most), self.most)
+        return Neighbours.from_matrix(top_k_per_row(matrix[columns][:, columns].tocsr(), self.most), self.most)
 
     def factors(self, split: str, name: str) -> FactorScores:
         """Return a factor model."""

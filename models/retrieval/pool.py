@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Final
 import numpy as np
 import numpy.typing as npt
 
-from models.families.neighbours.strongest import strongest
 from models.families.neighbours.table import Neighbours
+from models.families.neighbours.top_k_per_row import top_k_per_row
 from models.metrics.ranking import Ints, Numbers, top_columns
 from models.questions.anchors import Anchors, Scorer, allowed
 
@@ -112,7 +112,7 @@ def _part(
     hidden = _marked(anchors)
     best = [top_columns(allowed(scores, anchors), _BEST) for scores in dense]
     for each in sparse:
-        fresh = strongest((each - each.multiply(hidden)).tocsr(), _BEST)
+        fresh = top_k_per_row((each - each.multiply(hidden)).tocsr(), _BEST)
         best.append(Neighbours.from_matrix(fresh, _BEST).columns.astype(np.int64))
     items = _distinct(np.concatenate(best, axis=1))
     row, column = np.repeat(np.arange(len(items)), items.shape[1]), np.maximum(items, 0).ravel()

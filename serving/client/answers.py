@@ -251,18 +251,18 @@ def parse_scored_items(outputs: Mapping[str, npt.NDArray[Any]], metadata: Metada
 def parse_cart(outputs: Mapping[str, npt.NDArray[Any]], cart_items: Sequence[ShopId], metadata: Metadata) -> CartPrediction:
     """Read the outputs of the cart ensemble; ``line_probability`` [1, N] and ``cart_probability`` [1, 1] may be missing."""
     if "cart_probability" in outputs:
-        chances = [_chance(value) for value in outputs["line_probability"][0][: len(cart_items)]]
-        whole = _chance(outputs["cart_probability"][0, 0])
+        probabilities = [_probability(value) for value in outputs["line_probability"][0][: len(cart_items)]]
+        whole = _probability(outputs["cart_probability"][0, 0])
     else:
-        chances, whole = [None] * len(cart_items), None
-    lines = tuple(CartLine(item, chance) for item, chance in zip(cart_items, chances, strict=True))
+        probabilities, whole = [None] * len(cart_items), None
+    lines = tuple(CartLine(item, probability) for item, probability in zip(cart_items, probabilities, strict=True))
     unavailable = "" if "cart_probability" in outputs else metadata.no_cart
     return CartPrediction(lines, whole, parse_scored_items(outputs, metadata), unavailable)
 
 
-def _chance(value: np.floating[Any]) -> float | None:
-    chance = float(value)
-    return None if math.isnan(chance) else chance
+def _probability(value: np.floating[Any]) -> float | None:
+    probability = float(value)
+    return None if math.isnan(probability) else probability
 
 
 def _id_type(name: str) -> IdType:

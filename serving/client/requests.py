@@ -170,8 +170,8 @@ def ask_cart(
     asked, columns = tuple(cart_items), [distinct.index(line) for line in lines]
 
     def parse(outputs: Outputs) -> CartPrediction:
-        chances = {name: outputs[name][:, columns] for name in ("line_probability",) if name in outputs}
-        return parse_cart({**outputs, **chances}, asked, metadata)
+        probabilities = {name: outputs[name][:, columns] for name in ("line_probability",) if name in outputs}
+        return parse_cart({**outputs, **probabilities}, asked, metadata)
 
     return Question("cart", inputs, parse)
 

@@ -342,11 +342,11 @@ def _check_carts(report: ParityReport, run: Path, served: LocalRepository) -> No
     for place, request in enumerate(carts.requests):
         asked = {"recent_items": [request.recent_items or [""]], "cart_items": [request.cart_items or [""]]}
         answer = served.ask("cart", user_id=[[request.user]], timestamp=[[request.timestamp]], **asked)
-        chances, cart = carts.probabilities(place)
+        probabilities, cart = carts.probabilities(place)
         kind = request.form, SEVERAL_LINES if len(set(request.cart_items)) > 1 else ONE_LINE
-        lines[kind].append(chances)
+        lines[kind].append(probabilities)
         whole[kind].append(np.array([cart]))
-        found_lines[kind].append(answer["line_probability"][0, : len(chances)])
+        found_lines[kind].append(answer["line_probability"][0, : len(probabilities)])
         found_whole[kind].append(answer["cart_probability"][0])
     for kind in kinds:
         name = f"cart of {kind[1]} asked by a {kind[0]}"

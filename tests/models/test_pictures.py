@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from evaluation.chances import Forecast
 from evaluation.figures import Evaluation, Protocol, Record, Role
+from evaluation.probabilities import Forecast
 from evaluation.report.notebook_pictures import (
     BETTER,
     ROLE_COLOURS,

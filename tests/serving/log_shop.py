@@ -16,7 +16,7 @@ from workflows.events.event_log import EVENT_COLUMNS, EventLog, code_events
 from workflows.features.columns import QUERY, QUERY_CONTINUOUS, QUERY_LISTS, STRINGS
 from workflows.features.item import ItemHistory
 from workflows.features.requests import request_kinds
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.prepare.snapshot import left_out_columns, users_frame
 from workflows.settings import LeaveOut
 from workflows.tasks.catalogue import catalogue_frame
@@ -68,7 +68,7 @@ class Shop(SyntheticRun):
         super().__init__(path, items=30, users=12, seed=7, cart=True, dimension=8, recents=LENGTH, leave_out=leave_out)
         log = code_events(events, KINDS)
         catalogue = catalogue_frame(ItemHistory(log, 7.0), AS_OF_US)
-        history = History(log, MINUTES, LENGTH)
+        history = ShopperFeatures(log, MINUTES, LENGTH)
         users = users_frame(log, history, AS_OF_US)
         users = users.hstack(left_out_columns(log, history, users, AS_OF_US, LeftOut(log, history, leave_out)))
         self.last_event_us = log.last
@@ -83,7 +83,7 @@ class Shop(SyntheticRun):
 
 def query(log: EventLog, request: dict[str, Any], stored: set[str] | None = None) -> dict[str, Any]:
     """The raw QUERY columns of the shopper in a log at the instant of the request; ``stored`` are known, by default users of the log."""
-    history = History(log, MINUTES, LENGTH)
+    history = ShopperFeatures(log, MINUTES, LENGTH)
     known = request["user_id"].startswith("u") if stored is None else request["user_id"] in stored
     name = request["user_id"] if known else NEW
     key = np.flatnonzero((log.users == name).to_numpy())

@@ -13,7 +13,7 @@ import pytest
 from cartwheel.core.errors import DataError
 from workflows.events.event_log import DAY_US, HOUR_US, MINUTE_US, code_events
 from workflows.events.sessions import find_runs, with_sessions
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import LeaveOut, PrepareSettings
 from workflows.tasks.cart import CartLog, choose_carts
 from workflows.tasks.leave_out import LeftOut
@@ -50,7 +50,7 @@ class TestSessions:
     def test_a_question_after_the_gap_has_no_session(self, event_maker: Events, late: int, events: int, minutes: float) -> None:
         log = code_events(event_maker(rows(("x", "view", 0), ("y", "view", 10 * MINUTE_US))), ("view",))
         asked = np.array([10 * MINUTE_US + self.GAP + late])
-        found = History(log, 30, 5).queries(KEY, asked).continuous
+        found = ShopperFeatures(log, 30, 5).queries(KEY, asked).continuous
         assert found["session_events"].tolist() == [events]
         assert found["session_minutes"].tolist() == [pytest.approx(minutes, abs=1e-6)]
 
@@ -143,7 +143,7 @@ class TestHorizons:
         """What is true for the first anchor of a split."""
         chosen = PrepareSettings()
         log = code_events(events, ("view", "purchase"))
-        history = History(log, 30, 5)
+        history = ShopperFeatures(log, 30, 5)
         rules = LeftOut(log, history, leave_out)
         anchors, _ = find_anchors(history, rules)
         found = choose_anchors(anchors, split, name, chosen, np.random.default_rng(0))

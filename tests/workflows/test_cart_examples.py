@@ -12,7 +12,7 @@ from workflows.events.event_log import DAY_US, HOUR_US, code_events
 from workflows.features import columns
 from workflows.features.item import ItemHistory
 from workflows.features.recompute import cart_lines
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.cart import MAX_LINES, CartLog, cart_frame, choose_carts
 from workflows.tasks.split import SPLITS, Split
@@ -85,7 +85,7 @@ def test_many_lines_are_cut_to_the_latest_but_counted_whole(event_maker: Callabl
     carts = CartLog(log, 24)
     key, anchor = carts.anchors()
     settings = PrepareSettings()
-    history, items = History(log, 30, 20), ItemHistory(log, 7)
+    history, items = ShopperFeatures(log, 30, 20), ItemHistory(log, 7)
     table = cart_frame(log, history, items, carts.carts(key[-1:], anchor[-1:]), settings)
     assert table["item_id"].to_list() == [f"i{n:02}" for n in range(29, 29 - MAX_LINES, -1)]
     assert table["cart_lines"].unique().to_list() == [30]

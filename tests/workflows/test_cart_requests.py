@@ -17,7 +17,7 @@ from workflows.events.event_log import DAY_US, HOUR_US, code_events
 from workflows.features.columns import FORMS
 from workflows.features.item import ItemHistory
 from workflows.features.requests import request_kinds
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.cart import CartLog
 from workflows.tasks.cart_requests import CART_REQUESTS, cart_requests
@@ -79,7 +79,10 @@ def test_a_share_of_the_training_carts_is_asked_for_each_in_one_form(
 
 def written(events: pl.DataFrame, settings: PrepareSettings, **chosen: Any) -> pl.DataFrame:
     log = code_events(events, settings.interaction_types)
-    history, carts = History(log, settings.session_gap_minutes, settings.recent_items), CartLog(log, settings.cart_window_hours)
+    history, carts = (
+        ShopperFeatures(log, settings.session_gap_minutes, settings.recent_items),
+        CartLog(log, settings.cart_window_hours),
+    )
     found = carts.carts(*carts.anchors())
     return cart_requests(log, history, ItemHistory(log, 7.0), found, settings, np.random.default_rng(0), **chosen)
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from workflows.events.event_log import code_events
 from workflows.features.recompute import query_features
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import PrepareSettings
 
 MINUTE = 60_000_000
@@ -49,7 +49,7 @@ def test_features_equal_brute_force_on_any_log(
     wanted = PrepareSettings(recent_items=length)
     events = event_maker(rows)
     log = code_events(events, wanted.interaction_types)
-    history = History(log, wanted.session_gap_minutes, length)
+    history = ShopperFeatures(log, wanted.session_gap_minutes, length)
     of_key = _by_key(events)
     assert sorted(of_key) == sorted(log.keys.to_list())
     key, anchor = (a.ravel() for a in np.meshgrid(np.arange(len(log.keys)), np.array(anchors) * MINUTE))
@@ -65,7 +65,7 @@ def test_features_equal_brute_force_on_any_log(
 
 def test_events_at_the_anchor_are_not_history(event_maker: Callable[..., pl.DataFrame]) -> None:
     events = event_maker([{"user_id": "a", "item_id": item, "event_type": "view", "time": 10 * MINUTE} for item in ("1", "2")])
-    history = History(code_events(events, ("view",)), 30, 5)
+    history = ShopperFeatures(code_events(events, ("view",)), 30, 5)
     at, after = (history.queries(np.array([0]), np.array([10 * MINUTE + late])) for late in (0, 1))
     assert at.continuous["user_events"].tolist() == [0]
     assert np.isnan(at.continuous["user_recency_hours"][0])
@@ -77,7 +77,7 @@ def test_events_at_the_anchor_are_not_history(event_maker: Callable[..., pl.Data
 def test_a_seen_again_item_moves_to_the_end_with_its_latest_category(event_maker: Callable[..., pl.DataFrame]) -> None:
     seen = [("1", "old"), ("2", None), ("1", "new")]
     rows = [{"user_id": "a", "item_id": i, "event_type": "view", "time": n, "category": c} for n, (i, c) in enumerate(seen)]
-    history = History(code_events(event_maker(rows), ("view",)), 30, 5)
+    history = ShopperFeatures(code_events(event_maker(rows), ("view",)), 30, 5)
     lists = history.list_columns(history.queries(np.array([0]), np.array([99])).recent)
     assert lists["recent_items"].to_list() == [["2", "1"]]
     assert lists["recent_categories"].to_list() == [["", "new"]]
@@ -86,7 +86,7 @@ def test_a_seen_again_item_moves_to_the_end_with_its_latest_category(event_maker
 def test_the_session_ends_with_a_pause_whatever_its_id(event_maker: Callable[..., pl.DataFrame]) -> None:
     times = [0, 29, 60, 85]
     rows = [{"user_id": "a", "item_id": "1", "event_type": "view", "time": m * MINUTE, "session_id": f"s{m}"} for m in times]
-    history = History(code_events(event_maker(rows), ("view",)), 30, 5)
+    history = ShopperFeatures(code_events(event_maker(rows), ("view",)), 30, 5)
     asked = np.array([86, 115, 116]) * MINUTE
     found = history.queries(np.zeros(3, dtype=np.int64), asked).continuous
     assert found["session_events"].tolist() == [2, 2, 0]
@@ -95,14 +95,14 @@ def test_the_session_ends_with_a_pause_whatever_its_id(event_maker: Callable[...
 
 def test_a_stranger_has_no_history(event_maker: Callable[..., pl.DataFrame]) -> None:
     events = event_maker([{"user_id": "a", "item_id": "1", "event_type": "view", "time": 0}])
-    found = History(code_events(events, ("view",)), 30, 3).queries(np.array([-1, 7]), np.array([50, 50]))
+    found = ShopperFeatures(code_events(events, ("view",)), 30, 3).queries(np.array([-1, 7]), np.array([50, 50]))
     assert found.continuous["user_events"].tolist() == [0, 0]
     assert (found.recent == -1).all()
 
 
 def test_a_log_without_interactions_gives_strangers_only(event_maker: Callable[..., pl.DataFrame]) -> None:
     events = event_maker([{"user_id": "a", "item_id": "1", "event_type": "refund", "time": 0}])
-    found = History(code_events(events, ("view",)), 30, 3).queries(np.array([0]), np.array([50]))
+    found = ShopperFeatures(code_events(events, ("view",)), 30, 3).queries(np.array([0]), np.array([50]))
     assert found.continuous["session_events"].tolist() == [0]
     assert (found.recent == -1).all()
 
@@ -111,7 +111,7 @@ def test_what_a_bot_looked_at_last_is_found_whoever_asks_beside_it(event_maker: 
     """Strangers' ranges are empty and begin at rows of others; questions at one instant come in any order."""
     rows = [{"user_id": "a", "item_id": str(n % 7), "event_type": "view", "time": n} for n in range(300)]
     rows += [{"user_id": "b", "item_id": "1", "event_type": "view", "time": 5}]
-    history = History(code_events(event_maker(rows), ("view",)), 30, 4)
+    history = ShopperFeatures(code_events(event_maker(rows), ("view",)), 30, 4)
     start, stop = np.array([0, 300, 0, 300, 0, 0]), np.array([300, 300, 150, 301, 300, 2])
     assert history.recent(start, stop).tolist() == [
         [299, 298, 297, 296],

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from workflows.events.asof import Ints
 from workflows.events.event_log import EVENT_COLUMNS, EventLog, code_events
 from workflows.features.recompute import left_out_items
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import LeaveOut, PrepareSettings
 from workflows.tasks.leave_out import LeftOut, left_out_codes, left_out_lists
 
@@ -22,7 +22,7 @@ KINDS = ("view", "purchase", "refund", "cart", "remove_from_cart")
 SETTINGS = PrepareSettings(recent_items=2, interaction_types=("view", "cart", "purchase"))
 
 
-def opened(rows: list[dict[str, Any]], rule: LeaveOut) -> tuple[EventLog, History, LeftOut]:
+def opened(rows: list[dict[str, Any]], rule: LeaveOut) -> tuple[EventLog, ShopperFeatures, LeftOut]:
     events = pl.DataFrame(rows, schema={"user_id": pl.String, "item_id": pl.String, "event_type": pl.String, "time": pl.Int64})
     events = events.sort("time", maintain_order=True).with_columns(
         timestamp=pl.col("time").cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
@@ -33,11 +33,11 @@ def opened(rows: list[dict[str, Any]], rule: LeaveOut) -> tuple[EventLog, Histor
         },
     )
     log = code_events(events.select(list(EVENT_COLUMNS)), SETTINGS.interaction_types)
-    history = History(log, SETTINGS.session_gap_minutes, SETTINGS.recent_items)
+    history = ShopperFeatures(log, SETTINGS.session_gap_minutes, SETTINGS.recent_items)
     return log, history, LeftOut(log, history, rule)
 
 
-def found(log: EventLog, history: History, rules: LeftOut, key: Ints, anchor: Ints) -> list[list[str]]:
+def found(log: EventLog, history: ShopperFeatures, rules: LeftOut, key: Ints, anchor: Ints) -> list[list[str]]:
     recent = history.recent(*history.bounds(key, anchor))
     pairs = rules.pairs(key, anchor, recent)
     lists = left_out_lists(log.items, *pairs, len(key)).to_list()
@@ -107,7 +107,7 @@ def test_what_happens_at_the_instant_itself_does_not_count() -> None:
 
 def test_pairs_are_found_a_part_at_a_time(monkeypatch: pytest.MonkeyPatch, log_maker: Callable[..., pl.DataFrame]) -> None:
     log = code_events(log_maker(600, seed=2), SETTINGS.interaction_types)
-    history = History(log, 30, 3)
+    history = ShopperFeatures(log, 30, 3)
     rules = LeftOut(log, history, "interacted")
     rng = np.random.default_rng(0)
     key, anchor = rng.integers(0, len(log.keys), 200), rng.choice(log.time, 200)

@@ -13,17 +13,17 @@ from workflows.events.event_log import DAY_US, EventLog, code_events
 from workflows.features import columns
 from workflows.features.item import ItemHistory
 from workflows.features.recompute import left_out_items, recommend_truth
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import LeaveOut, PrepareSettings
 from workflows.tasks.leave_out import LeftOut
 from workflows.tasks.recommend import choose_anchors, examples_to_judge, find_anchors, recommend_frame
 from workflows.tasks.split import SPLITS, Split, split_by_time
 
 
-def _prepared(events: pl.DataFrame, settings: PrepareSettings) -> tuple[EventLog, History, Split]:
+def _prepared(events: pl.DataFrame, settings: PrepareSettings) -> tuple[EventLog, ShopperFeatures, Split]:
     log = code_events(events, settings.interaction_types)
     split = split_by_time(log.time, settings.valid_share, settings.test_share)
-    return log, History(log, settings.session_gap_minutes, settings.recent_items), split
+    return log, ShopperFeatures(log, settings.session_gap_minutes, settings.recent_items), split
 
 
 def _of_key(events: pl.DataFrame, key: str) -> list[dict[str, object]]:

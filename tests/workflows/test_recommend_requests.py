@@ -12,7 +12,7 @@ import pytest
 from workflows.events.event_log import DAY_US, HOUR_US, code_events
 from workflows.features.columns import FORMS
 from workflows.features.item import ItemHistory
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import LeaveOut, PrepareSettings
 from workflows.tasks.leave_out import LeftOut
 from workflows.tasks.recommend import examples_to_learn, find_anchors
@@ -78,7 +78,7 @@ def test_what_is_left_out_is_what_is_stored_and_told(
     ]
     settings = PrepareSettings(recent_items=2)
     log = code_events(event_maker(rows), settings.interaction_types)
-    history = History(log, settings.session_gap_minutes, settings.recent_items)
+    history = ShopperFeatures(log, settings.session_gap_minutes, settings.recent_items)
     left_out = LeftOut(log, history, rule)
     anchors, _ = find_anchors(history, left_out)
     asked = anchors.take(np.flatnonzero(anchors.anchor == midnight + round(0.2 * HOUR_US)))
@@ -97,7 +97,7 @@ def test_no_examples_are_no_requests(event_maker: Callable[..., pl.DataFrame]) -
     rows = [{"user_id": "u", "item_id": "x", "event_type": "view", "time": 20_000 * DAY_US}]
     settings = PrepareSettings()
     log = code_events(event_maker(rows), settings.interaction_types)
-    history = History(log, settings.session_gap_minutes, settings.recent_items)
+    history = ShopperFeatures(log, settings.session_gap_minutes, settings.recent_items)
     left_out = LeftOut(log, history, "interacted")
     none = examples_to_learn(history, find_anchors(history, left_out)[0].take(np.empty(0, np.int64)))
     assert len(recommend_requests(log, history, ItemHistory(log, 7.0), none, settings, left_out)) == 0

@@ -21,7 +21,7 @@ from workflows.events.event_log import EventLog
 from workflows.events.schema import CART, VIEW
 from workflows.features.columns import COUNTED_KINDS
 from workflows.features.item import ItemHistory, state_instant
-from workflows.features.shopper import Added, History, Queries
+from workflows.features.shopper import Added, Queries, ShopperFeatures
 
 
 def request_kinds(log: EventLog) -> dict[str, str]:
@@ -65,8 +65,8 @@ class Requests:
 
 
 def request_queries(
-    log: EventLog, history: History, items: ItemHistory, requests: Requests, state_minutes: int
-) -> tuple[History, Queries]:
+    log: EventLog, history: ShopperFeatures, items: ItemHistory, requests: Requests, state_minutes: int
+) -> tuple[ShopperFeatures, Queries]:
     """Compute the query features of requests.
 
     Args:

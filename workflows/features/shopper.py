@@ -55,7 +55,7 @@ class Added:
     prices: Floats
 
 
-class History:
+class ShopperFeatures:
     """The interactions of every key in time order, ready to be asked what was known before an instant.
 
     Args:
@@ -141,7 +141,7 @@ class History:
         features["session_minutes"] = np.where(told & ~running, 1 / MINUTE_US, minutes)
         return {name: features[name] for name in columns.QUERY_CONTINUOUS}
 
-    def followed_by(self, item: Ints, category: Ints, brand: Ints) -> History:
+    def followed_by(self, item: Ints, category: Ints, brand: Ints) -> ShopperFeatures:
         """Return a history in which ``recent`` rows from the number of interactions on are these further events, [E] each."""
         other = copy(self)
         other.item, other.category, other.brand = (

@@ -23,7 +23,7 @@ from workflows.features.item import NEVER, ItemHistory
 from workflows.features.own_days import OwnDays
 from workflows.features.own_items import OwnItems
 from workflows.features.own_shoppers import OwnShoppers
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.prepare.example_tables import ExampleTables
 from workflows.prepare.known_shop import NOTHING_KNOWN, KnownShop
 from workflows.prepare.snapshot import read_id_types, snapshot_instant, write_snapshot
@@ -100,7 +100,7 @@ class _Shop:
     """Everything the steps below share."""
 
     log: EventLog
-    history: History
+    history: ShopperFeatures
     items: ItemHistory
     left_out: LeftOut
     split: Split
@@ -187,7 +187,7 @@ def _open_shop(frame: pl.DataFrame, settings: PrepareSettings, seed: int, leave_
     del frame, sessions  # as large as all that is made of them below
     shoppers = OwnShoppers(known.families, whole, split.t_valid, known.users) if known.has(Owner.SHOPPER) else None
     days = OwnDays(known.families, whole, split.t_valid) if known.has(Owner.MOMENT) else None
-    history = History(log, settings.session_gap_minutes, settings.recent_items, shoppers, days)
+    history = ShopperFeatures(log, settings.session_gap_minutes, settings.recent_items, shoppers, days)
     listed = np.array([known.items.get(item, NEVER) for item in log.items], np.int64) if known.items else None
     own = OwnItems(known.families, whole, split.t_valid) if known.has(Owner.ITEM) else None
     items = ItemHistory(log, settings.popularity_days, own, listed)

@@ -18,7 +18,7 @@ from workflows.features.columns import FORMS
 from workflows.features.item import ItemHistory
 from workflows.features.own_days import OwnDays
 from workflows.features.requests import Requests, request_kinds, request_queries
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.catalogue import catalogue_frame
 from workflows.tasks.leave_out import LeftOut, left_out_codes, left_out_lists
@@ -43,7 +43,7 @@ def snapshot_instant(last: int, state_minutes: int) -> int:
 def write_snapshot(
     folder: Path,
     log: EventLog,
-    history: History,
+    history: ShopperFeatures,
     items: ItemHistory,
     settings: PrepareSettings,
     rng: np.random.Generator,
@@ -91,7 +91,7 @@ def write_snapshot(
     return {name: len(table) for name, table in tables.items()}
 
 
-def users_frame(log: EventLog, history: History, as_of: int) -> pl.DataFrame:
+def users_frame(log: EventLog, history: ShopperFeatures, as_of: int) -> pl.DataFrame:
     """Describe every identified user with an interaction, and every one whom the shop's table of users lists, sorted by ``user_id``.
 
     Returns:
@@ -137,7 +137,9 @@ def _where(values: pl.Series, held: Bools) -> pl.Series:
     return values.set(pl.Series(~held), None)
 
 
-def left_out_columns(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> list[pl.Series]:
+def left_out_columns(
+    log: EventLog, history: ShopperFeatures, users: pl.DataFrame, as_of: int, left_out: LeftOut
+) -> list[pl.Series]:
     """What is left out for each user of a ``users_frame``, and where a refund can undo it, how many it takes.
 
     The recent items, which are there already, are not told again.
@@ -153,7 +155,7 @@ def left_out_columns(log: EventLog, history: History, users: pl.DataFrame, as_of
     return [listed, left_out_codes(query, times, len(users)).alias("left_out_times")]
 
 
-def _hidden(log: EventLog, history: History, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> tuple[Ints, Ints]:
+def _hidden(log: EventLog, history: ShopperFeatures, users: pl.DataFrame, as_of: int, left_out: LeftOut) -> tuple[Ints, Ints]:
     keys = _keys(log, users)
     at = np.full(len(keys), as_of, dtype=np.int64)
     return left_out.pairs(keys, at, history.recent(*history.bounds(keys, at)))
@@ -165,7 +167,7 @@ def _keys(log: EventLog, users: pl.DataFrame) -> Ints:
     return keys
 
 
-def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.Generator) -> pl.DataFrame:
+def parity_queries(log: EventLog, history: ShopperFeatures, as_of: int, rng: np.random.Generator) -> pl.DataFrame:
     """Compute the query features of some users and of a stranger at ``as_of``, by the code that made the training examples.
 
     Returns:
@@ -184,7 +186,7 @@ def parity_queries(log: EventLog, history: History, as_of: int, rng: np.random.G
 
 
 def parity_requests(
-    log: EventLog, history: History, items: ItemHistory, as_of: int, settings: PrepareSettings, rng: np.random.Generator
+    log: EventLog, history: ShopperFeatures, items: ItemHistory, as_of: int, settings: PrepareSettings, rng: np.random.Generator
 ) -> pl.DataFrame:
     """Draw requests of each form at and after ``as_of``, and compute their query features by the code that made the training examples.
 
@@ -232,7 +234,7 @@ def parity_requests(
     return head.hstack(longer.frame(queries, lists=True))
 
 
-def _some_new(history: History, key: Ints, users: Ints, as_of: int) -> Ints:
+def _some_new(history: ShopperFeatures, key: Ints, users: Ints, as_of: int) -> Ints:
     """Replace every fourth of the known users by one who is listed and has no history, where there are such."""
     start, stop = history.bounds(users, np.full(len(users), as_of, dtype=np.int64))
     new = users[start == stop]
@@ -242,7 +244,7 @@ def _some_new(history: History, key: Ints, users: Ints, as_of: int) -> Ints:
     return np.where((key >= 0) & (place % 4 == 0), new[place % len(new)], key)
 
 
-def _identified(log: EventLog, history: History, as_of: int) -> Ints:
+def _identified(log: EventLog, history: ShopperFeatures, as_of: int) -> Ints:
     """Codes of the users that have an id and at least one interaction, or that the shop's table of users lists, in order."""
     every = np.arange(len(log.keys), dtype=np.int64)
     known: Ints = every[history.is_known(every, np.full(len(every), as_of, dtype=np.int64))]

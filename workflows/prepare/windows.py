@@ -17,7 +17,7 @@ from cartwheel.core.tables import read_json
 from workflows.events.asof import Ints
 from workflows.events.event_log import EventLog
 from workflows.features.item import ItemHistory
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.catalogue import catalogue_frame
 from workflows.tasks.leave_out import LeftOut
@@ -65,7 +65,7 @@ def window_splits(times: Ints, split: Split, most: int) -> list[Split]:
 
 
 def cut_windows(
-    log: EventLog, history: History, items: ItemHistory, left_out: LeftOut, anchors: Anchors, split: Split,
+    log: EventLog, history: ShopperFeatures, items: ItemHistory, left_out: LeftOut, anchors: Anchors, split: Split,
     settings: PrepareSettings, seed: int,
 ) -> list[Window]:  # fmt: skip
     """Cut the questions of every window; one without a question is left out.

@@ -11,7 +11,7 @@ import polars as pl
 from workflows.events.asof import AsOf, Bools, Ints, expand, parts_of
 from workflows.events.event_log import HOUR_US, EventLog, float32, instants
 from workflows.features.item import ItemHistory, state_instant
-from workflows.features.shopper import History, Queries
+from workflows.features.shopper import Queries, ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.ranking import cross_frame
 from workflows.tasks.split import Split, SplitName
@@ -132,7 +132,13 @@ def choose_carts(
 
 
 def cart_frame(
-    log: EventLog, history: History, items: ItemHistory, carts: Carts, settings: PrepareSettings, *, max_rows: int | None = None
+    log: EventLog,
+    history: ShopperFeatures,
+    items: ItemHistory,
+    carts: Carts,
+    settings: PrepareSettings,
+    *,
+    max_rows: int | None = None,
 ) -> pl.DataFrame:
     """Write the lines of carts as the log has them: with the whole history of the shopper up to the anchor; see ``line_frame``."""
     queries = history.queries(carts.key, carts.anchor)
@@ -141,7 +147,7 @@ def cart_frame(
 
 def line_frame(
     log: EventLog,
-    history: History,
+    history: ShopperFeatures,
     items: ItemHistory,
     carts: Carts,
     queries: Queries,

@@ -16,7 +16,7 @@ from workflows.events.event_log import EventLog
 from workflows.features.columns import FORMS
 from workflows.features.item import ItemHistory, state_instant
 from workflows.features.requests import Requests, request_queries
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.cart import Carts, line_frame
 
@@ -26,7 +26,7 @@ CART_REQUESTS: Final = "cart_requests"
 
 def cart_requests(
     log: EventLog,
-    history: History,
+    history: ShopperFeatures,
     items: ItemHistory,
     carts: Carts,
     settings: PrepareSettings,
@@ -67,7 +67,7 @@ def cart_requests(
     return frame.with_columns(pl.format("{} {}", "cart_id", names).alias("cart_id"), names)
 
 
-def session_items(history: History, carts: Carts, settings: PrepareSettings) -> Ints:
+def session_items(history: ShopperFeatures, carts: Carts, settings: PrepareSettings) -> Ints:
     """Return the last distinct items of the session that runs at each anchor: rows of the history [C, L], latest first, -1 = none."""
     start, stop = history.bounds(carts.key, carts.anchor)
     last = np.maximum(stop - 1, 0)
@@ -80,7 +80,7 @@ def session_items(history: History, carts: Carts, settings: PrepareSettings) -> 
 
 
 def possible_forms(
-    history: History, carts: Carts, session: Ints, settings: PrepareSettings
+    history: ShopperFeatures, carts: Carts, session: Ints, settings: PrepareSettings
 ) -> np.ndarray[tuple[int, int], np.dtype[np.bool_]]:
     """Return which carts can be asked for in which form: bool [C, forms]."""
     stored = state_instant(carts.anchor, settings.state_minutes)
@@ -92,7 +92,7 @@ def possible_forms(
 
 
 def requests_of(
-    history: History, carts: Carts, cart: Ints, form: Ints, session: Ints, settings: PrepareSettings
+    history: ShopperFeatures, carts: Carts, cart: Ints, form: Ints, session: Ints, settings: PrepareSettings
 ) -> tuple[Requests, Carts]:
     """Make the request of each (cart, form), and the carts that they ask for, one a request."""
     anchor = carts.anchor[cart]

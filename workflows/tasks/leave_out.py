@@ -10,7 +10,7 @@ import polars as pl
 from workflows.events.asof import AsOf, Bools, Ints, expand, parts_of
 from workflows.events.event_log import EventLog, ragged_strings
 from workflows.events.schema import REFUND
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.settings import LeaveOut
 
 _PURCHASE: Final = "purchase"
@@ -33,7 +33,7 @@ class LeftOut:
         rule: which of these.
     """
 
-    def __init__(self, log: EventLog, history: History, rule: LeaveOut) -> None:
+    def __init__(self, log: EventLog, history: ShopperFeatures, rule: LeaveOut) -> None:
         self.rule = rule
         self._history = history
         self._width = max(len(log.items), 1)
@@ -69,7 +69,7 @@ class LeftOut:
             key: int64 [Q], history key.
             anchor: int64 [Q], microseconds; only what is strictly before counts.
             item: int64 [Q], item code.
-            recent: int64 [Q, L], the recent items as ``History.recent`` gives them.
+            recent: int64 [Q, L], the recent items as ``ShopperFeatures.recent`` gives them.
 
         Returns:
             bool [Q].

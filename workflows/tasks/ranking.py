@@ -12,7 +12,7 @@ from workflows.events.asof import Bools, Floats, Ints, expand
 from workflows.events.event_log import float32, instants
 from workflows.features.item import ItemHistory, state_instant
 from workflows.features.pair import cross_features
-from workflows.features.shopper import History, Queries
+from workflows.features.shopper import Queries, ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.leave_out import LeftOut
 from workflows.tasks.negatives import NegativeSampler
@@ -20,7 +20,7 @@ from workflows.tasks.recommend import RecommendExamples
 
 
 def ranking_frame(
-    history: History,
+    history: ShopperFeatures,
     items: ItemHistory,
     sampler: NegativeSampler,
     examples: RecommendExamples,
@@ -71,7 +71,7 @@ def ranking_frame(
     return query_frame.hstack(offered_columns).hstack([label]), int((~sold).sum())
 
 
-def cross_frame(history: History, queries: Queries, number: Ints, state: dict[str, Floats | Ints]) -> pl.DataFrame:
+def cross_frame(history: ShopperFeatures, queries: Queries, number: Ints, state: dict[str, Floats | Ints]) -> pl.DataFrame:
     """Compute the cross columns of rows that pair a query with an item.
 
     Args:
@@ -98,7 +98,7 @@ def _single(values: npt.NDArray[Any]) -> pl.Series:
     return float32(values.astype(np.float64))
 
 
-def _forbidden(history: History, examples: RecommendExamples, kept: Ints) -> tuple[Ints, Ints]:
+def _forbidden(history: ShopperFeatures, examples: RecommendExamples, kept: Ints) -> tuple[Ints, Ints]:
     """Pair each kept anchor with its recent items, all that the shopper turned to at its instant, and what else is true for it."""
     recent = examples.queries.recent[kept]
     key, instant = examples.anchors.key[kept], examples.anchors.anchor[kept]

@@ -11,7 +11,7 @@ import polars as pl
 from workflows.events.asof import Bools, Ints, expand, parts_of
 from workflows.events.event_log import DAY_US, EventLog, instants, ragged_strings
 from workflows.features.item import ItemHistory, state_instant
-from workflows.features.shopper import History, Queries
+from workflows.features.shopper import Queries, ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.leave_out import LeftOut, left_out_lists
 from workflows.tasks.split import Split, SplitName
@@ -64,7 +64,7 @@ class RecommendExamples:
     hidden: tuple[Ints, Ints]
 
 
-def find_anchors(history: History, left_out: LeftOut) -> tuple[Anchors, int]:
+def find_anchors(history: ShopperFeatures, left_out: LeftOut) -> tuple[Anchors, int]:
     """Find the interactions that ask for a recommendation.
 
     Interactions of one key with one item at one instant are one anchor.
@@ -120,7 +120,7 @@ def latest_anchors(anchors: Anchors, split: Split, name: SplitName, settings: Pr
     return chosen.take(np.arange(len(chosen.key))[-settings.max_train_examples :])
 
 
-def examples_to_learn(history: History, anchors: Anchors) -> RecommendExamples:
+def examples_to_learn(history: ShopperFeatures, anchors: Anchors) -> RecommendExamples:
     """Compute the features of anchors that are learnt from: the truth of each is its own item."""
     queries = history.queries(anchors.key, anchors.anchor)
     none = np.empty(0, dtype=np.int64)
@@ -128,7 +128,7 @@ def examples_to_learn(history: History, anchors: Anchors) -> RecommendExamples:
 
 
 def examples_to_judge(
-    history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings, left_out: LeftOut
+    history: ShopperFeatures, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings, left_out: LeftOut
 ) -> RecommendExamples:
     """Compute the features and the truth of the chosen anchors of validation or test.
 
@@ -149,7 +149,7 @@ def examples_to_judge(
     return RecommendExamples(anchors, queries, sizes, item[fresh], hidden)
 
 
-def _first_mentions(history: History, first: Ints, stop: Ints) -> tuple[Ints, Ints]:
+def _first_mentions(history: ShopperFeatures, first: Ints, stop: Ints) -> tuple[Ints, Ints]:
     """Find the first interaction with each distinct item in ranges of one key's interactions.
 
     Args:
@@ -172,7 +172,7 @@ def _first_mentions(history: History, first: Ints, stop: Ints) -> tuple[Ints, In
 
 
 def recommend_frame(
-    log: EventLog, history: History, items: ItemHistory, examples: RecommendExamples, settings: PrepareSettings
+    log: EventLog, history: ShopperFeatures, items: ItemHistory, examples: RecommendExamples, settings: PrepareSettings
 ) -> pl.DataFrame:
     """Write the examples of a split as a frame.
 

@@ -12,7 +12,7 @@ from workflows.events.event_log import EventLog
 from workflows.features.columns import FORMS
 from workflows.features.item import ItemHistory
 from workflows.features.requests import Requests, request_queries
-from workflows.features.shopper import History, Queries
+from workflows.features.shopper import Queries, ShopperFeatures
 from workflows.settings import PrepareSettings
 from workflows.tasks.cart import Carts
 from workflows.tasks.cart_requests import possible_forms, requests_of, session_items
@@ -24,7 +24,12 @@ RECOMMEND_REQUESTS: Final = "recommend_requests"
 
 
 def recommend_requests(
-    log: EventLog, history: History, items: ItemHistory, examples: RecommendExamples, settings: PrepareSettings, left_out: LeftOut
+    log: EventLog,
+    history: ShopperFeatures,
+    items: ItemHistory,
+    examples: RecommendExamples,
+    settings: PrepareSettings,
+    left_out: LeftOut,
 ) -> pl.DataFrame:
     """Ask for each example in every form in which it can be asked for.
 
@@ -57,7 +62,7 @@ def recommend_requests(
 
 
 def _hidden(
-    log: EventLog, history: History, longer: History, requests: Requests, queries: Queries, left_out: LeftOut
+    log: EventLog, history: ShopperFeatures, longer: ShopperFeatures, requests: Requests, queries: Queries, left_out: LeftOut
 ) -> tuple[Ints, Ints]:
     """Return number of the request and item code of what a server leaves out, int64 [P] each, in order of both."""
     if left_out.rule == "recent":

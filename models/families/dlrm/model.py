@@ -40,17 +40,17 @@ class Task:
 
     Attributes:
         continuous: its continuous columns.
-        chances_of_carts: whether its rows are lines of carts and its logits become their probabilities and those of whole carts, for which
-            calibrations are fitted.
+        probabilities_of_carts: whether its rows are lines of carts and its logits become their probabilities and those of whole carts,
+            for which calibrations are fitted.
     """
 
     continuous: tuple[str, ...]
-    chances_of_carts: bool = False
+    probabilities_of_carts: bool = False
 
 
 TASKS: Final[Mapping[str, Task]] = {
     "ranking": Task(QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS),
-    "cart": Task(QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART, chances_of_carts=True),
+    "cart": Task(QUERY_CONTINUOUS + ITEM_CONTINUOUS + CROSS + CART, probabilities_of_carts=True),
 }
 CONTINUOUS: Final = {name: task.continuous for name, task in TASKS.items()}
 """Continuous columns of each model where a shop has no own ones."""

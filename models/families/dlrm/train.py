@@ -168,7 +168,7 @@ def train_dlrm(
     )
     if beside is not None:
         beside(folder)
-    if TASKS[name].chances_of_carts:
+    if TASKS[name].probabilities_of_carts:
         extra = _calibrate(dlrm, layout, model, notes)
     test = optional_table(layout.features("test", name), dlrm.columns, dlrm.sizes)
     if test is not None:
@@ -199,11 +199,11 @@ def _calibrate(dlrm: Any, run: RunLayout, model: ModelLayout, notes: list[str]) 
     if not len(rows.label):
         return {}
     features, first = head_features(rows.cart, rows.logit)
-    chances = sigmoid(log.cart.log_odds(features, log.lines))
+    probabilities = sigmoid(log.cart.log_odds(features, log.lines))
     return {
         "calibration_error_before": expected_calibration_error(rows.label, sigmoid(rows.logit)),
         "calibration_error_after": expected_calibration_error(rows.label, log.lines.probability(rows.logit)),
-        "cart_calibration_error": expected_calibration_error(rows.cart_label[first], chances),
+        "cart_calibration_error": expected_calibration_error(rows.cart_label[first], probabilities),
     }
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from cartwheel.core.errors import UsageError
 from models.families.kept import Arrays, Keepable
 from models.families.neighbours.reconstruction import Weights, bytes_needed, reconstruction
-from models.families.neighbours.strongest import strongest
+from models.families.neighbours.top_k_per_row import top_k_per_row
 from models.families.parameters import require_positive
 from models.families.popularity.most_popular import item_counts
 from models.families.popularity_order import PopularityOrder
@@ -108,7 +108,7 @@ class EASE(ItemToItem, Keepable):
         starts = np.concatenate([[0], np.cumsum(lengths)])
         values = np.take_along_axis(self._weights, places, axis=1)
         shape = (self._items, self._items)
-        return strongest(csr_matrix((values.ravel(), self._kept[places.ravel()], starts), shape), kept)
+        return top_k_per_row(csr_matrix((values.ravel(), self._kept[places.ravel()], starts), shape), kept)
 
     def _require_memory(self, users: int, items: int) -> None:
         needed = bytes_needed(users, items) / _GIB

@@ -9,7 +9,7 @@ import numpy as np
 
 from models.families.kept import Arrays, Keepable
 from models.families.neighbours.blocks import in_blocks
-from models.families.neighbours.strongest import strongest
+from models.families.neighbours.top_k_per_row import top_k_per_row
 from models.families.parameters import require_not_negative, require_positive
 from models.families.popularity.recently_popular import DAY
 from models.families.popularity_order import PopularityOrder
@@ -113,7 +113,7 @@ class ItemKNN(ItemToItem, Keepable):
 
     def similarities(self, most: int) -> Any:
         """Return the similarities of the nearest items; see the interface."""
-        return strongest(self._similar, most)
+        return top_k_per_row(self._similar, most)
 
     def _affinity(self, queries: Queries) -> Any:
         """Return a(i) of each question as a ``scipy.sparse.csr_matrix`` [q, items]."""

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from models.families.neighbours.blocks import in_blocks
-from models.families.neighbours.strongest import strongest
+from models.families.neighbours.top_k_per_row import top_k_per_row
 from models.families.parameters import require_not_negative, require_positive
 from models.families.popularity_order import PopularityOrder
 from models.families.recommender import ItemToItem, Scores
@@ -80,4 +80,4 @@ class SequentialRules(ItemToItem):
 
     def similarities(self, most: int) -> Any:
         """Return W, its strongest entries; see the interface."""
-        return strongest(self._rules, most)
+        return top_k_per_row(self._rules, most)

@@ -246,9 +246,9 @@ class TwoTowerLearner:
         features = tower.features
         asked = _columns(features.query_categorical, ids) | _columns(features.query_continuous, floats)
         asked |= dict(zip(QUERY_LISTS, tf.unstack(lists, axis=1), strict=True))
-        offered = _columns(features.item_categorical, target_ids) | _columns(features.item_continuous, target_floats)
+        item_columns = _columns(features.item_categorical, target_ids) | _columns(features.item_continuous, target_floats)
         with tf.GradientTape() as tape:
-            query, item = tower.query(asked, training=True), tower.item(offered, training=True)
+            query, item = tower.query(asked, training=True), tower.item(item_columns, training=True)
             logits = self.logits(query, item, item_ids)
             positive = tf.zeros([tf.shape(logits)[0]], tf.int32)  # Merlin puts the positive first
             losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=positive, logits=logits)

@@ -13,7 +13,7 @@ from cartwheel.core.errors import ComparisonError, RunError
 from evaluation.evaluate import evaluate_run
 from evaluation.figures import METRICS_FILE, Evaluation, difference
 from evaluation.lists import left_out
-from evaluation.protocols.protocol import SAMPLED_CHANCES_WARNING
+from evaluation.protocols.protocol import SAMPLED_PROBABILITIES_WARNING
 from evaluation.settings import EvaluateSettings
 from models.families.registry import BASELINES
 from models.families.tabular.logistic_regression import POPULARITY
@@ -69,11 +69,11 @@ def test_what_is_judged_against_sampled_items_carries_a_warning_and_nothing_else
     evaluation: Evaluation, finished_run: Path
 ) -> None:
     assert {record.task for record in evaluation.records if record.protocol.warning} == {"ranking"}
-    assert evaluation.warnings("ranking") == (SAMPLED_CHANCES_WARNING,)
+    assert evaluation.warnings("ranking") == (SAMPLED_PROBABILITIES_WARNING,)
     assert evaluation.warnings("retrieval") == ()
     told = json.loads((finished_run / METRICS_FILE).read_text())
     for row in told:
-        assert row["protocol"]["warning"] == (SAMPLED_CHANCES_WARNING if row["task"] == "ranking" else "")
+        assert row["protocol"]["warning"] == (SAMPLED_PROBABILITIES_WARNING if row["task"] == "ranking" else "")
 
 
 def test_what_is_left_out_says_how_much_so_that_other_lengths_have_other_hashes(evaluation: Evaluation, own_run: Path) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from evaluation.chances import LEAST_RESAMPLES, Forecast, chance_records
 from evaluation.figures import Protocol, Record
+from evaluation.probabilities import LEAST_RESAMPLES, Forecast, probability_records
 from evaluation.settings import EvaluateSettings
 from evaluation.thresholds import Threshold
 from models.metrics.classification import Floats, Labels, Thresholds, row_log_loss
@@ -29,7 +29,7 @@ def judged(advantage: float, resamples: int = 100) -> tuple[list[Record], np.nda
         for name, value in chances.items()
     ]
     settings = EvaluateSettings(bootstrap=resamples)
-    return chance_records("cart", label, users, forecasts, settings, 7, PROTOCOL), label, chances, users
+    return probability_records("cart", label, users, forecasts, settings, 7, PROTOCOL), label, chances, users
 
 
 def leads(records: list[Record], metric: str) -> list[Record]:

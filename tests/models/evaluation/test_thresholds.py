@@ -21,9 +21,9 @@ from sklearn.metrics import (
 )
 
 from cartwheel.core.errors import ComparisonError
-from evaluation.chances import AT_THRESHOLD
 from evaluation.figures import Evaluation, Record, difference
 from evaluation.forecasts import cart_records, ranking_records, read_forecasts
+from evaluation.probabilities import AT_THRESHOLD
 from evaluation.settings import EvaluateSettings
 from evaluation.thresholds import Threshold, chosen_threshold, given_threshold
 from models.training.calibration import sigmoid

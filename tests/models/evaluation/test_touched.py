@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import RunError
-from evaluation.touched import FILE, Touches, configuration_hash, read_touches, record_touch
+from evaluation.test_set_usage import FILE, Touches, configuration_hash, read_touches, record_touch
 
 FIRST, SECOND = configuration_hash({"seed": 1}), configuration_hash({"seed": 2})
 

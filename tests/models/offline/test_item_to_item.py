@@ -8,8 +8,8 @@ import pytest
 from recommender_conformance import ask, planted
 from scipy.sparse import csr_matrix
 
-from models.families.neighbours.strongest import strongest
 from models.families.neighbours.table import Neighbours
+from models.families.neighbours.top_k_per_row import top_k_per_row
 from models.families.recommender import ItemToItem
 from models.families.registry import EASE
 from models.retrieval.choose_neighbours import DECAYS
@@ -60,7 +60,7 @@ def test_items_that_ease_left_out_have_no_neighbours() -> None:
 def test_the_strongest_come_first_and_of_equal_ones_those_of_lower_column(most: int) -> None:
     dense = np.random.default_rng(0).integers(-1, 4, (20, 12)).astype(float)
     dense[[0, 7, 19]] = 0  # empty rows, the first and the last among them
-    kept = strongest(csr_matrix(dense), most)
+    kept = top_k_per_row(csr_matrix(dense), most)
     for row, found in enumerate(kept.toarray()):
         expected = [column for column in np.argsort(-dense[row], kind="stable") if dense[row, column] > 0][:most]
         assert kept.indices[kept.indptr[row] : kept.indptr[row + 1]].tolist() == expected
@@ -68,7 +68,7 @@ def test_the_strongest_come_first_and_of_equal_ones_those_of_lower_column(most: 
 
 
 def test_of_no_rows_none_are_kept() -> None:
-    assert strongest(csr_matrix((0, 5)), 3).shape == (0, 5)
+    assert top_k_per_row(csr_matrix((0, 5)), 3).shape == (0, 5)
 
 
 def test_the_document_names_every_learner_and_decay() -> None:

@@ -12,7 +12,7 @@ from synthetic_run import SESSION_GAP_US
 from serving.export.parity import unpacked
 from serving.local import LocalRepository
 from workflows.events.event_log import EVENT_COLUMNS, code_events
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 
 AROUND = np.array([-1, 0, 1])
 MINUTES = SESSION_GAP_US // 60_000_000
@@ -40,7 +40,7 @@ def trained(shopper: dict[str, object], asked: np.ndarray) -> list[bool]:
     row = {"user_id": "a", "item_id": "x", "event_type": "view", "timestamp": seen}
     frame = pl.DataFrame([{name: row.get(name) for name in EVENT_COLUMNS}], schema={**EVENT_COLUMNS, "timestamp": pl.Int64})
     stamp = pl.col("timestamp").cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-    history = History(code_events(frame.with_columns(stamp), ("view",)), MINUTES, 5)
+    history = ShopperFeatures(code_events(frame.with_columns(stamp), ("view",)), MINUTES, 5)
     found = history.queries(np.zeros(len(asked), dtype=np.int64), asked).continuous
     return [bool(events > 0) for events in found["session_events"]]
 

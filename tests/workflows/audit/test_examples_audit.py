@@ -18,7 +18,7 @@ from workflows.audit.targets import roc_auc
 from workflows.events.asof import AsOf, Bools, Ints
 from workflows.features import item as item_state
 from workflows.features import shopper as history
-from workflows.features.shopper import History
+from workflows.features.shopper import ShopperFeatures
 from workflows.prepare import examples
 from workflows.prepare.examples import build_examples
 from workflows.settings import LEAVE_OUT, LeaveOut, PrepareSettings
@@ -102,7 +102,7 @@ def test_truth_beyond_the_split_is_caught(
     honest = recommend_examples.examples_to_judge
 
     def careless(
-        history: History, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings, left_out: LeftOut
+        history: ShopperFeatures, anchors: Anchors, split: Split, name: SplitName, settings: PrepareSettings, left_out: LeftOut
     ) -> object:
         return honest(history, anchors, replace(split, t_test=split.end), name, settings, left_out)
 

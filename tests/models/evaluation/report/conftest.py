@@ -10,7 +10,7 @@ import pytest
 from evaluation.evaluate import evaluate_run
 from evaluation.report.page import write_report
 from evaluation.settings import EvaluateSettings
-from evaluation.touched import record_touch
+from evaluation.test_set_usage import record_touch
 from workflows.settings import PrepareSettings
 from workflows.tasks.split import told_split
 

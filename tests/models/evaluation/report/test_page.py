@@ -11,10 +11,10 @@ import polars as pl
 import pytest
 
 from cartwheel.core.errors import RunError
-from evaluation.chances import AT_THRESHOLD
 from evaluation.evaluate import evaluate_run
 from evaluation.figures import Evaluation
-from evaluation.protocols.protocol import SAMPLED_CHANCES_WARNING
+from evaluation.probabilities import AT_THRESHOLD
+from evaluation.protocols.protocol import SAMPLED_PROBABILITIES_WARNING
 from evaluation.report.details import DETAILS_FILE, NO_DETAILS, Details
 from evaluation.report.page import write_report
 from evaluation.settings import EvaluateSettings
@@ -142,7 +142,7 @@ def test_how_the_log_was_split_is_told_with_the_data_and_with_every_table(page: 
 
 
 def test_what_comes_from_sampled_items_is_warned_of_by_its_figures_and_by_its_curves(page: Page) -> None:
-    assert page.text.count(f"Warning: {SAMPLED_CHANCES_WARNING}") == 2
+    assert page.text.count(f"Warning: {SAMPLED_PROBABILITIES_WARNING}") == 2
 
 
 def test_protocol_hashes_are_those_of_the_records(page: Page, evaluated: Path) -> None:

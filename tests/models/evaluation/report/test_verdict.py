@@ -9,7 +9,7 @@ from evaluation.report.details import SegmentDifference, SegmentRow, SegmentTabl
 from evaluation.report.lineage import Lineage
 from evaluation.report.verdict import can_it_be_believed, for_whom, task_verdict
 from evaluation.report.views import TaskView, task_views
-from evaluation.touched import Touches
+from evaluation.test_set_usage import Touches
 from models.metrics.intervals import Interval
 
 PROTOCOL = Protocol("test", "all 9 items", "half", {"anchors": 1200, "users": 300}, "nothing", "95%")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 
-def strongest(matrix: Any, most: int) -> Any:
+def top_k_per_row(matrix: Any, most: int) -> Any:
     """Keep the greatest positive entries of each row.
 
     Args:

@@ -66,7 +66,7 @@ class _Figure:
     """Why ``value`` is NaN, where that is not for want of a class."""
 
 
-def chance_records(
+def probability_records(
     task: str,
     label: Labels,
     users: npt.NDArray[Any],

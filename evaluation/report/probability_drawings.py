@@ -9,7 +9,7 @@ import matplotlib.dates as mdates
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
-from evaluation.report.details import ChanceCurve, ChanceCurves, Timeline
+from evaluation.report.details import ChanceCurve, ProbabilityCurves, Timeline
 from evaluation.report.html import Html
 from evaluation.report.learning import LearningCurve
 from evaluation.report.list_drawings import WIDTH, slug
@@ -19,7 +19,7 @@ from evaluation.report.svg import CONTRASTS, LIGHT, Tips, drawing
 _DIAGONAL: Final = {"color": LIGHT["muted"], "linewidth": 0.8, "linestyle": (0, (4, 3))}
 
 
-def calibration_and_gains(task: ChanceCurves) -> Html:
+def calibration_and_gains(task: ProbabilityCurves) -> Html:
     """Draw what is said against what is seen, and how many of the positives the highest scores find."""
     shades = _shades(task)
 
@@ -84,7 +84,7 @@ def _calibration(axis: Any, tips: Tips, curve: ChanceCurve, colour: str) -> None
     tips.on(mark, model_name(curve.model))
 
 
-def _shades(task: ChanceCurves) -> dict[str, str]:
+def _shades(task: ProbabilityCurves) -> dict[str, str]:
     contrasts = list(CONTRASTS)
     result = {}
     for curve in task.curves:
