@@ -83,7 +83,7 @@ def test_a_page_is_written_though_a_figure_differs(log: Path, tmp_path: Path) ->
     ("arguments", "code", "said"),
     [
         (["nothing"], UsageError.exit_code, "There is no table 'nothing'. There are movielens-100k, "),
-        (["movielens-100k"], UsageError.exit_code, "needs its data. Give it with --data: u.data of MovieLens 100K"),
+        (["movielens-100k"], UsageError.exit_code, "needs data. Give it with --data: u.data of MovieLens 100K"),
         (
             ["movielens-100k", "--data", "missing.data"],
             DataError.exit_code,

@@ -79,7 +79,7 @@ def test_an_object_of_json_is_read_and_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     with pytest.raises(RunError, match=r"state\.json is missing"):
         read_json(path)
-    for text, words in (("{", r"is not JSON"), ("[1]", r"holds list, expected a JSON object")):
+    for text, words in (("{", r"is not JSON"), ("[1]", r"contains list, expected a JSON object")):
         path.write_text(text)
         with pytest.raises(RunError, match=words):
             read_json(path)

@@ -99,7 +99,7 @@ NO_ROLE = '{"keys": [{"name": "a", "digest": "a", "roles": ["x"]}]}'
 @pytest.mark.parametrize("content", ["", "[]", '{"keys": [{"name": 1, "digest": "a"}]}', NO_ROLE])
 def test_a_file_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
     path = tmp_path / "keys.json"
-    with pytest.raises(ConfigError, match="There is not a file of keys"):
+    with pytest.raises(ConfigError, match="There is no file of keys"):
         Keys(path, 0)
     path.write_text(content)
     with pytest.raises(ConfigError, match="is not a file of keys"):

@@ -140,7 +140,7 @@ def test_names_of_columns_do_not_get_in_the_way(orders: pl.DataFrame) -> None:
     ("parts", "words"),
     [
         ({"label": "retuned"}, "no column 'retuned'. Did you mean 'returned'?"),
-        ({"label": "returned", "time": "price"}, "Column 'price' is Float64, no date or datetime"),
+        ({"label": "returned", "time": "price"}, "Column 'price' is Float64, not a date or datetime"),
         ({"label": "returned", "split": "returned"}, "Column 'returned' has two roles"),
         ({"label": "text"}, "Column 'text' has 1000 values of type String"),
     ],

@@ -259,7 +259,7 @@ def test_a_run_that_was_not_evaluated_has_no_report(own_evaluated: Path) -> None
             '{"epochs": [{"loss": "high"}], "best_epoch": 0}',
             "does not contain the epochs of a training",
         ),
-        ("events/summary.json", "[1]", "holds list, expected a JSON object"),
+        ("events/summary.json", "[1]", "contains list, expected a JSON object"),
         ("manifest.json", "{", "is not JSON"),
     ],
 )
