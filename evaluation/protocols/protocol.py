@@ -17,8 +17,8 @@ from evaluation.protocols.checks import instant, require_count, require_kind, re
 TIES: Final = "expected value over all orders of tied items"
 SAMPLED_WARNING: Final = "Sampled metrics need not order models as full ranking does (Krichene and Rendle, KDD 2020, https://doi.org/10.1145/3394486.3403226)."
 SAMPLED_PROBABILITIES_WARNING: Final = (
-    f"{SAMPLED_WARNING} Log loss, Brier score and calibration are of probabilities within this sample, where true items are far "
-    "more frequent than in the catalogue."
+    f"{SAMPLED_WARNING} Log loss, Brier score and calibration are of chances within this sample, where true items are far more frequent "
+    "than in the catalogue."
 )
 
 _SHARES: Final = "GlobalTemporal(valid=0.1, test=0.1)"
