@@ -12,8 +12,13 @@ has_compiler() {
 }
 
 without_compiler=
-for candidate in "${PYTHON:-}" "${PYTHON:+python$PYTHON}" python3.11 python3.12 python3.10 python3 python; do
-    [ -n "$candidate" ] && "$candidate" -c "$runs" >/dev/null 2>&1 || continue
+if [ -n "${PYTHON:-}" ]; then # another one than was asked for would be a surprise
+    set -- "$PYTHON" "python$PYTHON"
+else
+    set -- python3.11 python3.12 python3.10 python3 python
+fi
+for candidate; do
+    "$candidate" -c "$runs" >/dev/null 2>&1 || continue
     if "$candidate" -c "$has_wheel" >/dev/null 2>&1 || has_compiler; then
         command -v "$candidate"
         exit 0
@@ -25,6 +30,13 @@ if [ -n "$without_compiler" ]; then
     printf '%s\n' \
         "Cartwheel finds $("$without_compiler" --version), for which NVTabular is built from its source, and no C++ compiler." \
         "Install one ('apt install g++' on Debian and Ubuntu, 'dnf install gcc-c++' on Fedora), or Python 3.11, and run make again." >&2
+    exit 1
+fi
+if [ -n "${PYTHON:-}" ]; then
+    found=$("$PYTHON" --version 2>/dev/null || "python$PYTHON" --version 2>/dev/null || echo "no Python that starts")
+    printf '%s\n' \
+        "PYTHON=$PYTHON is $found, where Cartwheel needs Python 3.10, 3.11 or 3.12 with venv." \
+        "Give a version, a name on the PATH or a full path, or leave PYTHON out to take the first that fits." >&2
     exit 1
 fi
 found=$(python3 --version 2>/dev/null || echo "no Python")

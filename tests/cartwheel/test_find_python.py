@@ -56,3 +56,15 @@ def test_python_chooses_by_version_name_or_path(tmp_path: Path) -> None:
     program(tmp_path, "c++", "exit 0")
     for python in ("3.12", "python3.12", str(tmp_path / "python3.12")):
         assert find(tmp_path, python).stdout.strip() == str(tmp_path / "python3.12")
+
+
+def test_another_python_than_the_one_asked_for_is_never_taken(tmp_path: Path) -> None:
+    fake_python(tmp_path, "python3.11", "3.11.9", fits=True)
+    program(tmp_path, "python3.12", "echo 'python3.12: command not found' >&2; exit 127")  # as pyenv leaves behind
+    result = find(tmp_path, "3.12")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "PYTHON=3.12 is no Python that starts, where Cartwheel needs Python 3.10, 3.11 or 3.12" in result.stderr
+    fake_python(tmp_path, "python3.13", "3.13.1", fits=False)
+    result = find(tmp_path, "python3.13")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert "PYTHON=python3.13 is Python 3.13.1" in result.stderr
