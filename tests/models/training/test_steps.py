@@ -91,21 +91,43 @@ def test_how_many_steps_are_taken_at_once_changes_nothing(small_run: Path, make:
         np.testing.assert_array_equal(one, other)
 
 
+def prepared(optimizer: Any, variables: list[Any]) -> Any:
+    """Make the moments, which a compiled step must not."""
+    _ = optimizer.iterations
+    optimizer._create_all_weights(variables)
+    return optimizer
+
+
 def test_lazy_adam_is_merlins_to_the_last_bit() -> None:
     from cartwheel.merlin_compat import mm, tf
     from models.training.loop import lazy_adam
 
     def trained(make: Any) -> Any:
-        rng, table, dense = np.random.default_rng(0), tf.Variable(tf.ones([50, 4])), tf.Variable(tf.ones([4, 3]))
-        optimizer = make([table, dense])
-        for _ in range(5):
-            rows = tf.constant(rng.integers(50, size=40))  # some of them twice
-            gradient = tf.IndexedSlices(tf.constant(rng.normal(size=(40, 4)), tf.float32), rows, tf.constant([50, 4]))
-            optimizer.apply_gradients([(gradient, table), (tf.constant(rng.normal(size=(4, 3)), tf.float32), dense)])
-        return [table.numpy(), dense.numpy(), *optimizer.get_weights()]
+        rng = np.random.default_rng(0)
+        variables = [
+            tf.Variable(tf.ones(shape)) for shape in ([50, 4], [4, 3], [900, 4], [30, 6], [70, 4], [20])
+        ]  # the second is dense
 
-    ours, theirs = trained(lambda variables: lazy_adam(0.01, variables)), trained(lambda _: mm.LazyAdam(0.01))
-    assert len(ours) == len(theirs) == 7
+        @tf.function  # type: ignore[untyped-decorator]
+        def step(gradients: Any) -> None:
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        optimizer = make(variables)
+        for count in (40, 2_000, 3, 40, 40):
+            gradients = []
+            for number, variable in enumerate(variables):
+                length, *width = variable.shape
+                values = tf.constant(rng.normal(size=(length if number == 1 else count, *width)), tf.float32)
+                rows = tf.constant(rng.integers(length, size=count), tf.int32 if number else tf.int64)  # some of them twice
+                gradients.append(values if number == 1 else tf.IndexedSlices(values, rows, tf.constant([length, *width])))
+            step(gradients)
+        return [*(variable.numpy() for variable in variables), *optimizer.get_weights()]
+
+    ours, theirs = (
+        trained(lambda variables: lazy_adam(0.01, variables)),
+        trained(lambda given: prepared(mm.LazyAdam(0.01), given)),
+    )
+    assert len(ours) == len(theirs) == 6 + 1 + 12
     for one, other in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(one, other)
 
