@@ -17,6 +17,7 @@ from cartwheel.core.errors import RunError, UsageError
 from cartwheel.core.onnx_model import open_session
 from serving.contract.programs import step_file
 from serving.contract.tensors import NUMPY_TYPES, Contract, Ensemble, Tensor
+from serving.contract.version import told_writer
 
 METADATA = "cartwheel.json"
 """File at the root of a repository that tells what it holds."""
@@ -91,7 +92,7 @@ def _contract(path: Path, metadata: Mapping[str, Any]) -> Contract:
         return Contract.from_json(metadata["contract"])
     except (KeyError, TypeError) as error:
         raise RunError(
-            f"{path / METADATA} has no contract that can be read ({error}).",
+            f"{path / METADATA} has no contract that can be read ({error}){told_writer(path)}.",
             "Write the repository again with `cartwheel export`.",
         ) from None
 

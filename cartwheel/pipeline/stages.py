@@ -10,6 +10,7 @@ from typing import Final
 
 from rich.console import Console
 
+from cartwheel import __version__
 from cartwheel.config import RunSettings
 from cartwheel.core.errors import MissingDependencyError, RunError
 from cartwheel.core.memory import give_back
@@ -147,10 +148,7 @@ def run_stages(settings: RunSettings, commands: Sequence[str], console: Console,
             elif stage.command in commands:
                 _run_one(stage, settings, run, wanted[stage.name], console)
             elif any(stage.name in _needed_by(other, stages) for other in stages if other.command in commands):
-                raise RunError(
-                    f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
-                    f"Run `cartwheel {stage.command}` with it first, or `cartwheel run` for all stages.",
-                )
+                raise _not_run(stage, run, ", or `cartwheel run` for all stages")
 
 
 def require_done(settings: RunSettings, run: RunDirectory, stages: Sequence[str], without: Sequence[str] = ()) -> None:
@@ -173,10 +171,20 @@ def require_done(settings: RunSettings, run: RunDirectory, stages: Sequence[str]
             needed = {name: file for name, file in record.files.items() if not name.startswith(tuple(without))}
             record = record.model_copy(update={"files": needed})
         if record is None or record.key != wanted[stage.name].key or run.changed_files(record):
-            raise RunError(
-                f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
-                f"Run `cartwheel {stage.command}` with it first.",
-            )
+            raise _not_run(stage, run)
+
+
+def _not_run(stage: Stage, run: RunDirectory, otherwise: str = "") -> RunError:
+    maker = run.manifest().cartwheel
+    if maker != __version__:
+        return RunError(
+            f"The run {run.path} was made by Cartwheel {maker}, and this is Cartwheel {__version__}, which computes other files.",
+            "Make it again with `cartwheel run`, or use the version that made it.",
+        )
+    return RunError(
+        f"The stage {stage.name!r} has not been run in {run.path} with this configuration.",
+        f"Run `cartwheel {stage.command}` with it first{otherwise}.",
+    )
 
 
 def _run_one(stage: Stage, settings: RunSettings, run: RunDirectory, wanted: StageRecord, console: Console) -> None:

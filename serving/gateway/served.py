@@ -14,7 +14,7 @@ from serving.client.answers import DEFAULT_MAX_K
 from serving.contract import questions
 from serving.contract.limits import PARAMETER, Limits, with_limits
 from serving.contract.tasks import PARAMETER as TASK
-from serving.contract.version import CONFIG, version_of
+from serving.contract.version import CONFIG, told_writer, version_of
 from serving.settings import ServeSettings
 
 _LINE: Final = re.compile(
@@ -95,6 +95,7 @@ class Served:
             ) from error
         if not found:
             raise RunError(
-                f"{repository} holds no ensemble that can be asked.", "Write the repository again with `cartwheel export`."
+                f"{repository} holds no ensemble that can be asked{told_writer(repository)}.",
+                "Write it again with `cartwheel export`, or, of a run that another version made, with `cartwheel run`.",
             )
         return cls(version_of(repository), found)

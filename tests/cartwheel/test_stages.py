@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import sys
@@ -443,6 +444,22 @@ class TestRunning:
         with pytest.raises(RunError, match=rf"The stage '{needed}' has not been run in .* Run `cartwheel prepare` with it first"):
             self.run(settings_of(TABLE), command)
         assert ran == []
+
+    def test_a_run_of_another_version_is_refused_in_a_sentence_and_made_again(self, folder: Path, ran: list[str]) -> None:
+        settings = settings_of(TABLE)
+        self.run(settings)
+        ran.clear()
+        manifest = settings.run / "manifest.json"
+        content = {**json.loads(manifest.read_text()), "cartwheel": "0.2.0"}
+        for record in content["stages"].values():
+            record["key"] = "another"  # the version is part of it
+        manifest.write_text(json.dumps(content))
+        said = r"was made by Cartwheel 0\.2\.0, and this is Cartwheel .* Make it again with `cartwheel run`"
+        with pytest.raises(RunError, match=said):
+            self.run(settings, "evaluate")
+        assert ran == []
+        self.run(settings)
+        assert len(ran) > 5
 
     @pytest.mark.parametrize("model", ["ranking", "cart"])
     def test_export_and_evaluation_need_both_models(self, folder: Path, ran: list[str], model: str) -> None:
