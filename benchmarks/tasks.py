@@ -13,10 +13,10 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 # The folder of a script is searched first; this puts the rooms before it.
@@ -26,6 +26,7 @@ from rich.console import Console  # noqa: E402
 
 import cartwheel  # noqa: E402
 from benchmarks.declared_tasks import CDNOW, RETAIL, STAGES, TINY, Question, churn  # noqa: E402
+from benchmarks.series_logs import MadeLog, m5_log  # noqa: E402
 from cartwheel.core.files import write_json, write_text  # noqa: E402
 from cartwheel.core.run_layout import RunLayout  # noqa: E402
 from evaluation.figures import LOWER_IS_BETTER, Record  # noqa: E402
@@ -37,6 +38,8 @@ from models.families.row_registry import BASELINES  # noqa: E402
 PAGE: Final = ROOT / "benchmarks" / "tasks.md"
 SECONDS: Final = "seconds.json"
 """File of a run: how long it took."""
+PEERS: Final = "peers.txt"
+"""File of a run: a line a peer that was measured on the same rows, such as by ``benchmarks/ets.py``."""
 _HEAD: Final = """# Declared tasks on public logs
 
 Written by `python benchmarks/tasks.py`. Test rows; brackets are 95% intervals, entities resampled. A reference is a plain model that was
@@ -82,6 +85,23 @@ class Row:
 
     question: Question
     bars: tuple[Bar, ...] = ()
+    made: MadeLog | None = None
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The files that it reads under the data folder."""
+        return (*self.question.needs, *(self.made.needs if self.made else ()))
+
+    def settings(self, data: Path, folder: Path) -> dict[str, Any]:
+        """Return the configuration of its run, once the log that it is asked of is made."""
+        settings = self.question.settings(data)
+        if self.made is None:
+            return settings
+        target = folder / self.made.file
+        if not target.is_file():
+            folder.mkdir(parents=True, exist_ok=True)
+            self.made.write(data, target)
+        return {**settings, "source": {"kind": "table", "path": str(target)}}
 
 
 def _mail(arm: str, label: str = "visit") -> dict[str, object]:
@@ -149,12 +169,37 @@ ROWS: Final = (
                     "demand": {
                         "use": "demand",
                         "learners": ["poisson_regression", "lightgbm"],
-                        "parameters": {"lightgbm": {"quantity": "tweedie"}},
+                        "parameters": {"lightgbm": {"quantity": "best"}},
                         "cost_of_false_negative": 4.0,
                     }
                 },
             },
         )
+    ),
+    Row(
+        Question(
+            "demand: M5, each of 28 days",
+            {
+                "tasks": {
+                    "demand": {
+                        "use": "demand",
+                        "every_days": 28,
+                        "predict": {"within_days": 1, "windows": 28},
+                        "valid_from": "2016-02-29",
+                        "test_at": "2016-03-28",
+                        "max_examples": 200_000,
+                        "learners": ["poisson_regression", "lightgbm"],
+                        "parameters": {"lightgbm": {"quantity": "best"}},
+                        "cost_of_false_negative": 4.0,
+                    }
+                },
+            },
+        ),
+        (
+            Bar("wape", 0.740, "asked for; mean of 28 days .753"),
+            Bar("rmsse", 0.688, "asked for; mean of 28 days .693"),
+        ),
+        m5_log(1),
     ),
     Row(
         Question("targeting: Hillstrom, women's mail", {**TINY, "prepare": _THIRDS, "tasks": {"womens": _mail("Womens E-Mail")}}),
@@ -169,12 +214,12 @@ ROWS: Final = (
 
 def judged(row: Row, data: Path, folder: Path, *, make: bool) -> Iterator[tuple[TaskEvaluation, float]]:
     """Give the evaluation of each task of a question with its seconds, running what is not done where that is wanted."""
-    path = folder / "".join(letter if letter.isalnum() else "_" for letter in row.question.name)
-    run = cartwheel.open_run({"run": str(path), **row.question.settings(data)})
+    path = folder / _folder(row)
     layout, seconds = RunLayout(path), path / SECONDS
+    if not seconds.is_file() and not make:
+        return
+    run = cartwheel.open_run({"run": str(path), **row.settings(data, folder)})
     if not seconds.is_file():
-        if not make:
-            return
         path.mkdir(parents=True, exist_ok=True)
         start = time.monotonic()
         for stage in STAGES:
@@ -184,8 +229,16 @@ def judged(row: Row, data: Path, folder: Path, *, make: bool) -> Iterator[tuple[
         yield TaskEvaluation.read(layout.task(name)), float(json.loads(seconds.read_text(encoding="utf-8"))["seconds"])
 
 
-def section(row: Row, found: TaskEvaluation, seconds: float) -> str:
-    """Return the part of the page that is about one task."""
+def _folder(row: Row) -> str:
+    return "".join(letter if letter.isalnum() else "_" for letter in row.question.name)
+
+
+def _peers(path: Path) -> list[str]:
+    return path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
+
+
+def section(row: Row, found: TaskEvaluation, seconds: float, beside: Sequence[str] = ()) -> str:
+    """Return the part of the page that is about one task; ``beside`` is what others have reached on the same rows."""
     metrics = list(dict.fromkeys([*METRICS[found.answer], *(each.name for each in found.added)]))
     lines = [f"## {row.question.name[0].upper()}{row.question.name[1:]}", ""]
     lines += [
@@ -204,7 +257,7 @@ def section(row: Row, found: TaskEvaluation, seconds: float) -> str:
             f"- {metric_name(bar.metric)}, reference {bar.value:g} ({bar.about}): {bar.standing(found.find(found.served, bar.metric))} by "
             f"what is served, {bar.standing(found.find(best, bar.metric))} by {model_name(best)}"
         )
-    return "\n".join([*lines, *(f"- {sentence}" for sentence in sentences(found)), ""])
+    return "\n".join([*lines, *(f"- {sentence}" for sentence in (*sentences(found), *beside)), ""])
 
 
 def _order(found: Record | None, bar: Bar) -> float:
@@ -230,12 +283,12 @@ def main() -> None:
     console, parts = Console(width=200), [_HEAD]
     for row in ROWS:
         wanted = given.only in row.question.name
-        if missing := [name for name in row.question.needs if not (given.data / name).exists()]:
+        if missing := [name for name in row.needs if not (given.data / name).exists()]:
             console.print(f"LOUD: {row.question.name} is left out: there is no {missing[0]} in {given.data}", markup=False)
             continue
         try:
             for found, seconds in judged(row, given.data.resolve(), given.work.resolve(), make=wanted):
-                parts.append(section(row, found, seconds))
+                parts.append(section(row, found, seconds, _peers(given.work / _folder(row) / PEERS)))
                 console.print(parts[-1], markup=False)
         except cartwheel.CartwheelError as error:  # a log that cannot answer says why, and the others go on
             console.print(f"{row.question.name}: {error}", markup=False)
