@@ -49,7 +49,7 @@ def continue_run(settings: RunSettings, landed: Path | None, config: Path, *, de
     outcome.write(done.run)
     print(outcome.sentence)
     if not deploy:
-        print(f"`cartwheel deploy {settings.run} --from {done.run}` brings it in; see `cartwheel run {config} --help`.")
+        print(f"`cartwheel deploy {settings.run} --from {done.run}` deploys it; see `cartwheel run {config} --help`.")
 
 
 def _bring_in(settings: RunSettings, run: Path, name: str) -> str:

@@ -212,7 +212,7 @@ class VersionStore:
             notes = [f"{error} The version {name} is served in its place." for error in refused[:1]]
             if chosen and not refused and exported and (newest := _name(repository)) not in (name, *self.history):
                 notes.append(
-                    f"The version {name} is served; {newest} was exported since: `cartwheel deploy {self._run}` brings it in."
+                    f"The version {name} is served; {newest} was exported since: `cartwheel deploy {self._run}` deploys it."
                 )
             return path, notes
         raise refused[0]
