@@ -73,7 +73,7 @@ def test_tables_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"where \[4, K\] twice is expected"):
         Neighbours.read(path, 4)
     Neighbours(TABLE.columns + 1, TABLE.weights).write(path)
-    with pytest.raises(RunError, match="out of the catalogue"):
+    with pytest.raises(RunError, match="outside the catalogue"):
         Neighbours.read(path, 3)
     Neighbours(TABLE.columns, TABLE.weights * np.nan).write(path)
     with pytest.raises(RunError, match="not a number"):
