@@ -83,6 +83,14 @@ def test_a_head_without_weights_is_a_base_rate_within_the_bounds_of_lines_that_h
     np.testing.assert_allclose(rate.log_odds(features, Platt(2.0, 1.0)), [0.5, -17.0])
 
 
+def test_the_base_rate_of_a_cart_caps_its_lines_where_they_have_a_slope() -> None:
+    lines, carts = np.array([3.0, -3.0]), np.array([0.5, 0.5])
+    rate, fitted = CartHead((0.0, 0.0, 0.0), 0.5), CartHead((1.0, 0.0, 0.0), 0.5)
+    assert rate.capped(lines, carts, Platt(2.0, 1.0)).tolist() == [0.5, -3.0]
+    assert rate.capped(lines, carts, Platt(0.0, 1.0)).tolist() == [3.0, -3.0]
+    assert fitted.capped(lines, carts, Platt(2.0, 1.0)).tolist() == [3.0, -3.0]
+
+
 def test_logistic_matches_scikit_learn() -> None:
     from sklearn.linear_model import LogisticRegression
 
@@ -173,3 +181,9 @@ def test_a_column_that_never_changes_is_no_reason_to_fail() -> None:
 def test_a_head_that_was_not_fitted_takes_the_likeliest_line_for_the_cart() -> None:
     features = np.array([[0.5, 0.4, np.log1p(3)], [-1.0, 0.7, np.log1p(2)]])
     assert CartHead().log_odds(features, Platt()).tolist() == [0.5, -1.0]
+
+
+def test_the_head_of_lines_gives_a_cart_the_probability_of_its_likeliest_line() -> None:
+    lines = Platt(2.0, 1.0)
+    features = np.array([[0.5, -4.0, np.log1p(3)], [-1.0, 0.7, np.log1p(2)]])
+    assert CartHead.of_line(lines).log_odds(features, lines).tolist() == [2.0, -1.0]

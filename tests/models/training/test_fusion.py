@@ -143,6 +143,9 @@ def test_final_scores_are_the_weighted_sum_and_places_without_a_candidate_stay_l
     dot, logit = np.array([[2.0, -1.0, 0.0]], np.float32), np.array([[0.5, 4.0, -np.inf]], np.float32)
     np.testing.assert_array_equal(Fusion(3.0).scores(dot, logit), [[6.5, 1.0, -np.inf]])
     np.testing.assert_array_equal(Fusion(3.0, 0.0).scores(dot, logit), [[6.0, -3.0, -np.inf]])
+    listed = np.array([[1.0, -4.0, 9.0]])
+    np.testing.assert_array_equal(Fusion(3.0, list_weight=0.5).scores(dot, logit, listed), [[7.0, -1.0, -np.inf]])
+    np.testing.assert_array_equal(Fusion(3.0, 0.0, list_weight=0.5).scores(dot, logit, listed), [[6.5, -5.0, -np.inf]])
 
 
 @pytest.mark.parametrize(("dot_knows", "logit_knows", "ranks"), [(False, True, True), (True, True, True), (True, False, False)])
