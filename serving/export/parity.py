@@ -5,7 +5,8 @@ Each ensemble names its check. Those of the recommender are here; that of declar
 Four comparisons: (1) the compiled feature graphs and models against NVTabular's features and TensorFlow's scores on the test
 split; (2) the encode step, which sees only a user id and an instant, against the offline features of the same users; (3) the encode
 step and the whole of ``cart`` for requests of every form, with recent items and lines, and carts of both sizes, against their offline
-features and probabilities; (4) the whole of ``recommend`` against the same chain computed in NumPy.
+features and probabilities, and the encode step once more with the same given as events; (4) the whole of ``recommend`` against the same
+chain computed in NumPy.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from serving.ensembles.served import ServedGraph
 from serving.export.offline_carts import OfflineCarts, read_requests
 from serving.export.offline_chain import OfflineChain
 from serving.export.onnx_columns import FeatureGraph
+from serving.export.parity_tables import Columns, differences, matrix, picked, raw_columns
 from serving.export.run_files import floats, integers, padded, strings
 from serving.export.snapshot import read_state
 from serving.local import LocalRepository
@@ -38,7 +40,6 @@ from workflows.features.columns import (
     CART,
     FORMS,
     ONE_LINE,
-    QUERY_CATEGORICAL,
     QUERY_LISTS,
     SEVERAL_LINES,
     SIZES,
@@ -59,8 +60,6 @@ CHAIN_USERS: Final = 64
 
 _CART_REQUESTS: Final = "cart_requests"
 """Table of cart lines as requests ask for them, in no order that matters here; ``workflows.tasks.cart_requests`` writes it."""
-
-Columns = dict[str, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -96,14 +95,14 @@ class ParityReport:
             raise ParityError(
                 f"{name}: serving gives the shape {list(served.shape)} and offline has {list(offline.shape)}.", _REFUSED
             )
-        difference = _difference(served, offline)
-        worst = float(difference.max(initial=0.0))
+        apart = differences(served, offline)
+        worst = float(apart.max(initial=0.0))
         if not worst <= tolerance:
-            place = np.unravel_index(int(np.argmax(difference)), difference.shape)
+            place = np.unravel_index(int(np.argmax(apart)), apart.shape)
             where = f"row {place[0]}" + (f", element {', '.join(map(str, place[1:]))}" if len(place) > 1 else "")
             raise ParityError(
                 f"{name}: serving gives {served[place]} and offline {offline[place]} at {where}; the difference {worst:.3g} is"
-                f" above {tolerance:g} ({int((difference > tolerance).sum())} of {difference.size} values differ).",
+                f" above {tolerance:g} ({int((apart > tolerance).sum())} of {apart.size} values differ).",
                 _REFUSED,
             )
         self.checks.append(Check(name, len(served), worst, tolerance))
@@ -172,6 +171,7 @@ def check_recommend(compared: Compared, graph: ServedGraph) -> None:
     _check_logits(report, run, "ranking", ranking)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
     _check_requests(report, run, served, graphs["query"].offsets)
+    _check_events(report, run, served, graphs["query"].offsets)
     _check_items(report, run)
     _check_chain(report, run, served, compared.settings)
 
@@ -193,48 +193,6 @@ def check_similar_items(compared: Compared, graph: ServedGraph) -> None:
     """Compare item vectors."""
     del graph
     _check_items(compared.report, compared.run)
-
-
-def _difference(served: npt.NDArray[Any], offline: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
-    """Return the absolute or relative difference, whichever is smaller; infinite where only one is missing."""
-    if served.dtype.kind in "iu" and offline.dtype.kind in "iu":
-        return np.where(served != offline, 1.0, 0.0)
-    left, right = served.astype(np.float64), offline.astype(np.float64)
-    same = (left == right) | (np.isnan(left) & np.isnan(right))
-    with np.errstate(invalid="ignore"):
-        apart = np.abs(left - right)
-        apart = np.minimum(apart, apart / np.maximum(np.abs(right), 1e-30))
-    difference: npt.NDArray[np.float64] = np.where(same, 0.0, np.where(np.isfinite(apart), apart, np.inf))
-    return difference
-
-
-def raw_columns(table: pa.Table, names: Sequence[str], width: int) -> Columns:
-    """Return raw columns as the feature graphs read them; lists that the table lacks are empty.
-
-    Args:
-        table: raw examples.
-        names: columns wanted.
-        width: length to which lists are padded.
-    """
-    import pyarrow as pa
-
-    columns: Columns = {}
-    for name in names:
-        if name in QUERY_LISTS:
-            columns[name] = _texts(table, name, width)
-        elif pa.types.is_string(table[name].type) or pa.types.is_large_string(table[name].type):
-            columns[name] = np.array(strings(table[name]), dtype=object).reshape(-1, 1)
-        elif name in QUERY_CATEGORICAL:
-            columns[name] = integers(table[name]).reshape(-1, 1)
-        else:
-            columns[name] = floats(table[name]).reshape(-1, 1)
-    return columns
-
-
-def _texts(table: pa.Table, name: str, width: int) -> npt.NDArray[Any]:
-    if name not in table.column_names:
-        return np.full((len(table), 1), "", dtype=object)
-    return padded(table[name], width, "", object)
 
 
 def _check_features(
@@ -268,32 +226,18 @@ def _compare_encoded(report: ParityReport, where: str, served: Columns, offline:
             report.compare(f"{where} {name}", value[:, 0], floats(offline[name]), tolerance)
 
 
-def _picked(columns: Columns, table: pa.Table) -> tuple[Columns, npt.NDArray[np.int64]]:
-    """Return the rows of ``columns`` that an offline table names, and which of the table's rows those are."""
-    numbers = integers(table["row"]) if "row" in table.column_names else np.arange(len(table))
-    kept = np.flatnonzero(numbers < len(next(iter(columns.values()))))
-    return {name: value[numbers[kept]] for name, value in columns.items()}, kept
-
-
-def _matrix(column: pa.ChunkedArray) -> npt.NDArray[np.float32]:
-    rows = column.to_pylist()
-    return np.array(rows, np.float32) if rows else np.zeros((0, 0), np.float32)
-
-
 def _check_vectors(report: ParityReport, run: Path, encoded: Columns) -> None:
     model = retrieval_model(run)
     offline = read_table(model.offline)
-    feeds, kept = _picked(encoded, offline)
+    feeds, kept = picked(encoded, offline)
     if len(kept):
         vectors = OnnxModel(model.query).run(feeds)["query_vector"]
-        report.compare(
-            f"models/{model.path.name} query vectors", vectors, _matrix(offline["query_vector"])[kept], SCORE_TOLERANCE
-        )
+        report.compare(f"models/{model.path.name} query vectors", vectors, matrix(offline["query_vector"])[kept], SCORE_TOLERANCE)
 
 
 def _check_logits(report: ParityReport, run: Path, model: str, encoded: Columns) -> None:
     offline = read_table(RunLayout(run).model(model).offline)
-    feeds, kept = _picked(encoded, offline)
+    feeds, kept = picked(encoded, offline)
     if len(kept):
         logits = OnnxModel(RunLayout(run).model(model).scores).run(feeds)["logit"]
         report.compare(f"models/{model} logits", logits[:, 0], floats(offline["logit"])[kept], SCORE_TOLERANCE)
@@ -308,7 +252,7 @@ def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, of
     columns = unpacked(answer, state.recent_items, read_feature_set(RunLayout(run)))
     features = read_table(RunLayout(run).features("snapshot", "queries")).slice(0, rows)
     _compare_encoded(report, RELATIVE.features(SNAPSHOT, "queries").as_posix(), columns, features, offsets)
-    offline = _matrix(read_table(retrieval_model(run).offline_queries)["query_vector"])[:rows]
+    offline = matrix(read_table(retrieval_model(run).offline_queries)["query_vector"])[:rows]
     vectors = OnnxModel(retrieval_model(run).query).run(columns)["query_vector"]
     report.compare("snapshot query vectors", vectors, offline, SCORE_TOLERANCE)
 
@@ -327,6 +271,31 @@ def _check_requests(report: ParityReport, run: Path, served: LocalRepository, of
     _compare_encoded(report, RELATIVE.features(SNAPSHOT, "requests").as_posix(), columns, features, offsets)
     forms = np.array([[FORMS.index(request.form)] for request in requests])
     report.compare("form of each request", answer["form"], forms, 0.0)
+
+
+def _check_events(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float]) -> None:
+    """Ask the same requests, with what they tell of given as events of the types that it counts as."""
+    state = read_state(run)
+    kinds = state.request_kinds
+    if not set(kinds.values()) <= set(state.interaction_types):
+        return
+    requests = read_requests(run)
+    rows = [[(kinds[name], _last_mentions(getattr(request, name))) for name in kinds] for request in requests]
+    events = [[(item, kind) for kind, items in row for item in items] for row in rows]
+    inputs = {
+        f"events_{name}": _padded([[event[place] for event in row] for row in events])
+        for place, name in enumerate(("item", "type"))
+    }
+    inputs["user_id"] = np.array([[request.user] for request in requests], dtype=object)
+    inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
+    columns = unpacked(served.run("recommend_encode", inputs), state.recent_items, read_feature_set(RunLayout(run)))
+    features = read_table(RunLayout(run).features("snapshot", "requests"))
+    _compare_encoded(report, f"{RELATIVE.features(SNAPSHOT, 'requests').as_posix()} as events", columns, features, offsets)
+
+
+def _last_mentions(items: Sequence[str]) -> list[str]:
+    """Return each item once, where it stands last."""
+    return list(dict.fromkeys(reversed(items)))[::-1]
 
 
 def _padded(rows: Sequence[Sequence[str]]) -> npt.NDArray[Any]:

@@ -16,6 +16,7 @@ from serving.export.offline_chain import OfflineChain
 from serving.export.parity import ParityReport, check_parity
 from serving.export.repository import write_repository
 from serving.local import LocalRepository
+from serving.pieces import live
 from serving.settings import ExportSettings
 from workflows.features.columns import FORMS, QUERY, SEVERAL_LINES, SIZES
 
@@ -44,6 +45,7 @@ def test_an_equal_run_is_reported_check_by_check(run: Path) -> None:
     asked = {f"cart of {size} asked by a {form}: " for form in FORMS for size in SIZES}
     assert {name + what for name in asked for what in ("lines", "carts")} <= names
     assert {"form of each request", *(f"features/snapshot/requests {name}" for name in QUERY)} <= names
+    assert {f"features/snapshot/requests as events {name}" for name in QUERY} <= names
     rows = {check.name: check.rows for check in report.checks}
     assert all(rows[f"{name}carts"] >= 3 for name in asked)
     assert all(check.difference <= check.tolerance for check in report.checks)
@@ -83,6 +85,12 @@ def test_a_planted_difference_is_refused(
     plant(own_run / file, column, change)
     with pytest.raises(ParityError, match=rf"{message}.*row 2"):
         check_parity(own_run, own_run / "repository", ExportSettings())
+
+
+def test_a_repository_that_miscounts_events_is_refused(own_run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "COUNTED_KINDS", {**live.COUNTED_KINDS, "user_views": "purchase"})
+    with pytest.raises(ParityError, match="features/snapshot/requests as events user_views"):
+        write_repository(own_run, ExportSettings())
 
 
 def test_other_item_vectors_are_refused(own_run: Path) -> None:
