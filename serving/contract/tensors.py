@@ -256,6 +256,24 @@ BARRED: Final = Tensor(
     optional=True,
     allowed={"low": 0, "high": 2**31 - 1, "sentence": "give numbers of at least 0, each 256 times a group plus its bits"},
 )
+PRICED: Final = Tensor(
+    "priced",
+    "int32",
+    ("B", "P"),
+    "items whose price the shop has set since the export: catalogue index plus 1; 0 pads",
+    optional=True,
+    allowed={"low": 0, "high": 2**31 - 1, "sentence": "give numbers of at least 0, each 1 more than a place in the catalogue"},
+)
+PRICES: Final = Tensor(
+    "prices",
+    "float32",
+    ("B", "P"),
+    "their current prices; NaN if unknown",
+    optional=True,
+    allowed={"low": 0.0, "high": HIGHEST_PRICE, "nan": True, "sentence": "give a price of at least 0, or NaN for none"},
+)
+GATEWAYS_OWN: Final = (BARRED.name, PRICED.name, PRICES.name)
+"""Inputs that the gateway gives, and takes from nobody."""
 CART_ITEMS: Final = Tensor("cart_items", "string", ("B", "N"), 'the lines of the cart, each counted once; "" pads')
 TIMESTAMP: Final = Tensor(
     "timestamp",

@@ -15,6 +15,8 @@ from serving.contract.tensors import (
     EVENTS,
     ITEMS_OUT,
     LINES_OUT,
+    PRICED,
+    PRICES,
     RECENT_ITEMS,
     SCORES_OUT,
     TIMESTAMP,
@@ -35,7 +37,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
     graph = ServedGraph(
         "cart",
         "What of a cart will be bought, and what completes it.",
-        request=(USER_ID, RECENT_ITEMS, *EVENTS, CART_ITEMS, TIMESTAMP, steps.k, BARRED),
+        request=(USER_ID, RECENT_ITEMS, *EVENTS, CART_ITEMS, TIMESTAMP, steps.k, BARRED, PRICED, PRICES),
         answer=(*((LINES_OUT, CART_OUT) if scored else ()), ITEMS_OUT, SCORES_OUT),
         pieces=pieces,
         question={"cart_items": [""], "k": [1]},
@@ -47,6 +49,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
 def _score(steps: RecommenderSteps) -> Piece:
     inputs = (
         steps.categorical, steps.continuous, steps.recents, steps.mean_price, steps.cart_index, steps.cart_counts, steps.form, AFTER,
+        PRICED, PRICES,
     )  # fmt: skip
     model = StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
 

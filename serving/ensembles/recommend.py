@@ -11,6 +11,8 @@ from serving.contract.tensors import (
     EVENTS,
     EXCLUDE,
     ITEMS_OUT,
+    PRICED,
+    PRICES,
     REASON_ITEM_OUT,
     REASON_OUT,
     RECENT_ITEMS,
@@ -31,7 +33,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
     graph = ServedGraph(
         "recommend",
         "The items that suit a shopper best.",
-        request=(asked, RECENT_ITEMS, *EVENTS, EXCLUDE, TIMESTAMP, steps.k, DIVERSITY, BARRED),
+        request=(asked, RECENT_ITEMS, *EVENTS, EXCLUDE, TIMESTAMP, steps.k, DIVERSITY, BARRED, PRICED, PRICES),
         answer=(ITEMS_OUT, SCORES_OUT, REASON_OUT, REASON_ITEM_OUT, RETRIEVERS_OUT),
         pieces=steps.pieces(),
         question={"user_id": [""], "k": [1]},

@@ -11,6 +11,8 @@ from serving.contract.tensors import (
     EVENTS,
     EXCLUDE,
     ITEMS_OUT,
+    PRICED,
+    PRICES,
     REASON_ITEM_OUT,
     REASON_OUT,
     RECENT_ITEMS,
@@ -89,7 +91,9 @@ class RecommenderSteps:
 
     def rank(self) -> Piece:
         """Return the piece that scores candidates."""
-        inputs = (self.categorical, self.continuous, self.recents, self.mean_price, self.candidates, self.similarity)
+        inputs = (
+            self.categorical, self.continuous, self.recents, self.mean_price, self.candidates, self.similarity, PRICED, PRICES,
+        )  # fmt: skip
         model = StepModel("recommend_rank", inputs, (self.ranked,))
         return Piece(
             model,

@@ -40,15 +40,16 @@ def read_models(run: Path) -> RunModels:
     items, recents = len(item_ids(run)), int(read_json(layout.state)["recent_items"])
     blend = read_served_blend(run, items, recents)
     logits, lists = read_onnx(layout.model("ranking").scores), read_ranker(run, fusion, items, recents)
-    ranking = RankingModels(cross, logits, fusion.retrieval_weight, fusion.ranks, lists)
+    item = read_onnx(layout.graph("item"))
+    ranking = RankingModels(cross, logits, fusion.retrieval_weight, fusion.ranks, lists, item)
     return RunModels(
         query=read_onnx(layout.graph("query")),
-        item=read_onnx(layout.graph("item")),
+        item=item,
         retrieval=RetrievalModels(
             read_onnx(retrieval_model(run).query), blend.bases, blend.tables, blend.factor_models(_users(run))
         ),
         ranking=ranking,
-        cart=_read_cart(run, cross) if layout.model("cart").scores.exists() else None,
+        cart=_read_cart(run, cross, item) if layout.model("cart").scores.exists() else None,
     )
 
 
@@ -56,11 +57,11 @@ def _users(run: Path) -> list[str]:
     return strings(read_table(RunLayout(run).snapshot("users"))["user_id"])
 
 
-def _read_cart(run: Path, cross: onnx.ModelProto) -> CartModels:
+def _read_cart(run: Path, cross: onnx.ModelProto, item: onnx.ModelProto) -> CartModels:
     model = RunLayout(run).model("cart")
     slopes, intercepts, heads, biases = read_calibration(model)
     lines = read_onnx(model.scores)
-    return CartModels(cross, read_onnx(RunLayout(run).graph("cart")), lines, slopes, intercepts, heads, biases)
+    return CartModels(cross, read_onnx(RunLayout(run).graph("cart")), lines, slopes, intercepts, heads, biases, item)
 
 
 def read_calibration(model: ModelLayout) -> tuple[Floats, Floats, Floats, Floats]:

@@ -114,7 +114,17 @@ def _catalogue(
         continuous=np.concatenate([encoded(features, columns.item_continuous, np.float32), unknown[1][None]]),
         vectors=vectors,
         features=columns,
+        given_usual=_usual_prices(items, np.maximum(_codes(items["item_category"], categories), 0)),
     )
+
+
+def _usual_prices(items: pa.Table, categories: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return the mean price of each item's category, of which the snapshot has the ratio of the item's own; NaN where unknown."""
+    prices, ratios = floats(items["item_price"]).astype(np.float64), floats(items["item_price_ratio"]).astype(np.float64)
+    usual = np.full(int(categories.max(initial=0)) + 1, np.nan)
+    known = (categories > 0) & (prices > 0) & (ratios > 0)
+    usual[categories[known]] = prices[known] / ratios[known]
+    return np.append(usual[categories], np.nan).astype(np.float32)
 
 
 def _vectors(path: Path) -> npt.NDArray[np.float32]:

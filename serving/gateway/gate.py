@@ -188,7 +188,10 @@ class Gate:
             public = route.served.ensembles[visit.ensemble]
             if public.is_task:
                 return await self.live.with_columns(public, route.columns, request), ()
-            return await self.live.joined(public, request)
+            request, carts = await self.live.joined(public, request)
+            if public.takes_prices and route.rulebook is not None:
+                request += route.rulebook.prices(request, self.live.most_bytes)
+            return request, carts
 
     async def _known_to(self, route: Route, request: bytes) -> tuple[bytes, Sequence[Sequence[str]]]:
         """Return a question about an item without the shopper that it names, and what is left out for them beside their cart."""

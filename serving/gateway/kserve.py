@@ -15,13 +15,13 @@ from pydantic import ValidationError
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 import cartwheel
-from serving.contract.tensors import BARRED
+from serving.contract.tensors import GATEWAYS_OWN
 from serving.gateway.gate import Gate
 from serving.gateway.ladder import ENSEMBLE, RUNGS
 from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
 from serving.gateway.rpc import abort, parsed
 from serving.gateway.rulebook import ENSEMBLES as RULED
-from serving.gateway.rulebook import refused_barred
+from serving.gateway.rulebook import refused_own
 from serving.gateway.served import Public, Served
 from serving.gateway.tensor_values import take_tensor
 from serving.gateway.texts import users_of
@@ -255,8 +255,8 @@ def _check_tensors(visit: Visit, public: Public, request: Any) -> None:
     for tensor in request.inputs:
         if tensor.parameters:
             raise _parameter(f"input {tensor.name!r}", tensor.parameters)
-        if tensor.name == BARRED.name and not visit.as_recorded:
-            raise refused_barred()
+        if tensor.name in GATEWAYS_OWN and not visit.as_recorded:
+            raise refused_own(tensor.name)
         if public.limits is not None:
             _check_shape(public, tensor.name, tensor.shape)
     for tensor in request.outputs:

@@ -60,6 +60,11 @@ class Live:
         self._items_read, self._items_failed = "", False
         metrics.track_waiting.set_function(lambda: self._intake.waiting)
 
+    @property
+    def most_bytes(self) -> int:
+        """How many bytes a request with what is added to it may have."""
+        return self._settings.max_message_bytes
+
     async def track(self, raws: Sequence[Any], caller: str) -> Outcome:
         """Take events in; see :meth:`serving.intake.intake.Intake.track`.
 

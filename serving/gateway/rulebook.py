@@ -23,7 +23,7 @@ from serving.contract.history import History
 from serving.contract.items import FILE
 from serving.contract.left_out import FILE as LEFT_OUT
 from serving.contract.left_out import LeftOut
-from serving.contract.tensors import BARRED, DEFAULT_K
+from serving.contract.tensors import BARRED, DEFAULT_K, PRICED, PRICES
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.tensor_values import add_tensor, read_ints, read_texts
 from serving.gateway.visit import Visit
@@ -83,6 +83,27 @@ class Rulebook(Book):
             return []
         ids = self.assortment.table.ids
         return [ids[place] for place in sorted(self._left_out.of(user, since, self.assortment.place)) if place < len(ids)]
+
+    def prices(self, request: bytes, most_bytes: int) -> bytes:
+        """Return the bytes that, put behind a request, tell what items cost whose price is not that of the export; often none.
+
+        Args:
+            request: serialised ``ModelInferRequest``.
+            most_bytes: what a whole request may have; prices that do not fit are left out.
+        """
+        places, prices = self.assortment.set_prices
+        if not len(places):
+            return b""
+        asked = service_pb2.ModelInferRequest.FromString(request)
+        if any(tensor.name in (PRICED.name, PRICES.name) for tensor in asked.inputs):
+            return b""
+        count = max((tensor.shape[0] for tensor in asked.inputs if len(tensor.shape) == 2), default=1)
+        if len(request) + 2 * count * places.nbytes > most_bytes:
+            return b""
+        more, raw = service_pb2.ModelInferRequest(), bool(asked.raw_input_contents)
+        add_tensor(more, PRICED.name, "INT32", np.tile(places + 1, (count, 1)), raw=raw)
+        add_tensor(more, PRICES.name, "FP32", np.tile(prices, (count, 1)), raw=raw)
+        return bytes(more.SerializeToString())
 
     def goes_with(self, place: int) -> list[tuple[int, float]]:
         """Return what goes with an item, and how much, the strongest first."""
@@ -268,6 +289,7 @@ def _barred(masks: Sequence[Bools], *, raw: bool) -> bytes:
     return bytes(more.SerializeToString())
 
 
-def refused_barred() -> RefusedError:
-    """Return the refusal of a question that gives the gateway's own tensor."""
-    return RefusedError(Code.INVALID_ARGUMENT, "The input 'barred' is the gateway's own; give 'rules', or 'exclude'.", "invalid")
+def refused_own(name: str) -> RefusedError:
+    """Return the refusal of a question that gives a tensor of the gateway's own."""
+    instead = "give 'rules', or 'exclude'" if name == BARRED.name else "set prices by SetItems"
+    return RefusedError(Code.INVALID_ARGUMENT, f"The input {name!r} is the gateway's own; {instead}.", "invalid")

@@ -20,6 +20,7 @@ from serving.settings import ServeSettings
 _LINE: Final = re.compile(
     r'^parameters \{ key: (?P<key>"(?:[^"\\]|\\.)*") value: \{ string_value: (?P<value>"(?:[^"\\]|\\.)*") \} \}$', re.MULTILINE
 )
+_PRICES: Final = 'input [ { name: "priced" '
 _EVENTS: Final = 'input [ { name: "events_item" '
 """Begins the line of a configuration that takes a shopper's events."""
 
@@ -33,12 +34,14 @@ class Public:
         parameters: those of its configuration, as clients read them.
         limits: how large a request may be; None where the repository does not say.
         takes_events: whether a request may give a shopper's events.
+        takes_prices: whether the gateway may give what items cost now.
     """
 
     name: str
     parameters: Mapping[str, str]
     limits: Limits | None
     takes_events: bool = False
+    takes_prices: bool = False
 
     @property
     def last_event_us(self) -> int:
@@ -88,7 +91,7 @@ class Served:
                 parameters = {json.loads(line["key"]): json.loads(line["value"]) for line in _LINE.finditer(text)}
                 if questions.PARAMETER in parameters:
                     limits = Limits.parsed(parameters[PARAMETER]) if PARAMETER in parameters else None
-                    found[config.parent.name] = Public(config.parent.name, parameters, limits, _EVENTS in text)
+                    found[config.parent.name] = Public(config.parent.name, parameters, limits, _EVENTS in text, _PRICES in text)
         except (OSError, ValueError) as error:
             raise RunError(
                 f"{config} cannot be read ({error}).", "Write the repository again with `cartwheel export`."

@@ -10,6 +10,7 @@ import onnx
 
 from serving.contract.tensors import AFTER, StepModel
 from serving.pieces.common import INFINITY, PairColumns, cast, declare_inputs, declare_outputs, encode_columns, run_model
+from serving.pieces.live_prices import DEFAULTS, ItemPrices
 from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.columns import CART, FORMS, SIZES
@@ -29,6 +30,7 @@ class CartModels:
         intercepts: Platt intercept, float32 [forms, sizes].
         heads: weights of the largest logit, the mean logit and log1p(lines) in the logit of the whole cart, float32 [forms, sizes, 3].
         biases: their biases, float32 [forms, sizes].
+        item: ``workflow/item.onnx``, which encodes prices that are set; None where none is.
     """
 
     cross: onnx.ModelProto
@@ -38,6 +40,7 @@ class CartModels:
     intercepts: Floats
     heads: Floats
     biases: Floats
+    item: onnx.ModelProto | None = None
 
 
 @dataclass(frozen=True)
@@ -53,14 +56,15 @@ class _Calibration:
 def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recents: int) -> onnx.ModelProto:
     """Return the graph of ``cart_score``."""
     graph = GraphBuilder(step.name)
-    inputs = declare_inputs(graph, step, {AFTER.name: np.zeros((1, 1), np.float32)})
+    inputs = declare_inputs(graph, step, {AFTER.name: np.zeros((1, 1), np.float32), **DEFAULTS})
     lines = inputs["cart_index"]
     present = graph.add("GreaterOrEqual", lines, graph.constant(0, np.int64))
     # A line that stands several times is one line, and each time it gets its answer.
     distinct = graph.add("Greater", inputs["cart_counts"], graph.constant(0, np.int64))
     ones = graph.constant([1], np.int64)
     count = graph.add("ReduceSum", cast(graph, distinct, onnx.TensorProto.FLOAT), ones, keepdims=1)
-    pairs = PairColumns(graph, catalogue, inputs, lines, recents)
+    prices = None if models.item is None else ItemPrices(graph, catalogue, inputs, lines, models.item)
+    pairs = PairColumns(graph, catalogue, inputs, lines, recents, prices)
     raw = {**pairs.cross(), **dict(zip(CART, map(pairs.repeated, (count, _value(graph, pairs, distinct))), strict=True))}
     encoded = {
         **pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, raw), **encode_columns(graph, models.cart, raw),

@@ -7,7 +7,7 @@ Items are numbered by their row in ``snapshot/items.parquet``: 0 .. N-1. N is an
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -220,6 +220,18 @@ def run_model(graph: GraphBuilder, model: onnx.ModelProto, encoded: Mapping[str,
     return outputs[output]
 
 
+class Prices(Protocol):
+    """What items cost, as ``serving.pieces.live_prices`` tells it.
+
+    Attributes:
+        raw: prices, float32 [B, W].
+        encoded: encoded column -> float32 [B * W, 1].
+    """
+
+    raw: str
+    encoded: dict[str, str]
+
+
 class PairColumns:
     """Columns of (query, item) pairs, flattened to [B * W, 1]: W items for each of B queries.
 
@@ -229,9 +241,19 @@ class PairColumns:
         inputs: values ``query_categorical``, ``query_continuous``, ``recents`` and ``user_mean_price`` of the graph.
         items: catalogue indices [B, W].
         recents: number of recent items in the packed ``recents``.
+        prices: what the items cost now; None means as of the export.
     """
 
-    def __init__(self, graph: GraphBuilder, catalogue: Catalogue, inputs: Mapping[str, str], items: str, recents: int) -> None:
+    def __init__(
+        self,
+        graph: GraphBuilder,
+        catalogue: Catalogue,
+        inputs: Mapping[str, str],
+        items: str,
+        recents: int,
+        prices: Prices | None = None,
+    ) -> None:
+        self._now = prices
         self._graph = graph
         self._catalogue = catalogue
         self._items = items
@@ -269,7 +291,7 @@ class PairColumns:
         for table, names in tables:
             parts = split(self._graph, self._graph.add("Gather", self._graph.constant(table), rows, axis=0), [1] * len(names))
             columns.update(zip(names, parts, strict=True))
-        return columns
+        return columns if self._now is None else {**columns, **self._now.encoded}
 
     def cross(self) -> dict[str, str]:
         """Return the raw columns that compare query and item, as ``workflows.features.pair`` defines them."""
@@ -298,6 +320,8 @@ class PairColumns:
 
     def prices(self) -> str:
         """Return the raw prices of the items [B, W]; NaN where unknown."""
+        if self._now is not None:
+            return self._now.raw
         return self._graph.add("Gather", self._graph.constant(self._catalogue.prices), self._items, axis=0)
 
     def _price_gap(self) -> str:

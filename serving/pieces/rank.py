@@ -11,6 +11,7 @@ import onnx
 
 from serving.contract.tensors import StepModel
 from serving.pieces.common import INFINITY, PairColumns, declare_inputs, declare_outputs, encode_columns, run_model, split
+from serving.pieces.live_prices import DEFAULTS, ItemPrices
 from serving.pieces.rank_lists import ListColumns, Ranker
 from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import GraphBuilder
@@ -29,6 +30,7 @@ class RankingModels:
         retrieval_weight: weight of the retrieval score beside the ranking logit.
         used: whether the ranking logit counts.
         lists: the candidate ranker; None where it does not count.
+        item: ``workflow/item.onnx``, which encodes prices that are set; None where none is.
     """
 
     cross: onnx.ModelProto
@@ -36,17 +38,19 @@ class RankingModels:
     retrieval_weight: float
     used: bool
     lists: Ranker | None = None
+    item: onnx.ModelProto | None = None
 
 
 def rank_graph(step: StepModel, catalogue: Catalogue, models: RankingModels, recents: int) -> onnx.ModelProto:
     """Return the graph of ``recommend_rank``: score = logit + retrieval_weight * retrieval score + that of trees, -inf for fillers."""
     graph = GraphBuilder(step.name)
-    inputs = declare_inputs(graph, step)
+    inputs = declare_inputs(graph, step, DEFAULTS)
     items, retrieved = inputs["candidates"], inputs["retrieval_scores"]
     lowest = graph.constant(-INFINITY, np.float32)
     total = graph.add("Mul", retrieved, graph.constant(models.retrieval_weight, np.float32))
     if models.used or models.lists is not None:
-        pairs = PairColumns(graph, catalogue, inputs, items, recents)
+        prices = None if models.item is None else ItemPrices(graph, catalogue, inputs, items, models.item)
+        pairs = PairColumns(graph, catalogue, inputs, items, recents, prices)
         encoded = {**pairs.query(), **pairs.item(), **encode_columns(graph, models.cross, pairs.cross())}
         shape = graph.add("Shape", items)
         if models.used:

@@ -63,6 +63,7 @@ class Catalogue:
         continuous: encoded columns of numbers, float32 [N + 1, columns], in the order of ``features.item_continuous``.
         vectors: item vectors of the retrieval model, of any length, float32 [N, D].
         features: the columns of the run.
+        given_usual: mean price of the category of each item, float32 [N + 1], NaN where unknown; None where nothing tells it.
     """
 
     ids: list[str]
@@ -76,6 +77,12 @@ class Catalogue:
     continuous: npt.NDArray[np.float32]
     vectors: npt.NDArray[np.float32]
     features: FeatureSet = BUILT_IN
+    given_usual: npt.NDArray[np.float32] | None = None
+
+    @property
+    def usual_prices(self) -> npt.NDArray[np.float32]:
+        """Mean price of the category of each item, float32 [N + 1], NaN where unknown."""
+        return np.full(len(self.prices), np.nan, np.float32) if self.given_usual is None else self.given_usual
 
     @cached_property
     def directions(self) -> npt.NDArray[np.float32]:

@@ -37,6 +37,7 @@ class Assortment:
         unknown = np.full(self.count, np.nan)
         self._live = {name: _numbers(table.columns.get(name), self.count).copy() for name in LIVE}
         self._usual = self._live[PRICE].copy()
+        self._set_prices: tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]] | None = None
         self.columns: dict[str, Column] = {
             **{name: Texts(np.zeros(self.count, np.int32), ("",)) for name in (CATEGORY, BRAND)},
             **table.columns,
@@ -66,7 +67,17 @@ class Assortment:
         if states:
             self._reckon_discount()
             self._kept.clear()
+            self._set_prices = None
         return tuple(unknown)
+
+    @property
+    def set_prices(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+        """The catalogue indices of items whose price is not that of the export, and what they cost."""
+        if self._set_prices is None:
+            now, before = self._live[PRICE], self._usual
+            places = np.flatnonzero((now != before) & ~(np.isnan(now) & np.isnan(before)))
+            self._set_prices = places.astype(np.int32), now[places].astype(np.float32)
+        return self._set_prices
 
     def passing(self, rules: Rules) -> Bools:
         """Return which items may be answered, bool [N]; not to be changed.

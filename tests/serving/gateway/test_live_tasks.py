@@ -7,15 +7,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import httpx
 import pytest
 from live_tasks import batch_columns, write_live_tasks
-from running_gateway import Gateway
+from running_gateway import Gateway, infer, refusal, rpc
 from synthetic_run import SyntheticRun
 
 from cartwheel.testing.logs import random_log
 from serving.client.client import Client
 from serving.export.repository import write_repository
+from serving.local import LocalRepository
 from serving.settings import ExportSettings
 
 
@@ -95,3 +97,30 @@ def test_a_price_that_is_set_is_seen(http: httpx.Client) -> None:
     answer = http.put("/v1/items", json={"items": [{"item_id": "i7", "price": 5000.0}]})
     assert answer.status_code == 200, answer.text
     assert asked(http, "demand", "i7")["score"] != before
+
+
+def test_ranking_sees_a_price_that_is_set(http: httpx.Client, tasks: Gateway) -> None:
+    local = LocalRepository(Path(tasks.run) / "repository")
+    with Client(tasks.endpoint.grpc) as client:
+        before = client.recommend("u2", k=30, timestamp="snapshot")
+        item = str(before.items[4].item_id)
+        assert http.put("/v1/items", json={"items": [{"item_id": item, "price": 4321.0}]}).status_code == 200
+        begun = time.monotonic()
+        after = client.recommend("u2", k=30, timestamp="snapshot")
+        assert time.monotonic() - begun < 1, "within a second"
+    scores = {str(each.item_id): each.score for each in after}
+    old = {str(each.item_id): each.score for each in before}
+    assert {each for each in old if scores.get(each) != pytest.approx(old[each], rel=1e-6)} == {item}
+    place = 1 + sorted(f"{1000 + number}" for number in range(30)).index(item)
+    expected = local.ask("recommend", user_id=[["u2"]], k=[30], priced=[[place]], prices=[[4321.0]])
+    wanted = zip(expected["items"][0], expected["scores"][0], strict=True)
+    assert scores == {name: pytest.approx(score, rel=1e-5) for name, score in wanted if name}
+
+
+def test_nobody_else_may_tell_prices(tasks: Gateway) -> None:
+    with grpc.insecure_channel(tasks.endpoint.grpc) as channel:
+        request = infer("recommend", user_id=["u1"])
+        request.inputs.add(name="priced", datatype="INT32", shape=[1, 1])
+        request.raw_input_contents.append(bytes(4))
+        told = refusal(lambda: rpc(channel, "ModelInfer", request))
+    assert told == ("INVALID_ARGUMENT", "The input 'priced' is the gateway's own; set prices by SetItems.")
