@@ -18,6 +18,7 @@ import pytest
 
 from serving.store.event import OfItem, Recent, Tracked, shopper_key
 from serving.store.item_state import ItemState
+from serving.store.link import Link
 from serving.store.store import DAY_US, HOUR_US, Kept, Store
 
 NOW_US: Final = 1_700_000_000_000_000
@@ -110,6 +111,20 @@ class StoreConformance:
         store.set_items([])
         assert store.items(later) == ([], later)
         assert store.journal(9) == []
+
+    def test_a_visitor_may_be_several_users_one_after_the_other(self, store: Store) -> None:
+        """The last one that was told of an instant counts, and only what was linked since a place is told again."""
+        assert store.links("") == ([], "")
+        store.link([Link("uv1", "anna", 7), Link("sü:1", "bert", 0), Link("uv1", "carl", 9), Link("uv1", "dora", 7)], NOW_US)
+        links, place = store.links("")
+        assert sorted(links) == [Link("sü:1", "bert", 0), Link("uv1", "carl", 9), Link("uv1", "dora", 7)]
+        assert store.links(place) == ([], place)
+        store.link([Link("uv2", "anna", 1)], NOW_US)
+        links, later = store.links(place)
+        assert links == [Link("uv2", "anna", 1)]
+        assert later != place
+        store.link([], NOW_US)
+        assert store.links(later) == ([], later)
 
     def test_the_journal_has_every_field_until_it_is_landed(self, store: Store) -> None:
         """Places sort as the events came; landing forgets no id and no state."""

@@ -122,6 +122,29 @@ class TrackBody(_Body):
     )
 
 
+class LinkBody(_Body):
+    """Who a visitor is; one of visitor_id and session_id names them."""
+
+    user_id: Id
+    visitor_id: Optional[Id] = Field(None, description="the user_id that their events had before the login")  # noqa: UP045
+    session_id: Optional[Id] = Field(None, description="the visit of their events, where these had no user_id")  # noqa: UP045
+    since: Optional[StrictInt] = Field(None, ge=0, le=2**62, description="Unix microseconds from which on; left out it is now")  # noqa: UP045
+
+
+class LinksBody(_Body):
+    """Links between visitors and users."""
+
+    links: list[LinkBody] = Field(min_length=1, max_length=10_000)
+
+
+class LinksAnswer(BaseModel):
+    """What became of it: durable, and known to the next question."""
+
+    accepted: int
+    version: str
+    request_id: str
+
+
 class ItemStateBody(_Body):
     """The state of one item; what is left out stays as it was."""
 

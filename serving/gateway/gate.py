@@ -32,6 +32,7 @@ from serving.gateway.visit import RANKED, REQUEST_ID, Visit, header
 from serving.intake.intake import Outcome
 from serving.store.event import Recent
 from serving.store.item_state import ItemState
+from serving.store.link import Link
 
 Headers = Sequence[tuple[str, str | bytes]]
 TRACK: Final = "track"
@@ -297,6 +298,16 @@ class Gate:
             raise RefusedError(Code.UNIMPLEMENTED, "This server stores no state of items (serve.store is off).", "unknown_method")
         await self.live.set_items(states)
         return self.routes.set_items(states)
+
+    async def link(self, links: Sequence[Link]) -> None:
+        """Keep who visitors turned out to be; it counts from the next question on.
+
+        Raises:
+            RefusedError: if it cannot be kept.
+        """
+        if self.live is None:
+            raise RefusedError(Code.UNIMPLEMENTED, "This server keeps no links (serve.store is off).", "unknown_method")
+        await self.live.link(links)
 
     async def close(self) -> None:
         """Keep what has gathered of events and recorded requests."""

@@ -29,6 +29,7 @@ from serving.gateway.refusal import HTTP_STATUS, Code, RefusedError
 from serving.gateway.rest import DOOR as REST
 from serving.gateway.rest import MODELS, Rest
 from serving.gateway.rpc import failed
+from serving.gateway.set_links import LINK, set_links
 from serving.gateway.visit import REQUEST_ID, Visit
 
 Health = Callable[[], Awaitable[tuple[bool, dict[str, Any]]]]
@@ -41,6 +42,7 @@ VISIT: Final = "cartwheel.visit"
 _QUESTIONS: Final = "/v1/"
 TRACKED: Final = "/v1/track"
 ITEMS: Final = "/v1/items"
+LINKS: Final = "/v1/links"
 _METRICS: Final = "/metrics"
 _ABOUT: Final = """Recommendations, carts, similar items and a shop's own questions.
 
@@ -110,6 +112,7 @@ class _Questions:
                 _add(app, path, call, answer, summary)
         if self._gate.live is not None:
             _add(app, TRACKED, self.track, bodies.TrackAnswer, "Takes in what shoppers did; the next answer knows it.")
+            _add(app, LINKS, self.link, bodies.LinksAnswer, "Tells who visitors are, as at a login.", method="PUT")
         if self._gate.routes.main.rulebook is not None:
             about = f"A list that is ready made: {', '.join(PLACEMENTS)}."
             _add(app, "/v1/placements/{placement}", self.placement, bodies.PlacementAnswer, about)
@@ -198,6 +201,14 @@ class _Questions:
 
         return await self._answered(request, take)
 
+    async def link(self, body: bodies.LinksBody, request: Request) -> Response:
+        async def take(visit: Visit) -> dict[str, Any]:
+            visit.ensemble = LINK
+            links = [{name: value for name, value in link.model_dump().items() if value is not None} for link in body.links]
+            return {"accepted": await set_links(self._gate, links)}
+
+        return await self._answered(request, take)
+
     async def _answered(self, request: Request, ask: Callable[[Visit], Awaitable[dict[str, Any]]]) -> Response:
         visit: Visit = request.scope[VISIT]
         try:
@@ -220,8 +231,8 @@ def _who(body: bodies.PlacementBody | bodies.PageBody) -> Who:
 def _role(scope: Message) -> Role | None:
     """Return what a key must allow for a path; None where none is wanted."""
     path = scope["path"] if scope["type"] == "http" else ""
-    if path in (TRACKED, ITEMS):
-        return Role.TRACK if path == TRACKED else Role.OPERATE
+    if path in (TRACKED, ITEMS, LINKS):
+        return Role.OPERATE if path == ITEMS else Role.TRACK
     if path.startswith((_QUESTIONS, MODELS)):
         return Role.ASK
     return Role.OPERATE if path == _METRICS else None

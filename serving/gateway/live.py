@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2
 
 from cartwheel.core.errors import CartwheelError
 from serving.contract.tasks import ENTITY
+from serving.gateway.links import Links
 from serving.gateway.metrics import Metrics
 from serving.gateway.refusal import Code, RefusedError, invalid
 from serving.gateway.served import Public
@@ -27,8 +28,9 @@ from serving.gateway.texts import users_of
 from serving.intake.dead_letters import DeadLetters
 from serving.intake.intake import BusyError, Intake, Outcome
 from serving.settings import ServeSettings
-from serving.store.event import Recent, shopper_key
+from serving.store.event import Recent
 from serving.store.item_state import ItemState
+from serving.store.link import Link
 from serving.store.store import HOUR_US, Store
 from workflows.events.kinds import CART, PURCHASE, REMOVE_FROM_CART
 
@@ -57,7 +59,8 @@ class Live:
         self._store, self._settings, self._metrics, self._complain = store, settings, metrics, complain
         self._intake = Intake(store, letters, settings.max_track_waiting, settings.extra_types)
         self._rest_until = 0.0
-        self._items_read, self._items_failed = "", False
+        self._items_read, self._items_failed, self._links_read = "", False, ""
+        self._links = Links()
         metrics.track_waiting.set_function(lambda: self._intake.waiting)
 
     @property
@@ -122,7 +125,7 @@ class Live:
             known_us: Unix microseconds; what happened until then, an export knows.
         """
         opened = time.time_ns() // 1000 - round(self._settings.cart_hours * HOUR_US)
-        kept = await self._looked_up([shopper_key(user) for user in users], min(known_us, opened))
+        kept = await self._looked_up(users, min(known_us, opened))
         carts = [_cart([event for event in row if event.time_us > opened]) for row in kept]
         return [[event for event in row if event.time_us > known_us] for row in kept], carts
 
@@ -152,7 +155,7 @@ class Live:
             since = await self._found(lambda: self._store.of_items(entities, known), len(entities))
             found = columns.of_items(public.name, entities, since, now)
         else:
-            rows = await self._looked_up([shopper_key(entity) for entity in entities], known)
+            rows = await self._looked_up(entities, known)
             items = columns.items_of(public.name, rows)
             since = await self._found(lambda: self._store.of_items(items, known), len(items)) if items else []
             found = columns.of_shoppers(public.name, entities, rows, dict(zip(items, since, strict=True)), now)
@@ -167,7 +170,8 @@ class Live:
     def recent(self, user: str) -> list[Recent]:
         """Return what a user did lately, oldest first; nothing where the store does not answer."""
         try:
-            return self._store.recent([shopper_key(user)], 0)[0]
+            [names] = self._links.histories([user])
+            return self._links.joined(user, names, dict(zip(names, self._store.recent(names, 0), strict=True)))
         except CartwheelError as error:
             self._complain(str(error))
             return []
@@ -183,6 +187,27 @@ class Live:
         except CartwheelError as error:
             self._complain(str(error))
             raise RefusedError(Code.UNAVAILABLE, str(error), "store", _BUSY_RETRY_SECONDS) from error
+
+    async def link(self, links: Sequence[Link]) -> None:
+        """Keep who visitors are; it counts from the next question on.
+
+        Raises:
+            RefusedError: if it cannot be kept.
+        """
+        try:
+            await asyncio.to_thread(self._store.link, links, time.time_ns() // 1000)
+        except CartwheelError as error:
+            self._complain(str(error))
+            raise RefusedError(Code.UNAVAILABLE, str(error), "store", _BUSY_RETRY_SECONDS) from error
+        self._links.update(links)
+
+    async def read_links(self) -> None:
+        """Take in links that were told since the last time, here or at another gateway; where the store fails, later."""
+        try:
+            links, self._links_read = await asyncio.to_thread(self._store.links, self._links_read)
+        except CartwheelError:
+            return  # as :meth:`read_items` has said
+        self._links.update(links)
 
     async def read_items(self) -> list[ItemState]:
         """Return the state of items that was set since the last time, here or at another gateway; none where the store fails."""
@@ -201,8 +226,13 @@ class Live:
         await self._intake.close()
         self._store.close()
 
-    async def _looked_up(self, shoppers: Sequence[str], after_us: int) -> list[list[Recent]]:
-        return await self._found(lambda: self._store.recent(shoppers, after_us), len(shoppers))
+    async def _looked_up(self, users: Sequence[str], after_us: int) -> list[list[Recent]]:
+        """Return what each user did after an instant, as themselves and as a visitor who turned out to be them."""
+        histories = self._links.histories(users)
+        names = list(dict.fromkeys(name for row in histories for name in row))
+        found = await self._found(lambda: self._store.recent(names, after_us), len(names))
+        events = dict(zip(names, found, strict=True))
+        return [self._links.joined(user, row, events) for user, row in zip(users, histories, strict=True)]
 
     async def _found(self, look_up: Callable[[], list[list[_Found]]], count: int) -> list[list[_Found]]:
         """Return what the store finds of so many names; nothing where it does not answer in time."""

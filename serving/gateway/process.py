@@ -75,6 +75,7 @@ async def run(options: Options) -> NoReturn:
     watching = None
     if gate.live is not None:
         routes.set_items(await gate.live.read_items())
+        await gate.live.read_links()
         watching = asyncio.create_task(_watch_items(gate.live, routes))
     ended = _on_signal(gate)
 
@@ -182,6 +183,7 @@ async def _watch_items(live: Live, routes: Routes) -> None:
     while True:
         await asyncio.sleep(_WATCH_SECONDS)
         routes.set_items(await live.read_items())
+        await live.read_links()
 
 
 def _on_signal(gate: Gate) -> asyncio.Event:

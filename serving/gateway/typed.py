@@ -21,6 +21,7 @@ from serving.gateway.keys import Role
 from serving.gateway.placements import Placements, Who, Wish
 from serving.gateway.refusal import Code, RefusedError, invalid, wrong_rules
 from serving.gateway.rpc import abort, parsed
+from serving.gateway.set_links import LINK, set_links
 from serving.gateway.visit import Visit
 from serving.rules.rules import Rules
 
@@ -48,6 +49,7 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
             "Predict": self._predict,
             "Track": self._track,
             "SetItems": self._set_items,
+            "Link": self._link,
             "Explain": self._explain,
             "Page": self._page,
         }
@@ -167,6 +169,11 @@ class Typed(grpc.GenericRpcHandler):  # type: ignore[misc]
         unknown = await set_items(self._gate, states)
         return MESSAGES["SetItemsResponse"](**self._told(visit), accepted=len(states), unknown=unknown)
 
+    async def _link(self, visit: Visit, request: Any, _seconds: float | None) -> Any:
+        visit.ensemble = LINK
+        links = [{field.name: value for field, value in link.ListFields()} for link in request.links]
+        return MESSAGES["LinkResponse"](**self._told(visit), accepted=await set_links(self._gate, links))
+
     def _told(self, visit: Visit) -> dict[str, str]:
         return {"version": self._gate.version(visit), "request_id": visit.request_id}
 
@@ -200,7 +207,7 @@ def _event(event: Any) -> dict[str, Any]:
 
 
 def _role(method: str) -> Role:
-    return {"Track": Role.TRACK, "SetItems": Role.OPERATE}.get(method, Role.ASK)
+    return {"Track": Role.TRACK, "Link": Role.TRACK, "SetItems": Role.OPERATE}.get(method, Role.ASK)
 
 
 def _rules(message: Any) -> Rules:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from cartwheel.core.errors import MissingDependencyError, UsageError
 from serving.store.event import OfItem, Recent, Tracked
 from serving.store.item_state import ItemState
+from serving.store.link import Link
 from serving.store.store import Kept, Store, unreachable
 
 if TYPE_CHECKING:
@@ -56,6 +57,13 @@ for at = 2, #ARGV, 4 do
     redis.call('ZADD', prefix .. 'items', redis.call('INCR', prefix .. 'item_places'), ARGV[at])
 end
 """
+_LINK: Final = """
+local prefix, keep_ms = ARGV[1], ARGV[2]
+for at = 3, #ARGV, 2 do
+    redis.call('SET', prefix .. 'link:' .. ARGV[at], ARGV[at + 1], 'PX', keep_ms)
+    redis.call('ZADD', prefix .. 'links', redis.call('INCR', prefix .. 'link_places'), ARGV[at])
+end
+"""
 _DIGITS: Final = 20
 _SECONDS: Final = 2.0
 
@@ -82,6 +90,7 @@ class RedisStore(Store):
         with self._failing():
             self._add = self._client.register_script(_ADD)
             self._set_items = self._client.register_script(_SET_ITEMS)
+            self._link = self._client.register_script(_LINK)
             self._client.ping()
 
     @property
@@ -167,6 +176,29 @@ class RedisStore(Store):
         return [_state(item, fields) for (item, _), fields in zip(found, held, strict=True)], (
             str(int(found[-1][1])) if found else after
         )
+
+    def link(self, links: Sequence[Link], now_us: int) -> None:
+        """Keep who visitors are; see :meth:`Store.link`."""
+        del now_us  # Redis has a clock of its own
+        arguments: list[Any] = [self._prefix, max(self._kept.oldest_us // 1000, 1)]
+        for link in links:
+            arguments += [_packed(link.visitor, link.since_us), link.user_id]
+        if links:
+            with self._failing():
+                self._link(args=arguments)
+
+    def links(self, after: str) -> tuple[list[Link], str]:
+        """Return the links; see :meth:`Store.links`."""
+        with self._failing():
+            found: Any = self._client.zrangebyscore(f"{self._prefix}links", f"({after or 0}", "+inf", withscores=True)
+            if not found:
+                return [], after
+            names = [name for name, _ in found]
+            users: Any = self._client.mget([f"{self._prefix}link:{name}" for name in names])
+            if gone := [name for name, user in zip(names, users, strict=True) if user is None]:
+                self._client.zrem(f"{self._prefix}links", *gone)
+        told = ((*json.loads(name), user) for name, user in zip(names, users, strict=True) if user is not None)
+        return [Link(visitor, user, since) for visitor, since, user in told], str(int(found[-1][1]))
 
     def close(self) -> None:
         """Close the connections."""

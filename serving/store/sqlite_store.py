@@ -16,6 +16,7 @@ from typing import Final
 
 from serving.store.event import OfItem, Recent, Tracked
 from serving.store.item_state import ItemState
+from serving.store.link import Link
 from serving.store.store import Kept, Store, unreachable
 
 _SCHEMA: Final = """
@@ -30,6 +31,11 @@ CREATE INDEX IF NOT EXISTS recent_time ON recent (time);
 CREATE INDEX IF NOT EXISTS recent_item ON recent (item, time, place);
 CREATE TABLE IF NOT EXISTS items (item TEXT PRIMARY KEY, place INTEGER NOT NULL, price REAL, stock REAL, available INTEGER) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS items_place ON items (place);
+CREATE TABLE IF NOT EXISTS links (
+    visitor TEXT NOT NULL, user TEXT NOT NULL, since INTEGER NOT NULL, at INTEGER NOT NULL, place INTEGER NOT NULL,
+    PRIMARY KEY (visitor, since)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS links_place ON links (place);
 """
 _SINCE: Final = {"quantity": "REAL", "session": "TEXT"}
 """Columns of ``recent`` that files of before do not have."""
@@ -46,6 +52,10 @@ _SET_ITEM: Final = """
 INSERT INTO items VALUES (?1, (SELECT COALESCE(MAX(place), 0) + 1 FROM items), ?2, ?3, ?4) ON CONFLICT (item) DO UPDATE SET
 place = excluded.place, price = COALESCE(?2, price), stock = COALESCE(?3, stock), available = COALESCE(?4, available)
 """
+_LINK: Final = """
+INSERT OR REPLACE INTO links VALUES (?, ?, ?, ?, (SELECT COALESCE(MAX(place), 0) + 1 FROM links))
+"""
+_LINKS: Final = "SELECT visitor, user, since, place FROM links WHERE place > ? ORDER BY place"
 _ITEMS: Final = "SELECT item, price, stock, available, place FROM items WHERE place > ? ORDER BY place"
 _RECENT: Final = """
 SELECT item, kind, time, price, quantity, session FROM recent WHERE shopper = ? AND time > ? ORDER BY time DESC, place DESC LIMIT ?
@@ -139,6 +149,20 @@ class SqliteStore(Store):
             rows = self._reader.execute(_ITEMS, (int(after or 0),)).fetchall()
         states = [ItemState(item, price, stock, None if there is None else bool(there)) for item, price, stock, there, _ in rows]
         return states, str(rows[-1][-1]) if rows else after
+
+    def link(self, links: Sequence[Link], now_us: int) -> None:
+        """Keep who visitors are; see :meth:`Store.link`."""
+        with self._write_lock, self._failing(), self._transaction() as commit:
+            for link in links:
+                commit.execute(_LINK, (*link, now_us))
+            newest = "SELECT MAX(place) FROM links"  # which stays, for places go on from it
+            commit.execute(f"DELETE FROM links WHERE at < ? AND place < ({newest})", (now_us - self._kept.oldest_us,))  # noqa: S608
+
+    def links(self, after: str) -> tuple[list[Link], str]:
+        """Return the links; see :meth:`Store.links`."""
+        with self._read_lock, self._failing():
+            rows = self._reader.execute(_LINKS, (int(after or 0),)).fetchall()
+        return [Link(*row[:3]) for row in rows], str(rows[-1][-1]) if rows else after
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,7 @@ from typing_extensions import Self
 from cartwheel.core.errors import ServerError
 from serving.store.event import OfItem, Recent, Tracked
 from serving.store.item_state import ItemState
+from serving.store.link import Link
 
 DAY_US: Final = 86_400_000_000
 HOUR_US: Final = 3_600_000_000
@@ -106,6 +107,21 @@ class Store(ABC):
     @abstractmethod
     def items(self, after: str) -> tuple[list[ItemState], str]:
         """Return the state of the items that were set since a place, and the place of now; "" is the beginning."""
+
+    @abstractmethod
+    def link(self, links: Sequence[Link], now_us: int) -> None:
+        """Keep who visitors are, all of them or, where it raises, none; durable when it returns.
+
+        Of a visitor and an instant the last one counts.
+
+        Args:
+            links: at most a few thousand.
+            now_us: the time, Unix microseconds; ``Kept.days`` later a link is forgotten, as all that it could tell of is.
+        """
+
+    @abstractmethod
+    def links(self, after: str) -> tuple[list[Link], str]:
+        """Return the links that were kept since a place, and the place of now; "" is the beginning."""
 
     @abstractmethod
     def close(self) -> None:

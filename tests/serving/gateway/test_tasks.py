@@ -92,7 +92,7 @@ def test_what_the_run_has_not_is_not_there(tasks: Gateway) -> None:
     assert httpx.post(f"{base}/v1/predict/nothing", json={}).status_code == 404
     assert httpx.post(f"{base}/v1/recommend", json={}).status_code == 404
     paths = set(httpx.get(f"{base}/openapi.json").json()["paths"])
-    assert paths - {"/v1/track"} == {
+    assert paths - {"/v1/track", "/v1/links"} == {
         "/v1/predict/{task}",
         "/health/live",
         "/health/ready",
