@@ -31,7 +31,7 @@ class Parts:
 
     Attributes:
         vector: query vectors, those of all dot products one behind the other, [B, D].
-        vectors: item vectors likewise, [N, D].
+        vectors: item vectors likewise, [N, D]; rows behind them are not read.
         widths: how many numbers each dot product has, D in all.
         bases: what popularity adds.
         has_tables: whether neighbours of recent items add something.

@@ -20,7 +20,7 @@ from serving.contract.tensors import StepModel
 from serving.pieces.brought import NEIGHBOURS, OWN, POPULARITY, Parts, brought_by
 from serving.pieces.common import cast, declare_inputs, declare_outputs, run_model, split
 from serving.pieces.neighbours import Additions, ItemBases
-from serving.pieces.scan import AGAIN, SCAN_ITEMS, nearest
+from serving.pieces.scan import AGAIN, SCAN_ITEMS, nearest, padded_rows
 from serving.pieces.state import Catalogue, NeighbourTable
 from serving.pieces.top import barred, best, score_columns
 from workflows.compiler.onnx_graph import GraphBuilder
@@ -125,10 +125,10 @@ def retrieve_graph(
         bases = ItemBases(models.bases.items, known)
     items, dimension = vectors.shape
     added = Additions(graph, models.tables, recent, recents) if models.tables else None
-    parts_of = Parts(vector, vectors, widths, bases, added is not None)
     if integers and items >= SCAN_ITEMS and AGAIN * candidates <= items:
         similarity, index = nearest(graph, vector, vectors, inputs["excluded"], candidates, added, bases)
-        return _answered(graph, step, parts_of, index, similarity)
+        held = Parts(vector, padded_rows(vectors), widths, bases, added is not None)
+        return _answered(graph, step, held, index, similarity)
     # More columns than items: "none" and unknown items are barred there, so that the scatter needs no branch.
     columns = score_columns(items, candidates)
     padded = np.zeros((dimension, columns), np.float32)
@@ -139,7 +139,7 @@ def retrieve_graph(
     if added is not None:
         scores = added.to(graph, scores)
     similarity, index = best(graph, barred(graph, scores, inputs["excluded"], items, columns), candidates, columns)
-    return _answered(graph, step, parts_of, index, similarity)
+    return _answered(graph, step, Parts(vector, vectors, widths, bases, added is not None), index, similarity)
 
 
 def _answered(graph: GraphBuilder, step: StepModel, parts: Parts, index: str, similarity: str) -> onnx.ModelProto:

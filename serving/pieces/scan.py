@@ -70,12 +70,16 @@ def nearest(
     Returns:
         Scores, -inf where too few items are allowed, and indices.
     """
-    items, dimension = vectors.shape
-    columns = (items // _BLOCK + 1) * _BLOCK  # at least one more than there are items, for what is none
-    padded = np.zeros((columns, dimension), np.float32)
-    padded[:items] = vectors
-    search = _Search(graph, vector, excluded, padded, items, kept, additions, bases)
+    search = _Search(graph, vector, excluded, padded_rows(vectors), len(vectors), kept, additions, bases)
     return search.nearest()
+
+
+def padded_rows(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return item vectors with rows of zeros behind them, at least one, for what is none; a graph that uses them twice stores them once."""
+    items, dimension = vectors.shape
+    padded = np.zeros(((items // _BLOCK + 1) * _BLOCK, dimension), np.float32)
+    padded[:items] = vectors
+    return padded
 
 
 class _Search:
