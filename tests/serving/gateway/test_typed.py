@@ -122,4 +122,5 @@ def test_reflection_tells_both_services(channel: grpc.Channel) -> None:
         "Page",
         "Explain",
         "SetItems",
+        "Link",
     ]
