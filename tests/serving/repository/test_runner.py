@@ -479,3 +479,18 @@ def test_what_has_waited_too_long_is_refused_and_waits_no_longer(
     assert (one.error, refused.error.code) == (None, "UNAVAILABLE")
     now[0] += 5 * 10**9
     assert read.execute(asked[:1])[0].error is None, "what has waited so long is refused anyway"
+
+
+@pytest.mark.parametrize("slot", [-1, -512, 512])
+def test_a_slot_that_the_ledger_does_not_have_is_written_nowhere(
+    runner: ModuleType, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slot: int
+) -> None:
+    ledger = tmp_path / "ledger"
+    ledger.write_bytes(bytes(4096))
+    monkeypatch.setenv("CARTWHEEL_LEDGER", str(ledger))
+    score = load(runner, run, "recommend_score")
+    (rows,) = handed_on(runner, run, ask(ROWS, user_id=[["u1"]]))
+    before = ledger.read_bytes()
+    rows["asked"] = np.array([[rows["asked"][0, 0], slot]], np.int64)
+    assert score.execute([ask(("items",), **{name: rows[name] for name in score._types})])[0].error is None
+    assert ledger.read_bytes() == before
