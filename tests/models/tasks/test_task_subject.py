@@ -18,6 +18,8 @@ from .conftest import write_task
 UNTUNED = {
     "base_rate",
     "one_feature",
+    "recent_mean",
+    "seasonal_naive",
     "buy_till_you_die",
     *(f"{method}_{model}" for method in "stx" for model in ("linear", "trees")),
 }
