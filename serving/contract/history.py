@@ -42,6 +42,18 @@ class Lists:
         return cls(starts, np.array([item for each in lists for item in each], np.int32))
 
 
+def row_of(keys: npt.NDArray[np.uint64], user: str) -> int | None:
+    """Return the row of a shopper; None if the shopper is unknown.
+
+    Args:
+        keys: :func:`key_of` of each shopper, ascending, uint64 [U].
+        user: the user id.
+    """
+    key = np.uint64(key_of(user))
+    row = int(np.searchsorted(keys, key))
+    return row if user and row < len(keys) and keys[row] == key else None
+
+
 @dataclass(frozen=True)
 class History:
     """What shoppers did until an export.
@@ -65,9 +77,7 @@ class History:
 
     def row(self, user: str) -> int | None:
         """Return the row of a shopper; None of one who is not known."""
-        key = np.uint64(key_of(user))
-        row = int(np.searchsorted(self.keys, key))
-        return row if user and row < len(self.keys) and self.keys[row] == key else None
+        return row_of(self.keys, user)
 
     def write(self, path: Path) -> None:
         """Write the file; equal histories give equal bytes."""

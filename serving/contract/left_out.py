@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.contract.arrays import read_arrays
-from serving.contract.history import Lists, key_of
+from serving.contract.history import Lists, row_of
 from workflows.events.kinds import PURCHASE, REFUND
 
 FILE: Final = "left_out.npz"
@@ -57,7 +57,7 @@ class LeftOut:
             since: what they did since the export, oldest first.
             place_of: gives the catalogue index of an item; None where it has none.
         """
-        row = self._row(user)
+        row = row_of(self.keys, user)
         acted = [event.item_id for event in since if event.event_type in self.kinds]
         stored = [] if row is None else [int(item) for item in self.recents[row] if item >= 0]
         if self.rule in ("recent", "interacted"):
@@ -82,11 +82,6 @@ class LeftOut:
             elif place is not None and event.event_type == REFUND:
                 owned[place] = max(owned.get(place, 0) - 1, 0)
         return {place for place, times in owned.items() if times}
-
-    def _row(self, user: str) -> int | None:
-        key = np.uint64(key_of(user))
-        row = int(np.searchsorted(self.keys, key))
-        return row if user and row < len(self.keys) and self.keys[row] == key else None
 
     def write(self, path: Path) -> None:
         """Write the file; equal content gives equal bytes."""
