@@ -47,7 +47,7 @@ def click(user: str, item: str, kind: str = "view", **more: Any) -> dict[str, An
     return {"user_id": user, "item_id": item, "event_type": kind, **more}
 
 
-@pytest.mark.parametrize("user", ["u1", "u7", NEVER])
+@pytest.mark.parametrize("user", ["u12", "u7", NEVER])
 def test_the_next_request_after_a_click_sees_it(http: httpx.Client, shop: Client, user: str) -> None:
     before = shop.recommend(user, k=5), shop.cart([1001], user_id=user, k=5)
     seen = before[0].item_ids[0]
