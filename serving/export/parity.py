@@ -58,6 +58,8 @@ CHAIN_TOLERANCE: Final = 1e-4
 CHAIN_USERS: Final = 64
 """How many shoppers are asked for whole recommendations."""
 
+_TOLD: Final = ("recent_items", "cart_items")
+"""What a request tells of, in the order in which it happened: a stored run may name the two in any order."""
 _CART_REQUESTS: Final = "cart_requests"
 """Table of cart lines as requests ask for them, in no order that matters here; ``workflows.tasks.cart_requests`` writes it."""
 
@@ -260,9 +262,7 @@ def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, of
 def _check_requests(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float]) -> None:
     """Ask the encode step requests of every form."""
     requests = read_requests(run)
-    inputs = {
-        name: _padded([getattr(request, name) for request in requests]) for name in ("recent_items", "cart_items")
-    }  # fmt: skip
+    inputs = {name: _padded([getattr(request, name) for request in requests]) for name in _TOLD}
     inputs["user_id"] = np.array([[request.user] for request in requests], dtype=object)
     inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
     answer = served.run("recommend_encode", inputs)
@@ -280,7 +280,8 @@ def _check_events(report: ParityReport, run: Path, served: LocalRepository, offs
     if not set(kinds.values()) <= set(state.interaction_types):
         return
     requests = read_requests(run)
-    rows = [[(kinds[name], _last_mentions(getattr(request, name))) for name in kinds] for request in requests]
+    told = [name for name in _TOLD if name in kinds]
+    rows = [[(kinds[name], _last_mentions(getattr(request, name))) for name in told] for request in requests]
     events = [[(item, kind) for kind, items in row for item in items] for row in rows]
     inputs = {
         f"events_{name}": _padded([[event[place] for event in row] for row in events])

@@ -93,6 +93,14 @@ def test_a_repository_that_miscounts_events_is_refused(own_run: Path, monkeypatc
         write_repository(own_run, ExportSettings())
 
 
+def test_a_run_may_name_what_a_request_tells_of_in_any_order(own_run: Path) -> None:
+    path = own_run / "snapshot/state.json"
+    state = json.loads(path.read_text())
+    for kinds in (sorted(state["request_kinds"].items()), sorted(state["request_kinds"].items(), reverse=True)):
+        path.write_text(json.dumps({**state, "request_kinds": dict(kinds)}))
+        write_repository(own_run, ExportSettings())
+
+
 def test_other_item_vectors_are_refused(own_run: Path) -> None:
     path = own_run / "models/two_tower/item_vectors.npy"
     vectors = np.load(path)
