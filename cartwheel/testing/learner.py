@@ -350,7 +350,7 @@ class LearnerConformance:
 
     def _refuses_what_is_no_list(self, data: TrainingData) -> None:
         groups = lists_of(len(data.label))
-        _refused(self.make(), replace(data, groups=None), "the list of each training row is not given")
+        _refused(self.make(), replace(data, groups=None), "the list of each training row is missing")
         _refused(self.make(), replace(data, valid_groups=None), "the list of each validation row is not given")
         _refused(self.make(), replace(data, groups=groups[1:]), f"for {len(groups)} training rows")
         scattered = np.where(np.arange(len(groups)) == len(groups) - 1, 0, groups)

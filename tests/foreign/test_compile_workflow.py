@@ -91,7 +91,7 @@ def test_an_expression_that_gives_otherwise_is_refused_with_the_row(saved: Path)
         cartwheel.compile_workflow(saved, leave_out=["when_seen"], lambdas={"rating": "CAST(rating >= 3 AS BIGINT)"})
     with pytest.raises(UsageError, match="No LambdaOp makes a column 'item'"):
         cartwheel.compile_workflow(saved, lambdas={"item": "1"})
-    with pytest.raises(UsageError, match="is no SQL"):
+    with pytest.raises(UsageError, match="is not valid SQL"):
         cartwheel.compile_workflow(saved, lambdas={"rating": "rating >"})
 
 

@@ -151,7 +151,7 @@ def test_landing_that_is_killed_between_file_and_journal_takes_nothing_twice(tmp
                     raise KeyboardInterrupt
                 return getattr(store, name)
 
-            add = recent = journal = landed = items = set_items = close = None  # type: ignore[assignment]
+            add = recent = of_items = journal = landed = items = set_items = link = links = close = None  # type: ignore[assignment]
 
         with pytest.raises(KeyboardInterrupt):
             land(Killed(), tmp_path / "landed", 3)

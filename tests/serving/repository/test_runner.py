@@ -75,7 +75,11 @@ def load(runner: ModuleType, run: Path, model: str) -> Any:
 
 
 INT64 = dict.fromkeys(("timestamp", "events_time", "cart_index"), np.int64)
-KINDS = {"k": np.int32, "barred": np.int32, "diversity": np.float32, "events_price": np.float32, **INT64}
+INT32, FLOAT32 = (
+    dict.fromkeys(("k", "barred", "priced"), np.int32),
+    dict.fromkeys(("diversity", "events_price", "prices"), np.float32),
+)
+KINDS = {**INT32, **FLOAT32, **INT64}
 
 
 def ask(wanted: tuple[str, ...] = (), **inputs: Any) -> SimpleNamespace:
@@ -103,6 +107,8 @@ ROWS = (
     "k_row",
     "diversity_row",
     "barred_row",
+    "priced_row",
+    "prices_row",
     "asked",
 )
 OF_CART = ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts", "form")
