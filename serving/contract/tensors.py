@@ -272,6 +272,9 @@ PRICES: Final = Tensor(
     optional=True,
     allowed={"low": 0.0, "high": HIGHEST_PRICE, "nan": True, "sentence": "give a price of at least 0, or NaN for none"},
 )
+PRICED_NOW: Final = Tensor("priced_now", "int32", ("B", "P"))
+PRICES_NOW: Final = Tensor("prices_now", "float32", ("B", "P"))
+"""The prices of a request as steps hand them on: always there, so that a step that reads them has no optional input and is batched."""
 GATEWAYS_OWN: Final = (BARRED.name, PRICED.name, PRICES.name)
 """Inputs that the gateway gives, and takes from nobody."""
 CART_ITEMS: Final = Tensor("cart_items", "string", ("B", "N"), 'the lines of the cart, each counted once; "" pads')

@@ -16,7 +16,9 @@ from serving.contract.tensors import (
     ITEMS_OUT,
     LINES_OUT,
     PRICED,
+    PRICED_NOW,
     PRICES,
+    PRICES_NOW,
     RECENT_ITEMS,
     SCORES_OUT,
     TIMESTAMP,
@@ -49,7 +51,7 @@ def _graphs(plan: Plan) -> tuple[ServedGraph, ...]:
 def _score(steps: RecommenderSteps) -> Piece:
     inputs = (
         steps.categorical, steps.continuous, steps.recents, steps.mean_price, steps.cart_index, steps.cart_counts, steps.form, AFTER,
-        PRICED, PRICES,
+        PRICED_NOW, PRICES_NOW,
     )  # fmt: skip
     model = StepModel("cart_score", inputs, (LINES_OUT, CART_OUT), trim={"line_probability": "cart_index"})
 

@@ -12,7 +12,9 @@ from serving.contract.tensors import (
     EXCLUDE,
     ITEMS_OUT,
     PRICED,
+    PRICED_NOW,
     PRICES,
+    PRICES_NOW,
     REASON_ITEM_OUT,
     REASON_OUT,
     RECENT_ITEMS,
@@ -68,9 +70,9 @@ class RecommenderSteps:
         cart_items = Tensor("cart_items", "string", ("B", "N"), CART_ITEMS.meaning, optional=True)
         outputs = (
             self.categorical, self.continuous, self.lists, self.recents, self.mean_price, self.known, self.excluded, self.cart_index,
-            self.cart_counts, self.form, self.shopper,
+            self.cart_counts, self.form, self.shopper, PRICED_NOW, PRICES_NOW,
         )  # fmt: skip
-        inputs = (USER_ID, RECENT_ITEMS, *EVENTS, EXCLUDE, cart_items, TIMESTAMP, BARRED)
+        inputs = (USER_ID, RECENT_ITEMS, *EVENTS, EXCLUDE, cart_items, TIMESTAMP, BARRED, PRICED, PRICES)
         trim = {"cart_index": "cart_items", "cart_counts": "cart_items"}
         model = StepModel("recommend_encode", inputs, outputs, trim=trim)
         return Piece(model, lambda parts: encode_graph(model, parts.shop.snapshot, parts.shop.models.query))
@@ -92,7 +94,7 @@ class RecommenderSteps:
     def rank(self) -> Piece:
         """Return the piece that scores candidates."""
         inputs = (
-            self.categorical, self.continuous, self.recents, self.mean_price, self.candidates, self.similarity, PRICED, PRICES,
+            self.categorical, self.continuous, self.recents, self.mean_price, self.candidates, self.similarity, PRICED_NOW, PRICES_NOW,
         )  # fmt: skip
         model = StepModel("recommend_rank", inputs, (self.ranked,))
         return Piece(

@@ -10,7 +10,7 @@ import onnx
 
 from serving.contract.tensors import AFTER, StepModel
 from serving.pieces.common import INFINITY, PairColumns, cast, declare_inputs, declare_outputs, encode_columns, run_model
-from serving.pieces.live_prices import DEFAULTS, ItemPrices
+from serving.pieces.live_prices import ItemPrices
 from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import GraphBuilder
 from workflows.features.columns import CART, FORMS, SIZES
@@ -56,7 +56,7 @@ class _Calibration:
 def cart_graph(step: StepModel, catalogue: Catalogue, models: CartModels, recents: int) -> onnx.ModelProto:
     """Return the graph of ``cart_score``."""
     graph = GraphBuilder(step.name)
-    inputs = declare_inputs(graph, step, {AFTER.name: np.zeros((1, 1), np.float32), **DEFAULTS})
+    inputs = declare_inputs(graph, step, {AFTER.name: np.zeros((1, 1), np.float32)})
     lines = inputs["cart_index"]
     present = graph.add("GreaterOrEqual", lines, graph.constant(0, np.int64))
     # A line that stands several times is one line, and each time it gets its answer.

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from serving.contract.tensors import BARRED, EVENTS, StepModel
+from serving.contract.tensors import BARRED, EVENTS, PRICED, PRICED_NOW, PRICES, PRICES_NOW, StepModel
 from serving.pieces.common import (
     barred_places,
     cast,
@@ -132,6 +132,8 @@ class _Encode:
             "excluded": self._excluded(excluded, stored, recents, told.cart),
             "cart_index": told.cart,
             "cart_counts": told.line_counts,
+            PRICED_NOW.name: self._inputs[PRICED.name],
+            PRICES_NOW.name: self._inputs[PRICES.name],
         }
         return declare_outputs(graph, self._step, values)
 

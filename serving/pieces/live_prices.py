@@ -13,15 +13,13 @@ from typing import Final
 import numpy as np
 import onnx
 
-from serving.contract.tensors import PRICED, PRICES
+from serving.contract.tensors import PRICED_NOW, PRICES_NOW
 from serving.pieces.common import cast, size
 from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import ENCODED_SUFFIX, GraphBuilder
 
 PRICE: Final = "item_price"
 RATIO: Final = "item_price_ratio"
-DEFAULTS: Final = {PRICED.name: np.zeros((1, 1), np.int32), PRICES.name: np.full((1, 1), np.nan, np.float32)}
-"""The inputs of a request that says nothing of prices."""
 
 
 class ItemPrices:
@@ -30,7 +28,7 @@ class ItemPrices:
     Args:
         graph: where to.
         catalogue: item tables.
-        inputs: values ``PRICED`` and ``PRICES`` of the graph.
+        inputs: values ``PRICED_NOW`` and ``PRICES_NOW`` of the graph.
         items: catalogue indices, int64 [B, W]; N or -1 for none.
         encode: ``workflow/item.onnx``.
     """
@@ -44,7 +42,7 @@ class ItemPrices:
             name for name in catalogue.features.item_continuous if f"{name}{ENCODED_SUFFIX}" in _outputs(self._encode)
         )
         """The encoded columns that are made of prices."""
-        self._priced, self._now = inputs[PRICED.name], inputs[PRICES.name]
+        self._priced, self._now = inputs[PRICED_NOW.name], inputs[PRICES_NOW.name]
         given = graph.add("Greater", graph.add("ReduceMax", self._priced, keepdims=0), graph.constant(0, np.int32))
         kinds = ("float32",) * (1 + len(self.names))
         self.raw, *encoded = graph.choose(given, self._set, self._stored, kinds)

@@ -11,7 +11,7 @@ import onnx
 
 from serving.contract.tensors import StepModel
 from serving.pieces.common import INFINITY, PairColumns, declare_inputs, declare_outputs, encode_columns, run_model, split
-from serving.pieces.live_prices import DEFAULTS, ItemPrices
+from serving.pieces.live_prices import ItemPrices
 from serving.pieces.rank_lists import ListColumns, Ranker
 from serving.pieces.state import Catalogue
 from workflows.compiler.onnx_graph import GraphBuilder
@@ -44,7 +44,7 @@ class RankingModels:
 def rank_graph(step: StepModel, catalogue: Catalogue, models: RankingModels, recents: int) -> onnx.ModelProto:
     """Return the graph of ``recommend_rank``: score = logit + retrieval_weight * retrieval score + that of trees, -inf for fillers."""
     graph = GraphBuilder(step.name)
-    inputs = declare_inputs(graph, step, DEFAULTS)
+    inputs = declare_inputs(graph, step)
     items, retrieved = inputs["candidates"], inputs["retrieval_scores"]
     lowest = graph.constant(-INFINITY, np.float32)
     total = graph.add("Mul", retrieved, graph.constant(models.retrieval_weight, np.float32))

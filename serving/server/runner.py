@@ -29,7 +29,7 @@ Feeds = dict[str, npt.NDArray[Any]]
 
 WIDE = 1024
 """A request with a longer list than this runs alone: padding its companions to it would cost more than batching saves."""
-_CHEAP = {"barred", "priced", "prices"}
+_CHEAP = {"barred", "priced", "prices", "priced_now", "prices_now"}
 """Those of such lists that many requests give alike; they are answered with one another."""
 _DTYPES: Mapping[str, Any] = {
     "TYPE_STRING": object,

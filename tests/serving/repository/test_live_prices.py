@@ -65,7 +65,7 @@ class Step:
 
 def given(rows: int) -> dict[str, np.ndarray]:
     places = np.array([[place + 1 for place in SET] + [0, 0]] * rows, np.int32)
-    return {"priced": places, "prices": np.array([[*SET.values(), 5.0, 7.0]] * rows, np.float32)}
+    return {"priced_now": places, "prices_now": np.array([[*SET.values(), 5.0, 7.0]] * rows, np.float32)}
 
 
 def test_ranking_is_that_of_an_export_with_these_prices(parts: ShopParts, local: LocalRepository) -> None:
@@ -85,7 +85,7 @@ def test_ranking_is_that_of_an_export_with_these_prices(parts: ShopParts, local:
     assert (now[moved] != before[moved]).any()
     same = ~np.isin(found["candidates"], list(SET))
     np.testing.assert_array_equal(now[same], before[same], err_msg="others stay as they are, to the last bit")
-    nothing = {"priced": np.zeros((3, 2), np.int32), "prices": np.ones((3, 2), np.float32)}
+    nothing = {"priced_now": np.zeros((3, 2), np.int32), "prices_now": np.ones((3, 2), np.float32)}
     np.testing.assert_array_equal(plain.run({**feeds, **nothing})["ranking_scores"], before)
 
 

@@ -111,7 +111,17 @@ ROWS = (
     "prices_row",
     "asked",
 )
-OF_CART = ("query_categorical", "query_continuous", "recents", "user_mean_price", "cart_index", "cart_counts", "form")
+OF_CART = (
+    "query_categorical",
+    "query_continuous",
+    "recents",
+    "user_mean_price",
+    "cart_index",
+    "cart_counts",
+    "form",
+    "priced_now",
+    "prices_now",
+)
 SINGLE = ("k_row", "diversity_row", "asked")
 
 
