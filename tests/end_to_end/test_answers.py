@@ -185,7 +185,7 @@ def test_the_command_line_mentions_a_state_of_long_ago(server: str) -> None:
     assert as_of is not None
     days = round((datetime.now(timezone.utc) - as_of) / timedelta(days=1))
     shown = cartwheel("recommend", "--server", server)
-    assert f'"now" lies {days:,} days after the end of the log ({as_of.date()})' in " ".join(shown.stderr.split())
+    assert f'"now" is {days:,} days after the end of the log ({as_of.date()})' in " ".join(shown.stderr.split())
     for at in ("snapshot", as_of.isoformat()):
         assert cartwheel("recommend", "--server", server, "--at", at).stderr == ""
     assert _asked(server, "--at", "snapshot") == _asked(server, "--at", as_of.isoformat())

@@ -208,7 +208,7 @@ def test_money_fraud_and_offers_are_answered_over_grpc(shop: Path, client: Clien
 def test_reports_say_what_intervals_hold_and_what_treating_is_worth(shop: Path) -> None:
     page = RunLayout(shop / "run").task_report.read_text(encoding="utf-8")
     for said in (
-        "where 80% are wanted",
+        "with a target of 80%",
         "one too few",
         "is better than random",
         "over the better of these",
