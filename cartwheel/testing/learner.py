@@ -351,13 +351,13 @@ class LearnerConformance:
     def _refuses_what_is_no_list(self, data: TrainingData) -> None:
         groups = lists_of(len(data.label))
         _refused(self.make(), replace(data, groups=None), "the list of each training row is missing")
-        _refused(self.make(), replace(data, valid_groups=None), "the list of each validation row is not given")
+        _refused(self.make(), replace(data, valid_groups=None), "the list of each validation row is missing")
         _refused(self.make(), replace(data, groups=groups[1:]), f"for {len(groups)} training rows")
         scattered = np.where(np.arange(len(groups)) == len(groups) - 1, 0, groups)
         _refused(self.make(), replace(data, groups=scattered), "rows of list 0 are scattered")
         _refused(self.make(), replace(data, label=data.label + 0.5), "training row 0 is")
         _refused(self.make(), replace(data, label=data.label - 1.0), "a whole number from 0")
-        _refused(self.make(), replace(data, label=(groups % 2).astype(np.float64)), "no order to learn")
+        _refused(self.make(), replace(data, label=(groups % 2).astype(np.float64)), "nothing to learn")
 
 
 def _holed(table: Table, names: Sequence[str]) -> Table:
