@@ -179,7 +179,7 @@ def check_model(
                 ) from error
         else:
             encoded = compile_polars(plan, raw.lazy(), columns).collect()
-            raw, encoded = (rows.filter(_has_all_numbers(encoded, model)) for rows in (raw, encoded))
+            raw, encoded = (rows.filter(_is_complete(encoded, model)) for rows in (raw, encoded))
             if raw.is_empty():
                 continue
         expected = expected_answers(model, encoded)
@@ -192,20 +192,24 @@ def check_model(
     return checked
 
 
-def _has_all_numbers(encoded: pl.DataFrame, model: ForeignModel) -> pl.Series:
-    """Return whether each encoded row [N] has all floats that a model reads.
+def _is_complete(encoded: pl.DataFrame, model: ForeignModel) -> pl.Series:
+    """Return whether each encoded row [N] has all floats that a model reads, and an element in each of its lists.
 
-    What a model makes of a missing number is not defined: TensorFlow's ReLU of NaN is NaN on one processor and 0 on another.
+    What a model makes of a missing number, or of the mean of no elements, is not defined: TensorFlow's ReLU of NaN is NaN on one processor
+    and 0 on another.
     """
-    numbers = [each.name for each in model.inputs if each.dtype.startswith("float")]
-    filled = encoded.select(_filled(encoded[name]).alias(name) for name in numbers)
-    there = [
-        column.list.eval(pl.element().is_nan()).list.any().not_().fill_null(value=False)
-        if isinstance(column.dtype, pl.List)
-        else column.is_not_nan()
-        for column in filled
-    ]
-    return pl.Series(np.logical_and.reduce([column.to_numpy() for column in there] or [np.ones(encoded.height, bool)]))
+    complete = np.ones(encoded.height, bool)
+    for each in model.inputs:
+        column = encoded[each.name]
+        if isinstance(column.dtype, pl.List):
+            complete &= column.list.len().fill_null(0).to_numpy() > 0
+        if each.dtype.startswith("float"):
+            there = _filled(column)
+            whole = (
+                there.list.eval(pl.element().is_not_nan()).list.all() if isinstance(there.dtype, pl.List) else there.is_not_nan()
+            )
+            complete &= whole.fill_null(value=False).to_numpy()
+    return pl.Series(complete)
 
 
 def expected_answers(model: ForeignModel, encoded: pl.DataFrame) -> dict[str, Array]:
