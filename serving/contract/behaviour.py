@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from cartwheel.core.errors import RunError
 from serving.contract.arrays import AGAIN, read_arrays
+from serving.contract.history import place_of
 from workflows.features.live.past import RECORD, Events
 
 EVENTS: Final = "behaviour.npy"
@@ -100,7 +101,7 @@ def _parts(keys: Keys) -> tuple[Keys, Ints]:
 
 
 def _span(keys: Keys, starts: Ints, key: int) -> slice:
-    place = int(np.searchsorted(keys, np.uint64(key)))
-    if place >= len(keys) or keys[place] != np.uint64(key):
+    place = place_of(keys, key)
+    if place is None:
         return slice(0, 0)
     return slice(int(starts[place]), int(starts[place + 1]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.contract.arrays import read_arrays
+from workflows.features.live.past import key_of
 
 FILE: Final = "history.npz"
 KEPT: Final = 20
@@ -49,9 +49,14 @@ def row_of(keys: npt.NDArray[np.uint64], user: str) -> int | None:
         keys: :func:`key_of` of each shopper, ascending, uint64 [U].
         user: the user id.
     """
-    key = np.uint64(key_of(user))
-    row = int(np.searchsorted(keys, key))
-    return row if user and row < len(keys) and keys[row] == key else None
+    return place_of(keys, key_of(user)) if user else None
+
+
+def place_of(keys: npt.NDArray[np.uint64], key: int) -> int | None:
+    """Return where a key stands among ascending ones, uint64 [U]; None if it does not."""
+    wanted = np.uint64(key)
+    place = int(np.searchsorted(keys, wanted))
+    return place if place < len(keys) and keys[place] == wanted else None
 
 
 @dataclass(frozen=True)
@@ -101,8 +106,3 @@ class History:
         with read_arrays(path) as content:
             lists = (Lists(content[f"{name}_starts"], content[name]) for name in ("viewed", "bought"))
             return cls(content["keys"], *lists)
-
-
-def key_of(user: str) -> int:
-    """Return 64 bits that stand for a user id."""
-    return int.from_bytes(hashlib.blake2b(user.encode(errors="replace"), digest_size=8).digest(), "little")

@@ -36,7 +36,7 @@ class LeftOut:
     Attributes:
         rule: ``recent``, ``purchased``, ``interacted`` or ``nothing``.
         kinds: the types of events that are interactions.
-        keys: ``history.key_of`` of each shopper, ascending, uint64 [U].
+        keys: ``key_of`` (``workflows.features.live.past``) of each shopper, ascending, uint64 [U].
         items: what is left out beside the recent items.
         times: how many purchases of each there are that no refund has undone, int32 [P].
         recents: recent items, oldest first, int32 [U, L]; -1 pads, and N of one that the catalogue does not have.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.contract.history import Lists, key_of
+from serving.contract.history import Lists
 from serving.contract.left_out import FILE, LeftOut
 from serving.pieces.state import Snapshot
+from workflows.features.live.past import key_of
 
 
 def write_left_out(root: Path, snapshot: Snapshot) -> None:

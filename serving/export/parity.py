@@ -27,7 +27,7 @@ from cartwheel.core.tables import read_table
 from models.retrieval.retriever import retrieval_model
 from serving.ensembles.registry import served_graphs, written_plan
 from serving.ensembles.served import ServedGraph
-from serving.export.offline_carts import OfflineCarts, read_requests
+from serving.export.offline_carts import CartRequest, OfflineCarts, read_requests
 from serving.export.offline_chain import OfflineChain
 from serving.export.onnx_columns import FeatureGraph
 from serving.export.parity_tables import Columns, differences, matrix, picked, raw_columns
@@ -173,7 +173,6 @@ def check_recommend(compared: Compared, graph: ServedGraph) -> None:
     _check_logits(report, run, "ranking", ranking)
     _check_snapshot(report, run, served, graphs["query"].offsets, rows)
     _check_requests(report, run, served, graphs["query"].offsets)
-    _check_events(report, run, served, graphs["query"].offsets)
     _check_items(report, run)
     _check_chain(report, run, served, compared.settings)
 
@@ -260,38 +259,36 @@ def _check_snapshot(report: ParityReport, run: Path, served: LocalRepository, of
 
 
 def _check_requests(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float]) -> None:
-    """Ask the encode step requests of every form."""
-    requests = read_requests(run)
-    inputs = {name: _padded([getattr(request, name) for request in requests]) for name in _TOLD}
-    inputs["user_id"] = np.array([[request.user] for request in requests], dtype=object)
-    inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
-    answer = served.run("recommend_encode", inputs)
-    columns = unpacked(answer, read_state(run).recent_items, read_feature_set(RunLayout(run)))
+    """Ask the encode step requests of every form, and again with what they tell of given as events of the types that it counts as."""
+    state, requests = read_state(run), read_requests(run)
     features = read_table(RunLayout(run).features("snapshot", "requests"))
-    _compare_encoded(report, RELATIVE.features(SNAPSHOT, "requests").as_posix(), columns, features, offsets)
+    who = {
+        "user_id": np.array([[request.user] for request in requests], dtype=object),
+        "timestamp": np.array([[request.timestamp] for request in requests], np.int64),
+    }
+
+    def ask(told: Columns, how: str = "") -> Columns:
+        answer = served.run("recommend_encode", {**told, **who})
+        columns = unpacked(answer, state.recent_items, read_feature_set(RunLayout(run)))
+        _compare_encoded(report, f"{RELATIVE.features(SNAPSHOT, 'requests').as_posix()}{how}", columns, features, offsets)
+        return answer
+
+    answer = ask({name: _padded([getattr(request, name) for request in requests]) for name in _TOLD})
     forms = np.array([[FORMS.index(request.form)] for request in requests])
     report.compare("form of each request", answer["form"], forms, 0.0)
+    if set(state.request_kinds.values()) <= set(state.interaction_types):
+        ask(_as_events(requests, state.request_kinds), " as events")
 
 
-def _check_events(report: ParityReport, run: Path, served: LocalRepository, offsets: Mapping[str, float]) -> None:
-    """Ask the same requests, with what they tell of given as events of the types that it counts as."""
-    state = read_state(run)
-    kinds = state.request_kinds
-    if not set(kinds.values()) <= set(state.interaction_types):
-        return
-    requests = read_requests(run)
+def _as_events(requests: Sequence[CartRequest], kinds: Mapping[str, str]) -> Columns:
+    """Return what requests tell of as events of the types that it counts as, in the order in which it happened."""
     told = [name for name in _TOLD if name in kinds]
     rows = [[(kinds[name], _last_mentions(getattr(request, name))) for name in told] for request in requests]
     events = [[(item, kind) for kind, items in row for item in items] for row in rows]
-    inputs = {
+    return {
         f"events_{name}": _padded([[event[place] for event in row] for row in events])
         for place, name in enumerate(("item", "type"))
     }
-    inputs["user_id"] = np.array([[request.user] for request in requests], dtype=object)
-    inputs["timestamp"] = np.array([[request.timestamp] for request in requests], np.int64)
-    columns = unpacked(served.run("recommend_encode", inputs), state.recent_items, read_feature_set(RunLayout(run)))
-    features = read_table(RunLayout(run).features("snapshot", "requests"))
-    _compare_encoded(report, f"{RELATIVE.features(SNAPSHOT, 'requests').as_posix()} as events", columns, features, offsets)
 
 
 def _last_mentions(items: Sequence[str]) -> list[str]:

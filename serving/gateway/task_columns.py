@@ -175,8 +175,8 @@ class TaskColumns:
     def _past(self, form: TaskForm, row: _Row, others: Mapping[int, Events], now: int) -> LivePast:
         behaviour = self._behaviour
         has_news = len(row.events) or row.price is not None or form.entity == "session"
-        anchor = max(now, *(int(time) + 1 for time in row.events["time"][-1:])) if len(row.events) else now
-        anchor = anchor if has_news else behaviour.last_us + 1
+        latest = int(row.events["time"][-1]) + 1 if len(row.events) else now
+        anchor = max(now, latest) if has_news else behaviour.last_us + 1
 
         def of_item(key: int) -> Events:
             return before(appended(behaviour.of_item(key), others.get(key, events_of([]))), anchor)

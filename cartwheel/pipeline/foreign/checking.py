@@ -179,7 +179,8 @@ def check_model(
                 ) from error
         else:
             encoded = compile_polars(plan, raw.lazy(), columns).collect()
-            raw, encoded = (rows.filter(_is_complete(encoded, model)) for rows in (raw, encoded))
+            complete_rows = _is_complete(encoded, model)
+            raw, encoded = raw.filter(complete_rows), encoded.filter(complete_rows)
             if raw.is_empty():
                 continue
         expected = expected_answers(model, encoded)
